@@ -1,0 +1,235 @@
+/* The context: error record, callbacks, threads, plugin sources. */
+#include "core/core.h"
+#include "core/task.h"
+#include "awq/awq.h"
+
+#include <cblas.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MESSAGE_BYTES 1024
+#define MAX_THREADS 1024
+
+struct awq_context {
+    pthread_mutex_t lock; /* guards the error record */
+    char message[MESSAGE_BYTES];
+    int64_t message_task; /* the lowest task of the latest loop that failed */
+    awq_log_fn log;
+    void *log_user;
+    awq_progress_fn progress;
+    void *progress_user;
+    int threads; /* 0: what OpenMP would use */
+    awq__fault fault;
+    awq__plugin_sources plugins;
+};
+
+_Thread_local int64_t awq__current_task = AWQ__NO_TASK;
+
+#define STATUS_NAME(symbol, value, text)                                                           \
+    case symbol:                                                                                   \
+        return #symbol;
+#define STATUS_TEXT(symbol, value, text)                                                           \
+    case symbol:                                                                                   \
+        return text;
+
+const char *awq_status_name(awq_status status)
+{
+    switch (status) {
+        AWQ_STATUS_LIST(STATUS_NAME)
+    }
+    return "AWQ_UNKNOWN";
+}
+
+const char *awq_status_text(awq_status status)
+{
+    switch (status) {
+        AWQ_STATUS_LIST(STATUS_TEXT)
+    }
+    return "unknown status";
+}
+
+const char *awq_version(void)
+{
+    return AWQ_VERSION_STRING;
+}
+
+awq_status awq_context_create(awq_context **out)
+{
+    *out = NULL;
+    awq_context *ctx = calloc(1, sizeof *ctx);
+    if (!ctx)
+        return AWQ_ERROR_MEMORY;
+    if (pthread_mutex_init(&ctx->lock, NULL)) {
+        free(ctx);
+        return AWQ_ERROR_MEMORY;
+    }
+    /* Tasks are cut by this library, each for one thread: see parallel.c. */
+    openblas_set_num_threads(1);
+    *out = ctx;
+    return AWQ_OK;
+}
+
+void awq_context_free(awq_context *ctx)
+{
+    if (!ctx)
+        return;
+    for (size_t i = 0; i < ctx->plugins.path_count; i++)
+        free(ctx->plugins.paths[i]);
+    free(ctx->plugins.paths);
+    free(ctx->plugins.linked);
+    pthread_mutex_destroy(&ctx->lock);
+    free(ctx);
+}
+
+const char *awq_context_message(const awq_context *ctx)
+{
+    return ctx->message;
+}
+
+void awq_context_set_log(awq_context *ctx, awq_log_fn log, void *user)
+{
+    ctx->log = log;
+    ctx->log_user = user;
+}
+
+void awq_context_set_progress(awq_context *ctx, awq_progress_fn progress, void *user)
+{
+    ctx->progress = progress;
+    ctx->progress_user = user;
+}
+
+awq_status awq_context_set_threads(awq_context *ctx, int threads)
+{
+    awq__clear(ctx);
+    if (threads < 0 || threads > MAX_THREADS)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "threads: %d is not in 0 to %d", threads,
+                         MAX_THREADS);
+    ctx->threads = threads;
+    return AWQ_OK;
+}
+
+int awq_context_threads(const awq_context *ctx)
+{
+    return awq__threads(ctx);
+}
+
+int awq__threads(const awq_context *ctx)
+{
+    if (ctx->threads)
+        return ctx->threads;
+    int threads = omp_get_max_threads();
+    return threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
+}
+
+awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path)
+{
+    awq__clear(ctx);
+    awq__plugin_sources *sources = &ctx->plugins;
+    char *copy = awq__strdup(ctx, path);
+    char **paths = realloc(sources->paths, (sources->path_count + 1) * sizeof *paths);
+    if (paths)
+        sources->paths = paths;
+    if (!copy || !paths) {
+        free(copy);
+        return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory for a plugin path");
+    }
+    paths[sources->path_count++] = copy;
+    return AWQ_OK;
+}
+
+awq_status awq_context_add_plugin(awq_context *ctx, const void *plugin)
+{
+    awq__clear(ctx);
+    if (!plugin)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "plugin: NULL where an awq_plugin is expected");
+    awq__plugin_sources *sources = &ctx->plugins;
+    const void **linked = realloc(sources->linked, (sources->linked_count + 1) * sizeof *linked);
+    if (!linked)
+        return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory for a linked plugin");
+    sources->linked = linked;
+    linked[sources->linked_count++] = plugin;
+    return AWQ_OK;
+}
+
+awq__plugin_sources *awq__context_plugins(awq_context *ctx)
+{
+    return &ctx->plugins;
+}
+
+void awq__set_fault(awq_context *ctx, awq__fault fault)
+{
+    ctx->fault = fault;
+}
+
+awq__fault awq__get_fault(const awq_context *ctx)
+{
+    return ctx->fault;
+}
+
+/* Hostile names must not break the one line. */
+static void make_one_line(char *text)
+{
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+}
+
+awq_status awq__fail(awq_context *ctx, awq_status status, const char *format, ...)
+{
+    pthread_mutex_lock(&ctx->lock);
+    bool earlier_task_failed =
+        awq__current_task != AWQ__NO_TASK && ctx->message_task < awq__current_task;
+    if (!earlier_task_failed) {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(ctx->message, sizeof ctx->message, format, arguments);
+        va_end(arguments);
+        make_one_line(ctx->message);
+        ctx->message_task = awq__current_task;
+    }
+    pthread_mutex_unlock(&ctx->lock);
+    return status;
+}
+
+void awq__clear(awq_context *ctx)
+{
+    ctx->message[0] = 0;
+}
+
+void awq__begin_tasks(awq_context *ctx)
+{
+    ctx->message_task = INT64_MAX;
+}
+
+void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...)
+{
+    if (!ctx->log)
+        return;
+    char line[MESSAGE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    make_one_line(line);
+    ctx->log(ctx->log_user, level, line);
+}
+
+awq_status awq__progress(awq_context *ctx, const awq_progress *progress)
+{
+    if (ctx->progress && ctx->progress(ctx->progress_user, progress))
+        return awq__fail(ctx, AWQ_ERROR_CANCELLED, "cancelled in layer %lld, %s",
+                         (long long)progress->layer, progress->stage);
+    return AWQ_OK;
+}
+
+double awq__now_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}

@@ -1,0 +1,149 @@
+/*
+ * The ground floor: context and error record, allocation, checked arithmetic,
+ * number formats, parallel loops. Includes nothing of ours but the public types.
+ */
+#ifndef AWQ__CORE_H
+#define AWQ__CORE_H
+
+#include "awq/types.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define AWQ__PRINTF(format_index, first) __attribute__((format(printf, format_index, first)))
+#else
+#define AWQ__PRINTF(format_index, first)
+#endif
+
+typedef struct awq_context awq_context;
+
+/* Deliberate defects, set by tests alone to see that a check catches them. */
+typedef enum awq__fault {
+    AWQ__FAULT_NONE = 0,
+    AWQ__FAULT_ROUTER_UNCOMPENSATED = 1,
+    AWQ__FAULT_STOP_AFTER_LAYER = 2, /* fail with AWQ_ERROR_CANCELLED once layer 0 is written */
+} awq__fault;
+
+/* ---- context.c: errors, log, progress ---- */
+
+/*
+ * Records a failure and returns its status. The message is one line that names
+ * the file, key or tensor, what was found and what would be right. Within
+ * awq__parallel_for the failure of the lowest task wins, whatever the timing;
+ * elsewhere the latest call does. Safe on any thread.
+ */
+awq_status awq__fail(awq_context *ctx, awq_status status, const char *format, ...)
+    AWQ__PRINTF(3, 4);
+/* Forgets the last failure: called where a public function begins. */
+void awq__clear(awq_context *ctx);
+void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...) AWQ__PRINTF(3, 4);
+/* AWQ_OK, or AWQ_ERROR_CANCELLED (recorded) when the caller's callback said so. */
+awq_status awq__progress(awq_context *ctx, const awq_progress *progress);
+int awq__threads(const awq_context *ctx);
+double awq__now_seconds(void);
+void awq__set_fault(awq_context *ctx, awq__fault fault);
+awq__fault awq__get_fault(const awq_context *ctx);
+/* Plugin paths and linked-in plugins, kept here for src/arch. */
+typedef struct awq__plugin_sources {
+    char **paths; /* files or directories, in the order they were added */
+    size_t path_count;
+    const void **linked; /* const awq_plugin * */
+    size_t linked_count;
+} awq__plugin_sources;
+awq__plugin_sources *awq__context_plugins(awq_context *ctx);
+
+/* ---- alloc.c ---- */
+
+/* Zeroed; NULL with AWQ_ERROR_MEMORY recorded, also where count * size overflows.
+   A count of 0 gives a valid pointer. `what` names the thing in the message. */
+void *awq__alloc(awq_context *ctx, size_t count, size_t size, const char *what);
+/* Like awq__alloc, aligned to 64 bytes and not zeroed: for arrays of numbers. */
+void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char *what);
+/* Frees either kind; takes NULL. */
+void awq__free(void *pointer);
+/* Grows *array (elements of `size` bytes) so that it holds at least `count`. */
+awq_status awq__grow(awq_context *ctx, void *array, size_t *capacity, size_t count, size_t size,
+                     const char *what);
+char *awq__strdup(awq_context *ctx, const char *text);
+char *awq__format(awq_context *ctx, const char *format, ...) AWQ__PRINTF(2, 3);
+/* "a/b" from "a" and "b"; b alone when it is absolute. NULL on failure. */
+char *awq__path_join(awq_context *ctx, const char *dir, const char *name);
+
+/* A growing, always NUL-terminated text. Zero-initialise; data may be NULL while empty. */
+typedef struct awq__text {
+    char *data;
+    size_t length, capacity;
+} awq__text;
+awq_status awq__text_append(awq_context *ctx, awq__text *text, const char *format, ...)
+    AWQ__PRINTF(3, 4);
+awq_status awq__text_append_bytes(awq_context *ctx, awq__text *text, const char *data,
+                                  size_t length);
+void awq__text_free(awq__text *text);
+
+/* ---- dtype.c ---- */
+
+/* The type of a name in a safetensors header; AWQ_DTYPE_COUNT if it is none of ours. */
+awq_dtype awq__dtype_from_name(const char *name);
+
+/* ---- checked arithmetic ---- */
+
+static inline bool awq__mul_overflows(size_t a, size_t b, size_t *product)
+{
+    return __builtin_mul_overflow(a, b, product);
+}
+static inline bool awq__add_overflows(size_t a, size_t b, size_t *sum)
+{
+    return __builtin_add_overflow(a, b, sum);
+}
+static inline int64_t awq__min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t awq__max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+static inline int64_t awq__ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* ---- hash.c ---- */
+
+#define AWQ__HASH_SEED UINT64_C(0xcbf29ce484222325)
+/* FNV-1a, 64 bits (Fowler, Noll, Vo): identifies data in the provenance file. */
+uint64_t awq__hash(uint64_t hash, const void *data, size_t bytes);
+/* The next number of a splitmix64 sequence (Steele, Lea, Flood 2014). */
+uint64_t awq__random(uint64_t *state);
+
+/* ---- parallel.c ---- */
+
+/*
+ * Runs task(arg, index, worker) for index 0 .. count-1 on the context's threads.
+ * Tasks start in rising order; `worker` is below awq__threads(ctx) and selects
+ * private work space. After a failure at index i no task above i is begun, every task
+ * below still runs, and the failure of the lowest index is returned: what fails
+ * does not depend on timing. What a task computes must depend on its index alone. A loop
+ * inside a task runs on that task's thread, and its failures count as the task's.
+ */
+typedef awq_status (*awq__task_fn)(void *arg, int64_t index, int worker);
+awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task, void *arg);
+
+/* ---- file.c ---- */
+
+/* A file mapped read-only. Zero-initialise; an empty file has data NULL and size 0. */
+typedef struct awq__mapping {
+    const uint8_t *data;
+    size_t size;
+} awq__mapping;
+awq_status awq__map_file(awq_context *ctx, const char *path, awq__mapping *mapping);
+void awq__unmap(awq__mapping *mapping);
+/* Whole file, NUL-terminated; at most `limit` bytes, else AWQ_ERROR_FORMAT. */
+awq_status awq__read_text_file(awq_context *ctx, const char *path, size_t limit, char **text,
+                               size_t *bytes);
+bool awq__is_file(const char *path);
+bool awq__is_directory(const char *path);
+
+#endif

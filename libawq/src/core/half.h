@@ -1,0 +1,66 @@
+/* Conversion between the 16-bit float formats and F32, round to nearest even. */
+#ifndef AWQ__HALF_H
+#define AWQ__HALF_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline uint32_t awq__f32_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline float awq__f32_from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline float awq__bf16_to_f32(uint16_t half)
+{
+    return awq__f32_from_bits((uint32_t)half << 16);
+}
+
+/* NaN stays NaN (quiet); overflow gives infinity, as IEEE rounding does. */
+static inline uint16_t awq__f32_to_bf16(float value)
+{
+    uint32_t bits = awq__f32_bits(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)((bits >> 16) | 0x0040u);
+    return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+static inline float awq__f16_to_f32(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
+    uint32_t magnitude = half & 0x7fffu;
+    if (magnitude >= 0x7c00u) /* infinity and NaN */
+        return awq__f32_from_bits(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
+    if (magnitude < 0x0400u) { /* zero and subnormal: magnitude * 2^-24, exact */
+        float scaled = (float)magnitude * 0x1p-24f;
+        return awq__f32_from_bits(sign | awq__f32_bits(scaled));
+    }
+    return awq__f32_from_bits(sign | ((magnitude << 13) + 0x38000000u));
+}
+
+static inline uint16_t awq__f32_to_f16(float value)
+{
+    uint32_t bits = awq__f32_bits(value);
+    uint16_t sign = (uint16_t)((bits >> 16) & 0x8000u);
+    uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u);
+    if (magnitude >= 0x477ff000u) /* 65520 and above round to infinity */
+        return (uint16_t)(sign | 0x7c00u);
+    if (magnitude < 0x38800000u) { /* below 2^-14: adding 0.5 aligns the last bit to 2^-24 */
+        float aligned = awq__f32_from_bits(magnitude) + 0.5f;
+        return (uint16_t)(sign | (awq__f32_bits(aligned) - 0x3f000000u));
+    }
+    magnitude += 0xfffu + ((magnitude >> 13) & 1u);
+    return (uint16_t)(sign | ((magnitude - 0x38000000u) >> 13));
+}
+
+#endif

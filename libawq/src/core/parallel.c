@@ -1,0 +1,85 @@
+/* The one place where threads are started. */
+#include "core/core.h"
+#include "core/task.h"
+
+#include <omp.h>
+#include <stdatomic.h>
+
+/* OpenMP's runtime is not instrumented; these tell ThreadSanitizer about its fork and join. */
+#if defined(__SANITIZE_THREAD__)
+#define AWQ__TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define AWQ__TSAN 1
+#endif
+#endif
+#ifdef AWQ__TSAN
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define TSAN_ACQUIRE(address) __tsan_acquire(address)
+#define TSAN_RELEASE(address) __tsan_release(address)
+#else
+#define TSAN_ACQUIRE(address) ((void)(address))
+#define TSAN_RELEASE(address) ((void)(address))
+#endif
+
+typedef struct loop {
+    int64_t count;
+    awq__task_fn task;
+    void *arg;
+    _Atomic int64_t next;   /* the next task to begin */
+    _Atomic int64_t failed; /* the lowest task that failed; count if none */
+    _Atomic int status;     /* of that task */
+    char fork, join;        /* addresses for ThreadSanitizer */
+} loop;
+
+/* Keeps the lowest failure. The pair (failed, status) is updated under a critical section. */
+static void record_failure(loop *l, int64_t index, awq_status status)
+{
+#pragma omp critical(awq_parallel_failure)
+    {
+        if (index < atomic_load(&l->failed)) {
+            atomic_store(&l->failed, index);
+            atomic_store(&l->status, (int)status);
+        }
+    }
+}
+
+static void work(loop *l, int worker)
+{
+    TSAN_ACQUIRE(&l->fork);
+    int64_t outer_task = awq__current_task;
+    bool nested = outer_task != AWQ__NO_TASK;
+    for (;;) {
+        int64_t index = atomic_fetch_add(&l->next, 1);
+        if (index >= atomic_load(&l->failed))
+            break;
+        awq__current_task = nested ? outer_task : index;
+        awq_status status = l->task(l->arg, index, worker);
+        if (status != AWQ_OK)
+            record_failure(l, index, status);
+    }
+    awq__current_task = outer_task;
+    TSAN_RELEASE(&l->join);
+}
+
+awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task, void *arg)
+{
+    loop l = {.count = count, .task = task, .arg = arg};
+    atomic_init(&l.next, 0);
+    atomic_init(&l.failed, count);
+    atomic_init(&l.status, AWQ_OK);
+    bool nested = awq__current_task != AWQ__NO_TASK;
+    if (!nested)
+        awq__begin_tasks(ctx);
+    int64_t threads = nested ? 1 : awq__min(awq__threads(ctx), count);
+    if (threads <= 1) {
+        work(&l, 0);
+    } else {
+        TSAN_RELEASE(&l.fork);
+#pragma omp parallel num_threads((int)threads)
+        work(&l, omp_get_thread_num());
+        TSAN_ACQUIRE(&l.join);
+    }
+    return (awq_status)atomic_load(&l.status);
+}
