@@ -1,0 +1,294 @@
+/* A checkpoint directory: one safetensors file, or shards that agree with their index. */
+#include "checkpoint/internal.h"
+#include "core/json.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct awq__checkpoint {
+    char *directory;
+    awq__safetensors **files;
+    size_t file_count;
+    const awq__tensor **tensors; /* of all files, sorted by name */
+    size_t count;
+    uint64_t bytes;
+};
+
+/* One line of the index; both strings belong to its JSON. */
+typedef struct place {
+    const char *tensor, *file;
+} place;
+
+static int compare_tensors(const void *a, const void *b)
+{
+    const awq__tensor *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static int compare_place_tensors(const void *a, const void *b)
+{
+    return strcmp(((const place *)a)->tensor, ((const place *)b)->tensor);
+}
+
+static int compare_place_files(const void *a, const void *b)
+{
+    return strcmp(((const place *)a)->file, ((const place *)b)->file);
+}
+
+static awq_status open_file(awq_context *ctx, awq__checkpoint *checkpoint, const char *name)
+{
+    char *path = awq__path_join(ctx, checkpoint->directory, name);
+    if (!path)
+        return AWQ_ERROR_MEMORY;
+    awq_status status =
+        awq__safetensors_open(ctx, path, &checkpoint->files[checkpoint->file_count]);
+    if (status == AWQ_OK)
+        checkpoint->file_count++;
+    awq__free(path);
+    return status;
+}
+
+/* Gathers the tensors of all files, sorted by name. A name must stand in one file only. */
+static awq_status gather(awq_context *ctx, awq__checkpoint *checkpoint)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < checkpoint->file_count; i++)
+        count += awq__safetensors_count(checkpoint->files[i]);
+    const awq__tensor **tensors = awq__alloc(ctx, count, sizeof *tensors, "tensors of a model");
+    if (!tensors)
+        return AWQ_ERROR_MEMORY;
+    checkpoint->tensors = tensors;
+    for (size_t i = 0; i < checkpoint->file_count; i++)
+        for (size_t j = 0; j < awq__safetensors_count(checkpoint->files[i]); j++) {
+            const awq__tensor *tensor = awq__safetensors_at(checkpoint->files[i], j);
+            tensors[checkpoint->count++] = tensor;
+            checkpoint->bytes += tensor->bytes;
+        }
+    qsort(tensors, count, sizeof *tensors, compare_tensors);
+    for (size_t i = 1; i < count; i++)
+        if (!strcmp(tensors[i - 1]->name, tensors[i]->name))
+            return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: tensor \"%s\": stands in both %s and %s",
+                             checkpoint->directory, tensors[i]->name,
+                             awq__base_name(tensors[i - 1]->file),
+                             awq__base_name(tensors[i]->file));
+    return AWQ_OK;
+}
+
+static awq_status open_single(awq_context *ctx, awq__checkpoint *checkpoint)
+{
+    checkpoint->files = awq__alloc(ctx, 1, sizeof(awq__safetensors *), "a file of a model");
+    if (!checkpoint->files)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = open_file(ctx, checkpoint, AWQ__SINGLE_FILE);
+    return status == AWQ_OK ? gather(ctx, checkpoint) : status;
+}
+
+/* Lists the index; *out is the caller's to free. */
+static awq_status read_places(awq_context *ctx, const char *path, const cJSON *root, place **out,
+                              size_t *count)
+{
+    *out = NULL;
+    *count = 0;
+    const cJSON *map = cJSON_IsObject(root) ? awq__json_at(root, "weight_map") : NULL;
+    if (!cJSON_IsObject(map))
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: weight_map is missing or not an object", path);
+    size_t entries = 0;
+    for (const cJSON *item = map->child; item; item = item->next)
+        entries++;
+    place *places = *out = awq__alloc(ctx, entries, sizeof *places, "the index of a model");
+    if (!places)
+        return AWQ_ERROR_MEMORY;
+    for (const cJSON *item = map->child; item; item = item->next) {
+        if (!cJSON_IsString(item))
+            return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                             "%s: weight_map: the file of \"%s\" is not a string", path,
+                             item->string);
+        if (!awq__is_plain_name(item->valuestring))
+            return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                             "%s: weight_map: \"%s\" is placed in \"%s\", which is not the plain "
+                             "name of a file in the same directory",
+                             path, item->string, item->valuestring);
+        places[(*count)++] = (place){item->string, item->valuestring};
+    }
+    return AWQ_OK;
+}
+
+/* Opens each file that the index names once. Sorts the places by file. */
+static awq_status open_shards(awq_context *ctx, awq__checkpoint *checkpoint, const char *index,
+                              place *places, size_t count)
+{
+    checkpoint->files = awq__alloc(ctx, count, sizeof(awq__safetensors *), "files of a model");
+    if (!checkpoint->files)
+        return AWQ_ERROR_MEMORY;
+    qsort(places, count, sizeof *places, compare_place_files);
+    for (size_t i = 0; i < count; i++) {
+        if (i && !strcmp(places[i - 1].file, places[i].file))
+            continue;
+        char *path = awq__path_join(ctx, checkpoint->directory, places[i].file);
+        if (!path)
+            return AWQ_ERROR_MEMORY;
+        bool there = awq__is_file(path);
+        awq__free(path);
+        if (!there)
+            return awq__fail(ctx, AWQ_ERROR_IO,
+                             "%s: weight_map: \"%s\" is placed in \"%s\", which is not there",
+                             index, places[i].tensor, places[i].file);
+        awq_status status = open_file(ctx, checkpoint, places[i].file);
+        if (status != AWQ_OK)
+            return status;
+    }
+    return AWQ_OK;
+}
+
+/* The index and the files must tell the same of every tensor. Sorts the places by tensor. */
+static awq_status compare_with_index(awq_context *ctx, const awq__checkpoint *checkpoint,
+                                     const char *index, place *places, size_t count)
+{
+    qsort(places, count, sizeof *places, compare_place_tensors);
+    size_t i = 0, j = 0;
+    while (i < count || j < checkpoint->count) {
+        const awq__tensor *tensor = j < checkpoint->count ? checkpoint->tensors[j] : NULL;
+        int order = i == count ? 1 : !tensor ? -1 : strcmp(places[i].tensor, tensor->name);
+        if (order < 0)
+            return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                             "%s: weight_map: \"%s\" is placed in \"%s\", and no file holds it",
+                             index, places[i].tensor, places[i].file);
+        if (order > 0)
+            return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                             "%s: tensor \"%s\": not listed in the weight_map of %s", tensor->file,
+                             tensor->name, awq__base_name(index));
+        if (strcmp(places[i].file, awq__base_name(tensor->file)))
+            return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                             "%s: weight_map: \"%s\" is placed in \"%s\", but \"%s\" holds it",
+                             index, tensor->name, places[i].file, awq__base_name(tensor->file));
+        i++;
+        j++;
+    }
+    return AWQ_OK;
+}
+
+static awq_status open_index(awq_context *ctx, awq__checkpoint *checkpoint, const char *path)
+{
+    cJSON *root = NULL;
+    place *places = NULL;
+    size_t count = 0;
+    awq_status status = awq__json_read(ctx, path, &root);
+    if (status == AWQ_OK)
+        status = read_places(ctx, path, root, &places, &count);
+    if (status == AWQ_OK)
+        status = open_shards(ctx, checkpoint, path, places, count);
+    if (status == AWQ_OK)
+        status = gather(ctx, checkpoint);
+    if (status == AWQ_OK)
+        status = compare_with_index(ctx, checkpoint, path, places, count);
+    awq__free(places);
+    cJSON_Delete(root);
+    return status;
+}
+
+/* Whether the directory has the pickled weights of older checkpoints. */
+static bool has_pickles(DIR *directory)
+{
+    const struct dirent *entry;
+    while ((entry = readdir(directory))) {
+        size_t length = strlen(entry->d_name);
+        if (!strncmp(entry->d_name, "pytorch_model", 13) && length > 4 &&
+            !strcmp(entry->d_name + length - 4, ".bin"))
+            return true;
+    }
+    return false;
+}
+
+static awq_status no_weights(awq_context *ctx, const char *path)
+{
+    DIR *directory = opendir(path);
+    if (!directory)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: not a directory that can be read: %s", path,
+                         strerror(errno));
+    bool pickles = has_pickles(directory);
+    closedir(directory);
+    return awq__fail(ctx, AWQ_ERROR_IO,
+                     "%s: neither " AWQ__SINGLE_FILE " nor " AWQ__INDEX_FILE " is there%s", path,
+                     pickles ? "; pytorch_model*.bin is not read, only safetensors is" : "");
+}
+
+static awq_status open_directory(awq_context *ctx, awq__checkpoint *checkpoint,
+                                 const char *directory)
+{
+    checkpoint->directory = awq__strdup(ctx, directory);
+    char *single = awq__path_join(ctx, directory, AWQ__SINGLE_FILE);
+    char *index = awq__path_join(ctx, directory, AWQ__INDEX_FILE);
+    awq_status status;
+    if (!checkpoint->directory || !single || !index) {
+        status = AWQ_ERROR_MEMORY;
+    } else if (awq__is_file(single)) {
+        if (awq__is_file(index))
+            awq__log(ctx, AWQ_LOG_WARNING, "%s: " AWQ__SINGLE_FILE " is read, not " AWQ__INDEX_FILE,
+                     directory);
+        status = open_single(ctx, checkpoint);
+    } else if (awq__is_file(index)) {
+        status = open_index(ctx, checkpoint, index);
+    } else {
+        status = no_weights(ctx, directory);
+    }
+    awq__free(single);
+    awq__free(index);
+    return status;
+}
+
+awq_status awq__checkpoint_open(awq_context *ctx, const char *directory, awq__checkpoint **out)
+{
+    *out = NULL;
+    awq__checkpoint *checkpoint = awq__alloc(ctx, 1, sizeof *checkpoint, "a checkpoint");
+    if (!checkpoint)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = open_directory(ctx, checkpoint, directory);
+    if (status == AWQ_OK)
+        *out = checkpoint;
+    else
+        awq__checkpoint_free(checkpoint);
+    return status;
+}
+
+void awq__checkpoint_free(awq__checkpoint *checkpoint)
+{
+    if (!checkpoint)
+        return;
+    for (size_t i = 0; i < checkpoint->file_count; i++)
+        awq__safetensors_free(checkpoint->files[i]);
+    awq__free(checkpoint->files);
+    awq__free(checkpoint->tensors);
+    awq__free(checkpoint->directory);
+    awq__free(checkpoint);
+}
+
+const char *awq__checkpoint_directory(const awq__checkpoint *checkpoint)
+{
+    return checkpoint->directory;
+}
+
+size_t awq__checkpoint_count(const awq__checkpoint *checkpoint)
+{
+    return checkpoint->count;
+}
+
+const awq__tensor *awq__checkpoint_at(const awq__checkpoint *checkpoint, size_t index)
+{
+    return index < checkpoint->count ? checkpoint->tensors[index] : NULL;
+}
+
+const awq__tensor *awq__checkpoint_find(const awq__checkpoint *checkpoint, const char *name)
+{
+    awq__tensor tensor = {.name = name};
+    const awq__tensor *key = &tensor;
+    const awq__tensor **found = bsearch(&key, checkpoint->tensors, checkpoint->count,
+                                        sizeof *checkpoint->tensors, compare_tensors);
+    return found ? *found : NULL;
+}
+
+uint64_t awq__checkpoint_bytes(const awq__checkpoint *checkpoint)
+{
+    return checkpoint->bytes;
+}

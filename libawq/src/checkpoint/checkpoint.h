@@ -1,0 +1,117 @@
+/*
+ * A checkpoint directory on disk: safetensors files mapped read-only, their
+ * index, and the writing of a new one as a transaction.
+ */
+#ifndef AWQ__CHECKPOINT_H
+#define AWQ__CHECKPOINT_H
+
+#include "core/core.h"
+
+#define AWQ__MAX_RANK 8
+
+/* One stored tensor; borrowed from its file or checkpoint. */
+typedef struct awq__tensor {
+    const char *name;
+    awq_dtype dtype;
+    int rank;
+    int64_t shape[AWQ__MAX_RANK];
+    const uint8_t *data; /* little-endian, row-major, possibly unaligned */
+    size_t bytes;
+    const char *file; /* path, for messages */
+} awq__tensor;
+
+/* Product of the shape; 1 for rank 0. */
+int64_t awq__tensor_elements(const awq__tensor *tensor);
+/* Well-formed UTF-8 without NUL. */
+bool awq__is_utf8(const void *text, size_t bytes);
+
+/* ---- safetensors.c: one file ---- */
+
+typedef struct awq__safetensors awq__safetensors;
+/* Maps the file and checks every rule of the format: header length, JSON, offsets without hole or
+   overlap, sizes equal to shape times dtype, end equal to the file's. */
+awq_status awq__safetensors_open(awq_context *ctx, const char *path, awq__safetensors **out);
+void awq__safetensors_free(awq__safetensors *file);
+size_t awq__safetensors_count(const awq__safetensors *file);
+/* Sorted by name. */
+const awq__tensor *awq__safetensors_at(const awq__safetensors *file, size_t index);
+/* NULL if absent. */
+const awq__tensor *awq__safetensors_find(const awq__safetensors *file, const char *name);
+
+/* ---- checkpoint.c: a directory ---- */
+
+typedef struct awq__checkpoint awq__checkpoint;
+/* Opens model.safetensors, or else the shards that model.safetensors.index.json lists; where both
+   exist the single file is read (as transformers does) and a warning logged. A shard outside the
+   directory, a tensor that the index places in another file than the one that holds it or does not
+   list, or a tensor in two files, is refused. The index's total_size is not looked at. */
+awq_status awq__checkpoint_open(awq_context *ctx, const char *directory, awq__checkpoint **out);
+void awq__checkpoint_free(awq__checkpoint *checkpoint);
+const char *awq__checkpoint_directory(const awq__checkpoint *checkpoint);
+size_t awq__checkpoint_count(const awq__checkpoint *checkpoint);
+/* Sorted by name. */
+const awq__tensor *awq__checkpoint_at(const awq__checkpoint *checkpoint, size_t index);
+const awq__tensor *awq__checkpoint_find(const awq__checkpoint *checkpoint, const char *name);
+/* Sum of all tensors' bytes. */
+uint64_t awq__checkpoint_bytes(const awq__checkpoint *checkpoint);
+
+/* ---- output.c, transaction.c: a new checkpoint directory as a transaction ---- */
+
+/*
+ * Begin, declare every tensor, lay out, write each tensor once, add the small files,
+ * commit. Work happens in DIRECTORY.partial. The headers of all shards are complete as soon as
+ * awq__output_layout returns, so the partial directory can be opened as a checkpoint and
+ * read where tensors have been written already.
+ */
+typedef struct awq__output awq__output;
+
+/*
+ * AWQ_ERROR_EXISTS if `directory` exists (as anything) and not force; with force, if it exists and
+ * is not a directory with a config.json, which is not ours to remove. A DIRECTORY.partial
+ * left by an earlier run is kept if `resume`, else emptied; one that no run has left is
+ * AWQ_ERROR_EXISTS. A lock file in it keeps two runs apart (AWQ_ERROR_EXISTS while another holds
+ * it). Missing parents are created. An existing checkpoint that a run with force had moved aside
+ * when it was killed is put back first.
+ */
+awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force, bool resume,
+                             awq__output **out);
+/* The directory in which work happens, "DIRECTORY.partial". */
+const char *awq__output_partial(const awq__output *output);
+/* In the order in which they will be stored: shards follow it; within a shard, larger
+   dtypes come first and then names, which keeps tensors aligned. A size or name that cannot be
+   stored is AWQ_ERROR_ARGUMENT; so is a name twice, but only awq__output_layout finds it. */
+awq_status awq__output_declare(awq__output *output, const char *name, awq_dtype dtype, int rank,
+                               const int64_t *shape);
+/*
+ * Cuts the tensors into shards of at most shard_bytes of data (a larger tensor gets its own),
+ * creates the files at full size with header {"format":"pt"}, and writes the index when there is
+ * more than one shard. With resume, files that exist already with the same size and header are kept
+ * with their data, and shards of another layout are removed. AWQ_ERROR_IO tells the bytes needed
+ * when the disk is too small.
+ */
+awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes);
+/* The whole tensor; again replaces it. Safe from several threads for different tensors. bytes must
+   be the declared size. */
+awq_status awq__output_write(awq__output *output, const char *name, const void *data, size_t bytes);
+/* Counts a tensor as written although this run did not: its data survived from an earlier one.
+   AWQ_ERROR_FORMAT if its shard did not survive the layout: the tensor must be written again. */
+awq_status awq__output_keep(awq__output *output, const char *name);
+/* Makes what was written so far durable (fsync). */
+awq_status awq__output_sync(awq__output *output);
+/* Creates or replaces a small file, durably. The name must be plain, with no directory,
+   and not begin with ".awq-". */
+awq_status awq__output_text(awq__output *output, const char *file_name, const char *text,
+                            size_t bytes);
+/* Copies a file under its own name; no error if it does not exist. */
+awq_status awq__output_copy(awq__output *output, const char *source_path);
+/* Checks that every declared tensor was written (else AWQ_ERROR_ARGUMENT names the first), makes
+   all durable, renames to DIRECTORY and removes the lock. With force an existing directory is moved
+   to DIRECTORY.replaced first and removed last. */
+awq_status awq__output_commit(awq__output *output);
+/* Closes the files. Without a commit the partial directory stays for a later resume. Takes NULL. */
+void awq__output_free(awq__output *output);
+/* Removes the partial directory (when nothing in it is worth keeping); awq__output_free is still to
+   be called, and nothing else. */
+void awq__output_discard(awq__output *output);
+
+#endif

@@ -1,0 +1,155 @@
+/* Files and directories: create, empty, write, make durable. */
+#include "checkpoint/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_DEPTH 32
+
+const char *awq__base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+bool awq__is_plain_name(const char *name)
+{
+    return *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
+}
+
+awq_status awq__make_directories(awq_context *ctx, const char *path)
+{
+    char *part = awq__strdup(ctx, path);
+    if (!part)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = AWQ_OK;
+    size_t length = strlen(path);
+    for (size_t end = 1; end <= length && status == AWQ_OK; end++) {
+        if (path[end] != '/' && path[end] != 0)
+            continue;
+        part[end] = 0;
+        if (mkdir(part, 0777) != 0 && !awq__is_directory(part))
+            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: the directory cannot be created: %s", part,
+                               strerror(errno));
+        part[end] = path[end];
+    }
+    awq__free(part);
+    return status;
+}
+
+static awq_status clear_open(awq_context *ctx, int fd, const char *path, const char *keep,
+                             int depth);
+
+static awq_status cannot_remove(awq_context *ctx, const char *path, const char *name,
+                                const char *why)
+{
+    return awq__fail(ctx, AWQ_ERROR_IO, "%s: \"%s\" cannot be removed: %s", path, name, why);
+}
+
+/* `path` is the directory at the top, for messages. */
+static awq_status remove_one(awq_context *ctx, int directory, const char *path, const char *name,
+                             int depth)
+{
+    struct stat info;
+    if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+        return cannot_remove(ctx, path, name, strerror(errno));
+    int flags = 0;
+    if (S_ISDIR(info.st_mode)) {
+        if (depth == MAX_DEPTH)
+            return cannot_remove(ctx, path, name, "too many directories in directories");
+        int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+            return cannot_remove(ctx, path, name, strerror(errno));
+        awq_status status = clear_open(ctx, fd, path, NULL, depth + 1);
+        if (status != AWQ_OK)
+            return status;
+        flags = AT_REMOVEDIR;
+    } else if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode)) {
+        return cannot_remove(ctx, path, name, "neither a file nor a directory");
+    }
+    if (unlinkat(directory, name, flags) != 0)
+        return cannot_remove(ctx, path, name, strerror(errno));
+    return AWQ_OK;
+}
+
+/* Takes the descriptor. */
+static awq_status clear_open(awq_context *ctx, int fd, const char *path, const char *keep,
+                             int depth)
+{
+    DIR *directory = fdopendir(fd);
+    if (!directory) {
+        close(fd);
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: %s", path, strerror(errno));
+    }
+    awq_status status = AWQ_OK;
+    bool again = true;
+    while (again && status == AWQ_OK) { /* a pass may miss names while others are removed */
+        again = false;
+        rewinddir(directory);
+        const struct dirent *entry;
+        while (status == AWQ_OK && (entry = readdir(directory))) {
+            const char *name = entry->d_name;
+            if (!awq__is_plain_name(name) || (keep && !strcmp(name, keep)))
+                continue;
+            status = remove_one(ctx, dirfd(directory), path, name, depth);
+            again = true;
+        }
+    }
+    closedir(directory);
+    return status;
+}
+
+awq_status awq__clear_directory(awq_context *ctx, const char *path, const char *keep)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be emptied: %s", path, strerror(errno));
+    return clear_open(ctx, fd, path, keep, 0);
+}
+
+awq_status awq__sync_file(awq_context *ctx, const char *path, int fd)
+{
+    int result;
+    do
+        result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    if (result != 0)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be made durable: %s", path,
+                         strerror(errno));
+    return AWQ_OK;
+}
+
+awq_status awq__sync_directory(awq_context *ctx, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: %s", path, strerror(errno));
+    awq_status status = AWQ_OK;
+    /* Some file systems have no such operation on a directory and say EINVAL. */
+    if (fsync(fd) != 0 && errno != EINVAL)
+        status =
+            awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be made durable: %s", path, strerror(errno));
+    close(fd);
+    return status;
+}
+
+awq_status awq__write_at(awq_context *ctx, const char *path, int fd, const void *data, size_t bytes,
+                         uint64_t offset)
+{
+    const char *from = data;
+    size_t done = 0;
+    while (done < bytes) {
+        ssize_t count = pwrite(fd, from + done, bytes - done, (off_t)(offset + done));
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return awq__fail(ctx, AWQ_ERROR_IO, "%s: only %zu of %zu bytes could be written: %s",
+                             path, done, bytes, count < 0 ? strerror(errno) : "no progress");
+        done += (size_t)count;
+    }
+    return AWQ_OK;
+}

@@ -1,0 +1,87 @@
+/* What the files of this folder share, for them alone. */
+#ifndef AWQ__CHECKPOINT_INTERNAL_H
+#define AWQ__CHECKPOINT_INTERNAL_H
+
+#include "checkpoint/checkpoint.h"
+
+#define AWQ__SINGLE_FILE "model.safetensors"
+#define AWQ__INDEX_FILE "model.safetensors.index.json"
+/* Begins the name of every file in a directory that is bookkeeping and no part of a checkpoint. */
+#define AWQ__PRIVATE_PREFIX ".awq-"
+#define AWQ__TEMPORARY_SUFFIX ".tmp"
+#define AWQ__MAX_HEADER_BYTES 100000000
+/* Larger numbers are not exact in every JSON reader. */
+#define AWQ__MAX_JSON_INT (INT64_C(1) << 53)
+
+/* ---- layout.c: where each tensor goes ---- */
+
+typedef struct awq__entry {
+    char *name;
+    awq_dtype dtype;
+    int rank;
+    int64_t shape[AWQ__MAX_RANK];
+    size_t bytes;
+    size_t shard;
+    uint64_t offset; /* from the beginning of the file */
+    _Atomic bool written;
+} awq__entry;
+
+typedef struct awq__shard {
+    char *name, *path;
+    awq__text header; /* from the beginning of the file to the data */
+    uint64_t file_bytes;
+    int fd;
+    bool kept; /* with the data of an earlier run */
+} awq__shard;
+
+typedef struct awq__layout {
+    awq__entry *entries; /* as declared */
+    size_t count, capacity;
+    awq__entry **by_name;
+    awq__shard *shards;
+    size_t shard_count;
+} awq__layout;
+
+/* Fills in everything but the descriptors, from the entries. */
+awq_status awq__layout_cut(awq_context *ctx, awq__layout *layout, const char *directory,
+                           uint64_t shard_bytes);
+awq_status awq__layout_index(awq_context *ctx, const awq__layout *layout, awq__text *index);
+/* NULL if absent. */
+awq__entry *awq__layout_find(const awq__layout *layout, const char *name);
+/* Closes the shards that are open. */
+void awq__layout_free(awq__layout *layout);
+
+/* ---- directory.c: files and directories ---- */
+
+/* Creates a directory and its parents where they are missing. */
+awq_status awq__make_directories(awq_context *ctx, const char *path);
+/* Removes all that a directory holds but the file `keep` at its top. Removes links, not what they
+   point to; anything else than files, directories and links is refused. */
+awq_status awq__clear_directory(awq_context *ctx, const char *path, const char *keep);
+/* Makes the names in a directory durable. */
+awq_status awq__sync_directory(awq_context *ctx, const char *path);
+awq_status awq__sync_file(awq_context *ctx, const char *path, int fd);
+awq_status awq__write_at(awq_context *ctx, const char *path, int fd, const void *data, size_t bytes,
+                         uint64_t offset);
+/* The last component of a path. */
+const char *awq__base_name(const char *path);
+/* Names a file of a directory without leaving it. */
+bool awq__is_plain_name(const char *name);
+
+/* ---- output.c, transaction.c ---- */
+
+struct awq__output {
+    awq_context *ctx;
+    char *directory, *partial;
+    char *replaced;  /* where an existing directory is moved to */
+    char *lock_path; /* in partial */
+    int lock;        /* -1 once it is released */
+    bool force, created;
+    bool laid_out; /* the shards are there and open */
+    awq__layout layout;
+};
+
+/* Makes what was written durable and closes the shards. */
+awq_status awq__output_close_shards(awq__output *output);
+
+#endif

@@ -1,0 +1,388 @@
+/* The files of a checkpoint being written. How it begins and ends is in transaction.c. */
+#include "checkpoint/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COPY_BYTES 65536
+
+/* ---- declaring ---- */
+
+static awq_status declared_bytes(awq_context *ctx, const char *name, awq_dtype dtype, int rank,
+                                 const int64_t *shape, size_t *bytes)
+{
+    int64_t bits = awq_dtype_bits(dtype);
+    if (!bits)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "tensor \"%s\": %d is no dtype", name,
+                         (int)dtype);
+    if (rank < 0 || rank > AWQ__MAX_RANK)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "tensor \"%s\": rank %d is not in 0 to %d", name,
+                         rank, AWQ__MAX_RANK);
+    for (int i = 0; i < rank; i++)
+        if (shape[i] < 0 || __builtin_mul_overflow(bits, shape[i], &bits) ||
+            shape[i] > AWQ__MAX_JSON_INT)
+            return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                             "tensor \"%s\": size %lld of dimension %d cannot be stored", name,
+                             (long long)shape[i], i);
+    if (bits % 8)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "tensor \"%s\": %lld bits of %s do not fill whole bytes", name,
+                         (long long)bits, awq_dtype_name(dtype));
+    *bytes = (size_t)(bits / 8);
+    return AWQ_OK;
+}
+
+awq_status awq__output_declare(awq__output *output, const char *name, awq_dtype dtype, int rank,
+                               const int64_t *shape)
+{
+    awq_context *ctx = output->ctx;
+    awq__layout *layout = &output->layout;
+    size_t bytes = 0;
+    if (output->laid_out)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "tensor \"%s\": declared after the layout", name);
+    if (!awq__is_utf8(name, strlen(name)) || !strcmp(name, "__metadata__"))
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "tensor \"%s\": the name is reserved or not UTF-8", name);
+    awq_status status = declared_bytes(ctx, name, dtype, rank, shape, &bytes);
+    if (status == AWQ_OK)
+        status = awq__grow(ctx, &layout->entries, &layout->capacity, layout->count + 1,
+                           sizeof *layout->entries, "tensors to write");
+    if (status != AWQ_OK)
+        return status;
+    awq__entry *entry = &layout->entries[layout->count];
+    *entry = (awq__entry){.dtype = dtype, .rank = rank, .bytes = bytes};
+    atomic_init(&entry->written, false);
+    if (rank)
+        memcpy(entry->shape, shape, (size_t)rank * sizeof *shape);
+    entry->name = awq__strdup(ctx, name);
+    if (!entry->name)
+        return AWQ_ERROR_MEMORY;
+    layout->count++;
+    return AWQ_OK;
+}
+
+/* ---- laying out ---- */
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && !strcmp(text + length - end_length, end);
+}
+
+static bool begins_with(const char *text, const char *start)
+{
+    return !strncmp(text, start, strlen(start));
+}
+
+/* Whether a file in the partial directory comes from another layout or an interrupted write. */
+static bool is_stale(const awq__layout *layout, const char *name)
+{
+    if (begins_with(name, AWQ__PRIVATE_PREFIX))
+        return ends_with(name, AWQ__TEMPORARY_SUFFIX);
+    if (!strcmp(name, AWQ__INDEX_FILE))
+        return layout->shard_count == 1;
+    if (!begins_with(name, "model") || !ends_with(name, ".safetensors"))
+        return false;
+    for (size_t i = 0; i < layout->shard_count; i++)
+        if (!strcmp(layout->shards[i].name, name))
+            return false;
+    return true;
+}
+
+static awq_status remove_stale(awq__output *output)
+{
+    DIR *directory = opendir(output->partial);
+    if (!directory)
+        return awq__fail(output->ctx, AWQ_ERROR_IO, "%s: %s", output->partial, strerror(errno));
+    awq_status status = AWQ_OK;
+    const struct dirent *entry;
+    while (status == AWQ_OK && (entry = readdir(directory)))
+        if (is_stale(&output->layout, entry->d_name) &&
+            unlinkat(dirfd(directory), entry->d_name, 0) != 0)
+            status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: \"%s\" cannot be removed: %s",
+                               output->partial, entry->d_name, strerror(errno));
+    closedir(directory);
+    return status;
+}
+
+/* Opens a shard of an earlier run if size and header are what they would be now. */
+static awq_status open_kept(awq_context *ctx, awq__shard *shard)
+{
+    struct stat info;
+    if (lstat(shard->path, &info) != 0 || !S_ISREG(info.st_mode) ||
+        (uint64_t)info.st_size != shard->file_bytes)
+        return AWQ_OK;
+    awq__mapping mapping;
+    awq_status status = awq__map_file(ctx, shard->path, &mapping);
+    if (status != AWQ_OK)
+        return status;
+    bool same = mapping.size == shard->file_bytes &&
+                !memcmp(mapping.data, shard->header.data, shard->header.length);
+    awq__unmap(&mapping);
+    if (!same)
+        return AWQ_OK;
+    shard->fd = open(shard->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (shard->fd < 0)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: %s", shard->path, strerror(errno));
+    shard->kept = true;
+    return AWQ_OK;
+}
+
+/* Sets the size, with the space reserved where the file system can. Returns an errno. */
+static int reserve(int fd, uint64_t bytes)
+{
+    int error;
+    do
+        error = posix_fallocate(fd, 0, (off_t)bytes);
+    while (error == EINTR);
+    if (error == EOPNOTSUPP || error == EINVAL)
+        error = ftruncate(fd, (off_t)bytes) == 0 ? 0 : errno;
+    return error;
+}
+
+static awq_status no_space(awq__output *output, const awq__shard *shard, int error)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < output->layout.shard_count; i++)
+        total += output->layout.shards[i].file_bytes;
+    return awq__fail(output->ctx, AWQ_ERROR_IO,
+                     "%s: cannot have its %llu bytes: %s; all shards need %llu bytes", shard->path,
+                     (unsigned long long)shard->file_bytes, strerror(error),
+                     (unsigned long long)total);
+}
+
+static awq_status create_shard(awq__output *output, awq__shard *shard)
+{
+    awq_context *ctx = output->ctx;
+    /* A new file, so that who still has the old one mapped does not see it shrink. */
+    if (unlink(shard->path) != 0 && errno != ENOENT)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be replaced: %s", shard->path,
+                         strerror(errno));
+    shard->fd = open(shard->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (shard->fd < 0)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", shard->path,
+                         strerror(errno));
+    int error = reserve(shard->fd, shard->file_bytes);
+    if (error) {
+        unlink(shard->path);
+        return no_space(output, shard, error);
+    }
+    return awq__write_at(ctx, shard->path, shard->fd, shard->header.data, shard->header.length, 0);
+}
+
+static awq_status write_index(awq__output *output)
+{
+    awq__text index = {0};
+    awq_status status = awq__layout_index(output->ctx, &output->layout, &index);
+    if (status == AWQ_OK)
+        status = awq__output_text(output, AWQ__INDEX_FILE, index.data, index.length);
+    awq__text_free(&index);
+    return status;
+}
+
+awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes)
+{
+    awq_context *ctx = output->ctx;
+    awq__layout *layout = &output->layout;
+    if (layout->by_name || !shard_bytes)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: %s", output->partial,
+                         shard_bytes ? "laid out twice" : "shards of 0 bytes");
+    awq_status status = awq__layout_cut(ctx, layout, output->partial, shard_bytes);
+    if (status == AWQ_OK)
+        status = remove_stale(output);
+    for (size_t i = 0; i < layout->shard_count && status == AWQ_OK; i++) {
+        awq__shard *shard = &layout->shards[i];
+        status = open_kept(ctx, shard);
+        if (status == AWQ_OK && !shard->kept)
+            status = create_shard(output, shard);
+        awq__text_free(&shard->header);
+    }
+    if (status == AWQ_OK && layout->shard_count > 1)
+        status = write_index(output);
+    if (status == AWQ_OK)
+        status = awq__output_sync(output);
+    output->laid_out = status == AWQ_OK;
+    return status;
+}
+
+/* ---- writing tensors ---- */
+
+static awq_status find_entry(awq__output *output, const char *name, awq__entry **entry)
+{
+    *entry = output->laid_out ? awq__layout_find(&output->layout, name) : NULL;
+    if (!*entry)
+        return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT, "tensor \"%s\": %s", name,
+                         output->laid_out ? "not declared" : "written before the layout");
+    return AWQ_OK;
+}
+
+awq_status awq__output_write(awq__output *output, const char *name, const void *data, size_t bytes)
+{
+    awq__entry *entry;
+    awq_status status = find_entry(output, name, &entry);
+    if (status != AWQ_OK)
+        return status;
+    if (bytes != entry->bytes)
+        return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT,
+                         "tensor \"%s\": %zu bytes written, %zu declared", name, bytes,
+                         entry->bytes);
+    const awq__shard *shard = &output->layout.shards[entry->shard];
+    status = awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset);
+    if (status == AWQ_OK)
+        atomic_store(&entry->written, true);
+    return status;
+}
+
+awq_status awq__output_keep(awq__output *output, const char *name)
+{
+    awq__entry *entry;
+    awq_status status = find_entry(output, name, &entry);
+    if (status != AWQ_OK)
+        return status;
+    const awq__shard *shard = &output->layout.shards[entry->shard];
+    if (!shard->kept)
+        return awq__fail(output->ctx, AWQ_ERROR_FORMAT,
+                         "%s: tensor \"%s\": no earlier run has left its data here", shard->path,
+                         name);
+    atomic_store(&entry->written, true);
+    return AWQ_OK;
+}
+
+awq_status awq__output_sync(awq__output *output)
+{
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < output->layout.shard_count && status == AWQ_OK; i++) {
+        const awq__shard *shard = &output->layout.shards[i];
+        status = awq__sync_file(output->ctx, shard->path, shard->fd);
+    }
+    return status == AWQ_OK ? awq__sync_directory(output->ctx, output->partial) : status;
+}
+
+awq_status awq__output_close_shards(awq__output *output)
+{
+    awq_status status = awq__output_sync(output);
+    for (size_t i = 0; i < output->layout.shard_count; i++) {
+        awq__shard *shard = &output->layout.shards[i];
+        if (shard->fd >= 0 && close(shard->fd) != 0 && status == AWQ_OK)
+            status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be closed: %s", shard->path,
+                               strerror(errno));
+        shard->fd = -1;
+    }
+    return status;
+}
+
+/* ---- small files ---- */
+
+/* A file that takes its name only when it is whole. */
+typedef struct small_file {
+    char *path, *temporary;
+    int fd;
+} small_file;
+
+static awq_status open_small(awq__output *output, const char *name, small_file *file)
+{
+    awq_context *ctx = output->ctx;
+    *file = (small_file){.fd = -1};
+    if (!awq__is_plain_name(name) || begins_with(name, AWQ__PRIVATE_PREFIX))
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "%s: \"%s\" is not the plain name of a file, or reserved", output->partial,
+                         name);
+    file->path = awq__path_join(ctx, output->partial, name);
+    file->temporary = awq__format(ctx, "%s/" AWQ__PRIVATE_PREFIX "%s" AWQ__TEMPORARY_SUFFIX,
+                                  output->partial, name);
+    if (!file->path || !file->temporary)
+        return AWQ_ERROR_MEMORY;
+    file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (file->fd < 0)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", file->temporary,
+                         strerror(errno));
+    return AWQ_OK;
+}
+
+/* Puts the file in place if all went well so far, and frees in any case. */
+static awq_status close_small(awq__output *output, small_file *file, awq_status status)
+{
+    awq_context *ctx = output->ctx;
+    if (status == AWQ_OK)
+        status = awq__sync_file(ctx, file->path, file->fd);
+    if (file->fd >= 0) {
+        if (close(file->fd) != 0 && status == AWQ_OK)
+            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be closed: %s", file->path,
+                               strerror(errno));
+        if (status == AWQ_OK && rename(file->temporary, file->path) != 0)
+            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be replaced: %s", file->path,
+                               strerror(errno));
+        if (status != AWQ_OK)
+            unlink(file->temporary);
+    }
+    if (status == AWQ_OK)
+        status = awq__sync_directory(ctx, output->partial);
+    awq__free(file->path);
+    awq__free(file->temporary);
+    return status;
+}
+
+awq_status awq__output_text(awq__output *output, const char *file_name, const char *text,
+                            size_t bytes)
+{
+    small_file file;
+    awq_status status = open_small(output, file_name, &file);
+    if (status == AWQ_OK)
+        status = awq__write_at(output->ctx, file.path, file.fd, text, bytes, 0);
+    return close_small(output, &file, status);
+}
+
+static awq_status copy_bytes(awq_context *ctx, int source, const char *source_path,
+                             const small_file *file)
+{
+    char *buffer = awq__alloc(ctx, COPY_BYTES, 1, "a copy buffer");
+    if (!buffer)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = AWQ_OK;
+    uint64_t done = 0;
+    while (status == AWQ_OK) {
+        ssize_t count = read(source, buffer, COPY_BYTES);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count == 0)
+            break;
+        if (count < 0) {
+            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be read: %s", source_path,
+                               strerror(errno));
+        } else {
+            status = awq__write_at(ctx, file->path, file->fd, buffer, (size_t)count, done);
+            done += (uint64_t)count;
+        }
+    }
+    awq__free(buffer);
+    return status;
+}
+
+awq_status awq__output_copy(awq__output *output, const char *source_path)
+{
+    awq_context *ctx = output->ctx;
+    int source = open(source_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (source < 0 && errno == ENOENT)
+        return AWQ_OK;
+    struct stat info;
+    if (source < 0 || fstat(source, &info) != 0 || !S_ISREG(info.st_mode)) {
+        awq__fail(ctx, AWQ_ERROR_IO, "%s: %s", source_path,
+                  source < 0 ? strerror(errno) : "not a regular file");
+        if (source >= 0)
+            close(source);
+        return AWQ_ERROR_IO;
+    }
+    small_file file;
+    awq_status status = open_small(output, awq__base_name(source_path), &file);
+    if (status == AWQ_OK)
+        status = copy_bytes(ctx, source, source_path, &file);
+    status = close_small(output, &file, status);
+    close(source);
+    return status;
+}

@@ -1,0 +1,344 @@
+/* Reading one safetensors file. Nothing in it is believed before it is checked. */
+#include "checkpoint/internal.h"
+#include "core/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#define LENGTH_BYTES 8
+
+struct awq__safetensors {
+    awq__mapping mapping;
+    char *path;
+    char *names;          /* of all tensors, one after the other */
+    awq__tensor *tensors; /* sorted by name */
+    size_t count;
+    const uint8_t *data; /* what follows the header */
+    size_t data_bytes;
+};
+
+int64_t awq__tensor_elements(const awq__tensor *tensor)
+{
+    int64_t elements = 1;
+    for (int i = 0; i < tensor->rank; i++)
+        elements *= tensor->shape[i];
+    return elements;
+}
+
+bool awq__is_utf8(const void *text, size_t bytes)
+{
+    utf8proc_int32_t code;
+    for (size_t i = 0; i < bytes;) {
+        utf8proc_ssize_t length =
+            utf8proc_iterate((const uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &code);
+        if (length < 1 || code == 0)
+            return false;
+        i += (size_t)length;
+    }
+    return true;
+}
+
+/* cJSON ends a string at an escaped NUL, which would cut a name. */
+static bool escapes_nul(const char *json, size_t bytes)
+{
+    for (size_t i = 0; i + 6 <= bytes; i++) {
+        if (json[i] != '\\')
+            continue;
+        if (!memcmp(json + i, "\\u0000", 6))
+            return true;
+        i++; /* the escaped character may be a backslash */
+    }
+    return false;
+}
+
+static awq_status read_header(awq_context *ctx, awq__safetensors *file, cJSON **root)
+{
+    size_t size = file->mapping.size;
+    if (size < LENGTH_BYTES)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: %zu bytes are too few for a safetensors file, which begins with an "
+                         "8-byte header length",
+                         file->path, size);
+    uint64_t length;
+    memcpy(&length, file->mapping.data, sizeof length);
+    if (length > AWQ__MAX_HEADER_BYTES)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: a header of %llu bytes; at most %d are allowed", file->path,
+                         (unsigned long long)length, AWQ__MAX_HEADER_BYTES);
+    if (length > size - LENGTH_BYTES)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: a header of %llu bytes passes the end of the file, which has %zu",
+                         file->path, (unsigned long long)length, size);
+    const uint8_t *header = file->mapping.data + LENGTH_BYTES;
+    if (!length || header[0] != '{')
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the header does not begin with '{'",
+                         file->path);
+    if (!awq__is_utf8(header, (size_t)length) || escapes_nul((const char *)header, (size_t)length))
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the header is not UTF-8 text without NUL",
+                         file->path);
+    file->data = header + length;
+    file->data_bytes = size - LENGTH_BYTES - (size_t)length;
+    return awq__json_parse(ctx, file->path, (const char *)header, (size_t)length, root);
+}
+
+static awq_status check_metadata(awq_context *ctx, const char *path, const cJSON *metadata)
+{
+    if (!cJSON_IsObject(metadata))
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: __metadata__ is not an object", path);
+    for (const cJSON *item = metadata->child; item; item = item->next)
+        if (!cJSON_IsString(item))
+            return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                             "%s: __metadata__: the value of \"%s\" is not a string", path,
+                             item->string);
+    return AWQ_OK;
+}
+
+/* The three items of a tensor's entry. */
+typedef struct fields {
+    const cJSON *dtype, *shape, *offsets;
+} fields;
+
+static awq_status find_fields(awq_context *ctx, const char *path, const cJSON *entry, fields *out)
+{
+    *out = (fields){0};
+    if (!cJSON_IsObject(entry))
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: tensor \"%s\": not an object", path,
+                         entry->string);
+    for (const cJSON *item = entry->child; item; item = item->next) {
+        if (!strcmp(item->string, "dtype"))
+            out->dtype = item;
+        else if (!strcmp(item->string, "shape"))
+            out->shape = item;
+        else if (!strcmp(item->string, "data_offsets"))
+            out->offsets = item;
+        else
+            return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                             "%s: tensor \"%s\": key \"%s\" is not one of dtype, shape and "
+                             "data_offsets",
+                             path, entry->string, item->string);
+    }
+    const char *missing = !out->dtype     ? "dtype"
+                          : !out->shape   ? "shape"
+                          : !out->offsets ? "data_offsets"
+                                          : NULL;
+    if (missing)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: tensor \"%s\": no %s", path, entry->string,
+                         missing);
+    return AWQ_OK;
+}
+
+static awq_status read_dtype(awq_context *ctx, const char *path, const cJSON *item,
+                             awq__tensor *tensor)
+{
+    if (!cJSON_IsString(item))
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: tensor \"%s\": dtype is not a string", path,
+                         tensor->name);
+    tensor->dtype = awq__dtype_from_name(item->valuestring);
+    if (tensor->dtype == AWQ_DTYPE_COUNT)
+        return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: tensor \"%s\": dtype \"%s\" is none of the known ones", path,
+                         tensor->name, item->valuestring);
+    return AWQ_OK;
+}
+
+/* Sets shape, rank and the bytes that shape and dtype ask for. */
+static awq_status read_shape(awq_context *ctx, const char *path, const cJSON *item,
+                             awq__tensor *tensor)
+{
+    if (!cJSON_IsArray(item))
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: tensor \"%s\": shape is not an array", path,
+                         tensor->name);
+    int64_t bits = awq_dtype_bits(tensor->dtype);
+    bool overflow = false;
+    for (const cJSON *size = item->child; size; size = size->next) {
+        int64_t value;
+        if (!awq__json_int(size, &value) || value < 0)
+            return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                             "%s: tensor \"%s\": shape holds something else than whole numbers "
+                             "from 0 to 2^53",
+                             path, tensor->name);
+        if (tensor->rank == AWQ__MAX_RANK)
+            return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                             "%s: tensor \"%s\": more than %d dimensions", path, tensor->name,
+                             AWQ__MAX_RANK);
+        tensor->shape[tensor->rank++] = value;
+        overflow = overflow || __builtin_mul_overflow(bits, value, &bits);
+    }
+    if (overflow)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: tensor \"%s\": the product of its shape overflows 64 bits", path,
+                         tensor->name);
+    if (bits % 8)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: tensor \"%s\": %lld bits of %s do not fill whole bytes", path,
+                         tensor->name, (long long)bits, awq_dtype_name(tensor->dtype));
+    tensor->bytes = (size_t)(bits / 8);
+    return AWQ_OK;
+}
+
+static awq_status read_offsets(awq_context *ctx, const awq__safetensors *file, const cJSON *item,
+                               awq__tensor *tensor)
+{
+    const cJSON *first = cJSON_IsArray(item) ? item->child : NULL;
+    const cJSON *second = first ? first->next : NULL;
+    int64_t begin, end;
+    if (!second || second->next || !awq__json_int(first, &begin) || !awq__json_int(second, &end) ||
+        begin < 0 || end < 0)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: tensor \"%s\": data_offsets is not a pair of whole numbers from 0 to "
+                         "2^53",
+                         file->path, tensor->name);
+    if (begin > end || (uint64_t)end > file->data_bytes)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: tensor \"%s\": data_offsets %lld to %lld do not lie, in this order, "
+                         "within the %zu bytes of data",
+                         file->path, tensor->name, (long long)begin, (long long)end,
+                         file->data_bytes);
+    if ((uint64_t)(end - begin) != tensor->bytes)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: tensor \"%s\": %lld bytes of data, but its shape and dtype %s make "
+                         "%zu",
+                         file->path, tensor->name, (long long)(end - begin),
+                         awq_dtype_name(tensor->dtype), tensor->bytes);
+    tensor->data = file->data + begin;
+    return AWQ_OK;
+}
+
+static awq_status read_tensor(awq_context *ctx, const awq__safetensors *file, const cJSON *entry,
+                              awq__tensor *tensor)
+{
+    fields found;
+    awq_status status = find_fields(ctx, file->path, entry, &found);
+    if (status == AWQ_OK)
+        status = read_dtype(ctx, file->path, found.dtype, tensor);
+    if (status == AWQ_OK)
+        status = read_shape(ctx, file->path, found.shape, tensor);
+    if (status == AWQ_OK)
+        status = read_offsets(ctx, file, found.offsets, tensor);
+    return status;
+}
+
+/* By place; an empty tensor goes before the one that begins where it does. */
+static int compare_places(const void *a, const void *b)
+{
+    const awq__tensor *x = a, *y = b;
+    if (x->data != y->data)
+        return x->data < y->data ? -1 : 1;
+    return (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const awq__tensor *)a)->name, ((const awq__tensor *)b)->name);
+}
+
+/* Every byte of data belongs to exactly one tensor. Sorts the tensors by place. */
+static awq_status check_places(awq_context *ctx, awq__safetensors *file)
+{
+    qsort(file->tensors, file->count, sizeof *file->tensors, compare_places);
+    size_t covered = 0;
+    for (size_t i = 0; i < file->count; i++) {
+        const awq__tensor *tensor = &file->tensors[i];
+        size_t begin = (size_t)(tensor->data - file->data);
+        if (begin != covered)
+            return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                             "%s: tensor \"%s\": begins at byte %zu of the data, but the one "
+                             "before it ends at %zu: %s",
+                             file->path, tensor->name, begin, covered,
+                             begin > covered ? "a hole" : "they overlap");
+        covered = begin + tensor->bytes;
+    }
+    if (covered != file->data_bytes)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %zu bytes of data, but the tensors end at %zu",
+                         file->path, file->data_bytes, covered);
+    return AWQ_OK;
+}
+
+/* Copies a name behind those already in the pool, which has room for all. */
+static const char *keep_name(char **pool, const char *name)
+{
+    size_t bytes = strlen(name) + 1;
+    char *kept = memcpy(*pool, name, bytes);
+    *pool += bytes;
+    return kept;
+}
+
+static awq_status read_tensors(awq_context *ctx, awq__safetensors *file, const cJSON *root)
+{
+    size_t entries = 0, name_bytes = 0;
+    for (const cJSON *entry = root->child; entry; entry = entry->next) {
+        entries++;
+        name_bytes += strlen(entry->string) + 1;
+    }
+    file->tensors = awq__alloc(ctx, entries, sizeof *file->tensors, "tensors of a file");
+    char *pool = file->names = awq__alloc(ctx, name_bytes, 1, "names of tensors");
+    if (!file->tensors || !file->names)
+        return AWQ_ERROR_MEMORY;
+    for (const cJSON *entry = root->child; entry; entry = entry->next) {
+        awq_status status;
+        if (!strcmp(entry->string, "__metadata__")) {
+            status = check_metadata(ctx, file->path, entry);
+        } else {
+            awq__tensor *tensor = &file->tensors[file->count++];
+            tensor->name = keep_name(&pool, entry->string);
+            tensor->file = file->path;
+            status = read_tensor(ctx, file, entry, tensor);
+        }
+        if (status != AWQ_OK)
+            return status;
+    }
+    awq_status status = check_places(ctx, file);
+    qsort(file->tensors, file->count, sizeof *file->tensors, compare_names);
+    return status;
+}
+
+awq_status awq__safetensors_open(awq_context *ctx, const char *path, awq__safetensors **out)
+{
+    *out = NULL;
+    awq__safetensors *file = awq__alloc(ctx, 1, sizeof *file, "a safetensors file");
+    if (!file)
+        return AWQ_ERROR_MEMORY;
+    cJSON *root = NULL;
+    file->path = awq__strdup(ctx, path);
+    awq_status status = file->path ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = awq__map_file(ctx, path, &file->mapping);
+    if (status == AWQ_OK)
+        status = read_header(ctx, file, &root);
+    if (status == AWQ_OK)
+        status = read_tensors(ctx, file, root);
+    cJSON_Delete(root);
+    if (status == AWQ_OK)
+        *out = file;
+    else
+        awq__safetensors_free(file);
+    return status;
+}
+
+void awq__safetensors_free(awq__safetensors *file)
+{
+    if (!file)
+        return;
+    awq__unmap(&file->mapping);
+    awq__free(file->path);
+    awq__free(file->names);
+    awq__free(file->tensors);
+    awq__free(file);
+}
+
+size_t awq__safetensors_count(const awq__safetensors *file)
+{
+    return file->count;
+}
+
+const awq__tensor *awq__safetensors_at(const awq__safetensors *file, size_t index)
+{
+    return index < file->count ? &file->tensors[index] : NULL;
+}
+
+const awq__tensor *awq__safetensors_find(const awq__safetensors *file, const char *name)
+{
+    awq__tensor key = {.name = name};
+    return bsearch(&key, file->tensors, file->count, sizeof key, compare_names);
+}
