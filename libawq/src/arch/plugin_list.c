@@ -1,0 +1,66 @@
+/* The public list of plugins. */
+#include "arch/arch.h"
+
+struct awq_plugin_list {
+    awq__plugins plugins;
+    awq_plugin_info *infos;
+};
+
+static awq_status describe(awq_context *ctx, const awq__plugin *plugin, awq_plugin_info *info)
+{
+    *info = (awq_plugin_info){.path = plugin->path,
+                              .id = plugin->error ? "" : plugin->table.id,
+                              .version = plugin->error ? "" : plugin->table.version,
+                              .model_types = NULL,
+                              .error = plugin->error ? plugin->error : ""};
+    awq__text types = {0};
+    awq_status status = awq__text_append(ctx, &types, "%s", "");
+    if (!plugin->error)
+        for (const char *const *type = plugin->table.model_types; *type && status == AWQ_OK; type++)
+            status = awq__text_append(ctx, &types, "%s%s", types.length ? "," : "", *type);
+    info->model_types = types.data;
+    return status;
+}
+
+awq_status awq_plugin_list_create(awq_context *ctx, awq_plugin_list **out)
+{
+    awq__clear(ctx);
+    *out = NULL;
+    awq_plugin_list *list = awq__alloc(ctx, 1, sizeof *list, "the plugin list");
+    if (!list)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = awq__plugins_load(ctx, &list->plugins);
+    if (status == AWQ_OK) {
+        list->infos = awq__alloc(ctx, list->plugins.count, sizeof *list->infos, "the plugin list");
+        status = list->infos ? AWQ_OK : AWQ_ERROR_MEMORY;
+    }
+    for (size_t i = 0; i < list->plugins.count && status == AWQ_OK; i++)
+        status = describe(ctx, &list->plugins.items[i], &list->infos[i]);
+    if (status != AWQ_OK) {
+        awq_plugin_list_free(list);
+        return status;
+    }
+    *out = list;
+    return AWQ_OK;
+}
+
+void awq_plugin_list_free(awq_plugin_list *list)
+{
+    if (!list)
+        return;
+    for (size_t i = 0; list->infos && i < list->plugins.count; i++)
+        awq__free((char *)(uintptr_t)list->infos[i].model_types);
+    awq__free(list->infos);
+    awq__plugins_free(&list->plugins);
+    awq__free(list);
+}
+
+size_t awq_plugin_list_count(const awq_plugin_list *list)
+{
+    return list->plugins.count;
+}
+
+const awq_plugin_info *awq_plugin_list_at(const awq_plugin_list *list, size_t index)
+{
+    return index < list->plugins.count ? &list->infos[index] : NULL;
+}

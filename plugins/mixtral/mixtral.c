@@ -1,0 +1,107 @@
+/*
+ * Mixtral (Mistral AI): every layer has grouped-query attention without biases and a block of
+ * experts. Facts from transformers' configuration and modeling of model_type "mixtral".
+ */
+#include "awq/plugin.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static awq_status attention_sizes(const awq_host *host, awq_arch_attention *attention)
+{
+    int64_t hidden, head_dim;
+    awq_status status = host->config_int(host, "hidden_size", NULL, &hidden);
+    if (status == AWQ_OK)
+        status = host->config_int(host, "num_attention_heads", NULL, &attention->heads);
+    if (status != AWQ_OK)
+        return status;
+    if (attention->heads < 1)
+        return host->fail(host, "num_attention_heads is not positive");
+    status = host->config_int(host, "num_key_value_heads", &attention->heads, &attention->kv_heads);
+    head_dim = hidden / attention->heads;
+    if (status == AWQ_OK)
+        status = host->config_int(host, "head_dim", &head_dim, &attention->head_dim);
+    const int64_t everything = 0;
+    if (status == AWQ_OK)
+        status = host->config_int(host, "sliding_window", &everything, &attention->window);
+    return status;
+}
+
+static awq_status describe_model(const awq_host *host, awq_arch_model *model)
+{
+    const double default_epsilon = 1e-5;
+    const int untied = 0;
+    int tied = 0;
+    awq_arch_attention attention = {0};
+    awq_status status = host->config_int(host, "num_hidden_layers", NULL, &model->layer_count);
+    if (status == AWQ_OK)
+        status = host->config_int(host, "hidden_size", NULL, &model->hidden_size);
+    if (status == AWQ_OK)
+        status = host->config_int(host, "vocab_size", NULL, &model->vocabulary_size);
+    if (status == AWQ_OK)
+        status = host->config_number(host, "rms_norm_eps", &default_epsilon, &model->norm_epsilon);
+    if (status == AWQ_OK)
+        status = host->config_bool(host, "tie_word_embeddings", &untied, &tied);
+    if (status == AWQ_OK)
+        status = attention_sizes(host, &attention);
+    if (status == AWQ_OK)
+        status = host->config_rope(host, attention.head_dim, &model->rope);
+    snprintf(model->embedding, AWQ_NAME_BYTES, "model.embed_tokens");
+    snprintf(model->final_norm, AWQ_NAME_BYTES, "model.norm");
+    if (!tied)
+        snprintf(model->head, AWQ_NAME_BYTES, "lm_head");
+    return status;
+}
+
+static void name(char *out, int64_t layer, const char *module)
+{
+    snprintf(out, AWQ_NAME_BYTES, "model.layers.%" PRId64 ".%s", layer, module);
+}
+
+static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer *layer)
+{
+    layer->folds = AWQ_FOLD_ATTENTION_NORM | AWQ_FOLD_VALUE | AWQ_FOLD_EXPERT_NORM | AWQ_FOLD_UP;
+    name(layer->attention_norm.name, n, "input_layernorm");
+    name(layer->attention.q, n, "self_attn.q_proj");
+    name(layer->attention.k, n, "self_attn.k_proj");
+    name(layer->attention.v, n, "self_attn.v_proj");
+    name(layer->attention.o, n, "self_attn.o_proj");
+    name(layer->moe_norm.name, n, "post_attention_layernorm");
+    name(layer->router.name, n, "block_sparse_moe.gate");
+    layer->router.scoring = AWQ_SCORING_SOFTMAX_TOPK;
+    layer->router.renormalize = 1;
+    awq_arch_experts *experts = &layer->experts;
+    name(experts->gate, n, "block_sparse_moe.experts." AWQ_EXPERT_PLACEHOLDER ".w1");
+    name(experts->up, n, "block_sparse_moe.experts." AWQ_EXPERT_PLACEHOLDER ".w3");
+    name(experts->down, n, "block_sparse_moe.experts." AWQ_EXPERT_PLACEHOLDER ".w2");
+
+    const char *silu = "silu", *activation = NULL;
+    awq_status status = attention_sizes(host, &layer->attention);
+    if (status == AWQ_OK)
+        status = host->config_string(host, "hidden_act", &silu, &activation);
+    if (status != AWQ_OK)
+        return status;
+    if (strcmp(activation, silu))
+        return host->fail(host, "hidden_act is not silu, the only one Mixtral is known with");
+    status = host->config_int(host, "num_local_experts", NULL, &experts->count);
+    if (status == AWQ_OK)
+        status = host->config_int(host, "num_experts_per_tok", NULL, &experts->per_token);
+    if (status == AWQ_OK)
+        status = host->config_int(host, "intermediate_size", NULL, &experts->intermediate_size);
+    return status;
+}
+
+static const char *const model_types[] = {"mixtral", NULL};
+
+extern AWQ_API const awq_plugin awq_plugin_v1;
+const awq_plugin awq_plugin_v1 = {
+    .magic = AWQ_PLUGIN_MAGIC,
+    .struct_size = sizeof(awq_plugin),
+    .abi_minor = AWQ_PLUGIN_ABI_MINOR,
+    .id = "mixtral",
+    .version = AWQ_VERSION_STRING,
+    .model_types = model_types,
+    .describe_model = describe_model,
+    .describe_layer = describe_layer,
+};
