@@ -1,0 +1,55 @@
+#include "compute/codes.h"
+
+awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
+                             const awq__scheme *scheme, awq__codes *codes)
+{
+    size_t groups = (size_t)(rows * (cols / scheme->group));
+    *codes = (awq__codes){.rows = rows, .cols = cols, .scheme = *scheme};
+    codes->codes = awq__alloc_aligned(ctx, (size_t)rows * (size_t)cols, 1, "codes");
+    codes->scales = awq__alloc_aligned(ctx, groups, sizeof(float), "group scales");
+    codes->zeros = awq__alloc_aligned(ctx, groups, 1, "zero points");
+    if (codes->codes && codes->scales && codes->zeros)
+        return AWQ_OK;
+    awq__codes_free(codes);
+    return AWQ_ERROR_MEMORY;
+}
+
+void awq__codes_free(awq__codes *codes)
+{
+    awq__free(codes->codes);
+    awq__free(codes->scales);
+    awq__free(codes->zeros);
+    *codes = (awq__codes){0};
+}
+
+awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
+                            const awq__weight *weight, const float *limit, float *work,
+                            awq__codes *codes)
+{
+    int64_t K = codes->cols, G = K / codes->scheme.group, block = awq__weight_block(weight);
+    for (int64_t first = 0; first < codes->rows; first += block) {
+        int64_t count = awq__min(block, codes->rows - first);
+        awq__weight_read(weight, first, count, work);
+        if (!compute->quantize(count, K, &codes->scheme, work, limit ? limit + first * G : NULL,
+                               codes->codes + first * K, codes->scales + first * G,
+                               codes->zeros + first * G))
+            return awq__fail(ctx, AWQ_ERROR_NUMERIC,
+                             "%s: a group scale in rows %lld to %lld does not fit its stored type, "
+                             "%s",
+                             weight->name, (long long)first, (long long)(first + count - 1),
+                             codes->scheme.grid == AWQ__GRID_F32 ? "F32"
+                                                                 : "F16, which ends at 65504");
+    }
+    return AWQ_OK;
+}
+
+void awq__codes_read(const awq__codes *codes, int64_t first, int64_t count, float *out)
+{
+    int64_t g = codes->scheme.group, K = codes->cols, G = K / g;
+    for (int64_t i = 0; i < count * G; i++) {
+        float scale = codes->scales[first * G + i], zero = codes->zeros[first * G + i];
+        const uint8_t *code = codes->codes + first * K + i * g;
+        for (int64_t k = 0; k < g; k++)
+            out[i * g + k] = scale * ((float)code[k] - zero);
+    }
+}

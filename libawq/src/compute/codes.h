@@ -1,0 +1,28 @@
+/* A matrix rounded to codes: what every format stores in its own layout. */
+#ifndef AWQ__CODES_H
+#define AWQ__CODES_H
+
+#include "compute/weight.h"
+
+/* w[n,k] ~ scales[n, k/g] * (codes[n,k] - zeros[n, k/g]), g = scheme.group */
+typedef struct awq__codes {
+    int64_t rows, cols; /* N, K */
+    awq__scheme scheme;
+    uint8_t *codes; /* [N,K] */
+    float *scales;  /* [N,K/g] */
+    uint8_t *zeros; /* [N,K/g] */
+} awq__codes;
+
+awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
+                             const awq__scheme *scheme, awq__codes *codes);
+void awq__codes_free(awq__codes *codes);
+/* Rounds the weight (with its multipliers). limit [N,K/g] or NULL as in awq__compute.quantize.
+   work: awq__weight_work. AWQ_ERROR_NUMERIC names the module if a scale does not fit the stored
+   type. */
+awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
+                            const awq__weight *weight, const float *limit, float *work,
+                            awq__codes *codes);
+/* Back to F32: rows first .. first+count-1 -> out[count,K]. */
+void awq__codes_read(const awq__codes *codes, int64_t first, int64_t count, float *out);
+
+#endif

@@ -1,0 +1,116 @@
+/*
+ * The table of operations on bulk data. Everything that touches weights or activations
+ * in bulk goes through it, so that another backend is another table.
+ *
+ * Each operation runs on the calling thread; parallel work is cut into tasks by the
+ * caller. Matrices are F32, row-major; `ld` names are row strides in elements. The
+ * reference table is the definition: plain loops, kept for ever, and what tests compare
+ * every other table with.
+ */
+#ifndef AWQ__COMPUTE_H
+#define AWQ__COMPUTE_H
+
+#include "core/core.h"
+
+/* Which values a group's scale may take: those that the stored scale can hold exactly. */
+typedef enum awq__scale_grid {
+    AWQ__GRID_F32,
+    AWQ__GRID_F16,
+    AWQ__GRID_BF16_F16, /* exact in both, for engines that cast F16 scales to BF16 */
+} awq__scale_grid;
+
+/* The nearest positive value of the grid, never 0; may be infinite where s is too large. */
+float awq__round_scale(awq__scale_grid grid, float s);
+
+/* How a matrix is rounded: w ~ scale * (code - zero), one scale and zero for `group` columns of a
+ * row. */
+typedef struct awq__scheme {
+    int bits;      /* 2 to 8 */
+    int64_t group; /* columns; divides K */
+    bool symmetric;
+    awq__scale_grid grid;
+} awq__scheme;
+
+/* a(g, u) = (clamp(u, -limit, limit) + up_offset) * g' * sigmoid(alpha * g'), g' = min(g, limit) */
+typedef struct awq__activation {
+    float alpha, limit, up_offset; /* limit is INFINITY for none */
+} awq__activation;
+
+/* How a router's logits become experts and weights; the values of awq_scoring. */
+typedef struct awq__routing {
+    int scoring;
+    bool renormalize;
+    float scaling;
+} awq__routing;
+
+/* What comparing two rows of logits gives, added up over rows. */
+typedef struct awq__logit_stats {
+    double nll;           /* of the targets under `logits`, over rows with a target */
+    double reference_nll; /* under the reference */
+    double kl;            /* KL(reference || logits) */
+    int64_t same_top1;
+} awq__logit_stats;
+
+typedef struct awq__compute {
+    const char *name;
+
+    /* y[T,N] = x[T,K] w[N,K]^T + beta * y */
+    void (*multiply_nt)(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                        const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
+    /* y[T,N] = x[T,K] w[K,N] + beta * y */
+    void (*multiply_nn)(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                        const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
+    /* gram[b] [g,g] += x_b^T x_b for each block b of g columns of x[T,K]; g divides K */
+    void (*gram)(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram);
+
+    /* out[T,H] = x / sqrt(mean(x^2) + epsilon) * weight */
+    void (*rms_norm)(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
+                     float *out);
+    /* Turns channels (i, i + pairs) of each head of x[T, heads*D] by the angle whose cosine and
+       sine are cos_sin[t][i] and cos_sin[t][pairs + i]. */
+    void (*rotate)(int64_t T, int64_t heads, int64_t D, int64_t pairs, const float *cos_sin,
+                   float *x);
+    /* In place on scores[T,S], row t being the query at position first + t and columns keys 0 ..
+       S-1: softmax(scale * scores) over keys j with position - window < j <= position; 0 elsewhere.
+     */
+    void (*causal_softmax)(int64_t T, int64_t S, int64_t first, int64_t window, float scale,
+                           float *scores);
+    /* out = activation(gate, up); out may be gate */
+    void (*activate)(int64_t count, const awq__activation *activation, const float *gate,
+                     const float *up, float *out);
+    /* logits[T,E] -> index[T,k], weight[T,k], falling; equal scores go to the lower expert */
+    void (*route)(int64_t T, int64_t E, int64_t k, const awq__routing *routing, const float *logits,
+                  int32_t *index, float *weight);
+
+    /* sums[K] += sum over rows of |x[T,K]| */
+    void (*add_abs)(int64_t T, int64_t K, const float *x, int64_t ldx, double *sums);
+    /* sums[K] += sum over rows of |w| / (absmax of its group + 1e-6), w[N,K] */
+    void (*add_group_relative)(int64_t N, int64_t K, int64_t g, const float *w, double *sums);
+    /* sum over t of weight[t]^2 * |a[t] - b[t]|^2, a and b [T,N]; weight NULL means 1 */
+    double (*squared_error)(int64_t T, int64_t N, const float *a, const float *b,
+                            const float *weight);
+    /* sum of a[i] * b[i] */
+    double (*dot)(int64_t count, const float *a, const float *b);
+
+    /* w[N,K] -> codes[N,K], scales[N,K/g], zeros[N,K/g]. limit[N,K/g], or NULL: each weight is
+       first clamped to
+       +-limit of its group. False if a scale is not finite. */
+    bool (*quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
+                     const float *limit, uint8_t *codes, float *scales, uint8_t *zeros);
+    /* The same, and back again in place: w = scale * (code - zero) * unscale[k]; unscale NULL
+     * means 1. */
+    void (*fake_quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const float *limit,
+                          const float *unscale, float *w);
+
+    /* Adds up over rows. targets[r] is a column, or -1 for no target; reference NULL: nll alone. */
+    void (*compare_logits)(int64_t rows, int64_t V, const float *logits, const float *reference,
+                           const int32_t *targets, awq__logit_stats *stats);
+} awq__compute;
+
+const awq__compute *awq__compute_reference(void);
+/* The fastest table for this machine: OpenBLAS, and loops for the widest vectors there are. */
+const awq__compute *awq__compute_fastest(void);
+/* All tables that this machine can run, for tests; ends with NULL. */
+const awq__compute *const *awq__compute_all(void);
+
+#endif

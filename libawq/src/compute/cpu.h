@@ -1,0 +1,21 @@
+/* The fast tables and what they share; for the files of this folder. */
+#ifndef AWQ__CPU_H
+#define AWQ__CPU_H
+
+#include "compute/compute.h"
+
+const awq__compute *awq__compute_cpu_base(void);
+#if defined(__x86_64__)
+const awq__compute *awq__compute_cpu_avx2(void);
+const awq__compute *awq__compute_cpu_avx512(void);
+#endif
+
+void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                           const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
+void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                           const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
+void awq__blas_gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram);
+void awq__reference_route(int64_t T, int64_t E, int64_t k, const awq__routing *routing,
+                          const float *logits, int32_t *index, float *weight);
+
+#endif

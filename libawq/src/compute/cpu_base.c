@@ -1,0 +1,5 @@
+/* The fast loops for the instruction set that the whole library is compiled for. */
+#define AWQ__TARGET
+#define AWQ__TABLE awq__compute_cpu_base
+#define AWQ__LABEL "cpu"
+#include "compute/cpu_loops.h"

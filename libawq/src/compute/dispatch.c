@@ -1,0 +1,56 @@
+/* Choosing a table, and the matrix products that the fast ones share. */
+#include "compute/cpu.h"
+
+#include <cblas.h>
+
+#define MAX_TABLES 5
+
+const awq__compute *const *awq__compute_all(void)
+{
+    static const awq__compute *tables[MAX_TABLES];
+    int count = 0;
+    tables[count++] = awq__compute_reference();
+    tables[count++] = awq__compute_cpu_base();
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        tables[count++] = awq__compute_cpu_avx2();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        tables[count++] = awq__compute_cpu_avx512();
+#endif
+    return tables;
+}
+
+const awq__compute *awq__compute_fastest(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return awq__compute_cpu_avx512();
+    if (__builtin_cpu_supports("avx2"))
+        return awq__compute_cpu_avx2();
+#endif
+    return awq__compute_cpu_base();
+}
+
+void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                           const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
+                (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
+}
+
+void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                           const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
+                (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
+}
+
+void awq__blas_gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram)
+{
+    for (int64_t b = 0; b < K / g; b++)
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)g, (blasint)g, (blasint)T, 1,
+                    x + b * g, (blasint)ldx, x + b * g, (blasint)ldx, 1, gram + b * g * g,
+                    (blasint)g);
+}

@@ -1,0 +1,324 @@
+/* The definition of every operation, in plain loops. */
+#include "compute/cpu.h"
+#include "core/half.h"
+#include "awq/plugin.h"
+
+#include <math.h>
+#include <string.h>
+
+float awq__round_scale(awq__scale_grid grid, float s)
+{
+    if (grid == AWQ__GRID_F32)
+        return s > 0x1p-126f ? s : 0x1p-126f;
+    if (grid ==
+        AWQ__GRID_BF16_F16) /* stays exact in BF16: rounding to F16 drops low bits at most */
+        s = awq__bf16_to_f32(awq__f32_to_bf16(s));
+    s = awq__f16_to_f32(awq__f32_to_f16(s));
+    return s > 0x1p-24f ? s : 0x1p-24f;
+}
+
+static void multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                        const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t n = 0; n < N; n++) {
+            double sum = beta != 0 ? (double)beta * (double)y[t * ldy + n] : 0;
+            for (int64_t k = 0; k < K; k++)
+                sum += (double)x[t * ldx + k] * (double)w[n * ldw + k];
+            y[t * ldy + n] = (float)sum;
+        }
+}
+
+static void multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                        const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t n = 0; n < N; n++) {
+            double sum = beta != 0 ? (double)beta * (double)y[t * ldy + n] : 0;
+            for (int64_t k = 0; k < K; k++)
+                sum += (double)x[t * ldx + k] * (double)w[k * ldw + n];
+            y[t * ldy + n] = (float)sum;
+        }
+}
+
+static void gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *out)
+{
+    for (int64_t b = 0; b < K / g; b++)
+        for (int64_t i = 0; i < g; i++)
+            for (int64_t j = 0; j < g; j++) {
+                double sum = 0;
+                for (int64_t t = 0; t < T; t++)
+                    sum += (double)x[t * ldx + b * g + i] * (double)x[t * ldx + b * g + j];
+                out[(b * g + i) * g + j] += (float)sum;
+            }
+}
+
+static void rms_norm(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
+                     float *out)
+{
+    for (int64_t t = 0; t < T; t++) {
+        double sum = 0;
+        for (int64_t h = 0; h < H; h++)
+            sum += (double)x[t * H + h] * (double)x[t * H + h];
+        double factor = 1 / sqrt(sum / (double)H + epsilon);
+        for (int64_t h = 0; h < H; h++)
+            out[t * H + h] = (float)((double)x[t * H + h] * factor) * weight[h];
+    }
+}
+
+static void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs, const float *cos_sin,
+                   float *x)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t head = 0; head < heads; head++)
+            for (int64_t i = 0; i < pairs; i++) {
+                float c = cos_sin[t * 2 * pairs + i], s = cos_sin[t * 2 * pairs + pairs + i];
+                float *a = &x[(t * heads + head) * D + i], *b = a + pairs;
+                float turned_a = *a * c - *b * s, turned_b = *b * c + *a * s;
+                *a = turned_a;
+                *b = turned_b;
+            }
+}
+
+static void causal_softmax(int64_t T, int64_t S, int64_t first, int64_t window, float scale,
+                           float *scores)
+{
+    for (int64_t t = 0; t < T; t++) {
+        float *row = scores + t * S;
+        int64_t last = awq__min(first + t, S - 1);
+        int64_t begin = window ? awq__max(0, first + t - window + 1) : 0;
+        float largest = -INFINITY;
+        double sum = 0;
+        for (int64_t j = begin; j <= last; j++)
+            largest = fmaxf(largest, scale * row[j]);
+        for (int64_t j = begin; j <= last; j++)
+            sum += exp((double)(scale * row[j] - largest));
+        for (int64_t j = 0; j < S; j++)
+            row[j] =
+                j < begin || j > last ? 0 : (float)(exp((double)(scale * row[j] - largest)) / sum);
+    }
+}
+
+static void activate(int64_t count, const awq__activation *a, const float *gate, const float *up,
+                     float *out)
+{
+    for (int64_t i = 0; i < count; i++) {
+        float g = gate[i] > a->limit ? a->limit : gate[i]; /* NaN stays NaN */
+        float u = up[i] > a->limit ? a->limit : up[i] < -a->limit ? -a->limit : up[i];
+        u += a->up_offset;
+        out[i] = (float)((double)u * (double)g / (1 + exp(-(double)a->alpha * (double)g)));
+    }
+}
+
+/* The k largest scores, falling; equal ones in the order of experts. */
+static void top_k(int64_t E, int64_t k, const float *scores, int32_t *index)
+{
+    for (int64_t i = 0; i < k; i++) {
+        int64_t best = -1;
+        for (int64_t e = 0; e < E; e++) {
+            bool taken = false;
+            for (int64_t j = 0; j < i; j++)
+                taken |= index[j] == e;
+            if (!taken && (best < 0 || scores[e] > scores[best]))
+                best = e;
+        }
+        index[i] = (int32_t)best;
+    }
+}
+
+static void route_token(int64_t E, int64_t k, const awq__routing *routing, const float *logits,
+                        int32_t *index, float *weight)
+{
+    /* Softmax and sigmoid keep the order, so the logits choose. */
+    top_k(E, k, logits, index);
+    double total = 0, sum = 0, largest = (double)logits[index[0]];
+    if (routing->scoring == AWQ_SCORING_SOFTMAX_TOPK)
+        for (int64_t e = 0; e < E; e++)
+            total += exp((double)logits[e] - largest);
+    else
+        for (int64_t i = 0; i < k; i++)
+            total += exp((double)logits[index[i]] - largest);
+    for (int64_t i = 0; i < k; i++) {
+        double logit = (double)logits[index[i]];
+        double score = routing->scoring == AWQ_SCORING_SIGMOID_TOPK ? 1 / (1 + exp(-logit))
+                                                                    : exp(logit - largest) / total;
+        sum += score;
+        weight[i] = (float)score;
+    }
+    for (int64_t i = 0; i < k; i++)
+        weight[i] = (float)((double)weight[i] / (routing->renormalize ? sum : 1) *
+                            (double)routing->scaling);
+}
+
+void awq__reference_route(int64_t T, int64_t E, int64_t k, const awq__routing *routing,
+                          const float *logits, int32_t *index, float *weight)
+{
+    for (int64_t t = 0; t < T; t++)
+        route_token(E, k, routing, logits + t * E, index + t * k, weight + t * k);
+}
+
+static void add_abs(int64_t T, int64_t K, const float *x, int64_t ldx, double *sums)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t k = 0; k < K; k++)
+            sums[k] += fabs((double)x[t * ldx + k]);
+}
+
+static void add_group_relative(int64_t N, int64_t K, int64_t g, const float *w, double *sums)
+{
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t b = 0; b < K; b += g) {
+            float largest = 0;
+            for (int64_t k = b; k < b + g; k++)
+                largest = fmaxf(largest, fabsf(w[n * K + k]));
+            for (int64_t k = b; k < b + g; k++)
+                sums[k] += (double)(fabsf(w[n * K + k]) / (largest + 1e-6f));
+        }
+}
+
+static double squared_error(int64_t T, int64_t N, const float *a, const float *b,
+                            const float *weight)
+{
+    double total = 0;
+    for (int64_t t = 0; t < T; t++) {
+        double sum = 0;
+        for (int64_t n = 0; n < N; n++) {
+            double d = (double)a[t * N + n] - (double)b[t * N + n];
+            sum += d * d;
+        }
+        total += weight ? sum * (double)weight[t] * (double)weight[t] : sum;
+    }
+    return total;
+}
+
+static double dot(int64_t count, const float *a, const float *b)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+static float clamp(float value, float low, float high)
+{
+    return value > low ? value < high ? value : high : low; /* NaN gives low */
+}
+
+/* Scale and zero point of one group of weights. An all-zero group gets scale 1. */
+static void group_range(const awq__scheme *scheme, int64_t g, const float *w, float limit,
+                        float *scale, float *zero)
+{
+    float low = 0, high = 0; /* the range includes 0, or a group of one sign would be cut */
+    for (int64_t k = 0; k < g; k++) {
+        float value = clamp(w[k], -limit, limit);
+        low = value < low ? value : low;
+        high = value > high ? value : high;
+    }
+    float top = (float)((1 << scheme->bits) - 1), half = (float)(1 << (scheme->bits - 1));
+    float range = scheme->symmetric ? (-low > high ? -low : high) : high - low;
+    *zero = scheme->symmetric ? half : 0;
+    *scale = 1;
+    if (range == 0)
+        return;
+    *scale = awq__round_scale(scheme->grid, range / (scheme->symmetric ? half - 1 : top));
+    if (!scheme->symmetric)
+        *zero = clamp(rintf(-low / *scale), 0, top);
+}
+
+static float code_of(const awq__scheme *scheme, float w, float limit, float scale, float zero)
+{
+    return clamp(rintf(clamp(w, -limit, limit) / scale) + zero, 0,
+                 (float)((1 << scheme->bits) - 1));
+}
+
+static bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
+                     const float *limit, uint8_t *codes, float *scales, uint8_t *zeros)
+{
+    int64_t g = scheme->group;
+    bool finite = true;
+    for (int64_t i = 0; i < N * K / g; i++) {
+        float bound = limit ? limit[i] : INFINITY, zero;
+        group_range(scheme, g, w + i * g, bound, &scales[i], &zero);
+        zeros[i] = (uint8_t)zero;
+        finite &= isfinite(scales[i]) != 0;
+        for (int64_t k = 0; k < g; k++)
+            codes[i * g + k] = (uint8_t)code_of(scheme, w[i * g + k], bound, scales[i], zero);
+    }
+    return finite;
+}
+
+static void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *limit,
+                          const float *unscale, float *w)
+{
+    int64_t g = scheme->group;
+    for (int64_t i = 0; i < N * K / g; i++) {
+        float bound = limit ? limit[i] : INFINITY, scale, zero;
+        group_range(scheme, g, w + i * g, bound, &scale, &zero);
+        for (int64_t k = 0; k < g; k++) {
+            float code = code_of(scheme, w[i * g + k], bound, scale, zero);
+            w[i * g + k] = scale * (code - zero) * (unscale ? unscale[(i * g + k) % K] : 1);
+        }
+    }
+}
+
+static double log_sum_exp(int64_t V, const float *row)
+{
+    double largest = -INFINITY, sum = 0;
+    for (int64_t v = 0; v < V; v++)
+        largest = fmax(largest, (double)row[v]);
+    for (int64_t v = 0; v < V; v++)
+        sum += exp((double)row[v] - largest);
+    return largest + log(sum);
+}
+
+static int64_t largest_at(int64_t V, const float *row)
+{
+    int64_t best = 0;
+    for (int64_t v = 1; v < V; v++)
+        if (row[v] > row[best])
+            best = v;
+    return best;
+}
+
+static void compare_logits(int64_t rows, int64_t V, const float *logits, const float *reference,
+                           const int32_t *targets, awq__logit_stats *stats)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const float *q = logits + r * V, *p = reference ? reference + r * V : NULL;
+        double q_norm = log_sum_exp(V, q), p_norm = p ? log_sum_exp(V, p) : 0;
+        if (targets[r] >= 0)
+            stats->nll += q_norm - (double)q[targets[r]];
+        if (!p)
+            continue;
+        if (targets[r] >= 0)
+            stats->reference_nll += p_norm - (double)p[targets[r]];
+        for (int64_t v = 0; v < V; v++) {
+            double log_p = (double)p[v] - p_norm, log_q = (double)q[v] - q_norm;
+            stats->kl += exp(log_p) * (log_p - log_q);
+        }
+        stats->same_top1 += largest_at(V, p) == largest_at(V, q);
+    }
+}
+
+const awq__compute *awq__compute_reference(void)
+{
+    static const awq__compute table = {
+        .name = "reference",
+        .multiply_nt = multiply_nt,
+        .multiply_nn = multiply_nn,
+        .gram = gram,
+        .rms_norm = rms_norm,
+        .rotate = rotate,
+        .causal_softmax = causal_softmax,
+        .activate = activate,
+        .route = awq__reference_route,
+        .add_abs = add_abs,
+        .add_group_relative = add_group_relative,
+        .squared_error = squared_error,
+        .dot = dot,
+        .quantize = quantize,
+        .fake_quantize = fake_quantize,
+        .compare_logits = compare_logits,
+    };
+    return &table;
+}

@@ -1,0 +1,152 @@
+/* Grouped-query attention, a sequence a task. */
+#include "forward/layer.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Queries that share a block of scores: bounds the block to QUERIES x sequence length. */
+#define QUERIES 128
+
+awq_status awq__rotary_create(awq_context *ctx, const awq_rope *rope, int64_t length,
+                              awq__rotary *rotary)
+{
+    *rotary = (awq__rotary){.pairs = rope->pairs, .length = length};
+    size_t count;
+    if (awq__mul_overflows((size_t)length, 2 * (size_t)rope->pairs, &count))
+        return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: rotary table of %lld positions",
+                         (long long)length);
+    rotary->cos_sin = awq__alloc_aligned(ctx, count, sizeof(float), "the rotary table");
+    if (!rotary->cos_sin)
+        return AWQ_ERROR_MEMORY;
+    for (int64_t t = 0; t < length; t++)
+        for (int64_t i = 0; i < rope->pairs; i++) {
+            /* The product is rounded to F32 as the models were trained with it. */
+            float angle = (float)t * (float)rope->inverse_frequency[i];
+            float *row = rotary->cos_sin + t * 2 * rope->pairs;
+            row[i] = (float)(cos((double)angle) * rope->attention_factor);
+            row[rope->pairs + i] = (float)(sin((double)angle) * rope->attention_factor);
+        }
+    return AWQ_OK;
+}
+
+void awq__rotary_free(awq__rotary *rotary)
+{
+    awq__free(rotary->cos_sin);
+    *rotary = (awq__rotary){0};
+}
+
+typedef struct job {
+    const awq__forward *forward;
+    const awq__layer *layer;
+    const float *hidden;
+    float *out;
+    bool add;
+    awq__attention_tap tap;
+    void *user;
+    int64_t longest;
+    float **buffers; /* one allocation a worker, made when it begins */
+} job;
+
+/* The work space of one sequence, cut out of a worker's allocation. */
+typedef struct space {
+    float *x, *q, *k, *v, *c, *scores, *work;
+} space;
+
+static size_t space_floats(const job *j, space *s, float *base)
+{
+    const awq__attention *a = &j->layer->attention;
+    int64_t L = j->longest, H = j->layer->hidden, Q = a->heads * a->head_dim;
+    int64_t KV = a->kv_heads * a->head_dim;
+    int64_t work = awq__max(awq__max(awq__weight_work(&a->q), awq__weight_work(&a->k)),
+                            awq__max(awq__weight_work(&a->v), awq__weight_work(&a->o)));
+    int64_t sizes[] = {L * H, L * Q, L * KV, L * KV, L * Q, QUERIES * L, work};
+    float **parts[] = {&s->x, &s->q, &s->k, &s->v, &s->c, &s->scores, &s->work};
+    size_t at = 0;
+    for (int i = 0; i < 7; i++) {
+        *parts[i] = base ? base + at : NULL;
+        at += (size_t)(sizes[i] + 15) / 16 * 16; /* keeps each part aligned to 64 bytes */
+    }
+    return at;
+}
+
+static void attend(const job *j, const space *s, int64_t L)
+{
+    const awq__attention *a = &j->layer->attention;
+    const awq__compute *compute = j->forward->compute;
+    int64_t D = a->head_dim, Q = a->heads * D, KV = a->kv_heads * D;
+    float scale = (float)(1 / sqrt((double)D));
+    for (int64_t head = 0; head < a->heads; head++) {
+        int64_t kv = head / (a->heads / a->kv_heads);
+        for (int64_t first = 0; first < L; first += QUERIES) {
+            int64_t count = awq__min(QUERIES, L - first), keys = first + count;
+            compute->multiply_nt(count, keys, D, s->q + first * Q + head * D, Q, s->k + kv * D, KV,
+                                 0, s->scores, keys);
+            compute->causal_softmax(count, keys, first, a->window, scale, s->scores);
+            compute->multiply_nn(count, D, keys, s->scores, keys, s->v + kv * D, KV, 0,
+                                 s->c + first * Q + head * D, Q);
+        }
+    }
+}
+
+static awq_status run_sequence(void *arg, int64_t index, int worker)
+{
+    job *j = arg;
+    const awq__forward *forward = j->forward;
+    const awq__compute *compute = forward->compute;
+    const awq__layer *layer = j->layer;
+    const awq__attention *a = &layer->attention;
+    const int64_t *offsets = forward->sequences->offsets;
+    int64_t H = layer->hidden, D = a->head_dim, Q = a->heads * D, KV = a->kv_heads * D;
+    int64_t begin = offsets[index], L = offsets[index + 1] - begin;
+    space s;
+    if (!j->buffers[worker]) {
+        size_t floats = space_floats(j, &s, NULL);
+        j->buffers[worker] =
+            awq__alloc_aligned(forward->ctx, floats, sizeof(float), "attention work space");
+        if (!j->buffers[worker])
+            return AWQ_ERROR_MEMORY;
+    }
+    space_floats(j, &s, j->buffers[worker]);
+    compute->rms_norm(L, H, j->hidden + begin * H, a->norm, layer->epsilon, s.x);
+    awq__linear(compute, &a->q, L, s.x, H, s.q, Q, s.work);
+    awq__linear(compute, &a->k, L, s.x, H, s.k, KV, s.work);
+    awq__linear(compute, &a->v, L, s.x, H, s.v, KV, s.work);
+    compute->rotate(L, a->heads, D, forward->rotary->pairs, forward->rotary->cos_sin, s.q);
+    compute->rotate(L, a->kv_heads, D, forward->rotary->pairs, forward->rotary->cos_sin, s.k);
+    attend(j, &s, L);
+    if (j->tap)
+        j->tap(j->user, index, worker, L, s.x, s.c);
+    /* The input is not needed any more once it has been normed: x takes the output. */
+    awq__linear(compute, &a->o, L, s.c, Q, s.x, H, s.work);
+    float *out = j->out + begin * H;
+    if (!j->add)
+        memcpy(out, s.x, (size_t)(L * H) * sizeof *out);
+    for (int64_t i = 0; i < L * H && j->add; i++)
+        out[i] += s.x[i];
+    return AWQ_OK;
+}
+
+awq_status awq__attention_forward(const awq__forward *forward, const awq__layer *layer,
+                                  const float *hidden, bool add, float *out, awq__attention_tap tap,
+                                  void *user)
+{
+    job j = {.forward = forward,
+             .layer = layer,
+             .hidden = hidden,
+             .out = out,
+             .add = add,
+             .tap = tap,
+             .user = user};
+    const awq__sequences *sequences = forward->sequences;
+    for (int64_t i = 0; i < sequences->count; i++)
+        j.longest = awq__max(j.longest, sequences->offsets[i + 1] - sequences->offsets[i]);
+    int threads = awq__threads(forward->ctx);
+    j.buffers = awq__alloc(forward->ctx, (size_t)threads, sizeof *j.buffers, "attention buffers");
+    if (!j.buffers)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = awq__parallel_for(forward->ctx, sequences->count, run_sequence, &j);
+    for (int i = 0; i < threads; i++)
+        awq__free(j.buffers[i]);
+    awq__free(j.buffers);
+    return status;
+}

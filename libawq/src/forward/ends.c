@@ -1,0 +1,35 @@
+/* The two ends of a model: embedding and head. */
+#include "forward/layer.h"
+
+typedef struct embed_job {
+    const awq__forward *forward;
+    const awq__weight *embedding;
+    float *hidden;
+} embed_job;
+
+static awq_status embed_block(void *arg, int64_t index, int worker)
+{
+    embed_job *j = arg;
+    (void)worker;
+    const awq__sequences *sequences = j->forward->sequences;
+    int64_t T = awq__token_count(sequences), H = j->embedding->cols;
+    int64_t end = awq__min((index + 1) * AWQ__TOKEN_BLOCK, T);
+    for (int64_t t = index * AWQ__TOKEN_BLOCK; t < end; t++)
+        awq__weight_read(j->embedding, sequences->ids[t], 1, j->hidden + t * H);
+    return AWQ_OK;
+}
+
+awq_status awq__embed(const awq__forward *forward, const awq__weight *embedding, float *hidden)
+{
+    embed_job j = {forward, embedding, hidden};
+    int64_t T = awq__token_count(forward->sequences);
+    return awq__parallel_for(forward->ctx, awq__ceil_div(T, AWQ__TOKEN_BLOCK), embed_block, &j);
+}
+
+void awq__head_logits(const awq__compute *compute, const awq__weight *head, const float *norm,
+                      double epsilon, int64_t T, const float *hidden, float *x, float *logits,
+                      float *work)
+{
+    compute->rms_norm(T, head->cols, hidden, norm, epsilon, x);
+    awq__linear(compute, head, T, x, head->cols, logits, head->rows, work);
+}

@@ -1,0 +1,118 @@
+/*
+ * The forward pass of one decoder layer over all tokens at once, F32.
+ *
+ * Every loop is cut into tasks of fixed shape (a sequence, an expert's block of tokens), so the
+ * bits do not depend on the number of threads.
+ */
+#ifndef AWQ__LAYER_H
+#define AWQ__LAYER_H
+
+#include "awq/plugin.h"
+#include "compute/weight.h"
+#include "text/text.h"
+
+/* Tokens of one expert that are worked on at a time. */
+#define AWQ__TOKEN_BLOCK 1024
+
+/* Rotary cosines and sines for positions 0 .. length-1: [length][2 * pairs]. */
+typedef struct awq__rotary {
+    int64_t pairs, length;
+    float *cos_sin;
+} awq__rotary;
+awq_status awq__rotary_create(awq_context *ctx, const awq_rope *rope, int64_t length,
+                              awq__rotary *rotary);
+void awq__rotary_free(awq__rotary *rotary);
+
+typedef struct awq__attention {
+    const float *norm; /* [H] */
+    awq__weight q, k, v, o;
+    int64_t heads, kv_heads, head_dim, window;
+} awq__attention;
+
+typedef struct awq__expert {
+    awq__weight gate, up, down;
+} awq__expert;
+
+typedef struct awq__moe {
+    const float *norm;  /* [H] */
+    awq__weight router; /* [E,H] */
+    awq__expert *experts;
+    int64_t expert_count, per_token, intermediate; /* E, k, I */
+    awq__routing routing;
+    awq__activation activation;
+    void (*route)(int64_t layer, const float *logits, int64_t tokens, int64_t experts,
+                  int64_t per_token, int32_t *index, float *weight); /* the plugin's, or NULL */
+    void (*activate)(int64_t layer, const float *gate, const float *up, int64_t count, float *out);
+} awq__moe;
+
+typedef struct awq__layer {
+    int64_t number, hidden; /* hidden is H */
+    double epsilon;
+    awq__attention attention;
+    awq__moe moe;
+} awq__layer;
+
+/* What a forward pass needs besides a layer. */
+typedef struct awq__forward {
+    awq_context *ctx;
+    const awq__compute *compute;
+    const awq__sequences *sequences;
+    const awq__rotary *rotary;
+} awq__forward;
+
+static inline int64_t awq__token_count(const awq__sequences *sequences)
+{
+    return sequences->offsets[sequences->count];
+}
+
+/*
+ * Called by awq__attention_forward for each sequence: the normed input x[L,H] of q, k and v, and
+ * the input c[L, heads*head_dim] of o. Called from workers; `slot` is the number of the sequence.
+ */
+typedef void (*awq__attention_tap)(void *user, int64_t slot, int worker, int64_t tokens,
+                                   const float *x, const float *c);
+
+/* out[T,H] = attention(norm(hidden)). out may be hidden with `add`, which adds to it. tap may be
+ * NULL. */
+awq_status awq__attention_forward(const awq__forward *forward, const awq__layer *layer,
+                                  const float *hidden, bool add, float *out, awq__attention_tap tap,
+                                  void *user);
+
+/* Where tokens go: of T tokens, in the order in which they came. */
+typedef struct awq__routes {
+    int64_t tokens, experts, per_token;
+    float *logits;  /* [T,E] */
+    int32_t *index; /* [T,k] */
+    float *weight;  /* [T,k] */
+    int64_t *first; /* [E+1] into `slots` */
+    int64_t *slots; /* [T*k]: t*k + j, grouped by expert, rising in each group */
+} awq__routes;
+void awq__routes_free(awq__routes *routes);
+
+/* x[T,H] = moe norm of hidden. */
+awq_status awq__moe_input(const awq__forward *forward, const awq__layer *layer, int64_t T,
+                          const float *hidden, float *x);
+/* Router of x[T,H]. */
+awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, int64_t T,
+                          const float *x, awq__routes *routes);
+/* out[T,H] += sum over the chosen experts of weight * expert(x). */
+awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer, const float *x,
+                            const awq__routes *routes, float *out);
+
+/* y[T,I] = a(gate(x), up(x)) of one expert. work: awq__weight_work of gate and up at most; up_work
+ * [T,I]. */
+void awq__expert_inner(const awq__forward *forward, const awq__layer *layer,
+                       const awq__expert *expert, int64_t T, const float *x, float *y,
+                       float *up_work, float *work);
+/* The largest awq__weight_work of the layer's expert matrices. */
+int64_t awq__expert_work(const awq__layer *layer);
+
+/* embedding rows of the ids -> hidden[T,H]. */
+awq_status awq__embed(const awq__forward *forward, const awq__weight *embedding, float *hidden);
+/* logits[T,V] = head(norm(hidden)), for a block of T tokens, on the calling thread. work: of the
+ * head. x [T,H]. */
+void awq__head_logits(const awq__compute *compute, const awq__weight *head, const float *norm,
+                      double epsilon, int64_t T, const float *hidden, float *x, float *logits,
+                      float *work);
+
+#endif

@@ -1,0 +1,258 @@
+/* The block of experts: norm, router, and experts by blocks of their tokens. */
+#include "forward/layer.h"
+
+#include <string.h>
+
+/* Expert outputs wait for their sum in at most this many floats (256 MB). */
+#define SLOT_FLOATS ((int64_t)1 << 26)
+#define SMALLEST_CHUNK 512
+
+void awq__routes_free(awq__routes *routes)
+{
+    awq__free(routes->logits);
+    awq__free(routes->index);
+    awq__free(routes->weight);
+    awq__free(routes->first);
+    awq__free(routes->slots);
+    *routes = (awq__routes){0};
+}
+
+typedef struct route_job {
+    const awq__forward *forward;
+    const awq__layer *layer;
+    const float *hidden, *x;
+    float *x_out;
+    int64_t tokens;
+    awq__routes *routes;
+    float **work; /* one a worker */
+} route_job;
+
+static awq_status norm_block(void *arg, int64_t index, int worker)
+{
+    route_job *j = arg;
+    (void)worker;
+    int64_t H = j->layer->hidden, begin = index * AWQ__TOKEN_BLOCK;
+    int64_t T = awq__min(AWQ__TOKEN_BLOCK, j->tokens - begin);
+    j->forward->compute->rms_norm(T, H, j->hidden + begin * H, j->layer->moe.norm,
+                                  j->layer->epsilon, j->x_out + begin * H);
+    return AWQ_OK;
+}
+
+awq_status awq__moe_input(const awq__forward *forward, const awq__layer *layer, int64_t T,
+                          const float *hidden, float *x)
+{
+    route_job j = {.forward = forward, .layer = layer, .hidden = hidden, .x_out = x, .tokens = T};
+    return awq__parallel_for(forward->ctx, awq__ceil_div(T, AWQ__TOKEN_BLOCK), norm_block, &j);
+}
+
+static awq_status route_block(void *arg, int64_t index, int worker)
+{
+    route_job *j = arg;
+    const awq__moe *moe = &j->layer->moe;
+    int64_t H = j->layer->hidden, E = moe->expert_count, k = moe->per_token;
+    int64_t begin = index * AWQ__TOKEN_BLOCK, T = awq__min(AWQ__TOKEN_BLOCK, j->tokens - begin);
+    float *logits = j->routes->logits + begin * E;
+    int32_t *chosen = j->routes->index + begin * k;
+    float *weight = j->routes->weight + begin * k;
+    if (!j->work[worker]) {
+        j->work[worker] =
+            awq__alloc_aligned(j->forward->ctx, (size_t)awq__weight_work(&moe->router),
+                               sizeof(float), "router work space");
+        if (!j->work[worker])
+            return AWQ_ERROR_MEMORY;
+    }
+    awq__linear(j->forward->compute, &moe->router, T, j->x + begin * H, H, logits, E,
+                j->work[worker]);
+    if (moe->route)
+        moe->route(j->layer->number, logits, T, E, k, chosen, weight);
+    else
+        j->forward->compute->route(T, E, k, &moe->routing, logits, chosen, weight);
+    for (int64_t i = 0; i < T * k; i++) /* a plugin's function is other people's code */
+        if (chosen[i] < 0 || chosen[i] >= E)
+            return awq__fail(j->forward->ctx, AWQ_ERROR_PLUGIN,
+                             "%s: routed to expert %d, expected 0 to %lld", moe->router.name,
+                             (int)chosen[i], (long long)E - 1);
+    return AWQ_OK;
+}
+
+/* Groups the T*k choices by expert. */
+static void group_by_expert(awq__routes *routes)
+{
+    int64_t count = routes->tokens * routes->per_token, E = routes->experts;
+    memset(routes->first, 0, (size_t)(E + 1) * sizeof *routes->first);
+    for (int64_t i = 0; i < count; i++)
+        routes->first[routes->index[i] + 1]++;
+    for (int64_t e = 0; e < E; e++)
+        routes->first[e + 1] += routes->first[e];
+    for (int64_t i = 0; i < count; i++)
+        routes->slots[routes->first[routes->index[i]]++] = i;
+    for (int64_t e = E; e > 0; e--) /* each start has moved to its end: move them back */
+        routes->first[e] = routes->first[e - 1];
+    routes->first[0] = 0;
+}
+
+awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, int64_t T,
+                          const float *x, awq__routes *routes)
+{
+    awq_context *ctx = forward->ctx;
+    const awq__moe *moe = &layer->moe;
+    size_t chosen = (size_t)(T * moe->per_token), E = (size_t)moe->expert_count;
+    int threads = awq__threads(ctx);
+    *routes = (awq__routes){.tokens = T, .experts = moe->expert_count, .per_token = moe->per_token};
+    routes->logits = awq__alloc_aligned(ctx, (size_t)T * E, sizeof(float), "router logits");
+    routes->index = awq__alloc(ctx, chosen, sizeof *routes->index, "router choices");
+    routes->weight = awq__alloc(ctx, chosen, sizeof *routes->weight, "router weights");
+    routes->first = awq__alloc(ctx, E + 1, sizeof *routes->first, "router groups");
+    routes->slots = awq__alloc(ctx, chosen, sizeof *routes->slots, "router groups");
+    route_job j = {.forward = forward, .layer = layer, .x = x, .tokens = T, .routes = routes};
+    j.work = awq__alloc(ctx, (size_t)threads, sizeof *j.work, "router work space");
+    awq_status status = AWQ_ERROR_MEMORY;
+    if (routes->logits && routes->index && routes->weight && routes->first && routes->slots &&
+        j.work)
+        status = awq__parallel_for(ctx, awq__ceil_div(T, AWQ__TOKEN_BLOCK), route_block, &j);
+    for (int i = 0; j.work && i < threads; i++)
+        awq__free(j.work[i]);
+    awq__free(j.work);
+    if (status == AWQ_OK)
+        group_by_expert(routes);
+    else
+        awq__routes_free(routes);
+    return status;
+}
+
+void awq__expert_inner(const awq__forward *forward, const awq__layer *layer,
+                       const awq__expert *expert, int64_t T, const float *x, float *y,
+                       float *up_work, float *work)
+{
+    const awq__moe *moe = &layer->moe;
+    int64_t H = layer->hidden, I = moe->intermediate;
+    awq__linear(forward->compute, &expert->gate, T, x, H, y, I, work);
+    awq__linear(forward->compute, &expert->up, T, x, H, up_work, I, work);
+    if (moe->activate)
+        moe->activate(layer->number, y, up_work, T * I, y);
+    else
+        forward->compute->activate(T * I, &moe->activation, y, up_work, y);
+}
+
+int64_t awq__expert_work(const awq__layer *layer)
+{
+    const awq__expert *expert = &layer->moe.experts[0]; /* all have the same shapes */
+    return awq__max(awq__max(awq__weight_work(&expert->gate), awq__weight_work(&expert->up)),
+                    awq__weight_work(&expert->down));
+}
+
+/* One block of one expert's tokens within a chunk of all tokens. */
+typedef struct block {
+    int64_t expert, first, count; /* into slots */
+} block;
+
+typedef struct expert_job {
+    const awq__forward *forward;
+    const awq__layer *layer;
+    const awq__routes *routes;
+    const float *x;
+    float *out;
+    int64_t chunk_first, chunk_count; /* tokens */
+    block *blocks;
+    float *outputs; /* [chunk_count * k, H]: the outputs of the chunk's slots */
+    float **buffers;
+} expert_job;
+
+static awq_status run_block(void *arg, int64_t index, int worker)
+{
+    expert_job *j = arg;
+    const awq__moe *moe = &j->layer->moe;
+    const block *b = &j->blocks[index];
+    int64_t H = j->layer->hidden, I = moe->intermediate, k = moe->per_token, T = b->count;
+    const int64_t B = AWQ__TOKEN_BLOCK;
+    if (!j->buffers[worker]) {
+        j->buffers[worker] = awq__alloc_aligned(
+            j->forward->ctx, (size_t)(B * (2 * H + 2 * I) + awq__expert_work(j->layer)),
+            sizeof(float), "expert work space");
+        if (!j->buffers[worker])
+            return AWQ_ERROR_MEMORY;
+    }
+    float *x = j->buffers[worker], *y = x + B * H, *up = y + B * I, *z = up + B * I;
+    float *work = z + B * H;
+    const awq__expert *expert = &moe->experts[b->expert];
+    for (int64_t i = 0; i < T; i++)
+        memcpy(x + i * H, j->x + j->routes->slots[b->first + i] / k * H, (size_t)H * sizeof *x);
+    awq__expert_inner(j->forward, j->layer, expert, T, x, y, up, work);
+    awq__linear(j->forward->compute, &expert->down, T, y, I, z, H, work);
+    for (int64_t i = 0; i < T; i++) {
+        int64_t slot = j->routes->slots[b->first + i];
+        memcpy(j->outputs + (slot - j->chunk_first * k) * H, z + i * H, (size_t)H * sizeof *z);
+    }
+    return AWQ_OK;
+}
+
+/* Adds a token's expert outputs in the order of its choices. */
+static awq_status add_outputs(void *arg, int64_t index, int worker)
+{
+    expert_job *j = arg;
+    (void)worker;
+    int64_t H = j->layer->hidden, k = j->layer->moe.per_token;
+    int64_t begin = index * AWQ__TOKEN_BLOCK;
+    int64_t end = awq__min(begin + AWQ__TOKEN_BLOCK, j->chunk_count);
+    for (int64_t t = begin; t < end; t++) {
+        float *out = j->out + (j->chunk_first + t) * H;
+        for (int64_t i = 0; i < k; i++) {
+            float weight = j->routes->weight[(j->chunk_first + t) * k + i];
+            const float *from = j->outputs + (t * k + i) * H;
+            for (int64_t h = 0; h < H; h++)
+                out[h] += weight * from[h];
+        }
+    }
+    return AWQ_OK;
+}
+
+/* Cuts each expert's slots of the chunk into blocks; the slots of a group rise, so they are a
+ * range. */
+static int64_t cut_blocks(const awq__routes *routes, int64_t end_token, int64_t *next,
+                          block *blocks)
+{
+    int64_t count = 0, end_slot = end_token * routes->per_token;
+    for (int64_t e = 0; e < routes->experts; e++) {
+        int64_t begin = next[e], end = begin;
+        while (end < routes->first[e + 1] && routes->slots[end] < end_slot)
+            end++;
+        for (int64_t at = begin; at < end; at += AWQ__TOKEN_BLOCK)
+            blocks[count++] = (block){e, at, awq__min(AWQ__TOKEN_BLOCK, end - at)};
+        next[e] = end;
+    }
+    return count;
+}
+
+awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer, const float *x,
+                            const awq__routes *routes, float *out)
+{
+    awq_context *ctx = forward->ctx;
+    int64_t H = layer->hidden, k = routes->per_token, E = routes->experts, T = routes->tokens;
+    int64_t chunk = awq__min(awq__max(SLOT_FLOATS / (k * H), SMALLEST_CHUNK), T);
+    int threads = awq__threads(ctx);
+    expert_job j = {.forward = forward, .layer = layer, .routes = routes, .x = x, .out = out};
+    int64_t *next = awq__alloc(ctx, (size_t)E, sizeof *next, "expert blocks");
+    size_t most = (size_t)(chunk * k / AWQ__TOKEN_BLOCK + E);
+    j.blocks = awq__alloc(ctx, most, sizeof *j.blocks, "expert blocks");
+    j.outputs = awq__alloc_aligned(ctx, (size_t)(chunk * k * H), sizeof(float), "expert outputs");
+    j.buffers = awq__alloc(ctx, (size_t)threads, sizeof *j.buffers, "expert work space");
+    awq_status status = next && j.blocks && j.outputs && j.buffers ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        memcpy(next, routes->first, (size_t)E * sizeof *next);
+    for (int64_t first = 0; first < T && status == AWQ_OK; first += chunk) {
+        j.chunk_first = first;
+        j.chunk_count = awq__min(chunk, T - first);
+        int64_t blocks = cut_blocks(routes, first + j.chunk_count, next, j.blocks);
+        status = awq__parallel_for(ctx, blocks, run_block, &j);
+        if (status == AWQ_OK)
+            status = awq__parallel_for(ctx, awq__ceil_div(j.chunk_count, AWQ__TOKEN_BLOCK),
+                                       add_outputs, &j);
+    }
+    for (int i = 0; j.buffers && i < threads; i++)
+        awq__free(j.buffers[i]);
+    awq__free(j.buffers);
+    awq__free(j.outputs);
+    awq__free(j.blocks);
+    awq__free(next);
+    return status;
+}
