@@ -7,6 +7,7 @@
 
 #include "awq/awq.h"
 #include "checkpoint/checkpoint.h"
+#include "core/convert.h"
 #include "core/half.h"
 
 #include <float.h>

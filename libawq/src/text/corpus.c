@@ -1,0 +1,436 @@
+/* Documents to sequences: calibration samples chosen by seed, and evaluation windows. */
+#include "text/text_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN_SEQUENCE 2
+/* Between documents of an evaluation text. */
+#define SEPARATOR "\n\n"
+
+/* A sequence found so far: where it lies in the builder's ids, and its place in the order. */
+typedef struct span {
+    size_t order, start, count;
+} span;
+
+typedef struct builder {
+    awq_context *ctx;
+    const awq__corpus_options *options;
+    const char *field;
+    const char *tokenizer_path;
+    int64_t vocabulary;
+    awq__documents documents;
+    awq__tokenizer *tokenizer; /* NULL until a text needs it */
+    awq__text work;
+    awq__ids ids;   /* of sequences */
+    awq__ids loose; /* of texts, before they are cut */
+    size_t seen;    /* ids there were, for a message */
+    span *spans;
+    size_t span_count, span_capacity;
+} builder;
+
+void awq__sequences_free(awq__sequences *sequences)
+{
+    awq__free(sequences->offsets);
+    awq__free(sequences->ids);
+    *sequences = (awq__sequences){0};
+}
+
+static awq_status check_options(awq_context *ctx, const awq__corpus_options *options)
+{
+    if (!options->file_count)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "a corpus needs at least one file");
+    if (options->sequence_length < MIN_SEQUENCE || options->sequence_length > INT32_MAX)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "sequence length: %lld is not in %d to %d",
+                         (long long)options->sequence_length, MIN_SEQUENCE, INT32_MAX);
+    if (options->samples < 0)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "samples: %lld is negative",
+                         (long long)options->samples);
+    return AWQ_OK;
+}
+
+static awq_status open_builder(awq_context *ctx, const awq__corpus_options *options,
+                               const char *tokenizer_path, int64_t vocabulary, builder *b)
+{
+    *b = (builder){.ctx = ctx,
+                   .options = options,
+                   .field = options->field ? options->field : "text",
+                   .tokenizer_path = tokenizer_path,
+                   .vocabulary = vocabulary};
+    awq_status status = check_options(ctx, options);
+    return status == AWQ_OK ? awq__documents_open(ctx, options->files, options->file_count,
+                                                  vocabulary, &b->documents)
+                            : status;
+}
+
+static void close_builder(builder *b)
+{
+    awq__documents_close(&b->documents);
+    awq__tokenizer_free(b->tokenizer);
+    awq__text_free(&b->work);
+    awq__free(b->ids.data);
+    awq__free(b->loose.data);
+    awq__free(b->spans);
+}
+
+static awq__document_kind kind_of(const builder *b, const awq__document *document)
+{
+    return b->documents.files[document->file].kind;
+}
+
+static awq_status need_tokenizer(builder *b)
+{
+    if (b->tokenizer)
+        return AWQ_OK;
+    if (!b->tokenizer_path)
+        return awq__fail(b->ctx, AWQ_ERROR_ARGUMENT, "a text corpus needs a tokenizer.json");
+    awq_status status = awq__tokenizer_load(b->ctx, b->tokenizer_path, &b->tokenizer);
+    if (status == AWQ_OK && awq__tokenizer_bos(b->tokenizer) >= b->vocabulary)
+        return awq__fail(b->ctx, AWQ_ERROR_FORMAT, "%s: the BOS is %d, the model has ids 0 to %lld",
+                         b->tokenizer_path, awq__tokenizer_bos(b->tokenizer),
+                         (long long)b->vocabulary - 1);
+    return status;
+}
+
+/* Tokenizes a text to the end of the loose ids. `path` and `line` are where it begins. */
+static awq_status append_text(builder *b, const char *text, size_t bytes, bool special,
+                              const char *path, int64_t line)
+{
+    size_t start = b->loose.count;
+    awq_status status = awq__tokenizer_encode(b->tokenizer, text, bytes, special, &b->loose);
+    if (status != AWQ_OK)
+        return status;
+    b->seen += b->loose.count - start;
+    for (size_t i = start; i < b->loose.count; i++)
+        if (b->loose.data[i] >= b->vocabulary)
+            return awq__fail(b->ctx, AWQ_ERROR_FORMAT,
+                             "%s:%lld: token %zu has the id %d, the model has 0 to %lld: is the "
+                             "tokenizer of another model?",
+                             path, (long long)line, i - start, b->loose.data[i],
+                             (long long)b->vocabulary - 1);
+    return AWQ_OK;
+}
+
+static awq_status append_document(builder *b, const awq__document *document)
+{
+    const char *text;
+    size_t bytes;
+    awq_status status = need_tokenizer(b);
+    if (status == AWQ_OK)
+        status = awq__document_text(&b->documents, document, b->field, &b->work, &text, &bytes);
+    return status == AWQ_OK ? append_text(b, text, bytes, true, b->documents.paths[document->file],
+                                          document->number)
+                            : status;
+}
+
+static awq_status add_span(builder *b, size_t order, size_t start)
+{
+    awq_status status = awq__grow(b->ctx, &b->spans, &b->span_capacity, b->span_count + 1,
+                                  sizeof *b->spans, "sequences");
+    if (status == AWQ_OK)
+        b->spans[b->span_count++] = (span){order, start, b->ids.count - start};
+    return status;
+}
+
+/* Makes `count` loose ids from `first` on a sequence, after `bos` if that is an id. */
+static awq_status add_loose(builder *b, size_t order, int32_t bos, size_t first, size_t count)
+{
+    size_t start = b->ids.count;
+    awq_status status = awq__grow(b->ctx, &b->ids.data, &b->ids.capacity, start + count + 1,
+                                  sizeof *b->ids.data, "sequences");
+    if (status != AWQ_OK)
+        return status;
+    if (bos >= 0)
+        b->ids.data[b->ids.count++] = bos;
+    memcpy(b->ids.data + b->ids.count, b->loose.data + first, count * sizeof *b->ids.data);
+    b->ids.count += count;
+    return add_span(b, order, start);
+}
+
+/* Makes all full sequences there are, and keeps the rest. */
+static awq_status add_all_loose(builder *b, int32_t bos)
+{
+    size_t length = (size_t)b->options->sequence_length - (bos >= 0), first = 0;
+    awq_status status = AWQ_OK;
+    for (; b->loose.count - first >= length && status == AWQ_OK; first += length)
+        status = add_loose(b, b->span_count, bos, first, length);
+    if (!first || status != AWQ_OK)
+        return status;
+    b->loose.count -= first;
+    memmove(b->loose.data, b->loose.data + first, b->loose.count * sizeof *b->loose.data);
+    return AWQ_OK;
+}
+
+/* Makes part of a row a sequence. */
+static awq_status add_row(builder *b, const awq__document *document, size_t order, int64_t first,
+                          int64_t most)
+{
+    size_t start = b->ids.count;
+    int64_t left = b->documents.files[document->file].row_length - first;
+    awq_status status = awq__document_row(&b->documents, document, (size_t)first,
+                                          (size_t)awq__min(left, most), &b->ids);
+    b->seen += b->ids.count - start;
+    return status == AWQ_OK ? add_span(b, order, start) : status;
+}
+
+/* ---- choosing ---- */
+
+/* The first steps of a Fisher-Yates shuffle: swaps into place `step` one of those not yet drawn. */
+static size_t draw(size_t *order, size_t count, size_t step, uint64_t *random)
+{
+    size_t other = step + (size_t)(awq__random(random) % (count - step));
+    size_t drawn = order[other];
+    order[other] = order[step];
+    order[step] = drawn;
+    return drawn;
+}
+
+static size_t *rising(awq_context *ctx, size_t count)
+{
+    size_t *order = awq__alloc(ctx, count, sizeof *order, "the order of a corpus");
+    for (size_t i = 0; order && i < count; i++)
+        order[i] = i;
+    return order;
+}
+
+static int compare_spans(const void *a, const void *b)
+{
+    size_t left = ((const span *)a)->order, right = ((const span *)b)->order;
+    return (left > right) - (left < right);
+}
+
+/* Keeps `samples` spans, chosen by seed. */
+static awq_status choose_spans(builder *b)
+{
+    size_t wanted = (size_t)b->options->samples;
+    uint64_t random = b->options->seed;
+    if (!wanted || b->span_count <= wanted)
+        return AWQ_OK;
+    size_t *order = rising(b->ctx, b->span_count);
+    span *chosen = awq__alloc(b->ctx, wanted, sizeof *chosen, "sequences");
+    if (order && chosen) {
+        for (size_t i = 0; i < wanted; i++)
+            chosen[i] = b->spans[draw(order, b->span_count, i, &random)];
+        memcpy(b->spans, chosen, wanted * sizeof *chosen);
+        b->span_count = wanted;
+        qsort(b->spans, wanted, sizeof *b->spans, compare_spans);
+    }
+    awq_status status = order && chosen ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq__free(order);
+    awq__free(chosen);
+    return status;
+}
+
+/* ---- calibration ---- */
+
+/* What may become a sequence: a text, or a piece of a row. */
+typedef struct part {
+    size_t document;
+    int64_t piece;
+} part;
+
+/* A row has one part for each started sequence_length; a rest of one id is none. */
+static int64_t parts_of(const builder *b, const awq__document *document)
+{
+    if (kind_of(b, document) != AWQ__DOCUMENT_ROW)
+        return 1;
+    int64_t length = b->documents.files[document->file].row_length;
+    int64_t rest = length % b->options->sequence_length;
+    return length / b->options->sequence_length + (rest >= MIN_SEQUENCE);
+}
+
+static awq_status list_parts(const builder *b, part **out, size_t *count)
+{
+    part *parts = NULL;
+    size_t capacity = 0;
+    awq_status status = AWQ_OK;
+    *count = 0;
+    for (size_t i = 0; i < b->documents.count && status == AWQ_OK; i++) {
+        int64_t pieces = parts_of(b, &b->documents.items[i]);
+        for (int64_t piece = 0; piece < pieces && status == AWQ_OK; piece++) {
+            status = awq__grow(b->ctx, &parts, &capacity, *count + 1, sizeof *parts,
+                               "the parts of a corpus");
+            if (status == AWQ_OK)
+                parts[(*count)++] = (part){i, piece};
+        }
+    }
+    *out = parts;
+    return status;
+}
+
+/* Makes a part a sequence, if it has ids enough. */
+static awq_status add_part(builder *b, const part *p, size_t order)
+{
+    const awq__document *document = &b->documents.items[p->document];
+    int64_t length = b->options->sequence_length;
+    if (kind_of(b, document) == AWQ__DOCUMENT_ROW)
+        return add_row(b, document, order, p->piece * length, length);
+    b->loose.count = 0;
+    awq_status status = append_document(b, document);
+    if (status != AWQ_OK || b->loose.count < MIN_SEQUENCE)
+        return status;
+    return add_loose(b, order, -1, 0, (size_t)awq__min((int64_t)b->loose.count, length));
+}
+
+/*
+ * Documents are drawn before they are read, so that a few samples of a huge corpus cost little; one
+ * that turns out to be too short is replaced by the next drawn.
+ */
+static awq_status cut_documents(builder *b)
+{
+    part *parts;
+    size_t count;
+    uint64_t random = b->options->seed;
+    awq_status status = list_parts(b, &parts, &count);
+    size_t wanted = b->options->samples ? (size_t)b->options->samples : count;
+    size_t *order = status == AWQ_OK ? rising(b->ctx, count) : NULL;
+    if (status == AWQ_OK && !order)
+        status = AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < count && b->span_count < wanted && status == AWQ_OK; i++) {
+        size_t drawn = wanted < count ? draw(order, count, i, &random) : i;
+        status = add_part(b, &parts[drawn], drawn);
+    }
+    if (status == AWQ_OK && b->span_count)
+        qsort(b->spans, b->span_count, sizeof *b->spans, compare_spans);
+    awq__free(order);
+    awq__free(parts);
+    return status;
+}
+
+/* Rows stay as they are; texts on both sides of them are still joined. */
+static awq_status pack_documents(builder *b)
+{
+    int64_t length = b->options->sequence_length;
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < b->documents.count && status == AWQ_OK; i++) {
+        const awq__document *document = &b->documents.items[i];
+        if (kind_of(b, document) == AWQ__DOCUMENT_ROW) {
+            int64_t pieces = parts_of(b, document);
+            for (int64_t piece = 0; piece < pieces && status == AWQ_OK; piece++)
+                status = add_row(b, document, b->span_count, piece * length, length);
+            continue;
+        }
+        status = append_document(b, document);
+        if (status == AWQ_OK)
+            status = add_all_loose(b, -1);
+    }
+    return status == AWQ_OK ? choose_spans(b) : status;
+}
+
+/* ---- evaluation ---- */
+
+/* Documents first .. last-1 as one text. */
+static awq_status window_texts(builder *b, size_t first, size_t last)
+{
+    awq__text joined = {0};
+    const char *text = NULL;
+    size_t bytes = 0;
+    awq_status status = need_tokenizer(b);
+    for (size_t i = first; i < last && status == AWQ_OK; i++) {
+        status = awq__document_text(&b->documents, &b->documents.items[i], b->field, &b->work,
+                                    &text, &bytes);
+        if (status == AWQ_OK && last - first > 1) { /* a single text needs no copy */
+            status = awq__text_append_bytes(b->ctx, &joined, SEPARATOR,
+                                            i > first ? sizeof SEPARATOR - 1 : 0);
+            if (status == AWQ_OK)
+                status = awq__text_append_bytes(b->ctx, &joined, text, bytes);
+        }
+    }
+    if (last - first > 1) {
+        text = joined.data;
+        bytes = joined.length;
+    }
+    b->loose.count = 0;
+    if (status == AWQ_OK)
+        status =
+            append_text(b, text, bytes, false, b->documents.paths[b->documents.items[first].file],
+                        b->documents.items[first].number);
+    awq__text_free(&joined);
+    return status == AWQ_OK ? add_all_loose(b, awq__tokenizer_bos(b->tokenizer)) : status;
+}
+
+static awq_status window_row(builder *b, const awq__document *document)
+{
+    if (b->documents.files[document->file].row_length < MIN_SEQUENCE)
+        return awq__fail(b->ctx, AWQ_ERROR_FORMAT, "%s: rows of one id, a window needs two",
+                         b->documents.paths[document->file]);
+    return add_row(b, document, b->span_count, 0, INT64_MAX);
+}
+
+static awq_status make_windows(builder *b)
+{
+    const awq__document *items = b->documents.items;
+    size_t wanted = b->options->samples ? (size_t)b->options->samples : SIZE_MAX, last;
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < b->documents.count && status == AWQ_OK && b->span_count < wanted;
+         i = last) {
+        last = i + 1;
+        if (kind_of(b, &items[i]) == AWQ__DOCUMENT_ROW) {
+            status = window_row(b, &items[i]);
+            continue;
+        }
+        while (last < b->documents.count && kind_of(b, &items[last]) != AWQ__DOCUMENT_ROW)
+            last++;
+        status = window_texts(b, i, last);
+    }
+    if (b->span_count > wanted)
+        b->span_count = wanted;
+    return status;
+}
+
+/* ---- the result ---- */
+
+static awq_status build(const builder *b, awq__sequences *out)
+{
+    size_t total = 0;
+    if (!b->span_count)
+        return awq__fail(b->ctx, AWQ_ERROR_FORMAT,
+                         "%s%s: no sequence of up to %lld ids, in %zu documents with %zu ids",
+                         b->options->files[0], b->options->file_count > 1 ? " and others" : "",
+                         (long long)b->options->sequence_length, b->documents.count, b->seen);
+    for (size_t i = 0; i < b->span_count; i++)
+        total += b->spans[i].count;
+    out->offsets = awq__alloc(b->ctx, b->span_count + 1, sizeof *out->offsets, "sequences");
+    out->ids = awq__alloc(b->ctx, total, sizeof *out->ids, "the ids of sequences");
+    if (!out->offsets || !out->ids) {
+        awq__sequences_free(out);
+        return AWQ_ERROR_MEMORY;
+    }
+    for (size_t i = 0; i < b->span_count; i++) {
+        const span *s = &b->spans[i];
+        memcpy(out->ids + out->offsets[i], b->ids.data + s->start, s->count * sizeof *out->ids);
+        out->offsets[i + 1] = out->offsets[i] + (int64_t)s->count;
+    }
+    out->count = (int64_t)b->span_count;
+    return AWQ_OK;
+}
+
+typedef awq_status (*make_fn)(builder *b);
+
+static awq_status load(awq_context *ctx, const awq__corpus_options *options,
+                       const char *tokenizer_path, int64_t vocabulary, make_fn make,
+                       awq__sequences *out)
+{
+    builder b;
+    *out = (awq__sequences){0};
+    awq_status status = open_builder(ctx, options, tokenizer_path, vocabulary, &b);
+    if (status == AWQ_OK)
+        status = make(&b);
+    if (status == AWQ_OK)
+        status = build(&b, out);
+    close_builder(&b);
+    return status;
+}
+
+awq_status awq__corpus_load(awq_context *ctx, const awq__corpus_options *options,
+                            const char *tokenizer_path, int64_t vocabulary, awq__sequences *out)
+{
+    return load(ctx, options, tokenizer_path, vocabulary,
+                options->cut ? cut_documents : pack_documents, out);
+}
+
+awq_status awq__windows_load(awq_context *ctx, const awq__corpus_options *options,
+                             const char *tokenizer_path, int64_t vocabulary, awq__sequences *out)
+{
+    return load(ctx, options, tokenizer_path, vocabulary, make_windows, out);
+}

@@ -1,0 +1,103 @@
+/* UTF-8: decoding what is valid, repairing what is not. */
+#include "text/text_internal.h"
+
+#define REPLACEMENT "\xEF\xBF\xBD"
+
+/*
+ * Looks at the sequence that begins at text[0]. Returns its length if it is valid; else 0, and
+ * *bad is the length of the maximal subpart: as many bytes as begin some valid sequence, at
+ * least one (Unicode 16, chapter 3, table 3-7 and "U+FFFD substitution of maximal subparts").
+ */
+static size_t sequence_length(const uint8_t *text, size_t bytes, size_t *bad)
+{
+    uint8_t lead = text[0], low = 0x80, high = 0xBF;
+    size_t length;
+    *bad = 1;
+    if (lead < 0x80)
+        return 1;
+    if (lead >= 0xC2 && lead <= 0xDF) {
+        length = 2;
+    } else if (lead >= 0xE0 && lead <= 0xEF) {
+        length = 3;
+        low = lead == 0xE0 ? 0xA0 : low;
+        high = lead == 0xED ? 0x9F : high;
+    } else if (lead >= 0xF0 && lead <= 0xF4) {
+        length = 4;
+        low = lead == 0xF0 ? 0x90 : low;
+        high = lead == 0xF4 ? 0x8F : high;
+    } else {
+        return 0;
+    }
+    for (size_t i = 1; i < length; i++) {
+        if (i >= bytes || text[i] < low || text[i] > high)
+            return 0;
+        low = 0x80;
+        high = 0xBF;
+        *bad = i + 1;
+    }
+    return length;
+}
+
+size_t awq__utf8_valid(const char *text, size_t bytes)
+{
+    size_t at = 0, bad;
+    while (at < bytes) {
+        size_t length = sequence_length((const uint8_t *)text + at, bytes - at, &bad);
+        if (!length)
+            break;
+        at += length;
+    }
+    return at;
+}
+
+size_t awq__utf8_next(const char *text, uint32_t *code_point)
+{
+    const uint8_t *byte = (const uint8_t *)text;
+    if (byte[0] < 0x80) {
+        *code_point = byte[0];
+        return 1;
+    }
+    size_t length = byte[0] < 0xE0 ? 2 : byte[0] < 0xF0 ? 3 : 4;
+    uint32_t value = byte[0] & (0x7Fu >> length);
+    for (size_t i = 1; i < length; i++)
+        value = value << 6 | (byte[i] & 0x3Fu);
+    *code_point = value;
+    return length;
+}
+
+size_t awq__utf8_put(uint32_t code_point, char out[4])
+{
+    if (code_point < 0x80) {
+        out[0] = (char)code_point;
+        return 1;
+    }
+    size_t length = code_point < 0x800 ? 2 : code_point < 0x10000 ? 3 : 4;
+    for (size_t i = length; i-- > 1; code_point >>= 6)
+        out[i] = (char)(0x80 | (code_point & 0x3F));
+    out[0] = (char)(0xF00u >> length | code_point);
+    return length;
+}
+
+awq_status awq__utf8_append(awq_context *ctx, awq__text *text, uint32_t code_point)
+{
+    char encoded[4];
+    return awq__text_append_bytes(ctx, text, encoded, awq__utf8_put(code_point, encoded));
+}
+
+awq_status awq__utf8_repair(awq_context *ctx, const char *text, size_t bytes, awq__text *out)
+{
+    size_t at = 0;
+    while (at < bytes) {
+        size_t valid = awq__utf8_valid(text + at, bytes - at), bad;
+        awq_status status = awq__text_append_bytes(ctx, out, text + at, valid);
+        at += valid;
+        if (status == AWQ_OK && at < bytes) {
+            sequence_length((const uint8_t *)text + at, bytes - at, &bad);
+            at += bad;
+            status = awq__text_append_bytes(ctx, out, REPLACEMENT, sizeof REPLACEMENT - 1);
+        }
+        if (status != AWQ_OK)
+            return status;
+    }
+    return AWQ_OK;
+}
