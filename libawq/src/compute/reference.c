@@ -10,8 +10,8 @@ float awq__round_scale(awq__scale_grid grid, float s)
 {
     if (grid == AWQ__GRID_F32)
         return s > 0x1p-126f ? s : 0x1p-126f;
-    if (grid ==
-        AWQ__GRID_BF16_F16) /* stays exact in BF16: rounding to F16 drops low bits at most */
+    /* From 2^-16 on all values of BF16 are values of F16; below, it is the other way round. */
+    if (grid == AWQ__GRID_BF16_F16 && s >= 0x1p-16f)
         s = awq__bf16_to_f32(awq__f32_to_bf16(s));
     s = awq__f16_to_f32(awq__f32_to_f16(s));
     return s > 0x1p-24f ? s : 0x1p-24f;

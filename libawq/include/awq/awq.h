@@ -1,0 +1,262 @@
+/*
+ * awq/awq.h - for who has a checkpoint directory: open it, describe what is
+ * wanted in a recipe, see the plan, quantize, evaluate. Who has matrices in
+ * memory instead uses awq/tensor.h.
+ *
+ * Threads: a context and everything made from it belong to one thread at a
+ * time; different contexts may be used at once. Work inside a call is spread over
+ * the context's threads. Creating a context sets OpenBLAS to one thread for the
+ * whole process, because the library does its own scheduling.
+ *
+ * Ownership: what comes back through the last `**out` argument is the caller's, to be
+ * freed with the matching function, which takes NULL; on failure *out is NULL.
+ * What is returned directly is borrowed from its object.
+ *
+ * Errors: every function that can fail returns a status; awq_context_message tells the
+ * rest. Nothing here prints, ends the process, or reads the environment (except that
+ * OpenMP's own runtime honours OMP_NUM_THREADS).
+ */
+#ifndef AWQ_AWQ_H
+#define AWQ_AWQ_H
+
+#include "awq/types.h"
+
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------ context */
+
+typedef struct awq_context awq_context;
+
+/* AWQ_ERROR_MEMORY is the only failure, and leaves no context to ask for a message. */
+AWQ_API awq_status awq_context_create(awq_context **out);
+AWQ_API void awq_context_free(awq_context *ctx);
+/* One line about the last call that failed; "" after a call that succeeded. Valid until the next
+   call with this context. */
+AWQ_API const char *awq_context_message(const awq_context *ctx);
+/* Both are silent until set; NULL silences again. */
+AWQ_API void awq_context_set_log(awq_context *ctx, awq_log_fn log, void *user);
+AWQ_API void awq_context_set_progress(awq_context *ctx, awq_progress_fn progress, void *user);
+/* 1 to 1024; 0 is what OpenMP would use, the default. Results do not depend on it. */
+AWQ_API awq_status awq_context_set_threads(awq_context *ctx, int threads);
+AWQ_API int awq_context_threads(const awq_context *ctx);
+/* Adds a plugin file, or a directory searched for awq-arch-*.so. Paths are searched in
+   the order they were added. Nothing is loaded yet. */
+AWQ_API awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path);
+/* Adds an architecture that is linked into the program: `plugin` is a `const awq_plugin *`
+   of awq/plugin.h, checked like a loaded one, and must outlive the context. */
+AWQ_API awq_status awq_context_add_plugin(awq_context *ctx, const void *plugin);
+
+/* ------------------------------------------------------------------ plugins */
+
+/* One architecture plugin that was found, or a file that was refused. */
+typedef struct awq_plugin_info {
+    const char *path;        /* "(linked)" for one added by awq_context_add_plugin */
+    const char *id;          /* "mixtral"; "" when refused */
+    const char *version;     /* of the plugin; "" when refused */
+    const char *model_types; /* comma-separated; "" when refused */
+    const char *error;       /* "" or why it was refused */
+} awq_plugin_info;
+
+typedef struct awq_plugin_list awq_plugin_list;
+/* Finds, loads and checks every plugin. A refused file is an entry, not a failure. */
+AWQ_API awq_status awq_plugin_list_create(awq_context *ctx, awq_plugin_list **out);
+AWQ_API void awq_plugin_list_free(awq_plugin_list *list);
+AWQ_API size_t awq_plugin_list_count(const awq_plugin_list *list);
+/* NULL past the end. */
+AWQ_API const awq_plugin_info *awq_plugin_list_at(const awq_plugin_list *list, size_t index);
+
+/* ------------------------------------------------------------------ recipe */
+
+/*
+ * A recipe is a set of named options with text values. The table of options, with
+ * type, default, bounds and help, is the library's own.
+ */
+typedef enum awq_option_type {
+    AWQ_OPTION_TEXT,
+    AWQ_OPTION_PATH, /* taken relative to the base directory of the value */
+    AWQ_OPTION_INTEGER,
+    AWQ_OPTION_BOOLEAN, /* true | false */
+    AWQ_OPTION_CHOICE,  /* one of `choices` */
+    AWQ_OPTION_SIZE,    /* bytes: 1048576, 500MB, 5GB, 2GiB */
+    AWQ_OPTION_TEXT_LIST,
+    AWQ_OPTION_PATH_LIST,
+} awq_option_type;
+
+typedef struct awq_option {
+    const char *name; /* "calibration.samples" */
+    awq_option_type type;
+    const char *fallback;     /* the default as text; "" where there is none */
+    const char *choices;      /* "awq|rtn" for CHOICE, else "" */
+    int64_t minimum, maximum; /* INTEGER and SIZE */
+    bool required;
+    const char *help; /* one sentence */
+} awq_option;
+
+/* The whole table, in the order of a well-written recipe. */
+AWQ_API const awq_option *awq_option_list(size_t *count);
+/* NULL if there is no such option. */
+AWQ_API const awq_option *awq_option_find(const char *name);
+/* The option whose name is nearest by edit distance, for "did you mean". Never NULL. */
+AWQ_API const awq_option *awq_option_nearest(const char *name);
+
+typedef struct awq_recipe awq_recipe;
+AWQ_API awq_status awq_recipe_create(awq_context *ctx, awq_recipe **out);
+AWQ_API void awq_recipe_free(awq_recipe *recipe);
+/* Sets one value; for a list, the whole list becomes this one value. A relative path is taken from
+   base_dir (NULL: the working directory). AWQ_ERROR_ARGUMENT for an unknown name or a value
+   outside the option's bounds: the message says what is allowed, and the recipe is unchanged. */
+AWQ_API awq_status awq_recipe_set(awq_recipe *recipe, const char *name, const char *value,
+                                  const char *base_dir);
+/* Adds one value to a list, which is empty (not the default) after the first clear. */
+AWQ_API awq_status awq_recipe_append(awq_recipe *recipe, const char *name, const char *value,
+                                     const char *base_dir);
+/* Makes a list empty, or puts another option back to its default. */
+AWQ_API awq_status awq_recipe_clear(awq_recipe *recipe, const char *name);
+/* How many values an option has: 0 for one that is unset and has no default. */
+AWQ_API size_t awq_recipe_count(const awq_recipe *recipe, const char *name);
+/* The value, or the default, as text; NULL past the end or for an unknown name. */
+AWQ_API const char *awq_recipe_get(const awq_recipe *recipe, const char *name, size_t index);
+
+/* ------------------------------------------------------------------ model */
+
+typedef struct awq_model awq_model;
+
+typedef enum awq_role {
+    AWQ_ROLE_OTHER,
+    AWQ_ROLE_EMBEDDING,
+    AWQ_ROLE_NORM,
+    AWQ_ROLE_ATTENTION,
+    AWQ_ROLE_ROUTER,
+    AWQ_ROLE_EXPERT,
+    AWQ_ROLE_SHARED_EXPERT,
+    AWQ_ROLE_MLP,
+    AWQ_ROLE_HEAD,
+} awq_role;
+
+/* "expert", "shared_expert", ...; "?" outside the enum. */
+AWQ_API const char *awq_role_name(awq_role role);
+
+/* One module: a matrix or vector with the tensors that store it. */
+typedef struct awq_module {
+    const char *name; /* "model.layers.0.block_sparse_moe.experts.3.w1", no ".weight" */
+    awq_role role;
+    int64_t layer;          /* -1 outside the layers */
+    int64_t rows, columns;  /* as a linear: out and in features; columns 1 for a vector */
+    const char *storage;    /* "BF16", "int4 g128" */
+    double bits_per_weight; /* all stored bytes of the module over its weights */
+    uint64_t bytes;
+    bool quantized;
+} awq_module;
+
+/* Opens a checkpoint directory, plain or quantized, with the plugin that serves its model_type.
+   `plugin` names one by id where several do; NULL or "" otherwise. Weights are mapped, not read. */
+AWQ_API awq_status awq_model_open(awq_context *ctx, const char *directory, const char *plugin,
+                                  awq_model **out);
+AWQ_API void awq_model_free(awq_model *model);
+AWQ_API size_t awq_model_module_count(const awq_model *model);
+/* In the model's order. NULL past the end. */
+AWQ_API const awq_module *awq_model_module(const awq_model *model, size_t index);
+
+/* What the architecture says, for display. */
+typedef struct awq_model_info {
+    const char *directory, *model_type, *plugin,
+        *quantization; /* quantization "" for a plain one */
+    int64_t layer_count, hidden_size, vocabulary_size, expert_count, experts_per_token;
+    uint64_t bytes;   /* of all tensors */
+    uint64_t weights; /* number of weights of all modules, quantized or not */
+} awq_model_info;
+AWQ_API void awq_model_describe(const awq_model *model, awq_model_info *info);
+
+/* ------------------------------------------------------------------ plan */
+
+/* What happens to modules that share a pattern and a treatment. */
+typedef struct awq_plan_group {
+    const char *pattern; /* module names with their numbers as *, e.g. model.layers.*.mlp.gate */
+    awq_role role;
+    uint64_t count;        /* modules */
+    const char *treatment; /* "awq int4 g128 asymmetric, clip" or "keep BF16" */
+    bool quantized;
+    double bits_per_weight;
+    uint64_t bytes_before, bytes_after;
+} awq_plan_group;
+
+typedef struct awq_plan awq_plan;
+/* Checks the recipe against the model and says what would happen. Writes nothing; reads headers,
+   no weights. A recipe that cannot be run fails here with AWQ_ERROR_RECIPE. */
+AWQ_API awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out);
+AWQ_API void awq_plan_free(awq_plan *plan);
+AWQ_API size_t awq_plan_group_count(const awq_plan *plan);
+AWQ_API const awq_plan_group *awq_plan_group_at(const awq_plan *plan, size_t index);
+AWQ_API size_t awq_plan_warning_count(const awq_plan *plan);
+AWQ_API const char *awq_plan_warning_at(const awq_plan *plan, size_t index);
+AWQ_API uint64_t awq_plan_bytes_before(const awq_plan *plan);
+AWQ_API uint64_t awq_plan_bytes_after(const awq_plan *plan);
+AWQ_API void awq_plan_describe(const awq_plan *plan, awq_model_info *info);
+
+/* ------------------------------------------------------------------ evaluate */
+
+typedef struct awq_eval_options {
+    size_t struct_size;       /* sizeof(awq_eval_options) */
+    const char *directory;    /* the checkpoint to judge, plain or quantized */
+    const char *reference;    /* NULL, or the checkpoint to compare it with */
+    const char *plugin;       /* NULL, or the id of the plugin to use */
+    const char *const *texts; /* .txt or .jsonl files, joined in order; or NULL */
+    size_t text_count;
+    const char *field;       /* of a .jsonl line; NULL is "text" */
+    const char *ids;         /* a .safetensors file with I32 ids [n, length]; or NULL */
+    int64_t sequence_length; /* of text windows, BOS included; 0 is 256 */
+    int64_t windows;         /* at most so many windows; 0 is all */
+} awq_eval_options;
+
+typedef struct awq_eval_result {
+    double perplexity;
+    int64_t tokens;     /* scored: each window's positions but its first */
+    bool has_reference; /* what follows is set only with a reference */
+    double reference_perplexity;
+    double kl;                    /* mean KL(reference || judged) over all positions, in nats */
+    double top1_agreement;        /* share of positions with the same most likely token */
+    double router_topk_agreement; /* share of (token, layer) with the same set of experts; 1 where
+                                     the model has no router */
+} awq_eval_result;
+
+/*
+ * Perplexity is exp of the mean negative log likelihood of positions 1 .. length-1 of each window.
+ * A text is tokenized whole, without special tokens, and cut into windows of sequence_length
+ * ids (BOS and sequence_length-1 ids where the tokenizer has a BOS); the last partial window is
+ * dropped. All arithmetic is F32. Layers are read one at a time.
+ */
+AWQ_API awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options,
+                                awq_eval_result *result);
+
+/* ------------------------------------------------------------------ quantize */
+
+typedef struct awq_report awq_report;
+
+typedef struct awq_quantize_options {
+    size_t struct_size; /* sizeof(awq_quantize_options) */
+    bool force;         /* replace an existing output checkpoint once the new one is whole */
+    bool restart;       /* discard an interrupted run instead of going on with it */
+} awq_quantize_options;
+
+/*
+ * Does what the plan says. The result is built in OUTPUT.partial and renamed when it is whole. A
+ * run that was interrupted goes on with the first layer it had not finished, if recipe, model and
+ * version are the same. options NULL: all off. report NULL: not wanted.
+ */
+AWQ_API awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
+                                const awq_quantize_options *options, awq_report **report);
+AWQ_API void awq_report_free(awq_report *report);
+/* The whole report, which is also written to the output as awq_report.json. */
+AWQ_API const char *awq_report_json(const awq_report *report);
+/* The evaluation that the recipe asked for; NULL if it asked for none. */
+AWQ_API const awq_eval_result *awq_report_evaluation(const awq_report *report);
+AWQ_API const char *awq_report_output(const awq_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,116 @@
+/*
+ * awq/tensor.h - for who has weights and activations in memory: search scales and clips, round to
+ * codes, pack, unpack. Knows no models and no files.
+ *
+ * Letters: a linear computes y[T,N] = x[T,K] W[N,K]^T; W is row-major, one row for an output
+ * feature. Weights are rounded in groups of G columns of a row: W[n,k] ~ scale[n, k/G] * (code[n,k]
+ * - zero[n, k/G]).
+ *
+ * The order of work: gather statistics of x; search scales s[K]; divide the producer of x by s;
+ * search clips; quantize W with the scales (its columns are multiplied by s before rounding); pack.
+ *
+ * Threads and errors are those of awq/awq.h. Arrays that are passed in are read during the call
+ * only.
+ */
+#ifndef AWQ_TENSOR_H
+#define AWQ_TENSOR_H
+
+#include "awq/awq.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* W[rows, columns], borrowed. dtype is AWQ_BF16, AWQ_F16 or AWQ_F32. */
+typedef struct awq_matrix {
+    const void *data;
+    awq_dtype dtype;
+    int64_t rows, columns; /* N, K */
+} awq_matrix;
+
+/* Which values a group's scale may take. */
+typedef enum awq_scale_type {
+    AWQ_SCALE_F32,
+    AWQ_SCALE_F16,
+    AWQ_SCALE_BF16_F16, /* exact in both: for engines that cast F16 scales to BF16 */
+} awq_scale_type;
+
+typedef struct awq_scheme {
+    int bits;           /* 2 to 8 */
+    int64_t group_size; /* G, a divisor of K; -1: the whole row */
+    bool symmetric; /* zero point in the middle of the codes; else the range is that of the group
+                       and 0 */
+    awq_scale_type scale_type;
+} awq_scheme;
+
+/* What is known of the inputs x of a linear: their mean magnitudes and x^T x. Memory: 4 K^2 bytes.
+ */
+typedef struct awq_statistics awq_statistics;
+AWQ_API awq_status awq_statistics_create(awq_context *ctx, int64_t columns, awq_statistics **out);
+AWQ_API void awq_statistics_free(awq_statistics *statistics);
+/* Adds x[tokens, columns]; tokens may be 0. AWQ_ERROR_NUMERIC if a value is not finite; nothing is
+ * added then. */
+AWQ_API awq_status awq_statistics_add(awq_statistics *statistics, const float *x, int64_t tokens);
+/* salience[columns]: mean |x| of each channel; 0 before any token. */
+AWQ_API void awq_statistics_salience(const awq_statistics *statistics, float *salience);
+
+typedef struct awq_scale_result {
+    double ratio;      /* of the chosen candidate, 0 to 1; -1 for the identity */
+    double plain_loss; /* sum over tokens and outputs of the squared error with no scales */
+    double loss;       /* the same with the chosen ones; never more */
+} awq_scale_result;
+
+/*
+ * Searches one scale vector for matrices that share an input (q, k and v; or gate and up).
+ * Candidates are the identity and, for ratio r = 0, 1/steps, ... 1, s = a^r / (w^(1-r) + 1e-4),
+ * normalized by sqrt(max(s) min(s)), a being the salience and w the mean over rows of |W| /
+ * (largest |W| of its group + 1e-6): the AWQ paper's search (arXiv 2306.00978) in the form that its
+ * implementations use. The loss is exact for linears. steps is 1 to 1000. scales[K] is set. result
+ * may be NULL.
+ */
+AWQ_API awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrices, size_t count,
+                                     const awq_scheme *scheme, const awq_statistics *statistics,
+                                     int steps, float *scales, awq_scale_result *result);
+
+/*
+ * Searches, for each group of each row, how far its range may shrink: limits[N, K/G] is the clamp
+ * of the scaled weights, INFINITY for none. scales[K], positive, may be NULL; with scales,
+ * statistics are still those of the input before it was divided by them.
+ */
+AWQ_API awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix,
+                                    const awq_scheme *scheme, const awq_statistics *statistics,
+                                    const float *scales, float *limits);
+
+/* Codes, scales and zero points of one matrix. */
+typedef struct awq_quantized awq_quantized;
+/* Rounds W * diag(scales), clamped to +-limits; both may be NULL. AWQ_ERROR_ARGUMENT for a scale
+   that is not positive and finite or a limit below 0; AWQ_ERROR_NUMERIC for a weight that is not
+   finite or a group scale that the type cannot hold. */
+AWQ_API awq_status awq_quantized_create(awq_context *ctx, const awq_matrix *matrix,
+                                        const awq_scheme *scheme, const float *scales,
+                                        const float *limits, awq_quantized **out);
+AWQ_API void awq_quantized_free(awq_quantized *quantized);
+/* Its scheme, with group_size resolved, and sizes. */
+AWQ_API void awq_quantized_describe(const awq_quantized *quantized, awq_scheme *scheme,
+                                    int64_t *rows, int64_t *columns);
+AWQ_API const uint8_t *awq_quantized_codes(const awq_quantized *quantized); /* [N,K] */
+AWQ_API const float *awq_quantized_scales(const awq_quantized *quantized);  /* [N,K/G] */
+AWQ_API const uint8_t *awq_quantized_zeros(const awq_quantized *quantized); /* [N,K/G] */
+/* out[N,K] = scale * (code - zero); the column scales are not taken out. */
+AWQ_API void awq_quantized_values(const awq_quantized *quantized, float *out);
+
+/*
+ * The AutoAWQ "gemm" layout: qweight[K, N/8] and qzeros[K/G, N/8] of eight codes a word,
+ * scales[K/G, N] as F16 bits. 4 bits and N a multiple of 8, else AWQ_ERROR_ARGUMENT.
+ */
+AWQ_API awq_status awq_pack_gemm(awq_context *ctx, const awq_quantized *quantized,
+                                 uint32_t *qweight, uint32_t *qzeros, uint16_t *scales);
+AWQ_API awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t columns,
+                                   int64_t group_size, const uint32_t *qweight,
+                                   const uint32_t *qzeros, const uint16_t *scales,
+                                   awq_quantized **out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

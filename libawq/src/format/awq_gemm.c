@@ -1,0 +1,241 @@
+/*
+ * The AutoAWQ "gemm" layout, which vLLM, SGLang and transformers 4 load. For a linear [N,K], group
+ * g: qweight I32 [K, N/8]    nibble i of word c in row k is the code of row 8c + order[i], column k
+ *   qzeros  I32 [K/g, N/8]  zero points in the same order
+ *   scales  F16 [K/g, N]
+ *   w = scale * (code - zero)
+ * Symmetric codes are written with a zero point of 8 everywhere: readers of this layout want
+ * zero points.
+ */
+#include "format/format.h"
+#include "core/half.h"
+
+#include <string.h>
+
+#define PACK 8 /* codes of a word */
+
+static const int order[PACK] = {0, 2, 4, 6, 1, 3, 5, 7};
+static const int nibble_of[PACK] = {0, 4, 1, 5, 2, 6, 3, 7}; /* the inverse */
+
+static awq_status check(awq_context *ctx, const char *module, int64_t rows, int64_t cols,
+                        const awq__scheme *scheme)
+{
+    if (scheme->bits != 4)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE, "%s: %d bits, but the awq format stores only 4",
+                         module, scheme->bits);
+    if (rows % PACK)
+        return awq__fail(
+            ctx, AWQ_ERROR_RECIPE,
+            "%s: %lld output features (of %lld inputs), but the awq format packs 8 to a "
+            "word and needs a multiple of 8",
+            module, (long long)rows, (long long)cols);
+    return AWQ_OK;
+}
+
+static int specs(int64_t rows, int64_t cols, const awq__scheme *scheme,
+                 awq__spec out[AWQ__MAX_SPECS])
+{
+    int64_t groups = cols / scheme->group;
+    out[0] = (awq__spec){".qweight", AWQ_I32, 2, {cols, rows / PACK}};
+    out[1] = (awq__spec){".qzeros", AWQ_I32, 2, {groups, rows / PACK}};
+    out[2] = (awq__spec){".scales", AWQ_F16, 2, {groups, rows}};
+    return 3;
+}
+
+/* values[N,K] -> words[K, N/8] */
+static void pack_words(const uint8_t *values, int64_t N, int64_t K, uint32_t *words)
+{
+    for (int64_t c = 0; c < N / PACK; c++)
+        for (int64_t k = 0; k < K; k++) {
+            uint32_t word = 0;
+            for (int i = 0; i < PACK; i++)
+                word |= (uint32_t)values[(c * PACK + order[i]) * K + k] << (4 * i);
+            words[k * (N / PACK) + c] = word;
+        }
+}
+
+static void pack(const awq__codes *codes, int index, void *out)
+{
+    int64_t N = codes->rows, K = codes->cols, G = K / codes->scheme.group;
+    if (index == 0)
+        pack_words(codes->codes, N, K, out);
+    else if (index == 1)
+        pack_words(codes->zeros, N, G, out);
+    else
+        for (int64_t n = 0; n < N; n++)
+            for (int64_t b = 0; b < G; b++)
+                ((uint16_t *)out)[b * N + n] = awq__f32_to_f16(codes->scales[n * G + b]);
+}
+
+/* words[K, N/8] -> values[N,K] */
+static void unpack_words(const uint32_t *words, int64_t N, int64_t K, uint8_t *values)
+{
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t k = 0; k < K; k++)
+            values[n * K + k] =
+                (words[k * (N / PACK) + n / PACK] >> (4 * nibble_of[n % PACK])) & 15;
+}
+
+void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t *qzeros,
+                      const uint16_t *scales)
+{
+    int64_t N = codes->rows, K = codes->cols, G = K / codes->scheme.group;
+    unpack_words(qweight, N, K, codes->codes);
+    unpack_words(qzeros, N, G, codes->zeros);
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t b = 0; b < G; b++)
+            codes->scales[n * G + b] = awq__f16_to_f32(scales[b * N + n]);
+}
+
+static cJSON *config(awq_context *ctx, const awq__scheme *scheme, const char *const *kept,
+                     size_t kept_count, const char *const *quantized, size_t quantized_count)
+{
+    char **list;
+    size_t count;
+    if (awq__skip_list(ctx, kept, kept_count, quantized, quantized_count, &list, &count) != AWQ_OK)
+        return NULL;
+    cJSON *object = cJSON_CreateObject();
+    bool whole = object && cJSON_AddStringToObject(object, "quant_method", "awq") &&
+                 cJSON_AddNumberToObject(object, "bits", scheme->bits) &&
+                 cJSON_AddNumberToObject(object, "group_size", (double)scheme->group) &&
+                 cJSON_AddBoolToObject(object, "zero_point", true) &&
+                 cJSON_AddStringToObject(object, "version", "gemm");
+    cJSON *skip = whole ? cJSON_AddArrayToObject(object, "modules_to_not_convert") : NULL;
+    whole = skip != NULL;
+    for (size_t i = 0; i < count; i++) {
+        cJSON *entry = whole ? cJSON_CreateString(list[i]) : NULL;
+        whole = entry && cJSON_AddItemToArray(skip, entry);
+        awq__free(list[i]);
+    }
+    awq__free(list);
+    if (whole)
+        return object;
+    cJSON_Delete(object);
+    awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: quantization_config");
+    return NULL;
+}
+
+/* An integer under one of two names that have been in use. */
+static bool get_int(const cJSON *config, const char *name, const char *old_name, int64_t *value)
+{
+    return awq__json_int(awq__json_at(config, name), value) ||
+           awq__json_int(awq__json_at(config, old_name), value);
+}
+
+static awq_status read_config(awq_context *ctx, const char *file, const cJSON *config_item,
+                              awq__stored *stored)
+{
+    int64_t bits, group;
+    if (!get_int(config_item, "bits", "w_bit", &bits) || bits != 4)
+        return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: quantization_config.bits is not 4, the only one the awq layout has",
+                         file);
+    if (!get_int(config_item, "group_size", "q_group_size", &group) || (group < 1 && group != -1))
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: quantization_config.group_size is not a positive integer or -1",
+                         file);
+    const cJSON *version = awq__json_at(config_item, "version");
+    if (version && (!cJSON_IsString(version) || strcmp(version->valuestring, "gemm")))
+        return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: quantization_config.version is %s, but only gemm can be read", file,
+                         cJSON_IsString(version) ? version->valuestring : "not a text");
+    *stored = (awq__stored){(int)bits, group};
+    return AWQ_OK;
+}
+
+static uint32_t load_word(const uint8_t *data, int64_t index)
+{
+    uint32_t word;
+    memcpy(&word, data + index * 4, sizeof word);
+    return word;
+}
+
+static void read_rows(const awq__weight *weight, int64_t first, int64_t count, float *out)
+{
+    int64_t N = weight->rows, K = weight->cols, words = N / PACK;
+    for (int64_t n = first; n < first + count; n++) {
+        int shift = 4 * nibble_of[n % PACK];
+        for (int64_t b = 0; b < K / weight->group; b++) {
+            uint16_t half;
+            memcpy(&half, weight->scales + (b * N + n) * 2, sizeof half);
+            float scale = awq__f16_to_f32(half);
+            int zero = (load_word(weight->zeros, b * words + n / PACK) >> shift) & 15;
+            for (int64_t k = b * weight->group; k < (b + 1) * weight->group; k++) {
+                int code = (load_word(weight->data, k * words + n / PACK) >> shift) & 15;
+                out[(n - first) * K + k] = scale * (float)(code - zero);
+            }
+        }
+    }
+}
+
+static awq_status find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
+                       const awq__spec *spec, const awq__tensor **tensor)
+{
+    char *name = awq__format(ctx, "%s%s", module, spec->suffix);
+    if (!name)
+        return AWQ_ERROR_MEMORY;
+    *tensor = awq__checkpoint_find(checkpoint, name);
+    awq_status status = AWQ_OK;
+    if (!*tensor)
+        status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the tensor %s is missing",
+                           awq__checkpoint_directory(checkpoint), name);
+    else if ((*tensor)->dtype != spec->dtype || (*tensor)->rank != 2 ||
+             (*tensor)->shape[0] != spec->shape[0] || (*tensor)->shape[1] != spec->shape[1])
+        status = awq__fail(ctx, AWQ_ERROR_FORMAT,
+                           "%s: %s is not %s [%lld, %lld], which the architecture and "
+                           "quantization_config ask for",
+                           (*tensor)->file, name, awq_dtype_name(spec->dtype),
+                           (long long)spec->shape[0], (long long)spec->shape[1]);
+    awq__free(name);
+    return status;
+}
+
+static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
+                              const awq__stored *stored, const char *module, int64_t rows,
+                              int64_t cols, awq__weight *weight, bool *found)
+{
+    char *name = awq__format(ctx, "%s.qweight", module);
+    if (!name)
+        return AWQ_ERROR_MEMORY;
+    *found = awq__checkpoint_find(checkpoint, name) != NULL;
+    awq__free(name);
+    if (!*found)
+        return AWQ_OK;
+    int64_t group = stored->group < 0 ? cols : stored->group;
+    if (cols % group || rows % PACK)
+        return awq__fail(
+            ctx, AWQ_ERROR_FORMAT,
+            "%s: %s is [%lld, %lld], which groups of %lld and words of 8 do not divide",
+            awq__checkpoint_directory(checkpoint), module, (long long)rows, (long long)cols,
+            (long long)group);
+    awq__scheme scheme = {.bits = stored->bits, .group = group};
+    awq__spec wanted[AWQ__MAX_SPECS];
+    const awq__tensor *tensors[3] = {0};
+    specs(rows, cols, &scheme, wanted);
+    for (int i = 0; i < 3; i++) {
+        awq_status status = find(ctx, checkpoint, module, &wanted[i], &tensors[i]);
+        if (status != AWQ_OK)
+            return status;
+    }
+    *weight = (awq__weight){.rows = rows,
+                            .cols = cols,
+                            .read = read_rows,
+                            .data = tensors[0]->data,
+                            .dtype = AWQ_I32,
+                            .zeros = tensors[1]->data,
+                            .scales = tensors[2]->data,
+                            .group = group,
+                            .name = module};
+    return AWQ_OK;
+}
+
+const awq__disk_format awq__disk_format_awq = {
+    .name = "awq",
+    .method = "awq",
+    .check = check,
+    .specs = specs,
+    .pack = pack,
+    .config = config,
+    .read_config = read_config,
+    .open = open_packed,
+};

@@ -1,0 +1,36 @@
+/* What the library itself reads from a recipe: typed values, the check, and the text for
+ * provenance. */
+#ifndef AWQ__RECIPE_H
+#define AWQ__RECIPE_H
+
+#include "core/core.h"
+#include "awq/awq.h"
+
+/*
+ * The getters take a name from the option table with a value of the fitting type; the value in
+ * force, set or default, was checked when it was set. A name that is not in the table gives
+ * 0, false, "" or an empty list.
+ */
+
+/* INTEGER, SIZE, or a CHOICE of numbers such as quantize.group_size. */
+int64_t awq__recipe_int(const awq_recipe *recipe, const char *name);
+bool awq__recipe_bool(const awq_recipe *recipe, const char *name);
+/* Bytes: kB, MB, GB, TB are decimal, KiB, MiB, GiB, TiB binary. */
+uint64_t awq__recipe_size(const awq_recipe *recipe, const char *name);
+/* TEXT, PATH or CHOICE; "" where unset and without a default. Borrowed until the option is changed.
+ */
+const char *awq__recipe_text(const awq_recipe *recipe, const char *name);
+/* A list's values, never NULL; borrowed until the option is changed. */
+const char *const *awq__recipe_list(const awq_recipe *recipe, const char *name, size_t *count);
+
+/* AWQ_ERROR_RECIPE that names every missing option. Every function that runs a recipe calls it
+ * first. */
+awq_status awq__recipe_check(const awq_recipe *recipe);
+/* Appends the recipe in force, defaults included, as YAML that reads back (with no base directory)
+   to the same values. */
+awq_status awq__recipe_yaml(awq_context *ctx, const awq_recipe *recipe, awq__text *out);
+
+/* "samples" of "calibration.samples". */
+const char *awq__option_last_part(const char *name);
+
+#endif

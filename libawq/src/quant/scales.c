@@ -1,0 +1,77 @@
+/* Candidate scales from salience and weights. */
+#include "core/convert.h"
+#include "quant/quant.h"
+
+#include <math.h>
+#include <string.h>
+
+#define SMALLEST_SCALE 1e-4f
+
+void awq__mean_relative(const awq__compute *compute, const awq__weight *const *weights,
+                        int64_t count, int64_t group, double *relative, float *work)
+{
+    int64_t K = weights[0]->cols, rows = 0;
+    memset(relative, 0, (size_t)K * sizeof *relative);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t block = awq__weight_block(weights[i]);
+        for (int64_t first = 0; first < weights[i]->rows; first += block) {
+            int64_t n = awq__min(block, weights[i]->rows - first);
+            awq__weight_read(weights[i], first, n, work);
+            compute->add_group_relative(n, K, group, work, relative);
+        }
+        rows += weights[i]->rows;
+    }
+    for (int64_t k = 0; k < K; k++)
+        relative[k] /= (double)rows;
+}
+
+static float round_scale(const awq__candidates *c, int64_t k, float s)
+{
+    if (c->rounding == AWQ__ROUNDING_POWER_OF_TWO)
+        return exp2f(rintf(log2f(s)));
+    if (c->rounding == AWQ__ROUNDING_NONE || !c->norm)
+        return s;
+    float stored = awq__round_to_dtype(c->norm_dtype, c->norm[k] / s);
+    float exact = c->norm[k] / stored;
+    return isfinite(exact) && exact > 0 ? exact : 1; /* a norm of 0 has nothing to fold */
+}
+
+void awq__candidate(const awq__candidates *c, int64_t index, float *scale)
+{
+    int64_t K = c->cols;
+    for (int64_t k = 0; k < K && index == 0; k++)
+        scale[k] = 1;
+    if (index == 0)
+        return;
+    double ratio = (double)(index - 1) / (double)c->steps;
+    float low = INFINITY, high = 0;
+    for (int64_t k = 0; k < K; k++) {
+        double s = pow(c->salience[k], ratio) / (pow(c->relative[k], 1 - ratio) + 1e-4);
+        scale[k] = s > (double)SMALLEST_SCALE ? (float)s : SMALLEST_SCALE;
+        low = fminf(low, scale[k]);
+        high = fmaxf(high, scale[k]);
+    }
+    float middle = sqrtf(high * low);
+    for (int64_t k = 0; k < K; k++) {
+        float s = scale[k] / middle;
+        scale[k] = round_scale(c, k, isfinite(s) && s > 0 ? s : 1);
+    }
+}
+
+awq_status awq__choose(awq_context *ctx, const char *name, const double *losses, int64_t count,
+                       awq__found_scale *found)
+{
+    *found = (awq__found_scale){.identity_loss = losses[0], .loss = losses[0]};
+    if (!isfinite(losses[0]))
+        return awq__fail(
+            ctx, AWQ_ERROR_NUMERIC,
+            "%s: the calibration loss of plain rounding is not finite: the activations "
+            "overflow",
+            name);
+    for (int64_t i = 1; i < count; i++)
+        if (losses[i] < found->loss) { /* false for NaN */
+            found->loss = losses[i];
+            found->candidate = i;
+        }
+    return AWQ_OK;
+}

@@ -1,0 +1,278 @@
+/* Perplexity, and how far a model is from its reference. */
+#include "run/stream.h"
+
+#include <math.h>
+
+#define ROWS 64 /* tokens whose logits are worked on at a time */
+
+/* ---- the layers ---- */
+
+static awq_status check_alike(awq_context *ctx, const awq_model *judged, const awq_model *reference)
+{
+    const awq_arch_model *a = &judged->arch->model, *b = &reference->arch->model;
+    if (a->layer_count == b->layer_count && a->vocabulary_size == b->vocabulary_size)
+        return AWQ_OK;
+    return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                     "%s: %lld layers and a vocabulary of %lld, but the reference %s has %lld and "
+                     "%lld: they are not the same model",
+                     judged->directory, (long long)a->layer_count, (long long)a->vocabulary_size,
+                     reference->directory, (long long)b->layer_count,
+                     (long long)b->vocabulary_size);
+}
+
+awq_status awq__evaluation_begin(awq_context *ctx, const awq_model *judged,
+                                 const awq_model *reference, awq__sequences *windows,
+                                 awq__evaluation *evaluation)
+{
+    *evaluation =
+        (awq__evaluation){.ctx = ctx, .windows = *windows, .has_reference = reference != NULL};
+    *windows = (awq__sequences){0};
+    awq_status status = reference ? check_alike(ctx, judged, reference) : AWQ_OK;
+    if (status == AWQ_OK)
+        status = awq__stream_begin(ctx, judged, &evaluation->windows, &evaluation->judged);
+    if (status == AWQ_OK && reference)
+        status = awq__stream_begin(ctx, reference, &evaluation->windows, &evaluation->reference);
+    if (status != AWQ_OK)
+        awq__evaluation_free(evaluation);
+    return status;
+}
+
+void awq__evaluation_free(awq__evaluation *evaluation)
+{
+    awq__stream_free(&evaluation->judged);
+    awq__stream_free(&evaluation->reference);
+    awq__sequences_free(&evaluation->windows);
+    *evaluation = (awq__evaluation){0};
+}
+
+static awq_status through(awq__stream *stream, int64_t n, awq__routes *routes)
+{
+    awq__loaded_layer loaded;
+    awq_status status = awq__model_layer(stream->model, n, &loaded);
+    if (status == AWQ_OK)
+        status = awq__stream_layer(stream, &loaded.layer, routes);
+    awq__loaded_layer_free(&loaded);
+    return status;
+}
+
+/* How many tokens have the same set of experts in both. */
+static int64_t count_same_sets(const awq__routes *a, const awq__routes *b)
+{
+    int64_t same = 0, k = a->per_token;
+    for (int64_t t = 0; t < a->tokens; t++) {
+        int64_t shared = 0;
+        for (int64_t i = 0; i < k; i++)
+            for (int64_t j = 0; j < k; j++)
+                shared += a->index[t * k + i] == b->index[t * k + j];
+        same += shared == k;
+    }
+    return same;
+}
+
+awq_status awq__evaluation_layer(awq__evaluation *evaluation, int64_t n)
+{
+    awq__routes judged = {0}, reference = {0};
+    awq_status status = through(&evaluation->judged, n, &judged);
+    if (status == AWQ_OK && evaluation->has_reference)
+        status = through(&evaluation->reference, n, &reference);
+    if (status == AWQ_OK && evaluation->has_reference) {
+        if (judged.per_token != reference.per_token || judged.experts != reference.experts) {
+            status = awq__fail(evaluation->ctx, AWQ_ERROR_ARGUMENT,
+                               "%s: layer %lld routes otherwise than the reference's",
+                               evaluation->judged.model->directory, (long long)n);
+        } else {
+            evaluation->same_routes += count_same_sets(&judged, &reference);
+            evaluation->routes += judged.tokens;
+        }
+    }
+    awq__routes_free(&judged);
+    awq__routes_free(&reference);
+    return status;
+}
+
+/* ---- the logits ---- */
+
+typedef struct compare_job {
+    const awq__evaluation *evaluation;
+    awq__ends judged, reference;
+    int32_t *targets;
+    awq__logit_stats *stats; /* one a task */
+    float **buffers;         /* one a worker */
+} compare_job;
+
+static void logits_of(const awq__stream *stream, const awq__ends *ends, int64_t first,
+                      int64_t count, float *x, float *logits, float *work)
+{
+    awq__head_logits(stream->forward.compute, &ends->head, ends->norm,
+                     stream->model->arch->model.norm_epsilon, count,
+                     stream->hidden + first * ends->head.cols, x, logits, work);
+}
+
+static awq_status compare_block(void *arg, int64_t index, int worker)
+{
+    compare_job *j = arg;
+    const awq__evaluation *evaluation = j->evaluation;
+    bool both = evaluation->has_reference;
+    int64_t V = j->judged.head.rows, first = index * ROWS;
+    int64_t H = awq__max(j->judged.head.cols, both ? j->reference.head.cols : 0);
+    int64_t count = awq__min(ROWS, evaluation->judged.tokens - first);
+    int64_t work = awq__max(awq__weight_work(&j->judged.head),
+                            both ? awq__weight_work(&j->reference.head) : 0);
+    if (!j->buffers[worker]) {
+        j->buffers[worker] = awq__alloc_aligned(
+            evaluation->ctx, (size_t)(ROWS * (2 * V + H) + work), sizeof(float), "logits");
+        if (!j->buffers[worker])
+            return AWQ_ERROR_MEMORY;
+    }
+    float *logits = j->buffers[worker], *reference = logits + ROWS * V;
+    float *x = reference + ROWS * V, *space = x + ROWS * H;
+    logits_of(&evaluation->judged, &j->judged, first, count, x, logits, space);
+    if (both)
+        logits_of(&evaluation->reference, &j->reference, first, count, x, reference, space);
+    evaluation->judged.forward.compute->compare_logits(count, V, logits, both ? reference : NULL,
+                                                       j->targets + first, &j->stats[index]);
+    return AWQ_OK;
+}
+
+/* The id after each token of a window; -1 after its last. Returns how many there are. */
+static int64_t set_targets(const awq__sequences *windows, int32_t *targets)
+{
+    int64_t scored = 0;
+    for (int64_t i = 0; i < windows->count; i++) {
+        for (int64_t t = windows->offsets[i]; t + 1 < windows->offsets[i + 1]; t++, scored++)
+            targets[t] = windows->ids[t + 1];
+        targets[windows->offsets[i + 1] - 1] = -1;
+    }
+    return scored;
+}
+
+static void summarize(const awq__evaluation *evaluation, const awq__logit_stats *total,
+                      int64_t scored, awq_eval_result *result)
+{
+    double tokens = (double)evaluation->judged.tokens;
+    *result = (awq_eval_result){.perplexity = exp(total->nll / (double)scored),
+                                .tokens = scored,
+                                .has_reference = evaluation->has_reference};
+    if (!evaluation->has_reference)
+        return;
+    result->reference_perplexity = exp(total->reference_nll / (double)scored);
+    result->kl = total->kl / tokens;
+    result->top1_agreement = (double)total->same_top1 / tokens;
+    result->router_topk_agreement =
+        evaluation->routes ? (double)evaluation->same_routes / (double)evaluation->routes : 1;
+}
+
+awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *result)
+{
+    awq_context *ctx = evaluation->ctx;
+    int64_t T = evaluation->judged.tokens, tasks = awq__ceil_div(T, ROWS), scored = 0;
+    int threads = awq__threads(ctx);
+    compare_job j = {.evaluation = evaluation};
+    awq_status status = awq__model_ends(evaluation->judged.model, &j.judged);
+    if (status == AWQ_OK && evaluation->has_reference)
+        status = awq__model_ends(evaluation->reference.model, &j.reference);
+    if (status == AWQ_OK) {
+        j.targets = awq__alloc(ctx, (size_t)T, sizeof *j.targets, "targets");
+        j.stats = awq__alloc(ctx, (size_t)tasks, sizeof *j.stats, "logit statistics");
+        j.buffers = awq__alloc(ctx, (size_t)threads, sizeof *j.buffers, "logits");
+        status = j.targets && j.stats && j.buffers ? AWQ_OK : AWQ_ERROR_MEMORY;
+    }
+    if (status == AWQ_OK) {
+        scored = set_targets(&evaluation->windows, j.targets);
+        status = awq__parallel_for(ctx, tasks, compare_block, &j);
+    }
+    if (status == AWQ_OK) {
+        awq__logit_stats total = {0};
+        for (int64_t i = 0; i < tasks; i++) {
+            total.nll += j.stats[i].nll;
+            total.reference_nll += j.stats[i].reference_nll;
+            total.kl += j.stats[i].kl;
+            total.same_top1 += j.stats[i].same_top1;
+        }
+        summarize(evaluation, &total, scored, result);
+        if (!isfinite(result->perplexity) || !isfinite(result->kl))
+            status = awq__fail(ctx, AWQ_ERROR_NUMERIC, "%s: its logits are not finite",
+                               evaluation->judged.model->directory);
+    }
+    for (int i = 0; j.buffers && i < threads; i++)
+        awq__free(j.buffers[i]);
+    awq__free(j.buffers);
+    awq__free(j.stats);
+    awq__free(j.targets);
+    awq__ends_free(&j.judged);
+    awq__ends_free(&j.reference);
+    return status;
+}
+
+/* ---- the public function ---- */
+
+static awq_status load_windows(awq_context *ctx, const awq_eval_options *options,
+                               const awq_model *model, awq__sequences *windows)
+{
+    const char *ids[] = {options->ids};
+    awq__corpus_options corpus = {.files = options->ids ? ids : options->texts,
+                                  .file_count = options->ids ? 1 : options->text_count,
+                                  .field = options->field ? options->field : "text",
+                                  .samples = options->windows,
+                                  .sequence_length =
+                                      options->sequence_length ? options->sequence_length : 256};
+    char *tokenizer = awq__path_join(ctx, model->directory, "tokenizer.json");
+    if (!tokenizer)
+        return AWQ_ERROR_MEMORY;
+    awq_status status =
+        awq__windows_load(ctx, &corpus, tokenizer, model->arch->model.vocabulary_size, windows);
+    awq__free(tokenizer);
+    return status;
+}
+
+static awq_status run(awq_context *ctx, const awq_model *judged, const awq_model *reference,
+                      awq__sequences *windows, awq_eval_result *result)
+{
+    awq__evaluation evaluation;
+    double start = awq__now_seconds();
+    int64_t layers = judged->arch->model.layer_count;
+    awq_status status = awq__evaluation_begin(ctx, judged, reference, windows, &evaluation);
+    for (int64_t n = 0; n < layers && status == AWQ_OK; n++) {
+        awq_progress progress = {.stage = "evaluation",
+                                 .layer = n,
+                                 .layer_count = layers,
+                                 .fraction = (double)n / (double)(layers + 1),
+                                 .elapsed_seconds = awq__now_seconds() - start};
+        status = awq__progress(ctx, &progress);
+        if (status == AWQ_OK)
+            status = awq__evaluation_layer(&evaluation, n);
+    }
+    if (status == AWQ_OK)
+        status = awq__evaluation_finish(&evaluation, result);
+    awq__evaluation_free(&evaluation);
+    return status;
+}
+
+awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_eval_result *result)
+{
+    awq__clear(ctx);
+    *result = (awq_eval_result){0};
+    if (options->struct_size != sizeof *options)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "awq_eval_options: %zu bytes, expected %zu",
+                         options->struct_size, sizeof *options);
+    if (!options->directory || (options->ids != NULL) == (options->text_count > 0))
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "awq_eval_options: needs a directory and either texts or ids");
+    if (options->sequence_length < 0 || options->sequence_length == 1 || options->windows < 0)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "awq_eval_options: windows of %lld ids, expected 2 or more",
+                         (long long)options->sequence_length);
+    awq_model *judged = NULL, *reference = NULL;
+    awq__sequences windows = {0};
+    awq_status status = awq_model_open(ctx, options->directory, options->plugin, &judged);
+    if (status == AWQ_OK && options->reference)
+        status = awq_model_open(ctx, options->reference, options->plugin, &reference);
+    if (status == AWQ_OK)
+        status = load_windows(ctx, options, judged, &windows);
+    if (status == AWQ_OK)
+        status = run(ctx, judged, reference, &windows, result);
+    awq__sequences_free(&windows);
+    awq_model_free(reference);
+    awq_model_free(judged);
+    return status;
+}

@@ -1,0 +1,58 @@
+/* A layer with the multipliers of its folds. */
+#include "run/job.h"
+#include "core/convert.h"
+
+#include <string.h>
+
+awq_status awq__folded_create(awq_context *ctx, const awq__layer *layer, awq__folded *folded)
+{
+    size_t E = (size_t)layer->moe.expert_count, H = (size_t)layer->hidden;
+    *folded = (awq__folded){.layer = *layer};
+    folded->experts = awq__alloc(ctx, E, sizeof *folded->experts, "folded experts");
+    folded->attention_norm = awq__alloc_aligned(ctx, H, sizeof(float), "a folded norm");
+    folded->moe_norm = awq__alloc_aligned(ctx, H, sizeof(float), "a folded norm");
+    if (!folded->experts || !folded->attention_norm || !folded->moe_norm) {
+        awq__folded_free(folded);
+        return AWQ_ERROR_MEMORY;
+    }
+    memcpy(folded->experts, layer->moe.experts, E * sizeof *folded->experts);
+    memcpy(folded->attention_norm, layer->attention.norm, H * sizeof(float));
+    memcpy(folded->moe_norm, layer->moe.norm, H * sizeof(float));
+    folded->layer.moe.experts = folded->experts;
+    folded->layer.moe.norm = folded->moe_norm;
+    folded->layer.attention.norm = folded->attention_norm;
+    return AWQ_OK;
+}
+
+void awq__folded_free(awq__folded *folded)
+{
+    float *floats[] = {folded->attention_norm,    folded->moe_norm,    folded->attention_scale,
+                       folded->attention_unscale, folded->value_scale, folded->value_unscale,
+                       folded->value_row_unscale, folded->moe_scale,   folded->moe_unscale,
+                       folded->down_scale,        folded->down_unscale};
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        awq__free(floats[i]);
+    awq__free(folded->experts);
+    *folded = (awq__folded){0};
+}
+
+awq__scale_rounding awq__scale_rounding_from(const char *text)
+{
+    return !strcmp(text, "norm")           ? AWQ__ROUNDING_NORM
+           : !strcmp(text, "power_of_two") ? AWQ__ROUNDING_POWER_OF_TWO
+                                           : AWQ__ROUNDING_NONE;
+}
+
+float awq__fold_norm(awq__scale_rounding rounding, awq_dtype dtype, float weight, float s)
+{
+    return rounding == AWQ__ROUNDING_NORM ? awq__round_to_dtype(dtype, weight / s) : weight / s;
+}
+
+void awq__report_ratio(cJSON *object, const char *name, const awq__found_scale *found,
+                       int64_t steps)
+{
+    if (found->candidate)
+        cJSON_AddNumberToObject(object, name, (double)(found->candidate - 1) / (double)steps);
+    else
+        cJSON_AddStringToObject(object, name, "identity");
+}

@@ -1,0 +1,149 @@
+/* One quantization run, shared by the files that do its parts. */
+#ifndef AWQ__JOB_H
+#define AWQ__JOB_H
+
+#include "plan/rules.h"
+#include "quant/quant.h"
+#include "run/stream.h"
+
+/* Where the time goes; the order of awq__stage_names. */
+typedef enum awq__stage {
+    AWQ__STAGE_READ,
+    AWQ__STAGE_FORWARD,
+    AWQ__STAGE_STATISTICS,
+    AWQ__STAGE_SCALES,
+    AWQ__STAGE_PROOF,
+    AWQ__STAGE_CLIP,
+    AWQ__STAGE_WRITE,
+    AWQ__STAGE_EVALUATE,
+    AWQ__STAGE_COUNT,
+} awq__stage;
+extern const char *const awq__stage_names[AWQ__STAGE_COUNT];
+
+/* ---- model_plan.c ---- */
+
+/* What the recipe does to a model: everything that is known before a weight is read. */
+typedef struct awq__model_plan {
+    awq_model *model; /* the source */
+    awq__rules rules;
+    const awq__disk_format *format;
+} awq__model_plan;
+awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
+                                  awq__model_plan *plan);
+void awq__model_plan_free(awq__model_plan *plan);
+/* How module `index` is stored in the result: 1 or more specs. */
+int awq__model_plan_specs(const awq__model_plan *plan, size_t index,
+                          awq__spec specs[AWQ__MAX_SPECS]);
+
+/* ---- the run ---- */
+
+typedef struct awq__job {
+    awq_context *ctx;
+    const awq_recipe *recipe;
+    const awq__model_plan *plan;
+    awq__output *output;
+    awq__stream calibration; /* of the source model; unused for plain rounding */
+    awq__sequences sequences;
+    awq__evaluation evaluation; /* the result against the source */
+    awq_model *result;          /* the partial output, opened for reading back */
+    bool evaluate;
+    cJSON *layers; /* the report of each layer */
+    double start_seconds, stage_seconds[AWQ__STAGE_COUNT];
+    awq__stage stage;
+    double stage_start;
+} awq__job;
+
+/* Enters a stage, books the time of the last, and tells the caller's progress callback. */
+awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share);
+
+/* ---- quantize_attention.c, quantize_experts.c: one layer ---- */
+
+/* Changes to a layer that wait to be written: weights with their multipliers, and changed norms. */
+typedef struct awq__folded {
+    awq__layer layer;                 /* a copy of the source's with multipliers and norms set */
+    awq__expert *experts;             /* [E] of that copy */
+    float *attention_norm, *moe_norm; /* [H] */
+    float *attention_scale, *attention_unscale; /* [H]; NULL: not folded */
+    float *value_scale, *value_unscale;         /* [Q] columns of o; NULL: not folded */
+    float *value_row_unscale;                   /* [KV] rows of v */
+    float *moe_scale, *moe_unscale;             /* [H] */
+    float *down_scale, *down_unscale;           /* [E,I] */
+} awq__folded;
+awq_status awq__folded_create(awq_context *ctx, const awq__layer *layer, awq__folded *folded);
+void awq__folded_free(awq__folded *folded);
+/* From the recipe's word. */
+awq__scale_rounding awq__scale_rounding_from(const char *text);
+/* What stays of a norm's weight once a fold divides it by s: exact where s was rounded for it. */
+float awq__fold_norm(awq__scale_rounding rounding, awq_dtype dtype, float weight, float s);
+/* Adds a search's outcome to a report: the ratio, or "identity". */
+void awq__report_ratio(cJSON *object, const char *name, const awq__found_scale *found,
+                       int64_t steps);
+
+/* Searches, folds, proves, rounds and writes norm, q, k, v and o. hidden [T,H] is the calibration
+   before the layer; unused for plain rounding. */
+awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__folded *folded,
+                                   const float *hidden, cJSON *report);
+/* The same for the norm, router and experts. hidden [T,H] is the calibration after the attention,
+   job->calibration.x its norm, routes its routes; all unused for plain rounding. */
+awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__folded *folded,
+                                 const float *hidden, const awq__routes *routes, cJSON *report);
+
+/* ---- proof.c ---- */
+
+typedef struct awq__proof {
+    double largest_error;     /* of the block's output, relative to its largest magnitude */
+    int64_t tokens, rerouted; /* rerouted: other experts than before, near-ties apart */
+    double stored_agreement;  /* share of tokens with the same experts once norm and router are
+                                 rounded to  their stored type */
+} awq__proof;
+/* Does the folded float block compute what the original does? hidden [T,H] is the input of its
+   norm. Both fail with AWQ_ERROR_PROOF, naming the layer, if not. */
+awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const awq__layer *folded,
+                              const float *hidden, int64_t T, awq__proof *proof);
+awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const awq__layer *folded,
+                                const float *hidden, awq__proof *proof);
+
+/* ---- store.c: what goes to the output ---- */
+
+/* Packs and writes a module's codes. */
+awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__codes *codes);
+/* Writes a module that stays float: bit for bit where the weight has no multipliers, else rounded
+   to its stored type. */
+awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq__weight *weight);
+awq_status awq__store_vector(awq__job *job, const awq__module *module, const float *values);
+/* Rounds with limit (or NULL) and writes. */
+awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
+                              const float *limit);
+
+/* ---- journal.c: what lets an interrupted run go on ---- */
+
+/* Of the ids; 0 where there are none. */
+uint64_t awq__calibration_hash(const awq__sequences *sequences);
+/* Identifies recipe, model, plugin, version and calibration. */
+uint64_t awq__fingerprint(const awq__job *job, const char *recipe_yaml);
+/* Reads the journal of an earlier run in the partial directory: the reports of the layers it
+   finished, an empty array if there is none. AWQ_ERROR_EXISTS if it is of another run. */
+awq_status awq__journal_read(awq_context *ctx, const awq__output *output, uint64_t fingerprint,
+                             cJSON **layers);
+/* Makes durable what was written so far, then says so. */
+awq_status awq__journal_write(awq__job *job, uint64_t fingerprint);
+/* From the finished checkpoint. It stays until the end, so that no kill loses the layers. */
+void awq__journal_remove(awq_context *ctx, const char *directory);
+
+/* ---- report.c ---- */
+
+struct awq_report {
+    char *json, *output;
+    bool has_evaluation;
+    awq_eval_result evaluation;
+};
+/* The report's text, without anything that differs from run to run. */
+awq_status awq__report_create(awq__job *job, const char *output, const awq_eval_result *evaluation,
+                              awq_report **report);
+/* The recipe as YAML without `output`: where a result lies does not change it. */
+awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml);
+/* Writes config.json with quantization_config, awq_provenance.json, and the tokenizer's and
+ * generation's files. */
+awq_status awq__write_side_files(awq__job *job, const char *recipe_yaml);
+
+#endif

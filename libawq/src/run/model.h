@@ -1,0 +1,49 @@
+/* An opened checkpoint with its stored weights: what the driver and the evaluation read layers
+ * from. */
+#ifndef AWQ__MODEL_H
+#define AWQ__MODEL_H
+
+#include "arch/arch.h"
+#include "format/format.h"
+#include "forward/layer.h"
+
+struct awq_model {
+    awq_context *ctx;
+    char *directory;
+    awq__arch *arch;
+    const awq__disk_format *format; /* NULL: a plain checkpoint */
+    awq__stored stored;
+    awq_module *modules; /* the public list */
+    char **texts;        /* their storage strings */
+};
+
+/* How one module is stored. */
+typedef struct awq__found {
+    awq__weight weight;
+    bool packed;
+    const awq__tensor *plain; /* of a module that is not packed */
+} awq__found;
+
+/* AWQ_ERROR_FORMAT if the module's tensors are missing or of another shape than the architecture
+   says, AWQ_ERROR_UNSUPPORTED for an element type other than BF16, F16 and F32. */
+awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__found *found);
+
+/* A layer's weights, mapped, with the norms in memory. */
+typedef struct awq__loaded_layer {
+    awq__layer layer;
+    float *attention_norm, *moe_norm; /* [H] */
+    awq__expert *experts;
+} awq__loaded_layer;
+/* Checks every weight for NaN and infinity. */
+awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded);
+void awq__loaded_layer_free(awq__loaded_layer *loaded);
+
+/* The modules outside the layers. */
+typedef struct awq__ends {
+    awq__weight embedding, head;
+    float *norm; /* [H] */
+} awq__ends;
+awq_status awq__model_ends(const awq_model *model, awq__ends *ends);
+void awq__ends_free(awq__ends *ends);
+
+#endif

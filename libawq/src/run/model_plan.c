@@ -1,0 +1,62 @@
+/* From a recipe and a model to what will be stored. */
+#include "run/job.h"
+
+#include <string.h>
+
+static awq_status check_format(awq_context *ctx, const awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+        if (!plan->rules.quantize[i])
+            continue;
+        awq__scheme scheme = awq__rules_scheme(&plan->rules, &arch->modules[i], AWQ_BF16);
+        status = plan->format->check(ctx, arch->modules[i].name, arch->modules[i].rows,
+                                     arch->modules[i].cols, &scheme);
+    }
+    return status;
+}
+
+awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
+{
+    *plan = (awq__model_plan){0};
+    awq_status status = awq__recipe_check(recipe);
+    if (status == AWQ_OK)
+        status = awq_model_open(ctx, awq__recipe_text(recipe, "model"),
+                                awq__recipe_text(recipe, "plugin"), &plan->model);
+    if (status == AWQ_OK && plan->model->format)
+        status = awq__fail(ctx, AWQ_ERROR_RECIPE,
+                           "%s: is quantized already (%s); the model must be in BF16, F16 or F32",
+                           plan->model->directory, plan->model->format->method);
+    plan->format = awq__disk_format_by_name(awq__recipe_text(recipe, "format"));
+    if (status == AWQ_OK)
+        status = awq__rules_create(ctx, recipe, plan->model->arch, &plan->rules);
+    if (status == AWQ_OK)
+        status = check_format(ctx, plan);
+    if (status != AWQ_OK)
+        awq__model_plan_free(plan);
+    return status;
+}
+
+void awq__model_plan_free(awq__model_plan *plan)
+{
+    awq__rules_free(&plan->rules);
+    awq_model_free(plan->model);
+    *plan = (awq__model_plan){0};
+}
+
+int awq__model_plan_specs(const awq__model_plan *plan, size_t index,
+                          awq__spec specs[AWQ__MAX_SPECS])
+{
+    const awq__module *module = &plan->model->arch->modules[index];
+    awq__found found;
+    /* Cannot fail: opening the model has found every module. */
+    awq__model_find(plan->model, module, &found);
+    if (plan->rules.quantize[index]) {
+        awq__scheme scheme = awq__rules_scheme(&plan->rules, module, found.plain->dtype);
+        return plan->format->specs(module->rows, module->cols, &scheme, specs);
+    }
+    specs[0] = (awq__spec){".weight", found.plain->dtype, found.plain->rank, {0}};
+    memcpy(specs[0].shape, found.plain->shape, (size_t)found.plain->rank * sizeof(int64_t));
+    return 1;
+}

@@ -1,0 +1,236 @@
+/* The proof that a folded float layer computes what the original does, before anything is rounded.
+ */
+#include "run/job.h"
+#include "core/convert.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PROOF_TOKENS 4096
+#define TOLERANCE 1e-4 /* of the block output's largest magnitude: F32 noise is 100 times less */
+#define NEAR_TIE 1e-4  /* of a token's largest logit: closer choices may change places by noise */
+
+/* ---- comparing ---- */
+
+static double relative_error(const float *a, const float *b, int64_t count, double largest)
+{
+    double worst = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double error = fabs((double)a[i] - (double)b[i]);
+        worst = error <= worst ? worst : error; /* NaN is kept */
+    }
+    return worst / largest;
+}
+
+static double largest_magnitude(const float *a, int64_t count)
+{
+    double largest = 1e-30;
+    for (int64_t i = 0; i < count; i++)
+        largest = fmax(largest, fabs((double)a[i]));
+    return largest;
+}
+
+static bool same_set(const int32_t *a, const int32_t *b, int64_t k)
+{
+    int64_t shared = 0;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < k; j++)
+            shared += a[i] == b[j];
+    return shared == k;
+}
+
+/* Is the last chosen expert of token t so close to the first one left out that noise may swap them?
+ */
+static bool near_tie(const awq__routes *routes, int64_t t)
+{
+    const float *logits = routes->logits + t * routes->experts;
+    const int32_t *chosen = routes->index + t * routes->per_token;
+    double last = INFINITY, next = -INFINITY, largest = 0;
+    for (int64_t e = 0; e < routes->experts; e++) {
+        bool in = false;
+        for (int64_t i = 0; i < routes->per_token; i++)
+            in |= chosen[i] == e;
+        largest = fmax(largest, fabs((double)logits[e]));
+        if (in)
+            last = fmin(last, (double)logits[e]);
+        else
+            next = fmax(next, (double)logits[e]);
+    }
+    return fabs(last - next) <= NEAR_TIE * largest;
+}
+
+/* ---- the experts ---- */
+
+typedef struct experts_output {
+    float *x, *out;
+    awq__routes routes;
+} experts_output;
+
+static void free_output(experts_output *o)
+{
+    awq__free(o->x);
+    awq__free(o->out);
+    awq__routes_free(&o->routes);
+}
+
+static awq_status run_experts(awq__job *job, const awq__layer *layer, const float *hidden,
+                              int64_t T, experts_output *o)
+{
+    size_t floats = (size_t)(T * layer->hidden);
+    const awq__forward *forward = &job->calibration.forward;
+    *o = (experts_output){0};
+    o->x = awq__alloc_aligned(job->ctx, floats, sizeof(float), "the proof");
+    o->out = awq__alloc(job->ctx, floats, sizeof(float), "the proof");
+    awq_status status = o->x && o->out ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = awq__moe_input(forward, layer, T, hidden, o->x);
+    if (status == AWQ_OK)
+        status = awq__moe_route(forward, layer, T, o->x, &o->routes);
+    if (status == AWQ_OK)
+        status = awq__moe_experts(forward, layer, o->x, &o->routes, o->out);
+    if (status != AWQ_OK)
+        free_output(o);
+    return status;
+}
+
+/* The share of tokens that keep their experts when norm and router are rounded as they will be
+ * stored. */
+static awq_status stored_agreement(awq__job *job, const awq__layer *folded, const float *hidden,
+                                   int64_t T, const awq__routes *before, double *agreement)
+{
+    awq_context *ctx = job->ctx;
+    const awq__forward *forward = &job->calibration.forward;
+    const awq__weight *router = &folded->moe.router;
+    int64_t H = folded->hidden, E = router->rows;
+    awq__layer stored = *folded;
+    awq__routes after = {0};
+    float *norm = awq__alloc_aligned(ctx, (size_t)H, sizeof *norm, "the proof");
+    float *values = awq__alloc_aligned(ctx, (size_t)(E * H), sizeof *values, "the proof");
+    float *x = awq__alloc_aligned(ctx, (size_t)(T * H), sizeof *x, "the proof");
+    awq_status status = norm && values && x ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        /* The norm has the router's type in every checkpoint there is. */
+        for (int64_t h = 0; h < H; h++)
+            norm[h] = awq__round_to_dtype(router->dtype, folded->moe.norm[h]);
+        awq__weight_read(router, 0, E, values);
+        for (int64_t i = 0; i < E * H; i++)
+            values[i] = awq__round_to_dtype(router->dtype, values[i]);
+        stored.moe.norm = norm;
+        stored.moe.router = awq__weight_plain(router->name, AWQ_F32, values, E, H);
+        status = awq__moe_input(forward, &stored, T, hidden, x);
+    }
+    if (status == AWQ_OK)
+        status = awq__moe_route(forward, &stored, T, x, &after);
+    if (status == AWQ_OK) {
+        int64_t same = 0, k = before->per_token;
+        for (int64_t t = 0; t < T; t++)
+            same += same_set(before->index + t * k, after.index + t * k, k);
+        *agreement = (double)same / (double)T;
+    }
+    awq__routes_free(&after);
+    awq__free(norm);
+    awq__free(values);
+    awq__free(x);
+    return status;
+}
+
+/* Every stride-th token's hidden state, at most PROOF_TOKENS of them. */
+static float *sample(awq_context *ctx, const float *hidden, int64_t T, int64_t H, int64_t *count)
+{
+    int64_t stride = awq__ceil_div(T, PROOF_TOKENS);
+    *count = awq__ceil_div(T, stride);
+    float *out = awq__alloc_aligned(ctx, (size_t)(*count * H), sizeof *out, "the proof");
+    for (int64_t i = 0; out && i < *count; i++)
+        memcpy(out + i * H, hidden + i * stride * H, (size_t)H * sizeof *out);
+    return out;
+}
+
+static void compare_experts(const experts_output *a, const experts_output *b, int64_t H,
+                            awq__proof *proof)
+{
+    int64_t T = a->routes.tokens, k = a->routes.per_token;
+    double largest = largest_magnitude(a->out, T * H);
+    proof->tokens = T;
+    for (int64_t t = 0; t < T; t++) {
+        if (!same_set(a->routes.index + t * k, b->routes.index + t * k, k)) {
+            proof->rerouted += !near_tie(&a->routes, t);
+            continue;
+        }
+        double error = relative_error(a->out + t * H, b->out + t * H, H, largest);
+        proof->largest_error = error <= proof->largest_error ? proof->largest_error : error;
+    }
+}
+
+awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const awq__layer *folded,
+                              const float *hidden, int64_t T, awq__proof *proof)
+{
+    int64_t H = original->hidden, count;
+    experts_output before = {0}, after = {0};
+    *proof = (awq__proof){0};
+    float *tokens = sample(job->ctx, hidden, T, H, &count);
+    if (!tokens)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = run_experts(job, original, tokens, count, &before);
+    if (status == AWQ_OK)
+        status = run_experts(job, folded, tokens, count, &after);
+    if (status == AWQ_OK) {
+        compare_experts(&before, &after, H, proof);
+        if (!(proof->largest_error <= TOLERANCE) || proof->rerouted)
+            status = awq__fail(
+                job->ctx, AWQ_ERROR_PROOF,
+                "layer %lld: the folded experts differ from the original ones by %.3g of the "
+                "largest output (allowed %.3g), and %lld of %lld tokens chose other experts "
+                "(allowed 0): a consumer of the norm is not compensated",
+                (long long)original->number, proof->largest_error, TOLERANCE,
+                (long long)proof->rerouted, (long long)count);
+    }
+    if (status == AWQ_OK)
+        status =
+            stored_agreement(job, folded, tokens, count, &before.routes, &proof->stored_agreement);
+    free_output(&before);
+    free_output(&after);
+    awq__free(tokens);
+    return status;
+}
+
+/* ---- the attention ---- */
+
+/* The first sequences, of at most PROOF_TOKENS tokens together, but at least one. */
+static awq__sequences first_sequences(const awq__sequences *all)
+{
+    awq__sequences first = *all;
+    first.count = 1;
+    while (first.count < all->count && all->offsets[first.count + 1] <= PROOF_TOKENS)
+        first.count++;
+    return first;
+}
+
+awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const awq__layer *folded,
+                                const float *hidden, awq__proof *proof)
+{
+    awq__sequences sequences = first_sequences(job->calibration.forward.sequences);
+    awq__forward forward = job->calibration.forward;
+    forward.sequences = &sequences;
+    int64_t count = awq__token_count(&sequences) * original->hidden;
+    *proof = (awq__proof){.tokens = awq__token_count(&sequences)};
+    float *before = awq__alloc_aligned(job->ctx, (size_t)count, sizeof *before, "the proof");
+    float *after = awq__alloc_aligned(job->ctx, (size_t)count, sizeof *after, "the proof");
+    awq_status status = before && after ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = awq__attention_forward(&forward, original, hidden, false, before, NULL, NULL);
+    if (status == AWQ_OK)
+        status = awq__attention_forward(&forward, folded, hidden, false, after, NULL, NULL);
+    if (status == AWQ_OK) {
+        proof->largest_error =
+            relative_error(before, after, count, largest_magnitude(before, count));
+        if (!(proof->largest_error <= TOLERANCE))
+            status = awq__fail(
+                job->ctx, AWQ_ERROR_PROOF,
+                "layer %lld: the folded attention differs from the original one by %.3g of "
+                "the largest output (allowed %.3g)",
+                (long long)original->number, proof->largest_error, TOLERANCE);
+    }
+    awq__free(before);
+    awq__free(after);
+    return status;
+}

@@ -1,0 +1,396 @@
+/*
+ * The driver: knows the order of a run and nothing else.
+ *
+ * The hidden states of all calibration tokens stand before a layer; the layer's weights are read,
+ * its forward pass gives statistics and the next hidden states, its weights are searched, folded,
+ * rounded, packed and written, and are let go.
+ */
+#include "run/job.h"
+
+#include <string.h>
+
+const char *const awq__stage_names[AWQ__STAGE_COUNT] = {
+    "read",  "forward", "statistics",      "scale search",
+    "proof", "clip",    "round and write", "evaluate"};
+
+awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share)
+{
+    double now = awq__now_seconds();
+    job->stage_seconds[job->stage] += now - job->stage_start;
+    job->stage = stage;
+    job->stage_start = now;
+    int64_t layers = job->plan->model->arch->model.layer_count;
+    awq_progress progress = {.stage = awq__stage_names[stage],
+                             .layer = layer,
+                             .layer_count = layers,
+                             .fraction = ((double)layer + share) / (double)(layers + 1),
+                             .elapsed_seconds = now - job->start_seconds};
+    return awq__progress(job->ctx, &progress);
+}
+
+static void log_times(awq__job *job)
+{
+    awq__job_enter(job, AWQ__STAGE_EVALUATE, job->plan->model->arch->model.layer_count, 1);
+    for (int i = 0; i < AWQ__STAGE_COUNT; i++)
+        awq__log(job->ctx, AWQ_LOG_INFO, "time: %s %.3f s", awq__stage_names[i],
+                 job->stage_seconds[i]);
+}
+
+/* ---- what is read before the first layer ---- */
+
+static awq_status load_calibration(awq__job *job)
+{
+    const awq_recipe *recipe = job->recipe;
+    const awq_model *model = job->plan->model;
+    if (!job->plan->rules.awq)
+        return AWQ_OK;
+    awq__corpus_options options = {
+        .field = awq__recipe_text(recipe, "calibration.field"),
+        .samples = awq__recipe_int(recipe, "calibration.samples"),
+        .sequence_length = awq__recipe_int(recipe, "calibration.sequence_length"),
+        .seed = (uint64_t)awq__recipe_int(recipe, "calibration.seed"),
+        .cut = !strcmp(awq__recipe_text(recipe, "calibration.packing"), "cut")};
+    options.files = awq__recipe_list(recipe, "calibration.data", &options.file_count);
+    char *tokenizer = awq__path_join(job->ctx, model->directory, "tokenizer.json");
+    if (!tokenizer)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = awq__corpus_load(job->ctx, &options, tokenizer,
+                                         model->arch->model.vocabulary_size, &job->sequences);
+    awq__free(tokenizer);
+    if (status == AWQ_OK && job->sequences.count < options.samples)
+        awq__log(
+            job->ctx, AWQ_LOG_WARNING,
+            "calibration.data: only %lld sequences of %lld ids could be made of it, fewer than the "
+            "%lld asked for",
+            (long long)job->sequences.count, (long long)options.sequence_length,
+            (long long)options.samples);
+    return status;
+}
+
+static awq_status load_windows(awq__job *job, awq__sequences *windows)
+{
+    const awq_recipe *recipe = job->recipe;
+    awq__corpus_options options = {.field = awq__recipe_text(recipe, "evaluation.field"),
+                                   .samples = awq__recipe_int(recipe, "evaluation.windows"),
+                                   .sequence_length =
+                                       awq__recipe_int(recipe, "evaluation.sequence_length")};
+    options.files = awq__recipe_list(recipe, "evaluation.data", &options.file_count);
+    job->evaluate = options.file_count > 0;
+    if (!job->evaluate)
+        return AWQ_OK;
+    const awq_model *model = job->plan->model;
+    char *tokenizer = awq__path_join(job->ctx, model->directory, "tokenizer.json");
+    if (!tokenizer)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = awq__windows_load(job->ctx, &options, tokenizer,
+                                          model->arch->model.vocabulary_size, windows);
+    awq__free(tokenizer);
+    return status;
+}
+
+/* ---- tensors ---- */
+
+/* Is the tensor one that the architecture describes? */
+static bool described(const awq__arch *arch, const char *tensor)
+{
+    size_t length = strlen(tensor);
+    const size_t suffix = strlen(".weight");
+    if (length <= suffix || strcmp(tensor + length - suffix, ".weight"))
+        return false;
+    for (size_t i = 0; i < arch->module_count; i++)
+        if (!strncmp(arch->modules[i].name, tensor, length - suffix) &&
+            !arch->modules[i].name[length - suffix])
+            return true;
+    return false;
+}
+
+static awq_status declare_module(awq__job *job, size_t index)
+{
+    awq__spec specs[AWQ__MAX_SPECS];
+    int count = awq__model_plan_specs(job->plan, index, specs);
+    awq_status status = AWQ_OK;
+    for (int i = 0; i < count && status == AWQ_OK; i++) {
+        char *name = awq__format(job->ctx, "%s%s", job->plan->model->arch->modules[index].name,
+                                 specs[i].suffix);
+        status = name ? awq__output_declare(job->output, name, specs[i].dtype, specs[i].rank,
+                                            specs[i].shape)
+                      : AWQ_ERROR_MEMORY;
+        awq__free(name);
+    }
+    return status;
+}
+
+/* Tensors that no module has are kept as they are, after all others. */
+static awq_status each_undescribed(awq__job *job, bool write)
+{
+    const awq__arch *arch = job->plan->model->arch;
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < awq__checkpoint_count(arch->checkpoint) && status == AWQ_OK; i++) {
+        const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
+        if (described(arch, tensor->name))
+            continue;
+        if (write) {
+            status = awq__output_write(job->output, tensor->name, tensor->data, tensor->bytes);
+        } else {
+            awq__log(
+                job->ctx, AWQ_LOG_WARNING,
+                "%s: the %s architecture does not describe it; it is copied as it is and takes no "
+                "part in the forward pass",
+                tensor->name, arch->plugin->table.id);
+            status = awq__output_declare(job->output, tensor->name, tensor->dtype, tensor->rank,
+                                         tensor->shape);
+        }
+    }
+    return status;
+}
+
+static awq_status lay_out(awq__job *job)
+{
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < job->plan->model->arch->module_count && status == AWQ_OK; i++)
+        status = declare_module(job, i);
+    if (status == AWQ_OK)
+        status = each_undescribed(job, false);
+    if (status == AWQ_OK)
+        status = awq__output_layout(job->output, awq__recipe_size(job->recipe, "shard_size"));
+    return status;
+}
+
+static awq_status write_ends(awq__job *job)
+{
+    const awq__arch *arch = job->plan->model->arch;
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+        awq__found found;
+        if (arch->modules[i].layer >= 0)
+            continue;
+        status = awq__model_find(job->plan->model, &arch->modules[i], &found);
+        if (status == AWQ_OK)
+            status = awq__store_weight(job, &arch->modules[i], &found.weight);
+    }
+    return status == AWQ_OK ? each_undescribed(job, true) : status;
+}
+
+/* Takes over a layer that an earlier run has written. False if its data did not survive. */
+static bool keep_layer(awq__job *job, int64_t n)
+{
+    const awq__arch *arch = job->plan->model->arch;
+    for (size_t i = arch->layer_first[n]; i < arch->layer_first[n + 1]; i++) {
+        awq__spec specs[AWQ__MAX_SPECS];
+        int count = awq__model_plan_specs(job->plan, i, specs);
+        for (int k = 0; k < count; k++) {
+            char *name = awq__format(job->ctx, "%s%s", arch->modules[i].name, specs[k].suffix);
+            awq_status status = name ? awq__output_keep(job->output, name) : AWQ_ERROR_MEMORY;
+            awq__free(name);
+            if (status != AWQ_OK)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* How many layers of the journal can be taken over; the rest of its reports are dropped. */
+static int64_t kept_layers(awq__job *job)
+{
+    int64_t finished =
+        awq__min(cJSON_GetArraySize(job->layers), job->plan->model->arch->model.layer_count);
+    int64_t kept = 0;
+    while (kept < finished && keep_layer(job, kept))
+        kept++;
+    while (cJSON_GetArraySize(job->layers) > kept)
+        cJSON_DeleteItemFromArray(job->layers, (int)kept);
+    if (kept)
+        awq__log(job->ctx, AWQ_LOG_INFO, "going on after layer %lld of an interrupted run",
+                 (long long)kept - 1);
+    return kept;
+}
+
+/* ---- the layers ---- */
+
+static awq_status process_layer(awq__job *job, const awq__layer *layer)
+{
+    int64_t n = layer->number;
+    awq__stream *stream = &job->calibration;
+    awq__folded folded;
+    awq__routes routes = {0};
+    cJSON *report = cJSON_CreateObject();
+    if (!report || !cJSON_AddItemToArray(job->layers, report))
+        return awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: the report");
+    cJSON_AddNumberToObject(report, "layer", (double)n);
+    awq_status status = awq__folded_create(job->ctx, layer, &folded);
+    if (status == AWQ_OK)
+        status = awq__quantize_attention(job, layer, &folded, stream->hidden, report);
+    if (status == AWQ_OK && job->plan->rules.awq) {
+        status = awq__job_enter(job, AWQ__STAGE_FORWARD, n, 0.09);
+        if (status == AWQ_OK)
+            status = awq__stream_to_experts(stream, layer, &routes);
+    }
+    if (status == AWQ_OK)
+        status = awq__quantize_experts(job, layer, &folded, stream->hidden, &routes, report);
+    if (status == AWQ_OK && job->plan->rules.awq) {
+        status = awq__job_enter(job, AWQ__STAGE_FORWARD, n, 0.97);
+        if (status == AWQ_OK)
+            status = awq__moe_experts(&stream->forward, layer, stream->x, &routes, stream->hidden);
+    }
+    awq__routes_free(&routes);
+    awq__folded_free(&folded);
+    return status;
+}
+
+/* A layer that an earlier run has finished: only its hidden states are needed. */
+static awq_status pass_layer(awq__job *job, const awq__layer *layer)
+{
+    awq__routes routes = {0};
+    if (!job->plan->rules.awq)
+        return AWQ_OK;
+    awq_status status = awq__job_enter(job, AWQ__STAGE_FORWARD, layer->number, 0);
+    if (status == AWQ_OK)
+        status = awq__stream_layer(&job->calibration, layer, &routes);
+    awq__routes_free(&routes);
+    return status;
+}
+
+static awq_status run_layers(awq__job *job, uint64_t fingerprint)
+{
+    const awq_model *model = job->plan->model;
+    int64_t kept = kept_layers(job);
+    awq_status status = AWQ_OK;
+    for (int64_t n = 0; n < model->arch->model.layer_count && status == AWQ_OK; n++) {
+        awq__loaded_layer loaded = {0};
+        status = awq__job_enter(job, AWQ__STAGE_READ, n, 0);
+        if (status == AWQ_OK)
+            status = awq__model_layer(model, n, &loaded);
+        if (status == AWQ_OK)
+            status = n < kept ? pass_layer(job, &loaded.layer) : process_layer(job, &loaded.layer);
+        if (status == AWQ_OK && n >= kept)
+            status = awq__journal_write(job, fingerprint);
+        awq__loaded_layer_free(&loaded);
+        if (status == AWQ_OK && awq__get_fault(job->ctx) == AWQ__FAULT_STOP_AFTER_LAYER)
+            status = awq__fail(job->ctx, AWQ_ERROR_CANCELLED, "stopped after layer %lld by a test",
+                               (long long)n);
+        if (status == AWQ_OK && job->evaluate) {
+            status = awq__job_enter(job, AWQ__STAGE_EVALUATE, n, 0.98);
+            if (status == AWQ_OK)
+                status = awq__evaluation_layer(&job->evaluation, n);
+        }
+    }
+    return status;
+}
+
+/* ---- the whole run ---- */
+
+static awq_status begin_streams(awq__job *job, awq__sequences *windows)
+{
+    awq_status status = AWQ_OK;
+    if (job->plan->rules.awq)
+        status = awq__stream_begin(job->ctx, job->plan->model, &job->sequences, &job->calibration);
+    if (status != AWQ_OK || !job->evaluate)
+        return status;
+    /* The result is read back from the disk: what is judged is what will be served. */
+    status = awq_model_open(job->ctx, awq__output_partial(job->output),
+                            job->plan->model->arch->plugin->table.id, &job->result);
+    if (status == AWQ_OK)
+        status = awq__evaluation_begin(job->ctx, job->result, job->plan->model, windows,
+                                       &job->evaluation);
+    return status;
+}
+
+static awq_status finish(awq__job *job, const char *directory, awq_report **out)
+{
+    awq_eval_result result;
+    awq_report *report = NULL;
+    awq_status status =
+        awq__job_enter(job, AWQ__STAGE_EVALUATE, job->plan->model->arch->model.layer_count, 0);
+    if (status == AWQ_OK && job->evaluate)
+        status = awq__evaluation_finish(&job->evaluation, &result);
+    if (status == AWQ_OK)
+        status = awq__report_create(job, directory, job->evaluate ? &result : NULL, &report);
+    if (status == AWQ_OK)
+        status =
+            awq__output_text(job->output, "awq_report.json", report->json, strlen(report->json));
+    if (status == AWQ_OK)
+        status = awq__output_commit(job->output);
+    if (status == AWQ_OK) {
+        awq__journal_remove(job->ctx, directory);
+        log_times(job);
+    }
+    if (status == AWQ_OK && out)
+        *out = report;
+    else
+        awq_report_free(report);
+    return status;
+}
+
+static awq_status run(awq__job *job, const awq_quantize_options *options, awq_report **report)
+{
+    awq_context *ctx = job->ctx;
+    const char *directory = awq__recipe_text(job->recipe, "output");
+    awq__sequences windows = {0};
+    awq__text yaml = {0};
+    uint64_t fingerprint = 0;
+    awq_status status = load_calibration(job);
+    if (status == AWQ_OK)
+        status = load_windows(job, &windows);
+    if (status == AWQ_OK)
+        status = awq__recipe_provenance(ctx, job->recipe, &yaml);
+    if (status == AWQ_OK) {
+        fingerprint = awq__fingerprint(job, yaml.data);
+        status = awq__output_begin(ctx, directory, options->force, !options->restart, &job->output);
+    }
+    if (status == AWQ_OK)
+        status = awq__journal_read(ctx, job->output, fingerprint, &job->layers);
+    if (status == AWQ_OK)
+        status = lay_out(job);
+    if (status == AWQ_OK)
+        status = awq__write_side_files(job, yaml.data);
+    if (status == AWQ_OK)
+        status = write_ends(job);
+    if (status == AWQ_OK)
+        status = begin_streams(job, &windows);
+    if (status == AWQ_OK)
+        status = run_layers(job, fingerprint);
+    if (status == AWQ_OK)
+        status = finish(job, directory, report);
+    awq__text_free(&yaml);
+    awq__sequences_free(&windows);
+    return status;
+}
+
+static void release(awq__job *job)
+{
+    awq__evaluation_free(&job->evaluation);
+    awq_model_free(job->result);
+    awq__stream_free(&job->calibration);
+    awq__sequences_free(&job->sequences);
+    awq__output_free(job->output);
+    cJSON_Delete(job->layers);
+}
+
+awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
+                        const awq_quantize_options *options, awq_report **report)
+{
+    static const awq_quantize_options defaults = {.struct_size = sizeof defaults};
+    awq__clear(ctx);
+    if (report)
+        *report = NULL;
+    if (!options)
+        options = &defaults;
+    if (options->struct_size != sizeof *options)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "awq_quantize_options: %zu bytes, expected %zu",
+                         options->struct_size, sizeof *options);
+    awq__model_plan plan;
+    awq_status status = awq__model_plan_create(ctx, recipe, &plan);
+    if (status != AWQ_OK)
+        return status;
+    for (size_t i = 0; i < plan.rules.warning_count; i++)
+        awq__log(ctx, AWQ_LOG_WARNING, "%s", plan.rules.warnings[i]);
+    awq__job job = {.ctx = ctx,
+                    .recipe = recipe,
+                    .plan = &plan,
+                    .start_seconds = awq__now_seconds(),
+                    .stage_start = awq__now_seconds()};
+    status = run(&job, options, report);
+    release(&job);
+    awq__model_plan_free(&plan);
+    return status;
+}

@@ -1,0 +1,364 @@
+/* The attention of one layer: q, k and v through the input norm, o through v. */
+#include "run/job.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PARTS 4 /* q, k, v, o */
+#define STATS_CHUNK 4096
+
+typedef struct attention_job {
+    awq__job *job;
+    const awq__layer *layer;
+    awq__folded *folded;
+    bool quantize[PARTS];
+    bool fold_input, fold_value;
+    float *x, *c;             /* [T,H] input of q, k, v; [T,Q] input of o */
+    awq__stats input, output; /* of x and of c, whole */
+    awq__found_scale input_found, value_found;
+    awq__scale_rounding rounding;
+    int64_t steps;
+    float *limit[PARTS];
+} attention_job;
+
+static const awq__weight *weight_of(const awq__layer *layer, int part)
+{
+    const awq__attention *a = &layer->attention;
+    const awq__weight *weights[PARTS] = {&a->q, &a->k, &a->v, &a->o};
+    return weights[part];
+}
+
+static const awq__module *module_of(const attention_job *j, int part)
+{
+    const awq__part parts[PARTS] = {AWQ__PART_Q, AWQ__PART_K, AWQ__PART_V, AWQ__PART_O};
+    const awq__arch *arch = j->job->plan->model->arch;
+    return &arch->modules[awq__arch_index(arch, j->layer->number, parts[part], -1)];
+}
+
+static awq__scheme scheme_of(const attention_job *j, int part)
+{
+    return awq__rules_scheme(&j->job->plan->rules, module_of(j, part),
+                             weight_of(j->layer, part)->dtype);
+}
+
+/* ---- statistics ---- */
+
+static void keep_inputs(void *user, int64_t slot, int worker, int64_t tokens, const float *x,
+                        const float *c)
+{
+    attention_job *j = user;
+    (void)worker;
+    int64_t H = j->layer->hidden, Q = j->layer->attention.o.cols;
+    int64_t first = j->job->calibration.forward.sequences->offsets[slot];
+    memcpy(j->x + first * H, x, (size_t)(tokens * H) * sizeof *x);
+    memcpy(j->c + first * Q, c, (size_t)(tokens * Q) * sizeof *c);
+}
+
+typedef struct stats_job {
+    const awq__compute *compute;
+    const float *x;
+    int64_t T;
+    awq__stats *parts; /* one a chunk of tokens */
+} stats_job;
+
+static awq_status add_chunk(void *arg, int64_t index, int worker)
+{
+    stats_job *j = arg;
+    (void)worker;
+    int64_t first = index * STATS_CHUNK, K = j->parts[index].cols;
+    awq__stats_add(j->compute, &j->parts[index], awq__min(STATS_CHUNK, j->T - first),
+                   j->x + first * K, K);
+    return AWQ_OK;
+}
+
+/* Statistics of x[T,K]: chunks in parallel, joined in their order. */
+static awq_status whole_stats(const attention_job *j, const float *x, int64_t K, awq__stats *stats)
+{
+    awq_context *ctx = j->job->ctx;
+    int64_t T = j->job->calibration.tokens, chunks = awq__ceil_div(T, STATS_CHUNK);
+    stats_job s = {.compute = j->job->calibration.forward.compute, .x = x, .T = T};
+    s.parts = awq__alloc(ctx, (size_t)chunks, sizeof *s.parts, "statistics");
+    awq_status status = s.parts ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (int64_t i = 0; i < chunks && status == AWQ_OK; i++)
+        status = awq__stats_create(ctx, K, K, &s.parts[i]);
+    if (status == AWQ_OK)
+        status = awq__parallel_for(ctx, chunks, add_chunk, &s);
+    for (int64_t i = 1; i < chunks && status == AWQ_OK; i++)
+        awq__stats_merge(&s.parts[0], &s.parts[i]);
+    if (status == AWQ_OK) {
+        *stats = s.parts[0];
+        s.parts[0] = (awq__stats){0};
+    }
+    for (int64_t i = 0; s.parts && i < chunks; i++)
+        awq__stats_free(&s.parts[i]);
+    awq__free(s.parts);
+    return status;
+}
+
+static awq_status gather(attention_job *j, const float *hidden)
+{
+    awq__job *job = j->job;
+    size_t T = (size_t)job->calibration.tokens, H = (size_t)j->layer->hidden;
+    size_t Q = (size_t)j->layer->attention.o.cols;
+    j->x = awq__alloc_aligned(job->ctx, T * H, sizeof *j->x, "attention inputs");
+    j->c = awq__alloc_aligned(job->ctx, T * Q, sizeof *j->c, "attention inputs");
+    float *out = awq__alloc_aligned(job->ctx, T * H, sizeof *out, "attention outputs");
+    awq_status status = j->x && j->c && out ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = awq__attention_forward(&job->calibration.forward, j->layer, hidden, false, out,
+                                        keep_inputs, j);
+    awq__free(out);
+    if (status == AWQ_OK)
+        status = whole_stats(j, j->x, (int64_t)H, &j->input);
+    if (status == AWQ_OK)
+        status = whole_stats(j, j->c, (int64_t)Q, &j->output);
+    awq__free(j->x);
+    awq__free(j->c);
+    j->x = j->c = NULL;
+    return status;
+}
+
+/* ---- scales ---- */
+
+/* Averages values of query heads that share a key/value head, so that one scale serves them all:
+   the fold into v is exact with fewer heads too. */
+static void tie_heads(const awq__attention *a, double *values)
+{
+    int64_t D = a->head_dim, shared = a->heads / a->kv_heads;
+    for (int64_t kv = 0; kv < a->kv_heads; kv++)
+        for (int64_t i = 0; i < D; i++) {
+            double sum = 0;
+            for (int64_t s = 0; s < shared; s++)
+                sum += values[(kv * shared + s) * D + i];
+            for (int64_t s = 0; s < shared; s++)
+                values[(kv * shared + s) * D + i] = sum / (double)shared;
+        }
+}
+
+static awq_status search(attention_job *j, const int *parts, int part_count,
+                         const awq__stats *stats, bool tie, const float *norm, float **scale,
+                         float **unscale, awq__found_scale *found)
+{
+    awq_context *ctx = j->job->ctx;
+    const awq__compute *compute = j->job->calibration.forward.compute;
+    const awq__weight *weights[PARTS];
+    int64_t K = stats->cols, count = 0, work = 0;
+    awq__scheme scheme = {0};
+    for (int i = 0; i < part_count; i++) {
+        if (!j->quantize[parts[i]])
+            continue;
+        weights[count] = weight_of(j->layer, parts[i]);
+        scheme = scheme_of(j, parts[i]);
+        work = awq__max(work, awq__weight_work(weights[count++]));
+    }
+    double *salience = awq__alloc(ctx, 2 * (size_t)K, sizeof *salience, "salience");
+    float *space = awq__alloc_aligned(ctx, (size_t)work, sizeof *space, "weights");
+    *scale = awq__alloc_aligned(ctx, (size_t)K, sizeof **scale, "scales");
+    *unscale = awq__alloc_aligned(ctx, (size_t)K, sizeof **unscale, "scales");
+    awq_status status = salience && space && *scale && *unscale ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        double *relative = salience + K;
+        for (int64_t k = 0; k < K; k++)
+            salience[k] = stats->abs_sums[k] / (double)stats->tokens;
+        awq__mean_relative(compute, weights, count, scheme.group, relative, space);
+        if (tie) {
+            tie_heads(&j->layer->attention, salience);
+            tie_heads(&j->layer->attention, relative);
+        }
+        awq__candidates candidates = {.cols = K,
+                                      .salience = salience,
+                                      .relative = relative,
+                                      .steps = j->steps,
+                                      .rounding = j->rounding,
+                                      .norm = norm,
+                                      .norm_dtype = weights[0]->dtype};
+        status = awq__search_linear(ctx, compute, weights, count, &scheme, &candidates, stats,
+                                    *scale, *unscale, found);
+    }
+    awq__free(salience);
+    awq__free(space);
+    return status;
+}
+
+static void fold_input(attention_job *j)
+{
+    awq__folded *folded = j->folded;
+    awq__attention *a = &folded->layer.attention;
+    const float *norm = j->layer->attention.norm;
+    for (int64_t h = 0; h < j->layer->hidden; h++)
+        folded->attention_norm[h] =
+            awq__fold_norm(j->rounding, a->q.dtype, norm[h], folded->attention_scale[h]);
+    a->q.col_scale = a->k.col_scale = a->v.col_scale = folded->attention_scale;
+}
+
+/* v's row for channel i of a key/value head is divided by what o's columns of all its query heads
+   are multiplied by. */
+static awq_status fold_value(attention_job *j)
+{
+    awq__folded *folded = j->folded;
+    awq__attention *a = &folded->layer.attention;
+    int64_t D = a->head_dim, shared = a->heads / a->kv_heads;
+    folded->value_row_unscale =
+        awq__alloc_aligned(j->job->ctx, (size_t)(a->kv_heads * D), sizeof(float), "scales");
+    if (!folded->value_row_unscale)
+        return AWQ_ERROR_MEMORY;
+    for (int64_t i = 0; i < a->kv_heads * D; i++)
+        folded->value_row_unscale[i] = folded->value_unscale[i / D * shared * D + i % D];
+    a->v.row_scale = folded->value_row_unscale;
+    a->o.col_scale = folded->value_scale;
+    return AWQ_OK;
+}
+
+/* ---- clipping ---- */
+
+/* v and o; clipping q and k is known to hurt. Limits stay only if they lower the whole loss. */
+static awq_status clip_part(attention_job *j, int part)
+{
+    awq_context *ctx = j->job->ctx;
+    const awq__compute *compute = j->job->calibration.forward.compute;
+    const awq__weight *weight = weight_of(&j->folded->layer, part);
+    const awq__stats *whole = part == 3 ? &j->output : &j->input;
+    awq__scheme scheme = scheme_of(j, part);
+    size_t groups = (size_t)(weight->rows * (weight->cols / scheme.group));
+    awq__stats blocks = {0};
+    float *space = awq__alloc_aligned(ctx, (size_t)awq__linear_loss_space(weight), sizeof *space,
+                                      "clip search");
+    j->limit[part] = awq__alloc_aligned(ctx, groups, sizeof(float), "clip limits");
+    awq_status status = space && j->limit[part] ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = awq__stats_blocks(ctx, whole, scheme.group, &blocks);
+    if (status == AWQ_OK)
+        status = awq__search_clip(ctx, compute, weight, &scheme, &blocks, j->limit[part]);
+    if (status == AWQ_OK) {
+        double with = awq__linear_loss(compute, weight, &scheme, NULL, NULL, j->limit[part],
+                                       whole->gram, space);
+        double without =
+            awq__linear_loss(compute, weight, &scheme, NULL, NULL, NULL, whole->gram, space);
+        if (!(with < without)) {
+            awq__free(j->limit[part]);
+            j->limit[part] = NULL;
+        }
+    }
+    awq__stats_free(&blocks);
+    awq__free(space);
+    return status;
+}
+
+static awq_status clip(attention_job *j)
+{
+    if (j->folded->attention_unscale)
+        awq__stats_rescale(&j->input, j->folded->attention_unscale);
+    if (j->folded->value_unscale)
+        awq__stats_rescale(&j->output, j->folded->value_unscale);
+    awq_status status = AWQ_OK;
+    for (int part = 2; part < PARTS && status == AWQ_OK; part++)
+        if (j->quantize[part] && j->job->plan->rules.clip)
+            status = clip_part(j, part);
+    return status;
+}
+
+/* ---- the whole ---- */
+
+static void add_found(const attention_job *j, cJSON *object, const char *ratio, const char *plain,
+                      const char *loss, const awq__found_scale *found)
+{
+    awq__report_ratio(object, ratio, found, j->steps);
+    cJSON_AddNumberToObject(object, plain, found->identity_loss);
+    cJSON_AddNumberToObject(object, loss, found->loss);
+}
+
+static void report_attention(const attention_job *j, const awq__proof *proof, cJSON *report)
+{
+    cJSON *object = cJSON_AddObjectToObject(report, "attention");
+    if (j->fold_input)
+        add_found(j, object, "qkv_ratio", "qkv_plain_loss", "qkv_loss", &j->input_found);
+    if (j->fold_value)
+        add_found(j, object, "o_ratio", "o_plain_loss", "o_loss", &j->value_found);
+    cJSON_AddNumberToObject(object, "fold_error", proof->largest_error);
+    cJSON_AddNumberToObject(object, "fold_tokens", (double)proof->tokens);
+    cJSON_AddBoolToObject(object, "v_clipped", j->limit[2] != NULL);
+    cJSON_AddBoolToObject(object, "o_clipped", j->limit[3] != NULL);
+}
+
+static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)
+{
+    static const int input_parts[] = {0, 1, 2}, value_parts[] = {3};
+    awq__folded *folded = j->folded;
+    awq__proof proof = {0};
+    int64_t n = j->layer->number;
+    awq_status status = awq__job_enter(j->job, AWQ__STAGE_STATISTICS, n, 0);
+    if (status == AWQ_OK)
+        status = gather(j, hidden);
+    if (status == AWQ_OK)
+        status = awq__job_enter(j->job, AWQ__STAGE_SCALES, n, 0.02);
+    if (status == AWQ_OK && j->fold_input) {
+        status = search(j, input_parts, 3, &j->input, false, j->layer->attention.norm,
+                        &folded->attention_scale, &folded->attention_unscale, &j->input_found);
+        if (status == AWQ_OK)
+            fold_input(j);
+    }
+    if (status == AWQ_OK && j->fold_value) {
+        status = search(j, value_parts, 1, &j->output, true, NULL, &folded->value_scale,
+                        &folded->value_unscale, &j->value_found);
+        if (status == AWQ_OK)
+            status = fold_value(j);
+    }
+    if (status == AWQ_OK)
+        status = awq__job_enter(j->job, AWQ__STAGE_PROOF, n, 0.05);
+    if (status == AWQ_OK)
+        status = awq__prove_attention(j->job, j->layer, &folded->layer, hidden, &proof);
+    if (status == AWQ_OK)
+        status = awq__job_enter(j->job, AWQ__STAGE_CLIP, n, 0.06);
+    if (status == AWQ_OK)
+        status = clip(j);
+    if (status == AWQ_OK)
+        report_attention(j, &proof, report);
+    return status;
+}
+
+static awq_status store(attention_job *j)
+{
+    const awq__arch *arch = j->job->plan->model->arch;
+    awq_status status = awq__store_vector(
+        j->job,
+        &arch->modules[awq__arch_index(arch, j->layer->number, AWQ__PART_ATTENTION_NORM, -1)],
+        j->folded->attention_norm);
+    for (int part = 0; part < PARTS && status == AWQ_OK; part++) {
+        const awq__weight *weight = weight_of(&j->folded->layer, part);
+        status = j->quantize[part]
+                     ? awq__store_rounded(j->job, module_of(j, part), weight, j->limit[part])
+                     : awq__store_weight(j->job, module_of(j, part), weight);
+    }
+    return status;
+}
+
+awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__folded *folded,
+                                   const float *hidden, cJSON *report)
+{
+    const awq__rules *rules = &job->plan->rules;
+    const awq__arch *arch = job->plan->model->arch;
+    uint32_t folds = arch->layers[layer->number].folds;
+    attention_job j = {.job = job, .layer = layer, .folded = folded};
+    j.rounding = awq__scale_rounding_from(awq__recipe_text(job->recipe, "quantize.scale_rounding"));
+    j.steps = awq__recipe_int(job->recipe, "quantize.ratio_steps");
+    bool any = false;
+    for (int part = 0; part < PARTS; part++) {
+        j.quantize[part] = rules->quantize[module_of(&j, part) - arch->modules];
+        any |= j.quantize[part];
+    }
+    j.fold_input = rules->awq && (folds & AWQ_FOLD_ATTENTION_NORM) &&
+                   (j.quantize[0] || j.quantize[1] || j.quantize[2]);
+    j.fold_value = rules->awq && (folds & AWQ_FOLD_VALUE) && j.quantize[3];
+    awq_status status = AWQ_OK;
+    if (any && rules->awq)
+        status = run_awq(&j, hidden, report);
+    if (status == AWQ_OK)
+        status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.08);
+    if (status == AWQ_OK)
+        status = store(&j);
+    awq__stats_free(&j.input);
+    awq__stats_free(&j.output);
+    for (int part = 0; part < PARTS; part++)
+        awq__free(j.limit[part]);
+    return status;
+}

@@ -1,0 +1,366 @@
+/* The experts of one layer: statistics, scale search, fold, proof, clip, guard, write. */
+#include "run/experts.h"
+
+#include <math.h>
+#include <string.h>
+
+static awq__part part_of(int part)
+{
+    return part == 0 ? AWQ__PART_GATE : part == 1 ? AWQ__PART_UP : AWQ__PART_DOWN;
+}
+
+const awq__module *awq__expert_module(const awq__experts_job *j, int64_t expert, int part)
+{
+    const awq__arch *arch = j->job->plan->model->arch;
+    return &arch->modules[awq__arch_index(arch, j->layer->number, part_of(part), expert)];
+}
+
+const awq__weight *awq__expert_weight(const awq__layer *layer, int64_t expert, int part)
+{
+    const awq__expert *e = &layer->moe.experts[expert];
+    return part == 0 ? &e->gate : part == 1 ? &e->up : &e->down;
+}
+
+awq__scheme awq__expert_scheme(const awq__experts_job *j, int64_t expert, int part)
+{
+    return awq__rules_scheme(&j->job->plan->rules, awq__expert_module(j, expert, part),
+                             awq__expert_weight(j->layer, expert, part)->dtype);
+}
+
+/* ---- the scale of the experts' common input ---- */
+
+typedef struct salience_job {
+    const awq__stream *stream;
+    int64_t H;
+    double *sums; /* [blocks of tokens][H] */
+} salience_job;
+
+static awq_status add_block(void *arg, int64_t index, int worker)
+{
+    salience_job *j = arg;
+    (void)worker;
+    int64_t first = index * AWQ__TOKEN_BLOCK;
+    int64_t T = awq__min(AWQ__TOKEN_BLOCK, j->stream->tokens - first);
+    j->stream->forward.compute->add_abs(T, j->H, j->stream->x + first * j->H, j->H,
+                                        j->sums + index * j->H);
+    return AWQ_OK;
+}
+
+/* Mean |x| of each channel over all tokens of the layer. */
+static awq_status layer_salience(const awq__experts_job *j, double *salience)
+{
+    awq_context *ctx = j->job->ctx;
+    int64_t H = j->layer->hidden, T = j->job->calibration.tokens;
+    int64_t blocks = awq__ceil_div(T, AWQ__TOKEN_BLOCK);
+    salience_job s = {.stream = &j->job->calibration, .H = H};
+    s.sums = awq__alloc(ctx, (size_t)(blocks * H), sizeof *s.sums, "salience");
+    awq_status status = s.sums ? awq__parallel_for(ctx, blocks, add_block, &s) : AWQ_ERROR_MEMORY;
+    for (int64_t h = 0; h < H && status == AWQ_OK; h++) {
+        salience[h] = 0;
+        for (int64_t b = 0; b < blocks; b++)
+            salience[h] += s.sums[b * H + h] / (double)T;
+        if (!isfinite(salience[h]))
+            status =
+                awq__fail(ctx, AWQ_ERROR_NUMERIC,
+                          "%s: its output on the calibration tokens is not finite in channel %lld",
+                          awq__expert_module(j, 0, 0)->name, (long long)h);
+    }
+    awq__free(s.sums);
+    return status;
+}
+
+static void layer_relative(const awq__experts_job *j, double *relative)
+{
+    int64_t H = j->layer->hidden, rows = 0;
+    memset(relative, 0, (size_t)H * sizeof *relative);
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
+        rows += j->experts[e].relative_rows;
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
+        const awq__expert_state *state = &j->experts[e];
+        for (int64_t h = 0; h < H && state->relative_rows; h++)
+            relative[h] += state->relative[h] * (double)state->relative_rows / (double)rows;
+    }
+}
+
+static awq_status search_input(awq__experts_job *j, awq__found_scale *found)
+{
+    awq__job *job = j->job;
+    int64_t H = j->layer->hidden, E = j->layer->moe.expert_count;
+    double *salience = awq__alloc(job->ctx, 2 * (size_t)H, sizeof *salience, "salience");
+    bool *parts = awq__alloc(job->ctx, 2 * (size_t)E, sizeof *parts, "the treatment of experts");
+    awq_status status = salience && parts ? layer_salience(j, salience) : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        double *relative = salience + H;
+        layer_relative(j, relative);
+        for (int64_t e = 0; e < E; e++) {
+            parts[e] = j->experts[e].quantize[0];
+            parts[E + e] = j->experts[e].quantize[1];
+        }
+        awq__candidates candidates = {.cols = H,
+                                      .salience = salience,
+                                      .relative = relative,
+                                      .steps = j->steps,
+                                      .rounding = j->rounding,
+                                      .norm = j->layer->moe.norm,
+                                      .norm_dtype = j->layer->moe.router.dtype};
+        int64_t used = awq__recipe_int(job->recipe, "quantize.search_tokens");
+        awq__block_search search = {.forward = &job->calibration.forward,
+                                    .layer = j->layer,
+                                    .x = job->calibration.x,
+                                    .routes = j->routes,
+                                    .gate = parts,
+                                    .up = parts + E,
+                                    .scheme = awq__expert_scheme(j, 0, 0),
+                                    .candidates = &candidates,
+                                    .stride =
+                                        used ? awq__ceil_div(job->calibration.tokens, used) : 1};
+        status = awq__search_block(&search, j->folded->moe_scale, j->folded->moe_unscale, found);
+    }
+    awq__free(salience);
+    awq__free(parts);
+    return status;
+}
+
+/* ---- the fold ---- */
+
+static void fold_input(awq__experts_job *j)
+{
+    awq__folded *folded = j->folded;
+    for (int64_t h = 0; h < j->layer->hidden; h++)
+        folded->moe_norm[h] = awq__fold_norm(j->rounding, j->layer->moe.router.dtype,
+                                             j->layer->moe.norm[h], folded->moe_scale[h]);
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
+        folded->experts[e].gate.col_scale = folded->moe_scale;
+        folded->experts[e].up.col_scale = folded->moe_scale;
+    }
+    if (awq__get_fault(j->job->ctx) != AWQ__FAULT_ROUTER_UNCOMPENSATED)
+        folded->layer.moe.router.col_scale = folded->moe_scale;
+}
+
+static void fold_up(awq__experts_job *j)
+{
+    int64_t I = j->layer->moe.intermediate;
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
+        if (!j->experts[e].quantize[2])
+            continue;
+        j->folded->experts[e].up.row_scale = j->folded->down_unscale + e * I;
+        j->folded->experts[e].down.col_scale = j->folded->down_scale + e * I;
+    }
+}
+
+/* Back to the source's weights: plain rounding. */
+static void unfold(awq__experts_job *j)
+{
+    awq__folded *folded = j->folded;
+    int64_t E = j->layer->moe.expert_count;
+    memcpy(folded->experts, j->layer->moe.experts, (size_t)E * sizeof *folded->experts);
+    memcpy(folded->moe_norm, j->layer->moe.norm, (size_t)j->layer->hidden * sizeof(float));
+    folded->layer.moe.router.col_scale = NULL;
+    for (int64_t e = 0; e < E; e++) {
+        awq__expert_state *state = &j->experts[e];
+        for (int part = 0; part < 3; part++) {
+            awq__free(state->limit[part]);
+            state->limit[part] = NULL;
+        }
+        state->clipped = false;
+        state->error = state->plain_error;
+        state->down = (awq__found_scale){0};
+    }
+}
+
+/* ---- the report ---- */
+
+static void report_expert(const awq__experts_job *j, cJSON *list, int64_t e)
+{
+    const awq__expert_state *state = &j->experts[e];
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddNumberToObject(object, "tokens", (double)state->routed);
+    cJSON_AddNumberToObject(object, "borrowed", (double)state->borrowed);
+    if (j->fold_up && state->quantize[2])
+        awq__report_ratio(object, "down_ratio", &state->down, j->steps);
+    cJSON_AddBoolToObject(object, "clipped", state->clipped);
+    cJSON_AddNumberToObject(object, "plain_error", state->plain_error);
+    cJSON_AddNumberToObject(object, "error", state->error);
+    cJSON_AddItemToArray(list, object);
+}
+
+static void report_layer(const awq__experts_job *j, const awq__found_scale *input,
+                         const awq__proof *proof, bool guarded, cJSON *report)
+{
+    cJSON *object = cJSON_AddObjectToObject(report, "experts");
+    if (j->fold_input) {
+        awq__report_ratio(object, "gate_up_ratio", input, j->steps);
+        cJSON_AddNumberToObject(object, "gate_up_plain_loss", input->identity_loss);
+        cJSON_AddNumberToObject(object, "gate_up_loss", input->loss);
+    }
+    cJSON_AddNumberToObject(object, "fold_error", proof->largest_error);
+    cJSON_AddNumberToObject(object, "fold_tokens", (double)proof->tokens);
+    cJSON_AddNumberToObject(object, "stored_router_agreement", proof->stored_agreement);
+    cJSON_AddBoolToObject(object, "fell_back_to_plain_rounding", guarded);
+    cJSON *list = cJSON_AddArrayToObject(object, "each");
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
+        report_expert(j, list, e);
+}
+
+/* ---- writing ---- */
+
+/* Three tasks an expert. */
+static awq_status store_part(void *arg, int64_t index, int worker)
+{
+    awq__experts_job *j = arg;
+    (void)worker;
+    int64_t e = index / 3;
+    int part = (int)(index % 3);
+    const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
+    const awq__module *module = awq__expert_module(j, e, part);
+    return j->experts[e].quantize[part]
+               ? awq__store_rounded(j->job, module, weight, j->experts[e].limit[part])
+               : awq__store_weight(j->job, module, weight);
+}
+
+static awq_status store_layer(awq__experts_job *j)
+{
+    const awq__arch *arch = j->job->plan->model->arch;
+    int64_t n = j->layer->number;
+    awq_status status =
+        awq__store_vector(j->job, &arch->modules[awq__arch_index(arch, n, AWQ__PART_MOE_NORM, -1)],
+                          j->folded->moe_norm);
+    if (status == AWQ_OK)
+        status = awq__store_weight(j->job,
+                                   &arch->modules[awq__arch_index(arch, n, AWQ__PART_ROUTER, -1)],
+                                   &j->folded->layer.moe.router);
+    if (status == AWQ_OK)
+        status = awq__parallel_for(j->job->ctx, 3 * j->layer->moe.expert_count, store_part, j);
+    return status;
+}
+
+/* ---- the whole ---- */
+
+/* Is the layer, over its experts and in proportion to their tokens, no worse than by plain
+ * rounding? */
+static bool no_worse_than_plain(const awq__experts_job *j)
+{
+    double plain = 0, chosen = 0;
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
+        const awq__expert_state *state = &j->experts[e];
+        int64_t seen = state->routed ? state->routed : state->borrowed;
+        int64_t sampled = awq__ceil_div(seen, awq__max(1, awq__ceil_div(seen, AWQ__TOKEN_BLOCK)));
+        double weight = sampled ? (double)state->routed / (double)sampled : 0;
+        plain += weight * state->plain_error;
+        chosen += weight * state->error;
+    }
+    return chosen <= plain;
+}
+
+static awq_status run_awq(awq__experts_job *j, const float *hidden, cJSON *report)
+{
+    awq__job *job = j->job;
+    int64_t n = j->layer->number;
+    awq__found_scale input = {0};
+    awq__proof proof = {0};
+    bool guarded = false;
+    awq_status status = awq__job_enter(job, AWQ__STAGE_STATISTICS, n, 0.1);
+    if (status == AWQ_OK)
+        status = awq__experts_statistics(j);
+    if (status == AWQ_OK)
+        status = awq__job_enter(job, AWQ__STAGE_SCALES, n, 0.2);
+    if (status == AWQ_OK && j->fold_input) {
+        status = search_input(j, &input);
+        if (status == AWQ_OK)
+            fold_input(j);
+    }
+    if (status == AWQ_OK && j->fold_up)
+        fold_up(j);
+    if (status == AWQ_OK)
+        status = awq__job_enter(job, AWQ__STAGE_PROOF, n, 0.8);
+    if (status == AWQ_OK)
+        status = awq__prove_experts(job, j->layer, &j->folded->layer, hidden,
+                                    job->calibration.tokens, &proof);
+    if (status == AWQ_OK)
+        status = awq__job_enter(job, AWQ__STAGE_CLIP, n, 0.85);
+    if (status == AWQ_OK)
+        status = awq__experts_clip(j);
+    if (status == AWQ_OK && !no_worse_than_plain(j)) {
+        guarded = true;
+        unfold(j);
+        awq__log(job->ctx, AWQ_LOG_WARNING,
+                 "layer %lld: scales and clipping made the experts' output worse than plain "
+                 "rounding does, "
+                 "which is used instead",
+                 (long long)n);
+    }
+    if (status == AWQ_OK)
+        report_layer(j, &input, &proof, guarded, report);
+    return status;
+}
+
+static awq_status prepare(awq__experts_job *j)
+{
+    awq__job *job = j->job;
+    const awq__rules *rules = &job->plan->rules;
+    const awq__arch *arch = job->plan->model->arch;
+    uint32_t folds = arch->layers[j->layer->number].folds;
+    int64_t E = j->layer->moe.expert_count, I = j->layer->moe.intermediate;
+    size_t H = (size_t)j->layer->hidden, inner = (size_t)E * (size_t)I;
+    j->rounding =
+        awq__scale_rounding_from(awq__recipe_text(job->recipe, "quantize.scale_rounding"));
+    j->steps = awq__recipe_int(job->recipe, "quantize.ratio_steps");
+    j->min_tokens = awq__recipe_int(job->recipe, "calibration.min_expert_tokens");
+    j->experts = awq__alloc(job->ctx, (size_t)E, sizeof *j->experts, "experts");
+    if (!j->experts)
+        return AWQ_ERROR_MEMORY;
+    bool input = false, up = false;
+    for (int64_t e = 0; e < E; e++)
+        for (int part = 0; part < 3; part++) {
+            bool quantize = rules->quantize[awq__expert_module(j, e, part) - arch->modules];
+            j->experts[e].quantize[part] = quantize;
+            input |= quantize && part < 2;
+            up |= quantize && part == 2;
+        }
+    j->fold_input = rules->awq && input && (folds & AWQ_FOLD_EXPERT_NORM);
+    j->fold_up = rules->awq && up && (folds & AWQ_FOLD_UP);
+    awq__folded *folded = j->folded;
+    if (j->fold_input) {
+        folded->moe_scale = awq__alloc_aligned(job->ctx, H, sizeof(float), "scales");
+        folded->moe_unscale = awq__alloc_aligned(job->ctx, H, sizeof(float), "scales");
+    }
+    if (j->fold_up) {
+        folded->down_scale = awq__alloc_aligned(job->ctx, inner, sizeof(float), "scales");
+        folded->down_unscale = awq__alloc_aligned(job->ctx, inner, sizeof(float), "scales");
+    }
+    bool whole = (!j->fold_input || (folded->moe_scale && folded->moe_unscale)) &&
+                 (!j->fold_up || (folded->down_scale && folded->down_unscale));
+    return whole ? AWQ_OK : AWQ_ERROR_MEMORY;
+}
+
+static bool any_quantized(const awq__experts_job *j)
+{
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
+        if (j->experts[e].quantize[0] || j->experts[e].quantize[1] || j->experts[e].quantize[2])
+            return true;
+    return false;
+}
+
+awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__folded *folded,
+                                 const float *hidden, const awq__routes *routes, cJSON *report)
+{
+    awq__experts_job j = {.job = job, .layer = layer, .folded = folded, .routes = routes};
+    awq_status status = prepare(&j);
+    if (status == AWQ_OK && job->plan->rules.awq && any_quantized(&j))
+        status = run_awq(&j, hidden, report);
+    if (status == AWQ_OK)
+        status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.95);
+    if (status == AWQ_OK)
+        status = store_layer(&j);
+    for (int64_t e = 0; j.experts && e < layer->moe.expert_count; e++) {
+        awq__expert_state *state = &j.experts[e];
+        awq__stats_free(&state->input);
+        awq__stats_free(&state->inner);
+        awq__free(state->tokens);
+        awq__free(state->relative);
+        for (int part = 0; part < 3; part++)
+            awq__free(state->limit[part]);
+    }
+    awq__free(j.experts);
+    return status;
+}

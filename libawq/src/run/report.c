@@ -1,0 +1,201 @@
+/* The report, the provenance, and the files beside the weights. */
+#include "run/job.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static awq_status no_memory(awq_context *ctx, const char *what)
+{
+    return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: %s", what);
+}
+
+static void add_evaluation(cJSON *root, const awq_eval_result *evaluation)
+{
+    cJSON *object = cJSON_AddObjectToObject(root, "evaluation");
+    cJSON_AddNumberToObject(object, "perplexity", evaluation->perplexity);
+    cJSON_AddNumberToObject(object, "tokens", (double)evaluation->tokens);
+    cJSON_AddNumberToObject(object, "reference_perplexity", evaluation->reference_perplexity);
+    cJSON_AddNumberToObject(object, "kl", evaluation->kl);
+    cJSON_AddNumberToObject(object, "top1_agreement", evaluation->top1_agreement);
+    cJSON_AddNumberToObject(object, "router_topk_agreement", evaluation->router_topk_agreement);
+}
+
+awq_status awq__report_create(awq__job *job, const char *output, const awq_eval_result *evaluation,
+                              awq_report **report)
+{
+    awq_context *ctx = job->ctx;
+    *report = awq__alloc(ctx, 1, sizeof **report, "the report");
+    if (!*report)
+        return AWQ_ERROR_MEMORY;
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "version", awq_version());
+    cJSON_AddNumberToObject(root, "calibration_sequences", (double)job->sequences.count);
+    cJSON_AddNumberToObject(root, "calibration_tokens",
+                            job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
+    cJSON_AddItemReferenceToObject(root, "layers", job->layers);
+    if (evaluation) {
+        (*report)->has_evaluation = true;
+        (*report)->evaluation = *evaluation;
+        add_evaluation(root, evaluation);
+    }
+    char *printed = cJSON_Print(root);
+    cJSON_Delete(root);
+    (*report)->json = printed ? awq__strdup(ctx, printed) : NULL;
+    (*report)->output = awq__strdup(ctx, output);
+    cJSON_free(printed);
+    if ((*report)->json && (*report)->output)
+        return AWQ_OK;
+    awq_report_free(*report);
+    *report = NULL;
+    return no_memory(ctx, "the report");
+}
+
+void awq_report_free(awq_report *report)
+{
+    if (!report)
+        return;
+    awq__free(report->json);
+    awq__free(report->output);
+    awq__free(report);
+}
+
+const char *awq_report_json(const awq_report *report)
+{
+    return report->json;
+}
+
+const awq_eval_result *awq_report_evaluation(const awq_report *report)
+{
+    return report->has_evaluation ? &report->evaluation : NULL;
+}
+
+const char *awq_report_output(const awq_report *report)
+{
+    return report->output;
+}
+
+awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml)
+{
+    awq__text whole = {0};
+    awq_status status = awq__recipe_yaml(ctx, recipe, &whole);
+    for (const char *line = whole.data; status == AWQ_OK && line && *line;) {
+        size_t length = strcspn(line, "\n");
+        length += line[length] == '\n';
+        if (strncmp(line, "output:", 7))
+            status = awq__text_append_bytes(ctx, yaml, line, length);
+        line += length;
+    }
+    awq__text_free(&whole);
+    return status;
+}
+
+/* ---- files beside the weights ---- */
+
+static awq_status write_json(awq__job *job, const char *name, const cJSON *root)
+{
+    char *printed = cJSON_Print(root);
+    if (!printed)
+        return no_memory(job->ctx, name);
+    awq__text text = {0};
+    awq_status status = awq__text_append(job->ctx, &text, "%s\n", printed);
+    if (status == AWQ_OK)
+        status = awq__output_text(job->output, name, text.data, text.length);
+    awq__text_free(&text);
+    cJSON_free(printed);
+    return status;
+}
+
+static bool is_linear(awq_role role)
+{
+    return role != AWQ_ROLE_NORM && role != AWQ_ROLE_EMBEDDING && role != AWQ_ROLE_OTHER;
+}
+
+/* quantization_config from the names of the linears that stay float and of those that do not. */
+static awq_status quantization_config(awq__job *job, cJSON **config)
+{
+    const awq__arch *arch = job->plan->model->arch;
+    const char **names =
+        awq__alloc(job->ctx, 2 * arch->module_count, sizeof *names, "names of modules");
+    if (!names)
+        return AWQ_ERROR_MEMORY;
+    const char **quantized = names + arch->module_count;
+    size_t kept_count = 0, quantized_count = 0;
+    for (size_t i = 0; i < arch->module_count; i++)
+        if (job->plan->rules.quantize[i])
+            quantized[quantized_count++] = arch->modules[i].name;
+        else if (is_linear(arch->modules[i].role))
+            names[kept_count++] = arch->modules[i].name;
+    *config = job->plan->format->config(job->ctx, &job->plan->rules.scheme, names, kept_count,
+                                        quantized, quantized_count);
+    awq__free(names);
+    return *config ? AWQ_OK : AWQ_ERROR_RECIPE;
+}
+
+static awq_status write_config(awq__job *job)
+{
+    cJSON *quantization = NULL;
+    awq_status status = quantization_config(job, &quantization);
+    if (status != AWQ_OK)
+        return status;
+    cJSON *config = cJSON_Duplicate(job->plan->model->arch->config, true);
+    cJSON_DeleteItemFromObjectCaseSensitive(config, "quantization_config");
+    if (!config || !cJSON_AddItemToObject(config, "quantization_config", quantization)) {
+        cJSON_Delete(quantization);
+        cJSON_Delete(config);
+        return no_memory(job->ctx, "config.json");
+    }
+    status = write_json(job, "config.json", config);
+    cJSON_Delete(config);
+    return status;
+}
+
+static awq_status write_provenance(awq__job *job, const char *recipe_yaml)
+{
+    const awq_plugin *plugin = &job->plan->model->arch->plugin->table;
+    char hash[17];
+    snprintf(hash, sizeof hash, "%016" PRIx64, awq__calibration_hash(&job->sequences));
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "producer", "libawq");
+    cJSON_AddStringToObject(root, "version", awq_version());
+    cJSON *object = cJSON_AddObjectToObject(root, "plugin");
+    cJSON_AddStringToObject(object, "id", plugin->id);
+    cJSON_AddStringToObject(object, "version", plugin->version);
+    object = cJSON_AddObjectToObject(root, "calibration");
+    cJSON_AddNumberToObject(object, "sequences", (double)job->sequences.count);
+    cJSON_AddNumberToObject(object, "tokens",
+                            job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
+    cJSON_AddStringToObject(object, "ids_fnv1a64", hash);
+    cJSON_AddStringToObject(root, "recipe", recipe_yaml);
+    awq_status status = write_json(job, "awq_provenance.json", root);
+    cJSON_Delete(root);
+    return status;
+}
+
+/* What a serving engine expects beside the weights. */
+static const char *const copied[] = {
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "chat_template.json",
+    "LICENSE",
+};
+
+awq_status awq__write_side_files(awq__job *job, const char *recipe_yaml)
+{
+    awq_status status = write_config(job);
+    if (status == AWQ_OK)
+        status = write_provenance(job, recipe_yaml);
+    for (size_t i = 0; i < sizeof copied / sizeof *copied && status == AWQ_OK; i++) {
+        char *path = awq__path_join(job->ctx, job->plan->model->directory, copied[i]);
+        status = path ? awq__output_copy(job->output, path) : AWQ_ERROR_MEMORY;
+        awq__free(path);
+    }
+    return status;
+}

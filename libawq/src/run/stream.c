@@ -1,0 +1,59 @@
+#include "run/stream.h"
+
+awq_status awq__stream_begin(awq_context *ctx, const awq_model *model,
+                             const awq__sequences *sequences, awq__stream *stream)
+{
+    *stream = (awq__stream){.model = model, .tokens = awq__token_count(sequences)};
+    stream->forward = (awq__forward){.ctx = ctx,
+                                     .compute = awq__compute_fastest(),
+                                     .sequences = sequences,
+                                     .rotary = &stream->rotary};
+    int64_t longest = 0;
+    for (int64_t i = 0; i < sequences->count; i++)
+        longest = awq__max(longest, sequences->offsets[i + 1] - sequences->offsets[i]);
+    size_t floats = (size_t)stream->tokens * (size_t)model->arch->model.hidden_size;
+    awq__ends ends = {0};
+    awq_status status = awq__rotary_create(ctx, &model->arch->model.rope, longest, &stream->rotary);
+    if (status == AWQ_OK)
+        status = awq__model_ends(model, &ends);
+    if (status == AWQ_OK) {
+        stream->hidden = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
+        stream->x = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
+        status = stream->hidden && stream->x ? AWQ_OK : AWQ_ERROR_MEMORY;
+    }
+    if (status == AWQ_OK)
+        status = awq__embed(&stream->forward, &ends.embedding, stream->hidden);
+    awq__ends_free(&ends);
+    if (status != AWQ_OK)
+        awq__stream_free(stream);
+    return status;
+}
+
+void awq__stream_free(awq__stream *stream)
+{
+    awq__rotary_free(&stream->rotary);
+    awq__free(stream->hidden);
+    awq__free(stream->x);
+    *stream = (awq__stream){0};
+}
+
+awq_status awq__stream_to_experts(awq__stream *stream, const awq__layer *layer, awq__routes *routes)
+{
+    awq__forward *forward = &stream->forward;
+    awq_status status =
+        awq__attention_forward(forward, layer, stream->hidden, true, stream->hidden, NULL, NULL);
+    if (status == AWQ_OK)
+        status = awq__moe_input(forward, layer, stream->tokens, stream->hidden, stream->x);
+    if (status == AWQ_OK)
+        status = awq__moe_route(forward, layer, stream->tokens, stream->x, routes);
+    return status;
+}
+
+awq_status awq__stream_layer(awq__stream *stream, const awq__layer *layer, awq__routes *routes)
+{
+    *routes = (awq__routes){0};
+    awq_status status = awq__stream_to_experts(stream, layer, routes);
+    if (status == AWQ_OK)
+        status = awq__moe_experts(&stream->forward, layer, stream->x, routes, stream->hidden);
+    return status;
+}

@@ -1,0 +1,366 @@
+/* The public functions on matrices: thin over what the driver uses. */
+#include "awq/tensor.h"
+
+#include "format/format.h"
+#include "quant/quant.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MAX_STEPS 1000
+#define PACK 8
+
+struct awq_statistics {
+    awq_context *ctx;
+    awq__stats stats; /* whole: one group */
+};
+
+struct awq_quantized {
+    awq__codes codes;
+};
+
+static awq_status check_matrix(awq_context *ctx, const awq_matrix *matrix, const awq_scheme *scheme)
+{
+    if (!matrix->data || matrix->rows < 1 || matrix->columns < 1 ||
+        (matrix->dtype != AWQ_BF16 && matrix->dtype != AWQ_F16 && matrix->dtype != AWQ_F32))
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "matrix: %s [%lld, %lld], expected BF16, F16 or F32 data of positive size",
+                         awq_dtype_name(matrix->dtype), (long long)matrix->rows,
+                         (long long)matrix->columns);
+    if (scheme->bits < 2 || scheme->bits > 8)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "scheme: %d bits, expected 2 to 8", scheme->bits);
+    if (scheme->group_size != -1 &&
+        (scheme->group_size < 1 || matrix->columns % scheme->group_size))
+        return awq__fail(
+            ctx, AWQ_ERROR_ARGUMENT,
+            "scheme: group_size %lld does not divide %lld columns (-1 is the whole row)",
+            (long long)scheme->group_size, (long long)matrix->columns);
+    if ((unsigned)scheme->scale_type > AWQ_SCALE_BF16_F16)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "scheme: scale_type %d is none of awq_scale_type",
+                         (int)scheme->scale_type);
+    return AWQ_OK;
+}
+
+/* Of a matrix and a scheme that have been found right; either array may be NULL. */
+static awq_status check_arrays(awq_context *ctx, const awq_matrix *matrix, const awq_scheme *scheme,
+                               const float *scales, const float *limits)
+{
+    int64_t K = matrix->columns, groups = scheme->group_size < 0 ? 1 : K / scheme->group_size;
+    for (int64_t k = 0; k < K && scales; k++)
+        if (!(scales[k] > 0) || isinf(scales[k]))
+            return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                             "scales: %g in column %lld, expected positive and finite",
+                             (double)scales[k], (long long)k);
+    for (int64_t i = 0; i < matrix->rows * groups && limits; i++)
+        if (!(limits[i] >= 0))
+            return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                             "limits: %g in row %lld, group %lld, expected 0 or more",
+                             (double)limits[i], (long long)(i / groups), (long long)(i % groups));
+    return AWQ_OK;
+}
+
+static awq__scheme inner_scheme(const awq_scheme *scheme, int64_t columns)
+{
+    static const awq__scale_grid grids[] = {AWQ__GRID_F32, AWQ__GRID_F16, AWQ__GRID_BF16_F16};
+    return (awq__scheme){.bits = scheme->bits,
+                         .group = scheme->group_size < 0 ? columns : scheme->group_size,
+                         .symmetric = scheme->symmetric,
+                         .grid = grids[scheme->scale_type]};
+}
+
+static awq__weight inner_weight(const awq_matrix *matrix, const float *scales)
+{
+    awq__weight weight =
+        awq__weight_plain("matrix", matrix->dtype, matrix->data, matrix->rows, matrix->columns);
+    weight.col_scale = scales;
+    return weight;
+}
+
+/* Work space for a matrix whose values have been found finite; NULL, with the failure recorded, if
+ * not. */
+static awq_status checked_work(awq_context *ctx, const awq__weight *weight, float **work)
+{
+    *work = awq__alloc_aligned(ctx, (size_t)awq__weight_work(weight), sizeof **work, "work space");
+    if (!*work)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = awq__weight_check(ctx, weight, *work);
+    if (status != AWQ_OK) {
+        awq__free(*work);
+        *work = NULL;
+    }
+    return status;
+}
+
+/* ---- statistics ---- */
+
+awq_status awq_statistics_create(awq_context *ctx, int64_t columns, awq_statistics **out)
+{
+    awq__clear(ctx);
+    *out = NULL;
+    if (columns < 1)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "columns: %lld is not positive",
+                         (long long)columns);
+    awq_statistics *statistics = awq__alloc(ctx, 1, sizeof *statistics, "statistics");
+    if (!statistics)
+        return AWQ_ERROR_MEMORY;
+    statistics->ctx = ctx;
+    awq_status status = awq__stats_create(ctx, columns, columns, &statistics->stats);
+    if (status == AWQ_OK)
+        *out = statistics;
+    else
+        awq__free(statistics);
+    return status;
+}
+
+void awq_statistics_free(awq_statistics *statistics)
+{
+    if (statistics)
+        awq__stats_free(&statistics->stats);
+    awq__free(statistics);
+}
+
+awq_status awq_statistics_add(awq_statistics *statistics, const float *x, int64_t tokens)
+{
+    awq__clear(statistics->ctx);
+    int64_t K = statistics->stats.cols;
+    if (tokens < 0)
+        return awq__fail(statistics->ctx, AWQ_ERROR_ARGUMENT, "x: %lld tokens, expected 0 or more",
+                         (long long)tokens);
+    for (int64_t i = 0; i < tokens * K; i++)
+        if (!isfinite(x[i]))
+            return awq__fail(statistics->ctx, AWQ_ERROR_NUMERIC,
+                             "x: token %lld, channel %lld is not finite", (long long)(i / K),
+                             (long long)(i % K));
+    awq__stats_add(awq__compute_fastest(), &statistics->stats, tokens, x, K);
+    return AWQ_OK;
+}
+
+void awq_statistics_salience(const awq_statistics *statistics, float *salience)
+{
+    double tokens = (double)awq__max(statistics->stats.tokens, 1);
+    for (int64_t k = 0; k < statistics->stats.cols; k++)
+        salience[k] = (float)(statistics->stats.abs_sums[k] / tokens);
+}
+
+/* ---- searches ---- */
+
+static awq_status check_search(awq_context *ctx, const awq_matrix *matrix, const awq_scheme *scheme,
+                               const awq_statistics *statistics)
+{
+    awq_status status = check_matrix(ctx, matrix, scheme);
+    if (status == AWQ_OK && matrix->columns != statistics->stats.cols)
+        status = awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                           "matrix: %lld columns, but the statistics are of %lld",
+                           (long long)matrix->columns, (long long)statistics->stats.cols);
+    return status;
+}
+
+static awq_status search(awq_context *ctx, const awq__weight *const *weights, int64_t count,
+                         const awq__scheme *scheme, const awq__stats *stats, int steps,
+                         float *scales, awq__found_scale *found)
+{
+    const awq__compute *compute = awq__compute_fastest();
+    int64_t K = stats->cols, work = 0;
+    for (int64_t i = 0; i < count; i++)
+        work = awq__max(work, awq__weight_work(weights[i]));
+    double *salience = awq__alloc(ctx, 2 * (size_t)K, sizeof *salience, "salience");
+    float *space = awq__alloc_aligned(ctx, (size_t)(work + K), sizeof *space, "work space");
+    awq_status status = salience && space ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        for (int64_t k = 0; k < K; k++)
+            salience[k] = stats->abs_sums[k] / (double)awq__max(stats->tokens, 1);
+        awq__mean_relative(compute, weights, count, scheme->group, salience + K, space);
+        awq__candidates candidates = {
+            .cols = K, .salience = salience, .relative = salience + K, .steps = steps};
+        status = awq__search_linear(ctx, compute, weights, count, scheme, &candidates, stats,
+                                    scales, space + work, found);
+    }
+    awq__free(salience);
+    awq__free(space);
+    return status;
+}
+
+awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrices, size_t count,
+                             const awq_scheme *scheme, const awq_statistics *statistics, int steps,
+                             float *scales, awq_scale_result *result)
+{
+    awq__clear(ctx);
+    if (!count || steps < 1 || steps > MAX_STEPS)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "%zu matrices and %d steps, expected 1 or more and 1 to %d", count, steps,
+                         MAX_STEPS);
+    awq__weight *weights = awq__alloc(ctx, count, sizeof *weights, "matrices");
+    const awq__weight **list = awq__alloc(ctx, count, sizeof *list, "matrices");
+    awq_status status = weights && list ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+        float *work;
+        status = check_search(ctx, &matrices[i], scheme, statistics);
+        if (status != AWQ_OK)
+            break;
+        weights[i] = inner_weight(&matrices[i], NULL);
+        list[i] = &weights[i];
+        status = checked_work(ctx, &weights[i], &work);
+        awq__free(work);
+    }
+    if (status == AWQ_OK) {
+        awq__scheme inner = inner_scheme(scheme, matrices[0].columns);
+        awq__found_scale found;
+        status =
+            search(ctx, list, (int64_t)count, &inner, &statistics->stats, steps, scales, &found);
+        if (status == AWQ_OK && result)
+            *result = (awq_scale_result){
+                .ratio = found.candidate ? (double)(found.candidate - 1) / (double)steps : -1,
+                .plain_loss = found.identity_loss,
+                .loss = found.loss};
+    }
+    awq__free(weights);
+    awq__free(list);
+    return status;
+}
+
+awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const awq_scheme *scheme,
+                            const awq_statistics *statistics, const float *scales, float *limits)
+{
+    awq__clear(ctx);
+    awq_status status = check_search(ctx, matrix, scheme, statistics);
+    if (status == AWQ_OK)
+        status = check_arrays(ctx, matrix, scheme, scales, NULL);
+    if (status != AWQ_OK)
+        return status;
+    int64_t K = matrix->columns;
+    awq__weight weight = inner_weight(matrix, scales);
+    awq__scheme inner = inner_scheme(scheme, K);
+    awq__stats blocks = {0};
+    float *work, *unscale = awq__alloc_aligned(ctx, (size_t)K, sizeof *unscale, "scales");
+    status = unscale ? checked_work(ctx, &weight, &work) : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        awq__free(work);
+        status = awq__stats_blocks(ctx, &statistics->stats, inner.group, &blocks);
+    }
+    if (status == AWQ_OK && scales) {
+        for (int64_t k = 0; k < K; k++)
+            unscale[k] = 1 / scales[k];
+        awq__stats_rescale(&blocks, unscale);
+    }
+    if (status == AWQ_OK)
+        status = awq__search_clip(ctx, awq__compute_fastest(), &weight, &inner, &blocks, limits);
+    awq__stats_free(&blocks);
+    awq__free(unscale);
+    return status;
+}
+
+/* ---- codes ---- */
+
+awq_status awq_quantized_create(awq_context *ctx, const awq_matrix *matrix,
+                                const awq_scheme *scheme, const float *scales, const float *limits,
+                                awq_quantized **out)
+{
+    awq__clear(ctx);
+    *out = NULL;
+    awq_status status = check_matrix(ctx, matrix, scheme);
+    if (status == AWQ_OK)
+        status = check_arrays(ctx, matrix, scheme, scales, limits);
+    if (status != AWQ_OK)
+        return status;
+    awq__weight weight = inner_weight(matrix, scales);
+    awq__scheme inner = inner_scheme(scheme, matrix->columns);
+    float *work = NULL;
+    awq_quantized *quantized = awq__alloc(ctx, 1, sizeof *quantized, "a quantized matrix");
+    status = quantized ? checked_work(ctx, &weight, &work) : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = awq__codes_create(ctx, matrix->rows, matrix->columns, &inner, &quantized->codes);
+    if (status == AWQ_OK)
+        status =
+            awq__codes_round(ctx, awq__compute_fastest(), &weight, limits, work, &quantized->codes);
+    awq__free(work);
+    if (status == AWQ_OK)
+        *out = quantized;
+    else
+        awq_quantized_free(quantized);
+    return status;
+}
+
+void awq_quantized_free(awq_quantized *quantized)
+{
+    if (quantized)
+        awq__codes_free(&quantized->codes);
+    awq__free(quantized);
+}
+
+void awq_quantized_describe(const awq_quantized *quantized, awq_scheme *scheme, int64_t *rows,
+                            int64_t *columns)
+{
+    static const awq_scale_type types[] = {AWQ_SCALE_F32, AWQ_SCALE_F16, AWQ_SCALE_BF16_F16};
+    const awq__scheme *inner = &quantized->codes.scheme;
+    *scheme = (awq_scheme){.bits = inner->bits,
+                           .group_size = inner->group,
+                           .symmetric = inner->symmetric,
+                           .scale_type = types[inner->grid]};
+    *rows = quantized->codes.rows;
+    *columns = quantized->codes.cols;
+}
+
+const uint8_t *awq_quantized_codes(const awq_quantized *quantized)
+{
+    return quantized->codes.codes;
+}
+
+const float *awq_quantized_scales(const awq_quantized *quantized)
+{
+    return quantized->codes.scales;
+}
+
+const uint8_t *awq_quantized_zeros(const awq_quantized *quantized)
+{
+    return quantized->codes.zeros;
+}
+
+void awq_quantized_values(const awq_quantized *quantized, float *out)
+{
+    awq__codes_read(&quantized->codes, 0, quantized->codes.rows, out);
+}
+
+/* ---- packing ---- */
+
+awq_status awq_pack_gemm(awq_context *ctx, const awq_quantized *quantized, uint32_t *qweight,
+                         uint32_t *qzeros, uint16_t *scales)
+{
+    awq__clear(ctx);
+    const awq__codes *codes = &quantized->codes;
+    if (codes->scheme.bits != 4 || codes->rows % PACK)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "quantized: %d bits and %lld rows, expected 4 bits and a multiple of 8",
+                         codes->scheme.bits, (long long)codes->rows);
+    void *parts[] = {qweight, qzeros, scales};
+    for (int i = 0; i < 3; i++)
+        awq__disk_format_awq.pack(codes, i, parts[i]);
+    return AWQ_OK;
+}
+
+awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t columns, int64_t group_size,
+                           const uint32_t *qweight, const uint32_t *qzeros, const uint16_t *scales,
+                           awq_quantized **out)
+{
+    awq__clear(ctx);
+    *out = NULL;
+    if (rows < 1 || rows % PACK || columns < 1 ||
+        (group_size != -1 && (group_size < 1 || columns % group_size)))
+        return awq__fail(
+            ctx, AWQ_ERROR_ARGUMENT,
+            "[%lld, %lld] in groups of %lld: expected rows in eights, and groups that divide "
+            "the columns",
+            (long long)rows, (long long)columns, (long long)group_size);
+    awq__scheme scheme = {
+        .bits = 4, .group = group_size < 0 ? columns : group_size, .grid = AWQ__GRID_F16};
+    awq_quantized *quantized = awq__alloc(ctx, 1, sizeof *quantized, "a quantized matrix");
+    awq_status status = quantized
+                            ? awq__codes_create(ctx, rows, columns, &scheme, &quantized->codes)
+                            : AWQ_ERROR_MEMORY;
+    if (status != AWQ_OK) {
+        awq__free(quantized);
+        return status;
+    }
+    awq__gemm_unpack(&quantized->codes, qweight, qzeros, scales);
+    *out = quantized;
+    return AWQ_OK;
+}
