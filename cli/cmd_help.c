@@ -1,0 +1,185 @@
+/* awqc help: the help texts, made from the tables of commands and options. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { INDENT = 25, LINE_COLUMNS = 79, TERM_BYTES = 96 };
+
+/* Prints a text from column `column` on, in lines that begin at column `indent`. */
+static void print_wrapped(const char *text, int column, int indent)
+{
+    if (column > indent) {
+        putchar('\n');
+        column = 0;
+    }
+    printf("%*s", indent - column, "");
+    column = indent;
+    while (*text) {
+        int length = (int)strcspn(text, " ");
+        if (column > indent && column + 1 + length > LINE_COLUMNS) {
+            printf("\n%*s", indent, "");
+            column = indent;
+        }
+        column += printf("%s%.*s", column > indent ? " " : "", length, text);
+        text += length + (text[length] == ' ');
+    }
+    putchar('\n');
+}
+
+static void print_term(const char *term, const char *text)
+{
+    int column = printf("  %s", term);
+    print_wrapped(text, column < INDENT ? column : INDENT + 1, INDENT);
+}
+
+static void print_options(const char *title, const cli_option *options, size_t count)
+{
+    if (count)
+        printf("\n%s:\n", title);
+    for (size_t i = 0; i < count; i++) {
+        char term[TERM_BYTES];
+        snprintf(term, sizeof term, "%s%s%s", options[i].name, options[i].argument ? " " : "",
+                 options[i].argument ? options[i].argument : "");
+        print_term(term, options[i].help);
+    }
+}
+
+void print_command_help(const cli_command *command)
+{
+    printf("usage: awqc %s%s%s%s\n\n%s\n\n", command->name, command->operand ? " " : "",
+           command->operand ? command->operand : "", command->option_count ? " [OPTIONS]" : "",
+           command->summary);
+    print_wrapped(command->details, 0, 0);
+    print_options("options", command->options, command->option_count);
+    print_options("options of every command", global_options, global_option_count);
+}
+
+void print_program_help(void)
+{
+    puts("usage: awqc COMMAND [OPTIONS]\n\n"
+         "Activation-aware 4-bit quantization of mixture-of-experts models.\n\n"
+         "commands:");
+    for (size_t i = 0; i < command_count; i++) {
+        char term[TERM_BYTES];
+        snprintf(term, sizeof term, "%s%s%s", commands[i]->name, commands[i]->operand ? " " : "",
+                 commands[i]->operand ? commands[i]->operand : "");
+        print_term(term, commands[i]->summary);
+    }
+    print_options("options of every command", global_options, global_option_count);
+    puts("\nexit codes:");
+    print_term("0", "Success.");
+    print_term("1", "The operation failed: a file, the model or a number is at fault.");
+    print_term("2", "The command line or the recipe is wrong. Nothing was written.");
+    print_term("130", "Interrupted by SIGINT or SIGTERM.");
+    puts("\n\"awqc help COMMAND\" tells more of a command, \"awqc help recipe\" of recipes.");
+}
+
+/* ---- the options of recipes ---- */
+
+static const char *type_name(awq_option_type type)
+{
+    switch (type) {
+    case AWQ_OPTION_TEXT:
+        return "text";
+    case AWQ_OPTION_PATH:
+        return "path";
+    case AWQ_OPTION_INTEGER:
+        return "integer";
+    case AWQ_OPTION_BOOLEAN:
+        return "true|false";
+    case AWQ_OPTION_CHOICE:
+        return "choice";
+    case AWQ_OPTION_SIZE:
+        return "size";
+    case AWQ_OPTION_TEXT_LIST:
+        return "list of texts";
+    case AWQ_OPTION_PATH_LIST:
+        return "list of paths";
+    }
+    return "?";
+}
+
+/* "integer from 1 to 1024", "awq|rtn" */
+static const char *allowed(const awq_option *option, char text[TERM_BYTES])
+{
+    char bytes[TEXT_BYTES];
+    if (option->type == AWQ_OPTION_CHOICE)
+        return option->choices;
+    if (option->type == AWQ_OPTION_INTEGER && option->minimum == option->maximum)
+        snprintf(text, TERM_BYTES, "only %lld", (long long)option->minimum);
+    else if (option->type == AWQ_OPTION_INTEGER)
+        snprintf(text, TERM_BYTES, "integer from %lld to %lld", (long long)option->minimum,
+                 (long long)option->maximum);
+    else if (option->type == AWQ_OPTION_SIZE)
+        snprintf(text, TERM_BYTES, "size from %s", format_bytes(bytes, (uint64_t)option->minimum));
+    else
+        return type_name(option->type);
+    return text;
+}
+
+static void print_recipe_option(const awq_option *option)
+{
+    char text[TERM_BYTES];
+    printf("  %s: %s", option->name, allowed(option, text));
+    if (option->required)
+        printf(", required\n");
+    else if (option->fallback[0])
+        printf(", default %s\n", option->fallback);
+    else
+        printf(", no default\n");
+    print_wrapped(option->help, 0, 6);
+}
+
+static void print_recipe_help(void)
+{
+    puts("A recipe is a YAML file. The part of a name before the dot is a mapping:\n\n"
+         "  model: Mixtral-8x7B-Instruct-v0.1\n"
+         "  output: Mixtral-8x7B-Instruct-v0.1-AWQ\n"
+         "  calibration:\n"
+         "    data: [calib.jsonl]\n"
+         "    samples: 128\n");
+    print_wrapped("Relative paths are taken from the directory of the recipe. A list may be a "
+                  "single value. Text that begins with *, & or ! stands in quotes. A size is a "
+                  "whole number of bytes, or of kB, MB, GB, TB, KiB, MiB, GiB or TiB. On the "
+                  "command line any option can be set by --set, as in --set "
+                  "calibration.samples=16.",
+                  0, 0);
+    puts("\noptions:");
+    size_t count;
+    const awq_option *options = awq_option_list(&count);
+    for (size_t i = 0; i < count; i++)
+        print_recipe_option(&options[i]);
+}
+
+/* ---- the command ---- */
+
+static int run(awq_context *ctx, const cli_arguments *arguments)
+{
+    (void)ctx;
+    const char *topic = arguments->operand;
+    if (!topic) {
+        print_program_help();
+        return DONE;
+    }
+    if (!strcmp(topic, "recipe")) {
+        print_recipe_help();
+        return DONE;
+    }
+    const cli_command *command = find_command(topic);
+    if (!command)
+        return refuse_command("help: there is no help on", topic, "recipe");
+    print_command_help(command);
+    return DONE;
+}
+
+const cli_command command_help = {
+    "help",
+    "[TOPIC]",
+    "Explain awqc, one of its commands, or recipes (awqc help recipe).",
+    "TOPIC is the name of a command, or \"recipe\" for the options of a recipe.",
+    NULL,
+    0,
+    run,
+};

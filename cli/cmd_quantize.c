@@ -1,0 +1,122 @@
+/* awqc quantize: does what a recipe says. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <sys/resource.h>
+#include <time.h>
+
+enum { SET, FORCE, RESTART, THREADS, QUIET };
+static const cli_option options[] = {
+    [SET] = {"--set", "KEY=VALUE", true,
+             "Set an option over the recipe; a VALUE in [ ] is a list. Relative paths are taken "
+             "from the working directory. May be repeated."},
+    [FORCE] = {"--force", NULL, false,
+               "Replace an existing output checkpoint once the new one is whole."},
+    [RESTART] = {"--restart", NULL, false,
+                 "Discard what an interrupted run has done instead of going on with it."},
+    [THREADS] = {"--threads", "N", false, "Work on N threads; the result does not depend on it."},
+    [QUIET] = {"--quiet", NULL, false, "Do not show progress."},
+};
+
+static double now_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static awq_status checkpoint_bytes(awq_context *ctx, const char *directory, const char *plugin,
+                                   uint64_t *bytes)
+{
+    awq_model *model;
+    awq_status status = awq_model_open(ctx, directory, plugin, &model);
+    if (status != AWQ_OK)
+        return status;
+    awq_model_info info;
+    awq_model_describe(model, &info);
+    *bytes = info.bytes;
+    awq_model_free(model);
+    return AWQ_OK;
+}
+
+static awq_status print_summary(awq_context *ctx, const awq_recipe *recipe,
+                                const awq_report *report, double seconds)
+{
+    const char *plugin = awq_recipe_get(recipe, "plugin", 0);
+    uint64_t before, after;
+    awq_status status = checkpoint_bytes(ctx, awq_recipe_get(recipe, "model", 0), plugin, &before);
+    if (status == AWQ_OK)
+        status = checkpoint_bytes(ctx, awq_report_output(report), plugin, &after);
+    if (status != AWQ_OK)
+        return status;
+    char one[TEXT_BYTES], two[TEXT_BYTES];
+    struct rusage usage;
+    print_field("output", "%s", awq_report_output(report));
+    print_field("size", "%s -> %s", format_bytes(one, before), format_bytes(two, after));
+    print_field("time", "%s", format_duration(one, seconds));
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        print_field("peak memory", "%s", format_bytes(one, (uint64_t)usage.ru_maxrss * 1024));
+    const awq_eval_result *evaluation = awq_report_evaluation(report);
+    if (evaluation)
+        print_evaluation(evaluation, "perplexity before", "perplexity after");
+    return AWQ_OK;
+}
+
+static int report_end(const awq_context *ctx, awq_status status, const awq_recipe *recipe,
+                      const cli_arguments *arguments)
+{
+    if (status != AWQ_ERROR_CANCELLED)
+        return report_failure(ctx, status);
+    print_error("interrupted; the work so far is kept in %s.partial: run the same command again%s "
+                "to go on with it",
+                awq_recipe_get(recipe, "output", 0),
+                is_given(arguments, RESTART) ? ", without --restart," : "");
+    return INTERRUPTED;
+}
+
+static int quantize(awq_context *ctx, const cli_arguments *arguments, const awq_recipe *recipe)
+{
+    awq_quantize_options how = {.struct_size = sizeof how,
+                                .force = is_given(arguments, FORCE),
+                                .restart = is_given(arguments, RESTART)};
+    awq_report *report;
+    double start = now_seconds();
+    progress_start(ctx, is_given(arguments, QUIET));
+    awq_status status = awq_quantize(ctx, recipe, &how, &report);
+    progress_clear();
+    if (status == AWQ_OK)
+        status = print_summary(ctx, recipe, report, now_seconds() - start);
+    awq_report_free(report);
+    return status == AWQ_OK ? DONE : report_end(ctx, status, recipe, arguments);
+}
+
+static int run(awq_context *ctx, const cli_arguments *arguments)
+{
+    int64_t threads = 0;
+    int code = number_argument(&command_quantize, arguments, THREADS, 1, 1024, &threads);
+    if (code != DONE)
+        return code;
+    awq_status status = awq_context_set_threads(ctx, (int)threads);
+    if (status != AWQ_OK)
+        return report_failure(ctx, status);
+    awq_recipe *recipe;
+    code = load_recipe(ctx, arguments->operand, arguments->given[SET].texts,
+                       arguments->given[SET].count, &recipe);
+    if (code != DONE)
+        return code;
+    code = quantize(ctx, arguments, recipe);
+    awq_recipe_free(recipe);
+    return code;
+}
+
+const cli_command command_quantize = {
+    "quantize",
+    "RECIPE",
+    "Quantize a checkpoint as a recipe says.",
+    "The result is built in OUTPUT.partial and renamed when it is whole. After an "
+    "interruption the same command goes on with the first layer that was not finished. "
+    "Relative paths in the recipe are taken from the recipe's directory.",
+    options,
+    sizeof options / sizeof options[0],
+    run,
+};

@@ -1,0 +1,116 @@
+/* awqc: quantizes mixture-of-experts checkpoints, by the library libawq. */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const cli_command *const commands[] = {
+    &command_quantize, &command_plan,    &command_inspect,
+    &command_eval,     &command_plugins, &command_help,
+};
+const size_t command_count = sizeof commands / sizeof commands[0];
+
+const cli_command *find_command(const char *name)
+{
+    for (size_t i = 0; i < command_count; i++)
+        if (!strcmp(commands[i]->name, name))
+            return commands[i];
+    return NULL;
+}
+
+int refuse_command(const char *problem, const char *name, const char *other)
+{
+    const char *names[sizeof commands / sizeof commands[0] + 1];
+    size_t count = 0;
+    while (count < command_count) {
+        names[count] = commands[count]->name;
+        count++;
+    }
+    if (other)
+        names[count++] = other;
+    print_error("%s \"%s\"; did you mean \"%s\"?", problem, name, nearest_name(name, names, count));
+    return WRONG_USAGE;
+}
+
+static void print_version(void)
+{
+    printf("awqc %s", AWQ_VERSION_STRING);
+    if (strcmp(awq_version(), AWQ_VERSION_STRING))
+        printf(" with libawq %s", awq_version());
+    putchar('\n');
+}
+
+static int run_command(const cli_command *command, const cli_globals *globals,
+                       const cli_arguments *arguments)
+{
+    awq_context *ctx;
+    if (awq_context_create(&ctx) != AWQ_OK) {
+        print_error("out of memory");
+        return FAILED;
+    }
+    awq_context_set_log(ctx, show_log, NULL);
+    int code = add_plugin_paths(ctx, globals);
+    if (code == DONE)
+        code = command->run(ctx, arguments);
+    awq_context_free(ctx);
+    return code;
+}
+
+/* Reads the whole command line before anything is done. */
+static int run(int argc, char **argv, cli_globals *globals, cli_arguments *arguments)
+{
+    int index = 1;
+    int code = parse_globals(argc, argv, &index, globals);
+    const cli_command *command = NULL;
+    if (code == DONE && index < argc) {
+        command = find_command(argv[index]);
+        if (!command)
+            return refuse_command("unknown command", argv[index], NULL);
+        index++;
+        code = parse_arguments(command, argc, argv, &index, globals, arguments);
+    }
+    if (code != DONE)
+        return code;
+    if (globals->version) {
+        print_version();
+    } else if (globals->help && command) {
+        print_command_help(command);
+    } else if (globals->help) {
+        print_program_help();
+    } else if (command) {
+        return run_command(command, globals, arguments);
+    } else {
+        print_error("a command is missing; \"awqc help\" lists them");
+        return WRONG_USAGE;
+    }
+    return DONE;
+}
+
+/* A file that is opened must not become the standard output that whoever started us closed. */
+static void keep_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            open("/dev/null", O_RDONLY); /* takes the lowest free number, fd; writing to it fails */
+}
+
+int main(int argc, char **argv)
+{
+    keep_standard_streams();
+    cli_globals globals = {0};
+    cli_arguments arguments = {0};
+    int code = run(argc, argv, &globals, &arguments);
+    free_arguments(&arguments);
+    free(globals.plugin_paths);
+    /* What was printed counts only if it arrived. */
+    errno = 0;
+    if ((fflush(stdout) || ferror(stdout)) && code == DONE) {
+        print_error("standard output: %s", errno ? strerror(errno) : "could not be written");
+        code = FAILED;
+    }
+    return code;
+}

@@ -1,0 +1,77 @@
+/* Errors and warnings on standard error, one line each. */
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Names in a hostile file must neither break the line nor command the terminal. */
+static void put_clean(const char *text)
+{
+    for (; *text; text++)
+        fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, stderr);
+}
+
+void print_error(const char *format, ...)
+{
+    char line[2048];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(line, sizeof line, format, values);
+    va_end(values);
+    progress_clear();
+    fputs("awqc: error: ", stderr);
+    put_clean(line);
+    fputc('\n', stderr);
+}
+
+void print_warning(const char *text)
+{
+    progress_clear();
+    fputs("awqc: warning: ", stderr);
+    put_clean(text);
+    fputc('\n', stderr);
+}
+
+void show_log(void *user, awq_log_level level, const char *text)
+{
+    (void)user;
+    if (level == AWQ_LOG_WARNING)
+        print_warning(text);
+}
+
+int report_failure(const awq_context *ctx, awq_status status)
+{
+    const char *message = awq_context_message(ctx);
+    print_error("%s", message[0] ? message : awq_status_text(status));
+    switch (status) {
+    case AWQ_ERROR_ARGUMENT:
+    case AWQ_ERROR_RECIPE:
+        return WRONG_USAGE;
+    case AWQ_ERROR_CANCELLED:
+        return INTERRUPTED;
+    default:
+        return FAILED;
+    }
+}
+
+void *must_realloc(void *pointer, size_t count, size_t size)
+{
+    size_t bytes;
+    void *grown =
+        __builtin_mul_overflow(count, size, &bytes) ? NULL : realloc(pointer, bytes + !bytes);
+    if (!grown) {
+        print_error("out of memory");
+        exit(FAILED);
+    }
+    return grown;
+}
+
+char *must_copy(const char *text, size_t length)
+{
+    char *copy = must_realloc(NULL, length + 1, 1);
+    memcpy(copy, text, length);
+    copy[length] = 0;
+    return copy;
+}

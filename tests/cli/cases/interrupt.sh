@@ -1,0 +1,28 @@
+# A signal stops the run with exit code 130, and the same command ends it.
+write_recipe
+recipe_options="--set calibration.samples=8 --set calibration.sequence_length=512"
+
+command="quantize, killed"
+# shellcheck disable=SC2086 # words
+# On one thread the last layer takes longer than the signal does.
+"$awqc" quantize recipe.yaml $recipe_options --threads 1 >"$top/out" 2>"$top/err" </dev/null &
+process=$!
+while kill -0 $process 2>/dev/null && ! grep -q 'layer 2/2' "$top/err"; do
+    sleep 0.02
+done
+kill -TERM $process 2>/dev/null
+wait $process
+code=$?
+[ "$code" = 130 ] || fail "expected exit code 130"
+err_has "awqc: stopping at the next safe point; once more stops at once"
+err_has "awqc: error: interrupted; the work so far is kept in out.partial: run the same command again to go on with it"
+[ ! -e out ] || fail "an interrupted run left an output"
+[ -d out.partial ] || fail "an interrupted run kept nothing"
+
+# Going on gives the same bytes as a run without a break.
+# shellcheck disable=SC2086
+expect 0 quantize recipe.yaml $recipe_options
+[ ! -e out.partial ] || fail "the partial directory is still there"
+# shellcheck disable=SC2086
+expect 0 quantize recipe.yaml $recipe_options --set output=whole --quiet
+cmp out/model.safetensors whole/model.safetensors || fail "the resumed result differs"

@@ -1,0 +1,20 @@
+# What would be done, to the byte, and that nothing is.
+write_recipe
+expect 0 plan recipe.yaml
+err_is ""
+out_as plan.txt
+expect 0 plan recipe.yaml --set quantize.method=rtn --set quantize.group_size=32 \
+    --set quantize.symmetric=true --set 'quantize.modules=["*.experts.*.w2"]'
+out_as plan_rtn.txt
+[ "$(ls)" = recipe.yaml ] || fail "plan wrote something"
+
+# A warning is part of the plan, and is on standard error of the run.
+expect 0 plan recipe.yaml --set 'quantize.modules=["*.experts.*", "*.mlp.*"]'
+out_like '^warning  *quantize.modules: "\*\.mlp\.\*" matches no module'
+expect 0 quantize recipe.yaml --quiet --set quantize.method=rtn \
+    --set 'quantize.modules=["*.experts.*", "*.mlp.*"]'
+err_like '^awqc: warning: quantize.modules: "\*\.mlp\.\*" matches no module'
+
+# A recipe that the model contradicts.
+refused 'quantize.modules: "*.gate" matches only what is never quantized: model.layers.1.block_sparse_moe.gate (router)' \
+    plan recipe.yaml --set 'quantize.modules=*.gate'
