@@ -144,10 +144,6 @@ awq_status awq__check_layer(awq_context *ctx, const char *plugin, int64_t n,
     uint32_t known = AWQ_FOLD_ATTENTION_NORM | AWQ_FOLD_VALUE | AWQ_FOLD_EXPERT_NORM | AWQ_FOLD_UP;
     if (layer->folds & ~known)
         refuse(&c, "folds", "of unknown bits", "the AWQ_FOLD_ bits of this version");
-    const awq_arch_activation *activation = &layer->experts.activation;
-    if ((layer->folds & AWQ_FOLD_UP) && (activation->limit != 0 || activation->up_offset != 0))
-        refuse(&c, "folds", "with AWQ_FOLD_UP",
-               "none where the activation has a limit or up_offset: it is not linear in up");
     check_name(&c, "attention_norm", layer->attention_norm.name, 0);
     check_reserved(&c, "attention_norm", layer->attention_norm.reserved, 2);
     check_attention(&c, model, &layer->attention);
@@ -159,5 +155,9 @@ awq_status awq__check_layer(awq_context *ctx, const char *plugin, int64_t n,
     check_finite(&c, "router.scaling", layer->router.scaling);
     check_reserved(&c, "router", layer->router.reserved, 8);
     check_experts(&c, &layer->experts);
+    const awq_arch_activation *activation = &layer->experts.activation;
+    if ((layer->folds & AWQ_FOLD_UP) && (activation->limit != 0 || activation->up_offset != 0))
+        refuse(&c, "folds", "with AWQ_FOLD_UP",
+               "none where the activation has a limit or up_offset: it is not linear in up");
     return c.status;
 }

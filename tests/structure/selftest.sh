@@ -1,0 +1,126 @@
+#!/bin/sh
+# selftest.sh ROOT CC CXX: the checks beside this file pass on a small tree without fault and fail on
+# the same tree with one fault.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+cc=$2
+cxx=$3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tree=$work/tree
+status=0
+
+fresh_tree()
+{
+    rm -rf "$tree"
+    mkdir -p "$tree/libawq/include/awq" "$tree/libawq/src/core" "$tree/libawq/src/plan" \
+        "$tree/plugins/one" "$tree/cli" "$tree/tests"
+    cat >"$tree/libawq/include/awq/types.h" <<'END'
+#ifndef AWQ_TYPES_H
+#define AWQ_TYPES_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+#define AWQ_VERSION_MAJOR 0
+#define AWQ_API __attribute__((visibility("default")))
+AWQ_API const char *
+awq_version(void);
+#ifdef __cplusplus
+}
+#endif
+#endif
+END
+    sed -e 's/TYPES_H/PLUGIN_H/' -e 's/awq_version/awq_other/' -e '/define AWQ_[VA][EP]/d' \
+        -e '2a #include "awq/types.h"' "$tree/libawq/include/awq/types.h" \
+        >"$tree/libawq/include/awq/plugin.h"
+    echo '#include "awq/types.h"' >"$tree/libawq/src/core/core.h"
+    cat >"$tree/libawq/src/core/core.c" <<'END'
+#include "core/core.h"
+#include "awq/plugin.h"
+/* exit(1) in a comment, // and abort() */
+const char *awq_version(void) { return "exit(1); printf(\"%d\") // '"; } // exit(1)
+const char *awq_other(void) { return 0; }
+END
+    printf '#include "plan/plan.h"\n#include "core/core.h"\n' >"$tree/libawq/src/plan/plan.c"
+    : >"$tree/libawq/src/plan/plan.h"
+    echo '#include "awq/plugin.h"' >"$tree/plugins/one/one.c"
+    printf '#include "awq/types.h"\n#include "cli.h"\n#include <yaml.h>\n' >"$tree/cli/main.c"
+    : >"$tree/cli/cli.h"
+}
+
+build_library()
+{
+    "$cc" -shared -fPIC -fvisibility=hidden -Wl,-soname,libawq.so.0 -I"$tree/libawq/include" \
+        -I"$tree/libawq/src" "$tree"/libawq/src/*/*.c -o "$work/libawq.so"
+}
+
+check()
+{
+    case $1 in
+    headers) sh "$here/headers.sh" "$tree" "$cc" "$cxx" ;;
+    symbols) build_library && sh "$here/symbols.sh" "$tree" "$work/libawq.so" ;;
+    imports) build_library && sh "$here/calls.sh" "$tree" "$work/libawq.so" ;;
+    *) sh "$here/$1.sh" "$tree" ;;
+    esac >"$work/output" 2>&1
+}
+
+passes()
+{
+    if ! check "$1"; then
+        echo "FAULT: $1 fails on a good tree:"
+        cat "$work/output"
+        status=1
+    fi
+}
+
+# catches CHECK FILE TEXT: with TEXT added to FILE, CHECK fails.
+catches()
+{
+    fresh_tree
+    printf '%b\n' "$3" >>"$tree/$2"
+    if check "$1"; then
+        echo "FAULT: $1 does not see '$3' in $2"
+        status=1
+    fi
+}
+
+fresh_tree
+for name in layers calls headers symbols imports length; do
+    passes $name
+done
+
+catches layers libawq/src/core/core.h '#include "plan/plan.h"'
+catches layers libawq/src/core/core.h '#include "core.h"'
+catches layers libawq/src/core/core.h '#include "../plan/plan.h"'
+catches layers libawq/src/plan/plan.c '#include "quant/quant.h"'
+catches layers libawq/src/plan/plan.c '#  include <yaml.h>'
+catches layers libawq/src/plan/plan.c '#include <awq/types.h>'
+catches layers plugins/one/one.c '#include "awq/types.h"'
+catches layers plugins/one/one.c '#include "core/core.h"'
+catches layers cli/main.c '#include "core/core.h"'
+catches layers libawq/include/awq/types.h '#include "core/core.h"'
+catches layers libawq/include/awq/plugin.h '#include "awq/awq.h"'
+
+catches calls libawq/src/core/core.c 'void f(void) { exit (1); }'
+catches calls libawq/src/core/core.c 'void f(void) { /* why */ printf("x"); }'
+catches calls libawq/src/core/core.c 'void f(void) { fputs("x",\n stderr); }'
+catches calls libawq/src/core/core.c 'char *f(void) { char c = 34; return c ? getenv("HOME") : 0; }'
+catches calls libawq/src/core/core.c '#include <assert.h>\nvoid f(int i) { assert(i); }'
+catches imports libawq/src/core/core.c '#include <stdlib.h>\nint awq__f(void) { return !getenv; }\n__attribute__((visibility("default"))) void *awq_f(void) { return (void *)getenv; }'
+
+catches headers libawq/include/awq/types.h 'static inline int f(unsigned u) { return u < -1; }'
+catches headers libawq/include/awq/types.h 'static inline char *f(void *p) { char *c = p; return c; }'
+catches headers libawq/include/awq/types.h '#include <stdio.h>'
+catches headers libawq/include/awq/types.h 'typedef struct awq_x { int y; } awq_x'
+
+catches symbols libawq/src/core/core.c '__attribute__((visibility("default"))) int other(void) { return 0; }'
+catches symbols libawq/src/core/core.c '__attribute__((visibility("default"))) int awq__f(void) { return 0; }'
+catches symbols libawq/include/awq/types.h 'AWQ_API int awq_missing(int a,\n int b);'
+
+fresh_tree
+awk 'BEGIN { for (i = 0; i < 701; i++) print "" }' >"$tree/cli/long.c"
+if check length; then
+    echo "FAULT: length does not see a file of 701 lines"
+    status=1
+fi
+exit $status
