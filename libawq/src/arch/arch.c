@@ -1,6 +1,7 @@
 #include "arch/arch.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PARTS_BEFORE_EXPERTS (AWQ__PART_GATE - AWQ__PART_ATTENTION_NORM)
@@ -135,6 +136,22 @@ static awq_status list_modules(awq_context *ctx, awq__arch *arch)
     return AWQ_OK;
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static awq_status sort_names(awq_context *ctx, awq__arch *arch)
+{
+    arch->names = awq__alloc(ctx, arch->module_count, sizeof *arch->names, "names of modules");
+    if (!arch->names)
+        return AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < arch->module_count; i++)
+        arch->names[i] = arch->modules[i].name;
+    qsort(arch->names, arch->module_count, sizeof *arch->names, compare_names);
+    return AWQ_OK;
+}
+
 static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *directory,
                              const char *plugin)
 {
@@ -158,6 +175,8 @@ static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *dire
         status = describe(ctx, arch);
     if (status == AWQ_OK)
         status = list_modules(ctx, arch);
+    if (status == AWQ_OK)
+        status = sort_names(ctx, arch);
     return status;
 }
 
@@ -182,6 +201,7 @@ void awq__arch_free(awq__arch *arch)
     if (!arch)
         return;
     awq__free(arch->modules);
+    awq__free(arch->names);
     awq__free(arch->layer_first);
     awq__free(arch->layers);
     awq__checkpoint_free(arch->checkpoint);
@@ -204,10 +224,15 @@ size_t awq__arch_index(const awq__arch *arch, int64_t layer, awq__part part, int
            (size_t)(part - AWQ__PART_GATE);
 }
 
-const awq__module *awq__arch_find(const awq__arch *arch, const char *name)
+bool awq__arch_stores(const awq__arch *arch, const char *tensor)
 {
-    for (size_t i = 0; i < arch->module_count; i++)
-        if (!strcmp(arch->modules[i].name, name))
-            return &arch->modules[i];
-    return NULL;
+    static const char suffix[] = ".weight";
+    char name[AWQ_NAME_BYTES];
+    size_t length = strlen(tensor), end = sizeof suffix - 1;
+    if (length <= end || strcmp(tensor + length - end, suffix) || length - end >= sizeof name)
+        return false;
+    memcpy(name, tensor, length - end);
+    name[length - end] = 0;
+    const char *key = name;
+    return bsearch(&key, arch->names, arch->module_count, sizeof *arch->names, compare_names);
 }

@@ -83,6 +83,7 @@ typedef struct awq__arch {
     awq_arch_layer *layers; /* [model.layer_count] */
     awq__module *modules;   /* in the model's order */
     size_t module_count;
+    const char **names;  /* of all modules, sorted */
     size_t *layer_first; /* [layer_count + 1] index of each layer's first module */
 } awq__arch;
 
@@ -91,8 +92,8 @@ awq_status awq__arch_open(awq_context *ctx, const char *directory, const char *p
 void awq__arch_free(awq__arch *arch);
 /* The index of a layer's module; expert is ignored for parts that are not an expert's. */
 size_t awq__arch_index(const awq__arch *arch, int64_t layer, awq__part part, int64_t expert);
-/* NULL if no module has the name. */
-const awq__module *awq__arch_find(const awq__arch *arch, const char *name);
+/* Is the tensor the ".weight" of a module? */
+bool awq__arch_stores(const awq__arch *arch, const char *tensor);
 
 /* Checks a description: names ended and not empty, sizes in range, reserved space zero. */
 awq_status awq__check_model(awq_context *ctx, const char *plugin, const awq_arch_model *model);

@@ -2,6 +2,7 @@
 #include "arch/arch.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,13 +106,26 @@ static awq_status rope_type(const awq_host *table, const char *scaling, const ch
     const char *fallback = "default";
     const char *names[] = {"type", "rope_type"};
     for (int i = 0; i < 2; i++) {
-        strcpy(key, scaling);
-        strcat(key, ".");
-        strcat(key, names[i]);
+        snprintf(key, sizeof key, "%s.%s", scaling, names[i]);
         awq_status status = config_string(table, key, &fallback, type);
         if (status != AWQ_OK)
             return status;
         fallback = *type;
+    }
+    return AWQ_OK;
+}
+
+/* Newer files may have an object for each kind of layer; read as one they would give defaults. */
+static awq_status refuse_nested_rope(const awq__host *host)
+{
+    const cJSON *item = NULL, *parameters = at(host, "rope_parameters");
+    cJSON_ArrayForEach(item, parameters)
+    {
+        if (cJSON_IsObject(item))
+            return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
+                             "%s: rope_parameters has an object \"%s\", expected one set of "
+                             "parameters for all layers",
+                             host->file, item->string ? item->string : "");
     }
     return AWQ_OK;
 }
@@ -130,7 +144,9 @@ static awq_status config_rope(const awq_host *table, int64_t head_dim, awq_rope 
     const char *scaling = at(host, "rope_parameters") ? "rope_parameters" : "rope_scaling";
     const char *factor_key =
         at(host, "rope_parameters") ? "rope_parameters.factor" : "rope_scaling.factor";
-    awq_status status = config_number(table, "rope_theta", &default_theta, &outer_theta);
+    awq_status status = refuse_nested_rope(host);
+    if (status == AWQ_OK)
+        status = config_number(table, "rope_theta", &default_theta, &outer_theta);
     if (status == AWQ_OK)
         status = config_number(table, "rope_parameters.rope_theta", &outer_theta, &theta);
     if (status == AWQ_OK)

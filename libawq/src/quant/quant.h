@@ -39,7 +39,7 @@ void awq__mean_relative(const awq__compute *compute, const awq__weight *const *w
 
 typedef enum awq__scale_rounding {
     AWQ__ROUNDING_NONE,
-    AWQ__ROUNDING_NORM,         /* so that norm / s is exact in the norm's stored type */
+    AWQ__ROUNDING_NORM, /* so that norm / s is a value of norm_dtype, but for F32's rounding */
     AWQ__ROUNDING_POWER_OF_TWO, /* so that every product with s is exact */
 } awq__scale_rounding;
 

@@ -69,7 +69,7 @@ awq_status awq__choose(awq_context *ctx, const char *name, const double *losses,
             "overflow",
             name);
     for (int64_t i = 1; i < count; i++)
-        if (losses[i] < found->loss) { /* false for NaN */
+        if (isfinite(losses[i]) && losses[i] < found->loss) {
             found->loss = losses[i];
             found->candidate = i;
         }

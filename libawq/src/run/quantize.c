@@ -90,20 +90,6 @@ static awq_status load_windows(awq__job *job, awq__sequences *windows)
 
 /* ---- tensors ---- */
 
-/* Is the tensor one that the architecture describes? */
-static bool described(const awq__arch *arch, const char *tensor)
-{
-    size_t length = strlen(tensor);
-    const size_t suffix = strlen(".weight");
-    if (length <= suffix || strcmp(tensor + length - suffix, ".weight"))
-        return false;
-    for (size_t i = 0; i < arch->module_count; i++)
-        if (!strncmp(arch->modules[i].name, tensor, length - suffix) &&
-            !arch->modules[i].name[length - suffix])
-            return true;
-    return false;
-}
-
 static awq_status declare_module(awq__job *job, size_t index)
 {
     awq__spec specs[AWQ__MAX_SPECS];
@@ -127,7 +113,7 @@ static awq_status each_undescribed(awq__job *job, bool write)
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < awq__checkpoint_count(arch->checkpoint) && status == AWQ_OK; i++) {
         const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
-        if (described(arch, tensor->name))
+        if (awq__arch_stores(arch, tensor->name))
             continue;
         if (write) {
             status = awq__output_write(job->output, tensor->name, tensor->data, tensor->bytes);

@@ -1,0 +1,309 @@
+/* Whole runs on small random checkpoints: the shapes and corners that the trained models do not
+ * have. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "awq/awq.h"
+#include "checkpoint/checkpoint.h"
+#include "core/json.h"
+#include "support/synthetic.h"
+#include "../unit/temp_files.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEQUENCES 8
+#define LENGTH 64
+
+static char source[1024], output[1024], ids[1024]; /* of the test that runs */
+
+static int set_up_run(void **state)
+{
+    if (set_up(state))
+        return -1;
+    const fixture *f = *state;
+    snprintf(source, sizeof source, "%s/source", f->directory);
+    snprintf(output, sizeof output, "%s/out", f->directory);
+    snprintf(ids, sizeof ids, "%s/ids/model.safetensors", f->directory);
+    return awq_context_add_plugin_path(f->ctx, AWQ_TEST_PLUGINS) != AWQ_OK;
+}
+
+static void assert_ok(const fixture *f, awq_status status)
+{
+    if (status != AWQ_OK)
+        fail_msg("%s: %s", awq_status_name(status), awq_context_message(f->ctx));
+}
+
+/* Random ids below the vocabulary, as people who tokenized elsewhere bring them. */
+static void write_ids(const fixture *f, int64_t vocabulary)
+{
+    int32_t values[SEQUENCES * LENGTH];
+    const int64_t shape[] = {SEQUENCES, LENGTH};
+    uint64_t state = 7;
+    char directory[1024];
+    awq__output *out;
+    for (int i = 0; i < SEQUENCES * LENGTH; i++)
+        values[i] = (int32_t)(awq__random(&state) % (uint64_t)vocabulary);
+    snprintf(directory, sizeof directory, "%s/ids", f->directory);
+    assert_ok(f, awq__output_begin(f->ctx, directory, false, false, &out));
+    assert_ok(f, awq__output_declare(out, "input_ids", AWQ_I32, 2, shape));
+    assert_ok(f, awq__output_layout(out, 1 << 20));
+    assert_ok(f, awq__output_write(out, "input_ids", values, sizeof values));
+    assert_ok(f, awq__output_commit(out));
+    awq__output_free(out);
+}
+
+static awq_recipe *begin(const fixture *f, const synthetic *model)
+{
+    awq_recipe *recipe;
+    assert_ok(f, synthetic_write(f->ctx, source, model));
+    write_ids(f, model->vocabulary);
+    assert_ok(f, awq_recipe_create(f->ctx, &recipe));
+    assert_ok(f, awq_recipe_set(recipe, "model", source, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "output", output, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "calibration.data", ids, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "calibration.samples", "8", NULL));
+    assert_ok(f, awq_recipe_set(recipe, "calibration.sequence_length", "64", NULL));
+    assert_ok(f, awq_recipe_set(recipe, "evaluation.data", ids, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "quantize.group_size", "32", NULL));
+    return recipe;
+}
+
+/* Quantizes, frees the recipe, and gives the evaluation and the report. */
+static awq_eval_result finish(const fixture *f, awq_recipe *recipe, cJSON **report)
+{
+    awq_report *done;
+    assert_ok(f, awq_quantize(f->ctx, recipe, NULL, &done));
+    awq_eval_result result = *awq_report_evaluation(done);
+    const char *text = awq_report_json(done);
+    if (report)
+        assert_ok(f, awq__json_parse(f->ctx, "report", text, strlen(text), report));
+    awq_report_free(done);
+    awq_recipe_free(recipe);
+    return result;
+}
+
+static double quantized_kl(const fixture *f, const synthetic *model, const char *modules,
+                           const char *method)
+{
+    awq_recipe *recipe = begin(f, model);
+    assert_ok(f, awq_recipe_set(recipe, "quantize.modules", modules, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "quantize.method", method, NULL));
+    awq_eval_result result = finish(f, recipe, NULL);
+    assert_true(result.reference_perplexity > 1);
+    return result.kl;
+}
+
+static void test_an_expert_without_tokens_borrows(void **state)
+{
+    synthetic model = SYNTHETIC_SMALL;
+    model.starved = 1;
+    cJSON *report;
+    awq_recipe *recipe = begin(*state, &model);
+    assert_ok(*state, awq_recipe_set(recipe, "calibration.min_expert_tokens", "40", NULL));
+    finish(*state, recipe, &report);
+    const cJSON *layer, *expert;
+    cJSON_ArrayForEach(layer, awq__json_at(report, "layers"))
+    {
+        int64_t index = 0, tokens = 0, borrowed = 0, all = 0;
+        cJSON_ArrayForEach(expert, awq__json_at(layer, "experts.each"))
+        {
+            assert_true(awq__json_int(awq__json_at(expert, "tokens"), &tokens));
+            assert_true(awq__json_int(awq__json_at(expert, "borrowed"), &borrowed));
+            assert_int_equal(borrowed, tokens < 40 ? 40 - tokens : 0);
+            if (index++ == 1)
+                assert_int_equal(tokens, 0);
+            all += tokens;
+        }
+        assert_int_equal(all, SEQUENCES * LENGTH * model.per_token);
+    }
+    cJSON_Delete(report);
+}
+
+static void test_an_expert_without_any_token_is_rounded(void **state)
+{
+    synthetic model = SYNTHETIC_SMALL;
+    model.starved = 0;
+    awq_recipe *recipe = begin(*state, &model);
+    assert_ok(*state, awq_recipe_set(recipe, "calibration.min_expert_tokens", "0", NULL));
+    assert_true(finish(*state, recipe, NULL).kl < 0.5);
+}
+
+static void test_element_types(void **state)
+{
+    static const awq_dtype types[] = {AWQ_F16, AWQ_F32};
+    for (int i = 0; i < 2; i++) {
+        synthetic model = SYNTHETIC_SMALL;
+        model.dtype = types[i];
+        assert_true(quantized_kl(*state, &model, "*", "awq") < 0.5);
+        tear_down(state);
+        assert_int_equal(set_up_run(state), 0);
+    }
+}
+
+/* As many key/value heads as heads; an explicit head_dim; a sliding window; a tied head. The random
+   tied model has logits so large that only a comparison with plain rounding means anything. */
+static void test_attention_shapes(void **state)
+{
+    synthetic models[4] = {SYNTHETIC_SMALL, SYNTHETIC_SMALL, SYNTHETIC_SMALL, SYNTHETIC_SMALL};
+    models[0].kv_heads = models[0].heads;
+    models[1].head_dim = 32;
+    models[2].window = 9;
+    models[3].tied = true;
+    for (int i = 0; i < 4; i++) {
+        double searched = quantized_kl(*state, &models[i], "*", "awq");
+        tear_down(state);
+        assert_int_equal(set_up_run(state), 0);
+        double plain = quantized_kl(*state, &models[i], "*", "rtn");
+        tear_down(state);
+        assert_int_equal(set_up_run(state), 0);
+        print_message("shape %d: KL %.5f, by plain rounding %.5f\n", i, searched, plain);
+        assert_true(searched < plain);
+    }
+}
+
+static void test_shards(void **state)
+{
+    fixture *f = *state;
+    synthetic model = SYNTHETIC_SMALL;
+    model.intermediate = 2048; /* the output needs more than one shard of the smallest size */
+    model.experts = 8;
+    model.shard_bytes = 1 << 20;
+    awq_recipe *recipe = begin(f, &model);
+    assert_ok(f, awq_recipe_set(recipe, "shard_size", "1MB", NULL));
+    awq_eval_result reported = finish(f, recipe, NULL), found;
+    assert_true(awq__is_file(path_of(f, "out/model.safetensors.index.json")));
+    awq_eval_options options = {
+        .struct_size = sizeof options, .directory = output, .reference = source, .ids = ids};
+    assert_ok(f, awq_evaluate(f->ctx, &options, &found));
+    assert_true(found.kl == reported.kl);
+}
+
+/* What no rule names stays bit for bit, plain rounding changes nothing else at all. */
+static void test_what_is_not_quantized_is_copied(void **state)
+{
+    fixture *f = *state;
+    synthetic model = SYNTHETIC_SMALL;
+    awq_recipe *recipe = begin(f, &model);
+    awq__checkpoint *before, *after;
+    int64_t copied = 0;
+    assert_ok(f, awq_recipe_set(recipe, "quantize.method", "rtn", NULL));
+    finish(f, recipe, NULL);
+    assert_ok(f, awq__checkpoint_open(f->ctx, source, &before));
+    assert_ok(f, awq__checkpoint_open(f->ctx, output, &after));
+    for (size_t i = 0; i < awq__checkpoint_count(before); i++) {
+        const awq__tensor *tensor = awq__checkpoint_at(before, i);
+        const awq__tensor *same = awq__checkpoint_find(after, tensor->name);
+        bool expert = strstr(tensor->name, ".experts.") != NULL;
+        assert_int_equal(expert, same == NULL);
+        if (!same)
+            continue;
+        assert_int_equal(same->bytes, tensor->bytes);
+        assert_memory_equal(same->data, tensor->data, tensor->bytes);
+        copied++;
+    }
+    assert_true(copied > 10);
+    awq__checkpoint_free(before);
+    awq__checkpoint_free(after);
+}
+
+/* The scale that the norm was divided by is the one that the router's columns were multiplied by.
+ */
+static void test_the_router_is_compensated(void **state)
+{
+    fixture *f = *state;
+    synthetic model = SYNTHETIC_SMALL;
+    model.dtype = AWQ_F32; /* no rounding hides an error */
+    awq_recipe *recipe = begin(f, &model);
+    awq__checkpoint *before, *after;
+    assert_ok(f, awq_recipe_set(recipe, "quantize.scale_rounding", "none", NULL));
+    finish(f, recipe, NULL);
+    assert_ok(f, awq__checkpoint_open(f->ctx, source, &before));
+    assert_ok(f, awq__checkpoint_open(f->ctx, output, &after));
+    const char *norm_name = "model.layers.1.post_attention_layernorm.weight";
+    const char *router_name = "model.layers.1.block_sparse_moe.gate.weight";
+    float changed = 0;
+    for (int64_t h = 0; h < model.hidden; h++) {
+        float norm, folded, weight, compensated;
+        memcpy(&norm, awq__checkpoint_find(before, norm_name)->data + 4 * h, 4);
+        memcpy(&folded, awq__checkpoint_find(after, norm_name)->data + 4 * h, 4);
+        memcpy(&weight, awq__checkpoint_find(before, router_name)->data + 4 * h, 4);
+        memcpy(&compensated, awq__checkpoint_find(after, router_name)->data + 4 * h, 4);
+        float error = norm * weight - folded * compensated;
+        assert_true(error * error <= 1e-10f * norm * weight * norm * weight);
+        changed += folded != norm;
+    }
+    assert_true(changed > 0);
+    awq__checkpoint_free(before);
+    awq__checkpoint_free(after);
+}
+
+/* Returns the message of a run that must fail, without leaving an output. */
+static const char *failure(const fixture *f, awq_recipe *recipe, awq_status expected)
+{
+    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), expected);
+    awq_recipe_free(recipe);
+    assert_false(awq__is_directory(output));
+    return awq_context_message(f->ctx);
+}
+
+static void test_a_weight_that_is_not_finite_is_named(void **state)
+{
+    synthetic model = SYNTHETIC_SMALL;
+    model.damage = SYNTHETIC_NAN;
+    model.damaged = "model.layers.1.block_sparse_moe.experts.2.w2.weight";
+    const char *message = failure(*state, begin(*state, &model), AWQ_ERROR_NUMERIC);
+    assert_non_null(strstr(message, "model.layers.1.block_sparse_moe.experts.2.w2"));
+    assert_non_null(strstr(message, "NaN"));
+}
+
+static void test_ids_outside_the_vocabulary_are_refused(void **state)
+{
+    synthetic model = SYNTHETIC_SMALL;
+    awq_recipe *recipe = begin(*state, &model);
+    synthetic smaller = SYNTHETIC_SMALL;
+    smaller.vocabulary = 16;
+    assert_ok(*state, awq_recipe_set(recipe, "model", path_of(*state, "smaller"), NULL));
+    assert_ok(*state,
+              synthetic_write(((fixture *)*state)->ctx, path_of(*state, "smaller"), &smaller));
+    const char *message = failure(*state, recipe, AWQ_ERROR_FORMAT);
+    assert_non_null(strstr(message, "ids/model.safetensors"));
+}
+
+static void test_a_quantized_model_is_not_quantized_again(void **state)
+{
+    const fixture *f = *state;
+    synthetic model = SYNTHETIC_SMALL;
+    finish(f, begin(f, &model), NULL);
+    awq_recipe *recipe;
+    assert_ok(f, awq_recipe_create(f->ctx, &recipe));
+    assert_ok(f, awq_recipe_set(recipe, "model", output, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "output", source, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "quantize.method", "rtn", NULL));
+    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_RECIPE);
+    assert_non_null(strstr(awq_context_message(f->ctx), "quantized already"));
+    awq_recipe_free(recipe);
+}
+
+#define CASE(function) cmocka_unit_test_setup_teardown(function, set_up_run, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_an_expert_without_tokens_borrows),
+        CASE(test_an_expert_without_any_token_is_rounded),
+        CASE(test_element_types),
+        CASE(test_attention_shapes),
+        CASE(test_shards),
+        CASE(test_what_is_not_quantized_is_copied),
+        CASE(test_the_router_is_compensated),
+        CASE(test_a_weight_that_is_not_finite_is_named),
+        CASE(test_ids_outside_the_vocabulary_are_refused),
+        CASE(test_a_quantized_model_is_not_quantized_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
