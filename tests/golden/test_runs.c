@@ -253,12 +253,20 @@ static const char *failure(const fixture *f, awq_recipe *recipe, awq_status expe
 
 static void test_a_weight_that_is_not_finite_is_named(void **state)
 {
-    synthetic model = SYNTHETIC_SMALL;
-    model.damage = SYNTHETIC_NAN;
-    model.damaged = "model.layers.1.block_sparse_moe.experts.2.w2.weight";
-    const char *message = failure(*state, begin(*state, &model), AWQ_ERROR_NUMERIC);
-    assert_non_null(strstr(message, "model.layers.1.block_sparse_moe.experts.2.w2"));
-    assert_non_null(strstr(message, "NaN"));
+    static const char *const names[] = {"model.layers.1.block_sparse_moe.experts.2.w2", "lm_head",
+                                        "model.embed_tokens", "model.layers.0.input_layernorm"};
+    for (int i = 0; i < 4; i++) {
+        char tensor[128];
+        synthetic model = SYNTHETIC_SMALL;
+        snprintf(tensor, sizeof tensor, "%s.weight", names[i]);
+        model.damage = SYNTHETIC_NAN;
+        model.damaged = tensor;
+        const char *message = failure(*state, begin(*state, &model), AWQ_ERROR_NUMERIC);
+        assert_non_null(strstr(message, names[i]));
+        assert_non_null(strstr(message, "NaN"));
+        tear_down(state);
+        assert_int_equal(set_up_run(state), 0);
+    }
 }
 
 static void test_ids_outside_the_vocabulary_are_refused(void **state)

@@ -43,7 +43,8 @@ static awq_status apply_pattern(awq_context *ctx, const awq__arch *arch, const c
         if (may_quantize(module->role)) {
             rules->quantize[i] = true;
             matched++;
-        } else if (!refused || module->role == AWQ_ROLE_ROUTER) {
+        } else if (!refused ||
+                   (module->role == AWQ_ROLE_ROUTER && refused->role != AWQ_ROLE_ROUTER)) {
             refused = module;
         }
     }

@@ -26,7 +26,7 @@ static awq_status read_quantization(awq_model *model)
 static awq_status wrong_shape(const awq_model *model, const awq__module *module,
                               const awq__tensor *tensor)
 {
-    char found[128] = "";
+    char found[256] = ""; /* room for 8 numbers of 64 bits */
     size_t at = 0;
     for (int i = 0; i < tensor->rank; i++)
         at += (size_t)snprintf(found + at, sizeof found - at, "%s%lld", i ? ", " : "",
@@ -95,6 +95,15 @@ static awq_status find_part(const awq_model *model, int64_t layer, awq__part par
     return status;
 }
 
+static awq_status check_whole(awq_context *ctx, const awq__weight *weight)
+{
+    float *work = awq__alloc_aligned(ctx, (size_t)awq__weight_work(weight), sizeof *work,
+                                     "work space to check weights");
+    awq_status status = work ? awq__weight_check(ctx, weight, work) : AWQ_ERROR_MEMORY;
+    awq__free(work);
+    return status;
+}
+
 static awq_status read_norm(const awq_model *model, int64_t layer, awq__part part, float **norm)
 {
     awq__weight weight;
@@ -105,11 +114,7 @@ static awq_status read_norm(const awq_model *model, int64_t layer, awq__part par
     if (!*norm)
         return AWQ_ERROR_MEMORY;
     awq__weight_read(&weight, 0, weight.rows, *norm);
-    float *scratch = awq__alloc_aligned(model->ctx, (size_t)awq__weight_work(&weight),
-                                        sizeof(float), weight.name);
-    status = scratch ? awq__weight_check(model->ctx, &weight, scratch) : AWQ_ERROR_MEMORY;
-    awq__free(scratch);
-    return status;
+    return check_whole(model->ctx, &weight);
 }
 
 static awq_status find_attention(const awq_model *model, int64_t n, awq__loaded_layer *loaded)
@@ -191,11 +196,7 @@ static awq_status check_matrix(void *arg, int64_t index, int worker)
         const awq__weight *parts[] = {&expert->gate, &expert->up, &expert->down};
         weight = parts[(index - 5) % 3];
     }
-    float *work = awq__alloc_aligned(j->ctx, (size_t)awq__weight_work(weight), sizeof(float),
-                                     "work space to check weights");
-    awq_status status = work ? awq__weight_check(j->ctx, weight, work) : AWQ_ERROR_MEMORY;
-    awq__free(work);
-    return status;
+    return check_whole(j->ctx, weight);
 }
 
 awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded)
@@ -228,12 +229,17 @@ void awq__loaded_layer_free(awq__loaded_layer *loaded)
 awq_status awq__model_ends(const awq_model *model, awq__ends *ends)
 {
     *ends = (awq__ends){0};
-    awq__part head = model->arch->model.head[0] ? AWQ__PART_HEAD : AWQ__PART_EMBEDDING;
+    bool tied = !model->arch->model.head[0];
+    awq__part head = tied ? AWQ__PART_EMBEDDING : AWQ__PART_HEAD;
     awq_status status = find_part(model, -1, AWQ__PART_EMBEDDING, -1, &ends->embedding);
     if (status == AWQ_OK)
         status = find_part(model, -1, head, -1, &ends->head);
     if (status == AWQ_OK)
         status = read_norm(model, -1, AWQ__PART_FINAL_NORM, &ends->norm);
+    if (status == AWQ_OK)
+        status = check_whole(model->ctx, &ends->embedding);
+    if (status == AWQ_OK && !tied)
+        status = check_whole(model->ctx, &ends->head);
     if (status != AWQ_OK)
         awq__ends_free(ends);
     return status;

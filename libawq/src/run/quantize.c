@@ -145,7 +145,10 @@ static awq_status lay_out(awq__job *job)
 static awq_status write_ends(awq__job *job)
 {
     const awq__arch *arch = job->plan->model->arch;
-    awq_status status = AWQ_OK;
+    awq__ends ends; /* finding them checks them */
+    awq_status status = awq__model_ends(job->plan->model, &ends);
+    if (status == AWQ_OK)
+        awq__ends_free(&ends);
     for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
         awq__found found;
         if (arch->modules[i].layer >= 0)

@@ -113,7 +113,7 @@ static bool spells_itself(const awq__bpe *bpe, int32_t id)
 {
     if (id == bpe->unknown)
         return false;
-    for (int i = 0; i < 256; i++)
+    for (int i = 0; bpe->byte_fallback && i < 256; i++)
         if (bpe->byte_ids[i] == id)
             return false;
     return true;

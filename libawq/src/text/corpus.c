@@ -202,15 +202,15 @@ static int compare_spans(const void *a, const void *b)
 /* Keeps `samples` spans, chosen by seed. */
 static awq_status choose_spans(builder *b)
 {
-    size_t wanted = (size_t)b->options->samples;
+    size_t wanted = (size_t)b->options->samples, count = b->span_count;
     uint64_t random = b->options->seed;
-    if (!wanted || b->span_count <= wanted)
+    if (!wanted || count <= wanted)
         return AWQ_OK;
-    size_t *order = rising(b->ctx, b->span_count);
+    size_t *order = rising(b->ctx, count);
     span *chosen = awq__alloc(b->ctx, wanted, sizeof *chosen, "sequences");
     if (order && chosen) {
-        for (size_t i = 0; i < wanted; i++)
-            chosen[i] = b->spans[draw(order, b->span_count, i, &random)];
+        for (size_t i = 0; i < count && i < wanted; i++)
+            chosen[i] = b->spans[draw(order, count, i, &random)];
         memcpy(b->spans, chosen, wanted * sizeof *chosen);
         b->span_count = wanted;
         qsort(b->spans, wanted, sizeof *b->spans, compare_spans);

@@ -149,7 +149,7 @@ static awq_status load_metaspace(const awq__source *source, const cJSON *item,
     if (!*sign || sign[awq__utf8_next(sign, &code_point)])
         return awq__fail(source->ctx, AWQ_ERROR_FORMAT,
                          "%s: %s: \"replacement\" is not one character", source->file, what);
-    strcpy(step->sign, sign);
+    memcpy(step->sign, sign, strlen(sign) + 1);
     if (step->prepend == AWQ__PREPEND_FIRST) {
         /* Where a piece began in the text is not kept through earlier steps. */
         if (pretokenizer->count > 1)

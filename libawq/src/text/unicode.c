@@ -1,9 +1,10 @@
 /*
  * Which Unicode. Tokenizers of the world split text with Oniguruma's tables (Unicode 16) and
  * normalize it with tables of Unicode 9; PCRE2 and utf8proc have their own, which depend on the
- * installed version. The tables here hold the differences for PCRE2 from 10.40 (Unicode 14) and any
- * utf8proc from 2.5. Two differences remain: characters first assigned after Unicode
- * 16, if the installed libraries know them, and U+1171E, which moved from Mn to Mc.
+ * installed version. The tables here hold the differences for PCRE2 from 10.40 and utf8proc
+ * from 2.7 (both Unicode 14) on. Two differences remain: characters first assigned after Unicode
+ * 16, if the installed libraries know them, and U+1171E, which \p{Mn} has and \p{Mc} should have
+ * alone.
  */
 #include "text/text_internal.h"
 
