@@ -1,0 +1,399 @@
+/* The public functions on matrices, as a program that has weights and activations uses them. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "awq/tensor.h"
+#include "context.h"
+#include "core/convert.h"
+#include "numbers.h"
+
+/* A linear whose inputs have outliers, as an owner of tensors has it. */
+typedef struct linear {
+    int64_t T, N, K;
+    float *x, *w;
+    awq_matrix matrix;
+    awq_statistics *statistics;
+} linear;
+
+static void make_linear(awq_context *ctx, linear *l, int64_t T, int64_t N, int64_t K,
+                        uint64_t *random)
+{
+    *l = (linear){.T = T, .N = N, .K = K, .x = normals(random, T * K), .w = normals(random, N * K)};
+    for (int64_t i = 0; i < T * K; i++)
+        l->x[i] *= i % K % 19 == 2 ? 25 : 1;
+    l->matrix = (awq_matrix){l->w, AWQ_F32, N, K};
+    succeeds(ctx, awq_statistics_create(ctx, K, &l->statistics));
+    succeeds(ctx, awq_statistics_add(l->statistics, l->x, T / 2));
+    succeeds(ctx, awq_statistics_add(l->statistics, l->x + T / 2 * K, T - T / 2));
+}
+
+static void free_linear(linear *l)
+{
+    awq_statistics_free(l->statistics);
+    free(l->x);
+    free(l->w);
+}
+
+/* |x W^T - (x/s) Q^T|^2 */
+static double output_error(const linear *l, const awq_quantized *q, const float *scales)
+{
+    float *values = floats(l->N * l->K);
+    double total = 0;
+    awq_quantized_values(q, values);
+    for (int64_t t = 0; t < l->T; t++)
+        for (int64_t n = 0; n < l->N; n++) {
+            double error = 0;
+            for (int64_t k = 0; k < l->K; k++)
+                error += (double)l->x[t * l->K + k] *
+                         ((double)l->w[n * l->K + k] -
+                          (double)values[n * l->K + k] / (scales ? (double)scales[k] : 1));
+            total += error * error;
+        }
+    free(values);
+    return total;
+}
+
+static const awq_scheme int4 = {4, 32, false, AWQ_SCALE_F16};
+
+/* Statistics, scales, clips, codes, words, and back. */
+static void the_whole_order_of_work(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 24, K = 96, G = 3 };
+    uint64_t random = 1;
+    linear l;
+    make_linear(ctx, &l, 80, N, K, &random);
+    float scales[K], limits[N * G];
+    awq_scale_result result;
+    succeeds(ctx, awq_search_scales(ctx, &l.matrix, 1, &int4, l.statistics, 20, scales, &result));
+    succeeds(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, scales, limits));
+
+    awq_quantized *plain, *scaled, *clipped, *unpacked;
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &plain));
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, NULL, &scaled));
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, limits, &clipped));
+    double plain_error = output_error(&l, plain, NULL);
+    double scaled_error = output_error(&l, scaled, scales);
+    double clipped_error = output_error(&l, clipped, scales);
+    assert_near(result.plain_loss, plain_error, 1e-3 * plain_error);
+    assert_near(result.loss, scaled_error, 1e-3 * scaled_error);
+    assert_true(result.ratio > 0 && result.ratio <= 1);
+    assert_true(scaled_error < 0.5 * plain_error);
+    assert_true(clipped_error < 1.05 * scaled_error); /* groups are clipped one by one */
+    int finite = 0;
+    for (int i = 0; i < N * G; i++) {
+        assert_true(limits[i] > 0);
+        finite += isfinite(limits[i]) != 0;
+    }
+    assert_true(finite > 0);
+
+    uint32_t qweight[K * N / 8], qzeros[G * N / 8];
+    uint16_t stored_scales[G * N];
+    succeeds(ctx, awq_pack_gemm(ctx, clipped, qweight, qzeros, stored_scales));
+    succeeds(ctx, awq_unpack_gemm(ctx, N, K, 32, qweight, qzeros, stored_scales, &unpacked));
+    assert_memory_equal(awq_quantized_codes(unpacked), awq_quantized_codes(clipped), N * K);
+    assert_memory_equal(awq_quantized_zeros(unpacked), awq_quantized_zeros(clipped), N * G);
+    assert_memory_equal(awq_quantized_scales(unpacked), awq_quantized_scales(clipped),
+                        N * G * sizeof(float));
+    float values[2][N * K];
+    awq_quantized_values(clipped, values[0]);
+    awq_quantized_values(unpacked, values[1]);
+    assert_memory_equal(values[0], values[1], sizeof values[0]);
+    for (int i = 0; i < N * K; i++)
+        assert_true(values[0][i] == awq_quantized_scales(clipped)[i / 32] *
+                                        ((float)awq_quantized_codes(clipped)[i] -
+                                         (float)awq_quantized_zeros(clipped)[i / 32]));
+    awq_quantized_free(plain);
+    awq_quantized_free(scaled);
+    awq_quantized_free(clipped);
+    awq_quantized_free(unpacked);
+    free_linear(&l);
+}
+
+static void salience_is_the_mean_magnitude(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 30, K = 17 };
+    uint64_t random = 2;
+    float *x = normals(&random, T * K), salience[K];
+    awq_statistics *statistics;
+    succeeds(ctx, awq_statistics_create(ctx, K, &statistics));
+    awq_statistics_salience(statistics, salience);
+    for (int k = 0; k < K; k++)
+        assert_true(salience[k] == 0);
+    succeeds(ctx, awq_statistics_add(statistics, x, T));
+    succeeds(ctx, awq_statistics_add(statistics, NULL, 0));
+    awq_statistics_salience(statistics, salience);
+    for (int k = 0; k < K; k++) {
+        double sum = 0;
+        for (int t = 0; t < T; t++)
+            sum += fabs((double)x[t * K + k]);
+        assert_near_at(salience[k], sum / T, 1e-6, "salience", k);
+    }
+    awq_statistics_free(statistics);
+    free(x);
+}
+
+/* Nothing of what was refused is in the statistics. */
+static void wrong_activations_are_refused_whole(void **state)
+{
+    awq_context *ctx = *state;
+    static const float wrong[] = {NAN, INFINITY, -INFINITY};
+    float x[3 * 4], salience[4];
+    awq_statistics *statistics;
+    fails(ctx, awq_statistics_create(ctx, 0, &statistics), AWQ_ERROR_ARGUMENT, "columns: 0");
+    assert_null(statistics);
+    succeeds(ctx, awq_statistics_create(ctx, 4, &statistics));
+    for (int i = 0; i < 3; i++) {
+        for (int j = 0; j < 12; j++)
+            x[j] = j == 9 ? wrong[i] : 1;
+        fails(ctx, awq_statistics_add(statistics, x, 3), AWQ_ERROR_NUMERIC, "token 2, channel 1");
+    }
+    fails(ctx, awq_statistics_add(statistics, x, -1), AWQ_ERROR_ARGUMENT, "-1 tokens");
+    awq_statistics_salience(statistics, salience);
+    for (int k = 0; k < 4; k++)
+        assert_true(salience[k] == 0);
+    awq_statistics_free(statistics);
+    awq_statistics_free(NULL);
+}
+
+/* The same values stored as BF16 give the same codes as F32. */
+static void stored_dtypes_are_read(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 5, K = 64 };
+    static const awq_dtype dtypes[] = {AWQ_BF16, AWQ_F16};
+    uint64_t random = 3;
+    float *w = normals(&random, N * K);
+    for (int d = 0; d < 2; d++) {
+        uint16_t stored[N * K];
+        float *rounded = copy_of(w, N * K);
+        succeeds(ctx, awq__narrow(ctx, dtypes[d], w, N * K, stored));
+        for (int i = 0; i < N * K; i++)
+            rounded[i] = awq__round_to_dtype(dtypes[d], w[i]);
+        const awq_matrix a = {stored, dtypes[d], N, K}, b = {rounded, AWQ_F32, N, K};
+        awq_quantized *from_stored, *from_floats;
+        succeeds(ctx, awq_quantized_create(ctx, &a, &int4, NULL, NULL, &from_stored));
+        succeeds(ctx, awq_quantized_create(ctx, &b, &int4, NULL, NULL, &from_floats));
+        assert_memory_equal(awq_quantized_codes(from_stored), awq_quantized_codes(from_floats),
+                            N * K);
+        awq_quantized_free(from_stored);
+        awq_quantized_free(from_floats);
+        free(rounded);
+    }
+    free(w);
+}
+
+static void schemes_are_described_as_they_are(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 3, K = 24 };
+    uint64_t random = 4;
+    float *w = normals(&random, N * K);
+    const awq_matrix matrix = {w, AWQ_F32, N, K};
+    static const awq_scale_type types[] = {AWQ_SCALE_F32, AWQ_SCALE_F16, AWQ_SCALE_BF16_F16};
+    for (int bits = 2; bits <= 8; bits++)
+        for (int t = 0; t < 3; t++)
+            for (int whole = 0; whole < 2; whole++) {
+                const awq_scheme scheme = {bits, whole ? -1 : 8, t == 1, types[t]};
+                awq_quantized *q;
+                awq_scheme found;
+                int64_t rows, columns;
+                succeeds(ctx, awq_quantized_create(ctx, &matrix, &scheme, NULL, NULL, &q));
+                awq_quantized_describe(q, &found, &rows, &columns);
+                assert_int_equal(found.bits, bits);
+                assert_int_equal(found.group_size, whole ? K : 8);
+                assert_int_equal(found.symmetric, t == 1);
+                assert_int_equal(found.scale_type, types[t]);
+                assert_int_equal(rows, N);
+                assert_int_equal(columns, K);
+                for (int i = 0; i < N * K; i++)
+                    assert_true(awq_quantized_codes(q)[i] < 1 << bits);
+                awq_quantized_free(q);
+            }
+    awq_quantized_free(NULL);
+    free(w);
+}
+
+/* ---- what is refused ---- */
+
+static void wrong_matrices_and_schemes_are_refused(void **state)
+{
+    awq_context *ctx = *state;
+    static const float w[4 * 64] = {1};
+    static const struct {
+        awq_matrix matrix;
+        awq_scheme scheme;
+        const char *message;
+    } cases[] = {
+        {{NULL, AWQ_F32, 4, 64}, {4, 32, false, AWQ_SCALE_F16}, "matrix: F32 [4, 64]"},
+        {{w, AWQ_F32, 0, 64}, {4, 32, false, AWQ_SCALE_F16}, "matrix: F32 [0, 64]"},
+        {{w, AWQ_F32, 4, -64}, {4, 32, false, AWQ_SCALE_F16}, "[4, -64]"},
+        {{w, AWQ_I32, 4, 64}, {4, 32, false, AWQ_SCALE_F16}, "matrix: I32"},
+        {{w, (awq_dtype)99, 4, 64}, {4, 32, false, AWQ_SCALE_F16}, "matrix: ?"},
+        {{w, AWQ_F32, 4, 64}, {1, 32, false, AWQ_SCALE_F16}, "1 bits"},
+        {{w, AWQ_F32, 4, 64}, {9, 32, false, AWQ_SCALE_F16}, "9 bits"},
+        {{w, AWQ_F32, 4, 64}, {4, 0, false, AWQ_SCALE_F16}, "group_size 0"},
+        {{w, AWQ_F32, 4, 64}, {4, -2, false, AWQ_SCALE_F16}, "group_size -2"},
+        {{w, AWQ_F32, 4, 64}, {4, 48, false, AWQ_SCALE_F16}, "group_size 48 does not divide 64"},
+        {{w, AWQ_F32, 4, 64}, {4, 128, false, AWQ_SCALE_F16}, "group_size 128"},
+        {{w, AWQ_F32, 4, 64}, {4, 32, false, (awq_scale_type)3}, "scale_type 3"},
+    };
+    awq_statistics *statistics;
+    float scales[64], limits[8];
+    succeeds(ctx, awq_statistics_create(ctx, 64, &statistics));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const awq_matrix *m = &cases[i].matrix;
+        const awq_scheme *s = &cases[i].scheme;
+        awq_quantized *q;
+        fails(ctx, awq_quantized_create(ctx, m, s, NULL, NULL, &q), AWQ_ERROR_ARGUMENT,
+              cases[i].message);
+        assert_null(q);
+        fails(ctx, awq_search_scales(ctx, m, 1, s, statistics, 5, scales, NULL), AWQ_ERROR_ARGUMENT,
+              cases[i].message);
+        fails(ctx, awq_search_clips(ctx, m, s, statistics, NULL, limits), AWQ_ERROR_ARGUMENT,
+              cases[i].message);
+    }
+    awq_statistics_free(statistics);
+}
+
+static void searches_check_their_arguments(void **state)
+{
+    awq_context *ctx = *state;
+    uint64_t random = 5;
+    linear l, other;
+    make_linear(ctx, &l, 10, 4, 64, &random);
+    make_linear(ctx, &other, 10, 4, 32, &random);
+    const awq_matrix both[] = {l.matrix, other.matrix};
+    float scales[64], limits[8];
+    fails(ctx, awq_search_scales(ctx, both, 0, &int4, l.statistics, 5, scales, NULL),
+          AWQ_ERROR_ARGUMENT, "0 matrices");
+    fails(ctx, awq_search_scales(ctx, both, 1, &int4, l.statistics, 0, scales, NULL),
+          AWQ_ERROR_ARGUMENT, "0 steps");
+    fails(ctx, awq_search_scales(ctx, both, 1, &int4, l.statistics, 1001, scales, NULL),
+          AWQ_ERROR_ARGUMENT, "1001 steps");
+    fails(ctx, awq_search_scales(ctx, both, 2, &int4, l.statistics, 5, scales, NULL),
+          AWQ_ERROR_ARGUMENT, "32 columns, but the statistics are of 64");
+    fails(ctx, awq_search_clips(ctx, &other.matrix, &int4, l.statistics, NULL, limits),
+          AWQ_ERROR_ARGUMENT, "32 columns");
+    succeeds(ctx, awq_search_scales(ctx, both, 1, &int4, l.statistics, 1000, scales, NULL));
+    assert_string_equal(awq_context_message(ctx), "");
+    free_linear(&l);
+    free_linear(&other);
+}
+
+static void scales_and_limits_must_make_sense(void **state)
+{
+    awq_context *ctx = *state;
+    static const float wrong_scales[] = {0, -1, NAN, INFINITY}, wrong_limits[] = {-1, NAN};
+    uint64_t random = 6;
+    linear l;
+    make_linear(ctx, &l, 10, 4, 64, &random);
+    float scales[64], limits[8];
+    awq_quantized *q;
+    for (int i = 0; i < 64; i++)
+        scales[i] = 1;
+    for (int i = 0; i < 8; i++)
+        limits[i] = INFINITY;
+    limits[1] = 0;
+    for (int i = 0; i < 4; i++) {
+        scales[63] = wrong_scales[i];
+        fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, NULL, &q),
+              AWQ_ERROR_ARGUMENT, "scales: ");
+        assert_null(q);
+        fails(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, scales, limits),
+              AWQ_ERROR_ARGUMENT, "in column 63");
+    }
+    scales[63] = 1;
+    for (int i = 0; i < 2; i++) {
+        limits[7] = wrong_limits[i];
+        fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, limits, &q),
+              AWQ_ERROR_ARGUMENT, "in row 3, group 1");
+        assert_null(q);
+    }
+    limits[7] = 1;
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, limits, &q));
+    awq_quantized_free(q);
+    free_linear(&l);
+}
+
+static void wrong_numbers_are_refused(void **state)
+{
+    awq_context *ctx = *state;
+    uint64_t random = 7;
+    linear l;
+    make_linear(ctx, &l, 10, 4, 64, &random);
+    float scales[64], limits[8];
+    awq_quantized *q;
+    l.w[2 * 64 + 5] = NAN;
+    fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &q), AWQ_ERROR_NUMERIC,
+          "row 2, column 5 is NaN");
+    assert_null(q);
+    fails(ctx, awq_search_scales(ctx, &l.matrix, 1, &int4, l.statistics, 5, scales, NULL),
+          AWQ_ERROR_NUMERIC, "row 2, column 5");
+    fails(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, NULL, limits),
+          AWQ_ERROR_NUMERIC, "row 2, column 5");
+    l.w[2 * 64 + 5] = 1e7f;
+    fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &q), AWQ_ERROR_NUMERIC,
+          "F16, which ends at 65504");
+    const awq_scheme wide = {4, 32, false, AWQ_SCALE_F32};
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &wide, NULL, NULL, &q));
+    awq_quantized_free(q);
+    free_linear(&l);
+}
+
+static void packing_checks_its_arguments(void **state)
+{
+    awq_context *ctx = *state;
+    uint64_t random = 8;
+    linear l;
+    make_linear(ctx, &l, 4, 12, 32, &random);
+    uint32_t words[64] = {0};
+    uint16_t scales[64] = {0};
+    awq_quantized *q;
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &q));
+    fails(ctx, awq_pack_gemm(ctx, q, words, words, scales), AWQ_ERROR_ARGUMENT, "12 rows");
+    awq_quantized_free(q);
+    l.matrix.rows = 8;
+    const awq_scheme three = {3, 32, false, AWQ_SCALE_F16};
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &three, NULL, NULL, &q));
+    fails(ctx, awq_pack_gemm(ctx, q, words, words, scales), AWQ_ERROR_ARGUMENT, "3 bits");
+    awq_quantized_free(q);
+    static const int64_t shapes[][3] = {{0, 8, 8}, {12, 8, 8}, {-8, 8, 8}, {8, 0, 8},
+                                        {8, 8, 0}, {8, 8, 3},  {8, 8, -2}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        fails(ctx,
+              awq_unpack_gemm(ctx, shapes[i][0], shapes[i][1], shapes[i][2], words, words, scales,
+                              &q),
+              AWQ_ERROR_ARGUMENT, "expected rows in eights");
+        assert_null(q);
+    }
+    succeeds(ctx, awq_unpack_gemm(ctx, 8, 8, -1, words, words, scales, &q));
+    awq_scheme scheme;
+    int64_t rows, columns;
+    awq_quantized_describe(q, &scheme, &rows, &columns);
+    assert_int_equal(scheme.group_size, 8);
+    awq_quantized_free(q);
+    free_linear(&l);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
+    const struct CMUnitTest tests[] = {
+        TEST(the_whole_order_of_work),
+        TEST(salience_is_the_mean_magnitude),
+        TEST(wrong_activations_are_refused_whole),
+        TEST(stored_dtypes_are_read),
+        TEST(schemes_are_described_as_they_are),
+        TEST(wrong_matrices_and_schemes_are_refused),
+        TEST(searches_check_their_arguments),
+        TEST(scales_and_limits_must_make_sense),
+        TEST(wrong_numbers_are_refused),
+        TEST(packing_checks_its_arguments),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
