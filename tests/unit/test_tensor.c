@@ -113,6 +113,33 @@ static void the_whole_order_of_work(void **state)
     free_linear(&l);
 }
 
+/* Clips for W s and x / s, asked for with the scales or with both multiplied out. */
+static void clips_are_those_of_the_scaled_linear(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 20, N = 6, K = 64, G = 2 };
+    uint64_t random = 9;
+    linear l, scaled;
+    make_linear(ctx, &l, T, N, K, &random);
+    make_linear(ctx, &scaled, T, N, K, &random);
+    float scales[K], limits[2][N * G];
+    for (int k = 0; k < K; k++)
+        scales[k] = ldexpf(1, (int)(awq__random(&random) % 6) - 2); /* exact in every product */
+    for (int i = 0; i < N * K; i++)
+        scaled.w[i] = l.w[i] * scales[i % K];
+    for (int i = 0; i < T * K; i++)
+        scaled.x[i] = l.x[i] / scales[i % K];
+    awq_statistics_free(scaled.statistics);
+    succeeds(ctx, awq_statistics_create(ctx, K, &scaled.statistics));
+    succeeds(ctx, awq_statistics_add(scaled.statistics, scaled.x, T / 2));
+    succeeds(ctx, awq_statistics_add(scaled.statistics, scaled.x + T / 2 * K, T - T / 2));
+    succeeds(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, scales, limits[0]));
+    succeeds(ctx, awq_search_clips(ctx, &scaled.matrix, &int4, scaled.statistics, NULL, limits[1]));
+    assert_memory_equal(limits[0], limits[1], sizeof limits[0]);
+    free_linear(&l);
+    free_linear(&scaled);
+}
+
 static void salience_is_the_mean_magnitude(void **state)
 {
     awq_context *ctx = *state;
@@ -385,6 +412,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
     const struct CMUnitTest tests[] = {
         TEST(the_whole_order_of_work),
+        TEST(clips_are_those_of_the_scaled_linear),
         TEST(salience_is_the_mean_magnitude),
         TEST(wrong_activations_are_refused_whole),
         TEST(stored_dtypes_are_read),

@@ -11,6 +11,7 @@
 #include "core/half.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define PACK 8 /* codes of a word */
 
@@ -135,7 +136,7 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
                          "%s: quantization_config.group_size is not a positive integer or -1",
                          file);
     const cJSON *version = awq__json_at(config_item, "version");
-    if (version && (!cJSON_IsString(version) || strcmp(version->valuestring, "gemm")))
+    if (version && (!cJSON_IsString(version) || strcasecmp(version->valuestring, "gemm")))
         return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: quantization_config.version is %s, but only gemm can be read", file,
                          cJSON_IsString(version) ? version->valuestring : "not a text");

@@ -24,7 +24,8 @@ awq_status awq__rotary_create(awq_context *ctx, const awq_rope *rope, int64_t le
 void awq__rotary_free(awq__rotary *rotary);
 
 typedef struct awq__attention {
-    const float *norm; /* [H] */
+    const float *norm;    /* [H] */
+    awq_dtype norm_dtype; /* as it is stored */
     awq__weight q, k, v, o;
     int64_t heads, kv_heads, head_dim, window;
 } awq__attention;
@@ -34,8 +35,9 @@ typedef struct awq__expert {
 } awq__expert;
 
 typedef struct awq__moe {
-    const float *norm;  /* [H] */
-    awq__weight router; /* [E,H] */
+    const float *norm;    /* [H] */
+    awq_dtype norm_dtype; /* as it is stored */
+    awq__weight router;   /* [E,H] */
     awq__expert *experts;
     int64_t expert_count, per_token, intermediate; /* E, k, I */
     awq__routing routing;

@@ -104,7 +104,8 @@ static awq_status check_whole(awq_context *ctx, const awq__weight *weight)
     return status;
 }
 
-static awq_status read_norm(const awq_model *model, int64_t layer, awq__part part, float **norm)
+static awq_status read_norm(const awq_model *model, int64_t layer, awq__part part, float **norm,
+                            awq_dtype *dtype)
 {
     awq__weight weight;
     awq_status status = find_part(model, layer, part, -1, &weight);
@@ -113,6 +114,7 @@ static awq_status read_norm(const awq_model *model, int64_t layer, awq__part par
     *norm = awq__alloc_aligned(model->ctx, (size_t)weight.rows, sizeof(float), weight.name);
     if (!*norm)
         return AWQ_ERROR_MEMORY;
+    *dtype = weight.dtype;
     awq__weight_read(&weight, 0, weight.rows, *norm);
     return check_whole(model->ctx, &weight);
 }
@@ -125,7 +127,8 @@ static awq_status find_attention(const awq_model *model, int64_t n, awq__loaded_
     attention->kv_heads = source->kv_heads;
     attention->head_dim = source->head_dim;
     attention->window = source->window;
-    awq_status status = read_norm(model, n, AWQ__PART_ATTENTION_NORM, &loaded->attention_norm);
+    awq_status status = read_norm(model, n, AWQ__PART_ATTENTION_NORM, &loaded->attention_norm,
+                                  &attention->norm_dtype);
     attention->norm = loaded->attention_norm;
     if (status == AWQ_OK)
         status = find_part(model, n, AWQ__PART_Q, -1, &attention->q);
@@ -155,7 +158,8 @@ static awq_status find_moe(const awq_model *model, int64_t n, awq__loaded_layer 
                                         .up_offset = (float)a->up_offset};
     moe->route = model->arch->plugin->table.route;
     moe->activate = model->arch->plugin->table.activate;
-    awq_status status = read_norm(model, n, AWQ__PART_MOE_NORM, &loaded->moe_norm);
+    awq_status status =
+        read_norm(model, n, AWQ__PART_MOE_NORM, &loaded->moe_norm, &moe->norm_dtype);
     moe->norm = loaded->moe_norm;
     if (status == AWQ_OK)
         status = find_part(model, n, AWQ__PART_ROUTER, -1, &moe->router);
@@ -230,12 +234,13 @@ awq_status awq__model_ends(const awq_model *model, awq__ends *ends)
 {
     *ends = (awq__ends){0};
     bool tied = !model->arch->model.head[0];
+    awq_dtype norm_dtype;
     awq__part head = tied ? AWQ__PART_EMBEDDING : AWQ__PART_HEAD;
     awq_status status = find_part(model, -1, AWQ__PART_EMBEDDING, -1, &ends->embedding);
     if (status == AWQ_OK)
         status = find_part(model, -1, head, -1, &ends->head);
     if (status == AWQ_OK)
-        status = read_norm(model, -1, AWQ__PART_FINAL_NORM, &ends->norm);
+        status = read_norm(model, -1, AWQ__PART_FINAL_NORM, &ends->norm, &norm_dtype);
     if (status == AWQ_OK)
         status = check_whole(model->ctx, &ends->embedding);
     if (status == AWQ_OK && !tied)

@@ -17,6 +17,30 @@ static awq_status check_format(awq_context *ctx, const awq__model_plan *plan)
     return status;
 }
 
+static bool is_linear(awq_role role)
+{
+    return role != AWQ_ROLE_NORM && role != AWQ_ROLE_EMBEDDING && role != AWQ_ROLE_OTHER;
+}
+
+awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config)
+{
+    const awq__arch *arch = plan->model->arch;
+    const char **names = awq__alloc(ctx, 2 * arch->module_count, sizeof *names, "names of modules");
+    if (!names)
+        return AWQ_ERROR_MEMORY;
+    const char **quantized = names + arch->module_count;
+    size_t kept_count = 0, quantized_count = 0;
+    for (size_t i = 0; i < arch->module_count; i++)
+        if (plan->rules.quantize[i])
+            quantized[quantized_count++] = arch->modules[i].name;
+        else if (is_linear(arch->modules[i].role))
+            names[kept_count++] = arch->modules[i].name;
+    *config = plan->format->config(ctx, &plan->rules.scheme, names, kept_count, quantized,
+                                   quantized_count);
+    awq__free(names);
+    return *config ? AWQ_OK : AWQ_ERROR_RECIPE;
+}
+
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     *plan = (awq__model_plan){0};
@@ -33,6 +57,10 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, aw
         status = awq__rules_create(ctx, recipe, plan->model->arch, &plan->rules);
     if (status == AWQ_OK)
         status = check_format(ctx, plan);
+    cJSON *config = NULL; /* made to see that it can be */
+    if (status == AWQ_OK)
+        status = awq__model_plan_config(ctx, plan, &config);
+    cJSON_Delete(config);
     if (status != AWQ_OK)
         awq__model_plan_free(plan);
     return status;

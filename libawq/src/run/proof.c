@@ -109,9 +109,8 @@ static awq_status stored_agreement(awq__job *job, const awq__layer *folded, cons
     float *x = awq__alloc_aligned(ctx, (size_t)(T * H), sizeof *x, "the proof");
     awq_status status = norm && values && x ? AWQ_OK : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK) {
-        /* The norm has the router's type in every checkpoint there is. */
         for (int64_t h = 0; h < H; h++)
-            norm[h] = awq__round_to_dtype(router->dtype, folded->moe.norm[h]);
+            norm[h] = awq__round_to_dtype(folded->moe.norm_dtype, folded->moe.norm[h]);
         awq__weight_read(router, 0, E, values);
         for (int64_t i = 0; i < E * H; i++)
             values[i] = awq__round_to_dtype(router->dtype, values[i]);

@@ -171,7 +171,7 @@ static awq_status search(attention_job *j, const int *parts, int part_count,
                                       .steps = j->steps,
                                       .rounding = j->rounding,
                                       .norm = norm,
-                                      .norm_dtype = weights[0]->dtype};
+                                      .norm_dtype = j->layer->attention.norm_dtype};
         status = awq__search_linear(ctx, compute, weights, count, &scheme, &candidates, stats,
                                     *scale, *unscale, found);
     }
@@ -187,7 +187,7 @@ static void fold_input(attention_job *j)
     const float *norm = j->layer->attention.norm;
     for (int64_t h = 0; h < j->layer->hidden; h++)
         folded->attention_norm[h] =
-            awq__fold_norm(j->rounding, a->q.dtype, norm[h], folded->attention_scale[h]);
+            awq__fold_norm(j->rounding, a->norm_dtype, norm[h], folded->attention_scale[h]);
     a->q.col_scale = a->k.col_scale = a->v.col_scale = folded->attention_scale;
 }
 

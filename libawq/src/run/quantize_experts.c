@@ -102,7 +102,7 @@ static awq_status search_input(awq__experts_job *j, awq__found_scale *found)
                                       .steps = j->steps,
                                       .rounding = j->rounding,
                                       .norm = j->layer->moe.norm,
-                                      .norm_dtype = j->layer->moe.router.dtype};
+                                      .norm_dtype = j->layer->moe.norm_dtype};
         int64_t used = awq__recipe_int(job->recipe, "quantize.search_tokens");
         awq__block_search search = {.forward = &job->calibration.forward,
                                     .layer = j->layer,
@@ -127,7 +127,7 @@ static void fold_input(awq__experts_job *j)
 {
     awq__folded *folded = j->folded;
     for (int64_t h = 0; h < j->layer->hidden; h++)
-        folded->moe_norm[h] = awq__fold_norm(j->rounding, j->layer->moe.router.dtype,
+        folded->moe_norm[h] = awq__fold_norm(j->rounding, j->layer->moe.norm_dtype,
                                              j->layer->moe.norm[h], folded->moe_scale[h]);
     for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
         folded->experts[e].gate.col_scale = folded->moe_scale;

@@ -106,36 +106,10 @@ static awq_status write_json(awq__job *job, const char *name, const cJSON *root)
     return status;
 }
 
-static bool is_linear(awq_role role)
-{
-    return role != AWQ_ROLE_NORM && role != AWQ_ROLE_EMBEDDING && role != AWQ_ROLE_OTHER;
-}
-
-/* quantization_config from the names of the linears that stay float and of those that do not. */
-static awq_status quantization_config(awq__job *job, cJSON **config)
-{
-    const awq__arch *arch = job->plan->model->arch;
-    const char **names =
-        awq__alloc(job->ctx, 2 * arch->module_count, sizeof *names, "names of modules");
-    if (!names)
-        return AWQ_ERROR_MEMORY;
-    const char **quantized = names + arch->module_count;
-    size_t kept_count = 0, quantized_count = 0;
-    for (size_t i = 0; i < arch->module_count; i++)
-        if (job->plan->rules.quantize[i])
-            quantized[quantized_count++] = arch->modules[i].name;
-        else if (is_linear(arch->modules[i].role))
-            names[kept_count++] = arch->modules[i].name;
-    *config = job->plan->format->config(job->ctx, &job->plan->rules.scheme, names, kept_count,
-                                        quantized, quantized_count);
-    awq__free(names);
-    return *config ? AWQ_OK : AWQ_ERROR_RECIPE;
-}
-
 static awq_status write_config(awq__job *job)
 {
     cJSON *quantization = NULL;
-    awq_status status = quantization_config(job, &quantization);
+    awq_status status = awq__model_plan_config(job->ctx, job->plan, &quantization);
     if (status != AWQ_OK)
         return status;
     cJSON *config = cJSON_Duplicate(job->plan->model->arch->config, true);

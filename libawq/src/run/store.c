@@ -2,6 +2,8 @@
 #include "run/job.h"
 #include "core/convert.h"
 
+#include <math.h>
+
 static awq_status write_tensor(awq__job *job, const awq__module *module, const char *suffix,
                                const void *data, size_t bytes)
 {
@@ -28,6 +30,18 @@ awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq_
     return status;
 }
 
+/* A fold may have made a value larger than its stored type holds. */
+static awq_status check_range(awq_context *ctx, const awq__weight *weight, const float *values,
+                              int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(awq__round_to_dtype(weight->dtype, values[i])))
+            return awq__fail(ctx, AWQ_ERROR_NUMERIC,
+                             "%s: a folded weight of %g does not fit its stored type %s",
+                             weight->name, (double)values[i], awq_dtype_name(weight->dtype));
+    return AWQ_OK;
+}
+
 awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq__weight *weight)
 {
     size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
@@ -42,8 +56,10 @@ awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq
     for (int64_t first = 0; first < weight->rows && status == AWQ_OK; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
         awq__weight_read(weight, first, n, work);
-        status = awq__narrow(job->ctx, weight->dtype, work, (size_t)(n * weight->cols),
-                             stored + (size_t)(first * weight->cols) * size);
+        status = check_range(job->ctx, weight, work, n * weight->cols);
+        if (status == AWQ_OK)
+            status = awq__narrow(job->ctx, weight->dtype, work, (size_t)(n * weight->cols),
+                                 stored + (size_t)(first * weight->cols) * size);
     }
     if (status == AWQ_OK)
         status = write_tensor(job, module, ".weight", stored, bytes);

@@ -243,8 +243,8 @@ static awq_status class_member(translator *t, uint32_t *code_point, bool *is_set
 /* A member, or a range of two. */
 static awq_status class_item(translator *t)
 {
-    uint32_t first, last;
-    bool is_set, last_is_set;
+    uint32_t first = 0, last = 0;
+    bool is_set = false, last_is_set = false;
     bool dash = *t->at == '-';
     awq_status status = class_member(t, &first, &is_set);
     if (status != AWQ_OK)

@@ -1,0 +1,444 @@
+/* Rounding weights to codes: the reference's properties, and that every table does the same. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "compute/codes.h"
+#include "context.h"
+#include "core/half.h"
+#include "tables.h"
+
+static const awq__scale_grid grids[] = {AWQ__GRID_F32, AWQ__GRID_F16, AWQ__GRID_BF16_F16};
+
+/* ---- scales ---- */
+
+static bool is_f16(float s)
+{
+    return awq__f16_to_f32(awq__f32_to_f16(s)) == s;
+}
+
+static bool is_bf16(float s)
+{
+    return awq__bf16_to_f32(awq__f32_to_bf16(s)) == s;
+}
+
+/* Distance from one value of a grid to the next at s. */
+static double spacing(awq__scale_grid grid, float s)
+{
+    int exponent;
+    frexp((double)s, &exponent);
+    int bits = grid == AWQ__GRID_F16 ? 11 : 8;
+    return ldexp(1, exponent - bits > -24 ? exponent - bits : -24);
+}
+
+/* Every 997th float of the range that F16 has, and all around its smallest values. */
+static void scales_are_exact_as_stored(void **state)
+{
+    (void)state;
+    const uint32_t first = awq__f32_bits(0x1p-30f), last = awq__f32_bits(65200.0f);
+    for (uint32_t bits = first; bits <= last; bits += bits < awq__f32_bits(0x1p-20f) ? 97 : 997) {
+        float s = awq__f32_from_bits(bits);
+        float half = awq__round_scale(AWQ__GRID_F16, s);
+        float both = awq__round_scale(AWQ__GRID_BF16_F16, s);
+        if (!(half > 0 && both > 0 && is_f16(half) && is_f16(both) && is_bf16(both)))
+            fail_msg("%a becomes %a and %a", (double)s, (double)half, (double)both);
+        /* The nearest there is. */
+        if (s >= 0x1p-24f) {
+            assert_near(half, s, 0.5 * spacing(AWQ__GRID_F16, s));
+            assert_near(both, s, 0.5 * spacing(AWQ__GRID_BF16_F16, s));
+        }
+        assert_true(awq__round_scale(AWQ__GRID_F32, s) == s);
+    }
+}
+
+static void scales_at_the_ends(void **state)
+{
+    (void)state;
+    for (int grid = 0; grid < 3; grid++) {
+        assert_true(awq__round_scale(grids[grid], 1e-45f) > 0);
+        assert_true(awq__round_scale(grids[grid], 0) > 0);
+        assert_true(isinf(awq__round_scale(grids[grid], INFINITY)));
+        assert_true(isinf(awq__round_scale(grids[grid], 70000)) == (grid != 0));
+        assert_true(awq__round_scale(grids[grid], 1) == 1);
+    }
+    assert_true(awq__round_scale(AWQ__GRID_F16, 65504) == 65504);
+    assert_true(awq__round_scale(AWQ__GRID_BF16_F16, 65280) == 65280);
+    assert_true(awq__round_scale(AWQ__GRID_F16, 1e-9f) == 0x1p-24f);
+}
+
+/* Every value that both formats hold stays as it is. */
+static void values_of_the_grid_stay(void **state)
+{
+    (void)state;
+    for (uint32_t bits = 1; bits < 0x7c00; bits++) {
+        float s = awq__f16_to_f32((uint16_t)bits);
+        assert_true(awq__round_scale(AWQ__GRID_F16, s) == s);
+        if (is_bf16(s))
+            assert_true(awq__round_scale(AWQ__GRID_BF16_F16, s) == s);
+    }
+}
+
+/* ---- groups of every kind ---- */
+
+enum { KINDS = 9 };
+
+/* Fills a group with weights of one kind. */
+static void fill(uint64_t *random, int kind, int64_t g, float *w)
+{
+    for (int64_t k = 0; k < g; k++) {
+        float x = normal(random);
+        switch (kind) {
+        case 0: /* as weights are */
+            w[k] = 0.02f * x;
+            break;
+        case 1: /* one sign alone */
+            w[k] = 3 + fabsf(x);
+            break;
+        case 2:
+            w[k] = -3 - fabsf(x);
+            break;
+        case 3:
+            w[k] = 0;
+            break;
+        case 4: /* the scale is an F16 subnormal */
+            w[k] = 1e-6f * x;
+            break;
+        case 5: /* below the smallest F16 */
+            w[k] = 1e-30f * x;
+            break;
+        case 6: /* halves of a step of 1, where 15 steps are the range: ties */
+            w[k] = k == 0 ? 15 : 0.5f * (float)(awq__random(random) % 31);
+            break;
+        case 7: /* an outlier */
+            w[k] = k == g / 2 ? 50 : 0.01f * x;
+            break;
+        default: /* too large for F16 scales */
+            w[k] = 1e7f * x + 1e8f;
+        }
+    }
+}
+
+static const int64_t shapes[][2] = {
+    /* K, g */ {32, 32}, {128, 32}, {128, 64}, {256, 128}, {96, 96},
+    {257, 257},          {99, 33},  {21, 7},   {12, 1}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, ROWS = 2 * KINDS };
+
+/* What one quantize call gives. */
+typedef struct result {
+    bool finite;
+    uint8_t *codes, *zeros;
+    float *scales, *values;
+} result;
+
+static result quantize(const awq__compute *table, const awq__scheme *scheme, int64_t K,
+                       const float *w, const float *limit, const float *unscale)
+{
+    int64_t groups = ROWS * K / scheme->group;
+    result r = {.codes = space_for(ROWS * K, 1),
+                .zeros = space_for(groups, 1),
+                .scales = floats(groups),
+                .values = copy_of(w, ROWS * K)};
+    r.finite = table->quantize(ROWS, K, scheme, w, limit, r.codes, r.scales, r.zeros);
+    table->fake_quantize(ROWS, K, scheme, limit, unscale, r.values);
+    return r;
+}
+
+static void release(result *r)
+{
+    free(r->codes);
+    free(r->zeros);
+    free(r->scales);
+    free(r->values);
+}
+
+static bool same_floats(const float *a, const float *b, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!(a[i] == b[i] || (isnan(a[i]) && isnan(b[i]))))
+            return false;
+    return true;
+}
+
+/* What is checked of each combination. */
+typedef void (*check)(const awq__scheme *scheme, int64_t K, const float *w, const float *limit,
+                      const float *unscale, uint64_t *random);
+
+static void for_each_combination(check body)
+{
+    uint64_t random = 1;
+    for (int bits = 2; bits <= 8; bits++)
+        for (int symmetric = 0; symmetric < 2; symmetric++)
+            for (int grid = 0; grid < 3; grid++)
+                for (int s = 0; s < SHAPES; s++) {
+                    int64_t K = shapes[s][0], g = shapes[s][1];
+                    const awq__scheme scheme = {bits, g, symmetric != 0, grids[grid]};
+                    float *w = floats(ROWS * K), *limit = floats(ROWS * K / g);
+                    float *unscale = floats(K);
+                    for (int64_t i = 0; i < ROWS * K / g; i++) {
+                        fill(&random, (int)(i * g / K) % KINDS, g, w + i * g);
+                        limit[i] = i % 5 ? fabsf(w[i * g]) * between(&random, 0.1f, 1.5f) : 0;
+                        if (i % 7 == 0)
+                            limit[i] = INFINITY;
+                    }
+                    for (int64_t k = 0; k < K; k++)
+                        unscale[k] = between(&random, 0.01f, 10);
+                    body(&scheme, K, w, limit, unscale, &random);
+                    free(w);
+                    free(limit);
+                    free(unscale);
+                }
+}
+
+static void compare_tables(const awq__scheme *scheme, int64_t K, const float *w, const float *limit,
+                           const float *unscale, uint64_t *random)
+{
+    int64_t groups = ROWS * K / scheme->group;
+    for (int with = 0; with < 4; with++) {
+        const float *l = with & 1 ? limit : NULL, *u = with & 2 ? unscale : NULL;
+        result reference = quantize(awq__compute_reference(), scheme, K, w, l, u);
+        FOR_EACH_TABLE(table)
+        {
+            shifted s = shift(w, ROWS * K, (int)(awq__random(random) % 9));
+            result r = quantize(table, scheme, K, s.x, l, u);
+            bool same = r.finite == reference.finite &&
+                        same_floats(r.scales, reference.scales, groups) &&
+                        same_floats(r.values, reference.values, ROWS * K) &&
+                        !memcmp(r.zeros, reference.zeros, (size_t)groups) &&
+                        !memcmp(r.codes, reference.codes, (size_t)(ROWS * K));
+            if (!same)
+                fail_msg("%s: %d bits, group %d, grid %d", table->name, scheme->bits,
+                         (int)scheme->group, (int)scheme->grid);
+            release(&r);
+            free(s.base);
+        }
+        release(&reference);
+    }
+}
+
+static void tables_round_alike(void **state)
+{
+    (void)state;
+    for_each_combination(compare_tables);
+}
+
+static void compare_values(const awq__scheme *scheme, int64_t K, const float *w, const float *limit,
+                           const float *unscale, uint64_t *random)
+{
+    int64_t g = scheme->group;
+    (void)random;
+    FOR_EACH_TABLE(table)
+    {
+        result r = quantize(table, scheme, K, w, limit, unscale);
+        for (int64_t i = 0; i < ROWS * K; i++) {
+            float scale = r.scales[i / g];
+            float read = scale * ((float)r.codes[i] - (float)r.zeros[i / g]) * unscale[i % K];
+            if (!(read == r.values[i] || isinf(scale)))
+                fail_msg("%s: %a is not %a", table->name, (double)read, (double)r.values[i]);
+        }
+        release(&r);
+    }
+}
+
+static void fake_quantize_is_codes_read_back(void **state)
+{
+    (void)state;
+    for_each_combination(compare_values);
+}
+
+/* What rounding must do, by the definition of the reference. */
+static void check_meaning(const awq__scheme *scheme, int64_t K, const float *w, const float *limit,
+                          const float *unscale, uint64_t *random)
+{
+    int64_t g = scheme->group;
+    double top = (1 << scheme->bits) - 1, half = 1 << (scheme->bits - 1);
+    double rounding = scheme->grid == AWQ__GRID_F32   ? 0x1p-23
+                      : scheme->grid == AWQ__GRID_F16 ? 0x1p-11
+                                                      : 0x1.02p-8; /* of a scale, at most */
+    (void)limit;
+    (void)unscale;
+    (void)random;
+    result r = quantize(awq__compute_reference(), scheme, K, w, NULL, NULL);
+    bool finite = true;
+    for (int64_t i = 0; i < ROWS * K / g; i++) {
+        double scale = (double)r.scales[i], zero = r.zeros[i], low = 0, high = 0;
+        finite &= isfinite(scale);
+        for (int64_t k = i * g; k < i * g + g; k++) {
+            low = fmin(low, (double)w[k]);
+            high = fmax(high, (double)w[k]);
+        }
+        double range = scheme->symmetric ? fmax(-low, high) : high - low;
+        double wanted = range == 0 ? 1 : range / (scheme->symmetric ? half - 1 : top);
+        assert_true(scheme->symmetric ? zero == half : zero <= top);
+        if (isinf(scale)) {
+            assert_true(scheme->grid != AWQ__GRID_F32 && wanted > 65000);
+            continue;
+        }
+        assert_true(r.scales[i] == awq__round_scale(scheme->grid, (float)wanted) ||
+                    fabs(wanted - scale) <= 0x1p-23 * wanted + 0x1p-25);
+        if (wanted < 0x1p-14 && scheme->grid != AWQ__GRID_F32)
+            continue; /* subnormal scales are coarse: what they do is checked below */
+        for (int64_t k = i * g; k < i * g + g; k++) {
+            double error = fabs((double)r.values[k] - (double)w[k]);
+            double bound = scale * (0.5 + top * rounding) + 1e-6 * fabs((double)w[k]);
+            if (!(error <= bound))
+                fail_msg("%a becomes %a with steps of %a", (double)w[k], (double)r.values[k],
+                         scale);
+            bool clipped = r.codes[k] == 0 || r.codes[k] == (uint8_t)top;
+            if (!clipped && !(error <= scale * 0.5 + 1e-6 * fabs((double)w[k])))
+                fail_msg("%a becomes %a, more than half of %a away", (double)w[k],
+                         (double)r.values[k], scale);
+            if (w[k] == 0)
+                assert_true(r.values[k] == 0);
+        }
+    }
+    assert_int_equal(r.finite, finite);
+    release(&r);
+}
+
+static void rounding_errs_by_half_a_step(void **state)
+{
+    (void)state;
+    for_each_combination(check_meaning);
+}
+
+/* ---- single groups ---- */
+
+static const awq__scheme plain = {4, 8, false, AWQ__GRID_F16};
+
+static void check_codes(const awq__scheme *scheme, const float *w, const float *limit,
+                        const uint8_t *codes, float scale, uint8_t zero)
+{
+    FOR_EACH_TABLE(table)
+    {
+        uint8_t found[8], found_zero;
+        float found_scale;
+        assert_true(table->quantize(1, 8, scheme, w, limit, found, &found_scale, &found_zero));
+        assert_memory_equal(found, codes, 8);
+        assert_true(found_scale == scale);
+        assert_int_equal(found_zero, zero);
+    }
+}
+
+static void ties_go_to_even(void **state)
+{
+    (void)state;
+    check_codes(&plain, (float[]){15, 0, 0.5f, 1.5f, 2.5f, 3.5f, 13.5f, 14.5f}, NULL,
+                (uint8_t[]){15, 0, 0, 2, 2, 4, 14, 14}, 1, 0);
+    const awq__scheme symmetric = {4, 8, true, AWQ__GRID_F16};
+    check_codes(&symmetric, (float[]){7, -7, 0.5f, -0.5f, 1.5f, -1.5f, 2.5f, -2.5f}, NULL,
+                (uint8_t[]){15, 1, 8, 8, 10, 6, 10, 6}, 1, 8);
+}
+
+static void one_sign_is_not_cut(void **state)
+{
+    (void)state;
+    check_codes(&plain, (float[]){15, 14, 13, 12, 11, 10, 9, 8}, NULL,
+                (uint8_t[]){15, 14, 13, 12, 11, 10, 9, 8}, 1, 0);
+    check_codes(&plain, (float[]){-15, -14, -13, -12, -11, -10, -9, -8}, NULL,
+                (uint8_t[]){0, 1, 2, 3, 4, 5, 6, 7}, 1, 15);
+}
+
+static void zeros_stay_zero(void **state)
+{
+    (void)state;
+    const awq__scheme symmetric = {4, 8, true, AWQ__GRID_F16};
+    check_codes(&plain, (float[8]){0}, NULL, (uint8_t[8]){0}, 1, 0);
+    check_codes(&symmetric, (float[8]){0}, NULL, (uint8_t[]){8, 8, 8, 8, 8, 8, 8, 8}, 1, 8);
+    check_codes(&plain, (float[]){1, -2, 3, 0, 0, 0, 0, 0}, (float[]){0}, (uint8_t[8]){0}, 1, 0);
+}
+
+static void tiny_groups_use_the_smallest_scale(void **state)
+{
+    (void)state;
+    const float step = 0x1p-24f;
+    check_codes(&plain, (float[]){15 * step, 0, step, 2 * step, 0.4f * step, 3 * step, 0, 0}, NULL,
+                (uint8_t[]){15, 0, 1, 2, 0, 3, 0, 0}, step, 0);
+    check_codes(&plain, (float[]){1e-20f, -1e-20f, 0, 0, 0, 0, 0, 0}, NULL, (uint8_t[8]){0}, step,
+                0);
+}
+
+static void limits_clamp_first(void **state)
+{
+    (void)state;
+    check_codes(&plain, (float[]){90, -90, 7, -8, 1, 0, 5, -2}, (float[]){7.5f},
+                (uint8_t[]){15, 0, 15, 0, 9, 8, 13, 6}, 1, 8);
+}
+
+static void a_scale_that_does_not_fit_is_told(void **state)
+{
+    (void)state;
+    const float w[8] = {1e6f, -1e6f}, very[8] = {3e38f, -3e38f};
+    const awq__scheme wide = {4, 8, false, AWQ__GRID_F32};
+    uint8_t codes[8], zero;
+    float scale;
+    FOR_EACH_TABLE(table)
+    {
+        assert_false(table->quantize(1, 8, &plain, w, NULL, codes, &scale, &zero));
+        assert_true(table->quantize(1, 8, &wide, w, NULL, codes, &scale, &zero));
+        assert_false(table->quantize(1, 8, &wide, very, NULL, codes, &scale, &zero));
+        assert_true(table->quantize(0, 8, &plain, w, NULL, codes, &scale, &zero));
+    }
+}
+
+/* ---- whole matrices ---- */
+
+static void a_matrix_is_rounded_by_blocks(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 150, K = 4096, G = 128 };
+    uint64_t random = 5;
+    float *w = normals(&random, N * K), *limit = floats(N * K / G), *fake, *row = floats(2 * K);
+    float *scale = floats(K);
+    for (int64_t i = 0; i < N * K / G; i++)
+        limit[i] = between(&random, 0.5f, 3);
+    for (int64_t k = 0; k < K; k++)
+        scale[k] = between(&random, 0.5f, 2);
+    awq__weight weight = awq__weight_plain("m", AWQ_F32, w, N, K);
+    weight.col_scale = scale;
+    assert_true(awq__weight_block(&weight) < N / 2);
+    const awq__scheme scheme = {4, G, false, AWQ__GRID_BF16_F16};
+    float *work = floats(awq__weight_work(&weight));
+    awq__codes codes;
+    succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, &codes));
+    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, limit, work, &codes));
+    fake = floats(N * K);
+    awq__weight_read(&weight, 0, N, fake);
+    awq__compute_reference()->fake_quantize(N, K, &scheme, limit, NULL, fake);
+    for (int64_t n = 0; n + 2 <= N; n += 2) {
+        awq__codes_read(&codes, n, 2, row);
+        assert_memory_equal(row, fake + n * K, 2 * K * sizeof *row);
+    }
+    w[140 * K] = 1e30f;
+    fails(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, work, &codes),
+          AWQ_ERROR_NUMERIC, "m: a group scale in rows 128 to 149");
+    awq__codes_free(&codes);
+    assert_null(codes.codes);
+    free(w);
+    free(limit);
+    free(fake);
+    free(row);
+    free(scale);
+    free(work);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(scales_are_exact_as_stored),
+        cmocka_unit_test(scales_at_the_ends),
+        cmocka_unit_test(values_of_the_grid_stay),
+        cmocka_unit_test(tables_round_alike),
+        cmocka_unit_test(fake_quantize_is_codes_read_back),
+        cmocka_unit_test(rounding_errs_by_half_a_step),
+        cmocka_unit_test(ties_go_to_even),
+        cmocka_unit_test(one_sign_is_not_cut),
+        cmocka_unit_test(zeros_stay_zero),
+        cmocka_unit_test(tiny_groups_use_the_smallest_scale),
+        cmocka_unit_test(limits_clamp_first),
+        cmocka_unit_test(a_scale_that_does_not_fit_is_told),
+        cmocka_unit_test_setup_teardown(a_matrix_is_rounded_by_blocks, make_context, free_context),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

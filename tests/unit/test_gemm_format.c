@@ -1,0 +1,377 @@
+/* The AutoAWQ gemm layout: words, tensors on disk, and quantization_config. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "context.h"
+#include "core/half.h"
+#include "format/format.h"
+#include "numbers.h"
+#include "temp_files.h"
+
+static const awq__disk_format *const format = &awq__disk_format_awq;
+
+static void the_format_is_found(void **state)
+{
+    (void)state;
+    assert_ptr_equal(awq__disk_format_by_name("awq"), format);
+    assert_ptr_equal(awq__disk_format_by_method("awq"), format);
+    assert_null(awq__disk_format_by_name("gptq"));
+    assert_null(awq__disk_format_by_method(""));
+}
+
+/* ---- words ---- */
+
+/* Codes with random contents: symmetric zeros are all 8. */
+static void make_codes(awq_context *ctx, int64_t N, int64_t K, int64_t g, bool symmetric,
+                       uint64_t *random, awq__codes *codes)
+{
+    const awq__scheme scheme = {4, g, symmetric, AWQ__GRID_F16};
+    succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, codes));
+    for (int64_t i = 0; i < N * K; i++)
+        codes->codes[i] = awq__random(random) % 16;
+    for (int64_t i = 0; i < N * K / g; i++) {
+        codes->scales[i] = awq__f16_to_f32((uint16_t)(1 + awq__random(random) % 0x7bff));
+        codes->zeros[i] = symmetric ? 8 : awq__random(random) % 16;
+    }
+}
+
+static void nibbles_stand_in_the_order_of_readers(void **state)
+{
+    awq_context *ctx = *state;
+    uint64_t random = 1;
+    awq__codes codes;
+    make_codes(ctx, 16, 1, 1, false, &random, &codes);
+    for (int n = 0; n < 16; n++) {
+        codes.codes[n] = (uint8_t)(n < 8 ? n : 23 - n);
+        codes.zeros[n] = (uint8_t)(n < 8 ? n : 0);
+        codes.scales[n] = (float)n;
+    }
+    uint32_t words[2], zeros[2];
+    uint16_t scales[16];
+    format->pack(&codes, 0, words);
+    format->pack(&codes, 1, zeros);
+    format->pack(&codes, 2, scales);
+    assert_int_equal(words[0], 0x75316420);
+    assert_int_equal(words[1], 0x8ace9bdf);
+    assert_int_equal(zeros[0], 0x75316420);
+    assert_int_equal(zeros[1], 0);
+    for (int n = 0; n < 16; n++)
+        assert_int_equal(scales[n], awq__f32_to_f16((float)n));
+    awq__codes_free(&codes);
+}
+
+static const int64_t shapes[][3] = {
+    /* N, K, g */ {8, 1, 1}, {16, 32, 32}, {24, 64, 16}, {40, 96, 96}, {8, 130, 65}};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static void unpacking_gives_back_what_was_packed(void **state)
+{
+    awq_context *ctx = *state;
+    uint64_t random = 2;
+    for (int i = 0; i < SHAPES; i++) {
+        int64_t N = shapes[i][0], K = shapes[i][1], g = shapes[i][2], G = K / g;
+        awq__codes codes, back;
+        make_codes(ctx, N, K, g, false, &random, &codes);
+        succeeds(ctx, awq__codes_create(ctx, N, K, &codes.scheme, &back));
+        awq__spec specs[AWQ__MAX_SPECS];
+        assert_int_equal(format->specs(N, K, &codes.scheme, specs), 3);
+        void *packed[3];
+        for (int p = 0; p < 3; p++) {
+            packed[p] = space_for((int64_t)awq__spec_bytes(&specs[p]), 1);
+            format->pack(&codes, p, packed[p]);
+        }
+        const uint32_t *words = packed[0], *zeros = packed[1];
+        const uint16_t *scales = packed[2];
+        static const int order[] = {0, 2, 4, 6, 1, 3, 5, 7};
+        for (int64_t at = 0; at < K * N; at++) { /* by the definition of the layout */
+            int64_t k = at / N, n = at % N, nibble = 0;
+            while (order[nibble] != n % 8)
+                nibble++;
+            assert_int_equal(words[k * (N / 8) + n / 8] >> (4 * nibble) & 15,
+                             codes.codes[n * K + k]);
+            assert_int_equal(zeros[k / g * (N / 8) + n / 8] >> (4 * nibble) & 15,
+                             codes.zeros[n * G + k / g]);
+            assert_true(awq__f16_to_f32(scales[k / g * N + n]) == codes.scales[n * G + k / g]);
+        }
+        awq__gemm_unpack(&back, words, zeros, scales);
+        assert_memory_equal(back.codes, codes.codes, (size_t)(N * K));
+        assert_memory_equal(back.zeros, codes.zeros, (size_t)(N * G));
+        assert_memory_equal(back.scales, codes.scales, (size_t)(N * G) * sizeof(float));
+        for (int p = 0; p < 3; p++)
+            free(packed[p]);
+        awq__codes_free(&codes);
+        awq__codes_free(&back);
+    }
+}
+
+static void specs_say_names_and_shapes(void **state)
+{
+    (void)state;
+    const awq__scheme scheme = {4, 32, false, AWQ__GRID_F16};
+    static const awq__spec expected[] = {{".qweight", AWQ_I32, 2, {96, 5}},
+                                         {".qzeros", AWQ_I32, 2, {3, 5}},
+                                         {".scales", AWQ_F16, 2, {3, 40}}};
+    static const uint64_t bytes[] = {96 * 5 * 4, 3 * 5 * 4, 3 * 40 * 2};
+    awq__spec specs[AWQ__MAX_SPECS];
+    assert_int_equal(format->specs(40, 96, &scheme, specs), 3);
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(specs[i].suffix, expected[i].suffix);
+        assert_int_equal(specs[i].dtype, expected[i].dtype);
+        assert_int_equal(specs[i].rank, 2);
+        assert_memory_equal(specs[i].shape, expected[i].shape, sizeof expected[i].shape);
+        assert_int_equal(awq__spec_bytes(&specs[i]), bytes[i]);
+    }
+}
+
+static void what_cannot_be_stored_is_refused(void **state)
+{
+    awq_context *ctx = *state;
+    awq__scheme scheme = {4, 32, false, AWQ__GRID_F16};
+    succeeds(ctx, format->check(ctx, "m.w", 40, 96, &scheme));
+    fails(ctx, format->check(ctx, "m.w", 41, 96, &scheme), AWQ_ERROR_RECIPE,
+          "m.w: 41 output features");
+    scheme.bits = 3;
+    fails(ctx, format->check(ctx, "m.w", 40, 96, &scheme), AWQ_ERROR_RECIPE, "m.w: 3 bits");
+}
+
+/* ---- tensors on disk ---- */
+
+/* One tensor of a checkpoint that is to be written. */
+typedef struct stored_tensor {
+    const char *name;
+    awq_dtype dtype;
+    int rank;
+    int64_t shape[3];
+} stored_tensor;
+
+/* Writes a checkpoint in directory "out"; data[i] NULL is zeros. */
+static awq__checkpoint *write_checkpoint(fixture *f, const stored_tensor *tensors,
+                                         const void *const *data, int count)
+{
+    awq__output *output;
+    succeeds(f->ctx, awq__output_begin(f->ctx, path_of(f, "out"), true, false, &output));
+    for (int i = 0; i < count; i++)
+        succeeds(f->ctx, awq__output_declare(output, tensors[i].name, tensors[i].dtype,
+                                             tensors[i].rank, tensors[i].shape));
+    succeeds(f->ctx, awq__output_layout(output, 1 << 20));
+    for (int i = 0; i < count; i++) {
+        int64_t elements = 1;
+        for (int r = 0; r < tensors[i].rank; r++)
+            elements *= tensors[i].shape[r];
+        size_t bytes = (size_t)elements * (size_t)awq_dtype_bits(tensors[i].dtype) / 8;
+        void *zeros = space_for((int64_t)bytes, 1);
+        succeeds(f->ctx, awq__output_write(output, tensors[i].name, data ? data[i] : zeros, bytes));
+        free(zeros);
+    }
+    succeeds(f->ctx, awq__output_text(output, "config.json", "{}", 2));
+    succeeds(f->ctx, awq__output_commit(output));
+    awq__output_free(output);
+    awq__checkpoint *checkpoint;
+    succeeds(f->ctx, awq__checkpoint_open(f->ctx, path_of(f, "out"), &checkpoint));
+    return checkpoint;
+}
+
+static void packed_tensors_are_read_as_values(void **state)
+{
+    fixture *f = *state;
+    uint64_t random = 3;
+    for (int i = 0; i < SHAPES; i++)
+        for (int whole = 0; whole < 2; whole++) {
+            int64_t N = shapes[i][0], K = shapes[i][1], g = whole ? K : shapes[i][2];
+            static const char *const names[] = {"m.w.qweight", "m.w.qzeros", "m.w.scales"};
+            awq__codes codes;
+            make_codes(f->ctx, N, K, g, i % 2, &random, &codes);
+            awq__spec specs[AWQ__MAX_SPECS];
+            format->specs(N, K, &codes.scheme, specs);
+            stored_tensor tensors[3];
+            void *data[3];
+            for (int p = 0; p < 3; p++) {
+                tensors[p] = (stored_tensor){
+                    names[p], specs[p].dtype, 2, {specs[p].shape[0], specs[p].shape[1]}};
+                data[p] = space_for((int64_t)awq__spec_bytes(&specs[p]), 1);
+                format->pack(&codes, p, data[p]);
+            }
+            awq__checkpoint *checkpoint =
+                write_checkpoint(f, tensors, (const void *const *)data, 3);
+            const awq__stored stored = {4, whole ? -1 : g};
+            awq__weight weight;
+            bool found;
+            succeeds(f->ctx,
+                     format->open(f->ctx, checkpoint, &stored, "m.w", N, K, &weight, &found));
+            assert_true(found);
+            assert_string_equal(weight.name, "m.w");
+            assert_int_equal(weight.group, g);
+            float *values = floats(N * K), *expected = floats(N * K);
+            awq__codes_read(&codes, 0, N, expected);
+            awq__weight_read(&weight, 0, N, values);
+            assert_memory_equal(values, expected, (size_t)(N * K) * sizeof *values);
+            awq__weight_read(&weight, 3, 4, values); /* some rows alone */
+            assert_memory_equal(values, expected + 3 * K, (size_t)(4 * K) * sizeof *values);
+            succeeds(f->ctx,
+                     format->open(f->ctx, checkpoint, &stored, "m.other", N, K, &weight, &found));
+            assert_false(found);
+            awq__checkpoint_free(checkpoint);
+            awq__codes_free(&codes);
+            for (int p = 0; p < 3; p++)
+                free(data[p]);
+            free(values);
+            free(expected);
+        }
+}
+
+static void wrong_tensors_are_refused(void **state)
+{
+    fixture *f = *state;
+    static const stored_tensor right[] = {{"w.qweight", AWQ_I32, 2, {64, 2}},
+                                          {"w.qzeros", AWQ_I32, 2, {2, 2}},
+                                          {"w.scales", AWQ_F16, 2, {2, 16}}};
+    static const struct {
+        int which; /* tensor to replace, or 9 for none */
+        stored_tensor with;
+        int64_t rows, cols, group;
+        const char *message; /* NULL: right */
+    } cases[] = {
+        {9, {0}, 16, 64, 32, NULL},
+        {0, {"w.qweight", AWQ_I32, 2, {64, 4}}, 16, 64, 32, "w.qweight is not I32 [64, 2]"},
+        {0, {"w.qweight", AWQ_U32, 2, {64, 2}}, 16, 64, 32, "w.qweight is not I32"},
+        {0, {"w.qweight", AWQ_I32, 3, {64, 2, 1}}, 16, 64, 32, "w.qweight is not I32"},
+        {1, {"w.qzeros", AWQ_I32, 2, {4, 2}}, 16, 64, 32, "w.qzeros is not I32 [2, 2]"},
+        {1, {"other", AWQ_I32, 2, {2, 2}}, 16, 64, 32, "w.qzeros is missing"},
+        {2, {"w.scales", AWQ_BF16, 2, {2, 16}}, 16, 64, 32, "w.scales is not F16 [2, 16]"},
+        {2, {"other", AWQ_F16, 2, {2, 16}}, 16, 64, 32, "w.scales is missing"},
+        {9, {0}, 16, 64, 64, "w.qzeros is not I32 [1, 2]"},
+        {9, {0}, 16, 64, 48, "groups of 48"},
+        {9, {0}, 12, 64, 32, "words of 8"},
+        {9, {0}, 16, 64, INT64_C(1) << 53, "do not divide"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        stored_tensor tensors[3];
+        memcpy(tensors, right, sizeof right);
+        if (cases[i].which < 3)
+            tensors[cases[i].which] = cases[i].with;
+        awq__checkpoint *checkpoint = write_checkpoint(f, tensors, NULL, 3);
+        const awq__stored stored = {4, cases[i].group};
+        awq__weight weight;
+        bool found;
+        awq_status status = format->open(f->ctx, checkpoint, &stored, "w", cases[i].rows,
+                                         cases[i].cols, &weight, &found);
+        if (cases[i].message)
+            fails(f->ctx, status, AWQ_ERROR_FORMAT, cases[i].message);
+        else
+            succeeds(f->ctx, status);
+        awq__checkpoint_free(checkpoint);
+    }
+}
+
+/* ---- quantization_config ---- */
+
+static void the_config_says_what_readers_want(void **state)
+{
+    awq_context *ctx = *state;
+    static const char *const kept[] = {"l.0.gate", "l.0.q", "lm_head"}, *const quantized[] = {
+                                                                            "l.0.e.0.w1"};
+    for (int symmetric = 0; symmetric < 2; symmetric++) {
+        const awq__scheme scheme = {4, symmetric ? -1 : 64, symmetric != 0, AWQ__GRID_F16};
+        cJSON *config = format->config(ctx, &scheme, kept, 3, quantized, 1);
+        assert_non_null(config);
+        char *text = cJSON_PrintUnformatted(config);
+        assert_string_equal(text, symmetric
+                                      ? "{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":-1,"
+                                        "\"zero_point\":true,\"version\":\"gemm\","
+                                        "\"modules_to_not_convert\":[\"gate\",\"q\",\"lm_head\"]}"
+                                      : "{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":64,"
+                                        "\"zero_point\":true,\"version\":\"gemm\","
+                                        "\"modules_to_not_convert\":[\"gate\",\"q\",\"lm_head\"]}");
+        cJSON_free(text);
+        awq__stored stored;
+        succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
+        assert_int_equal(stored.bits, 4);
+        assert_int_equal(stored.group, symmetric ? -1 : 64);
+        cJSON_Delete(config);
+    }
+    static const char *const inside[] = {"l.0.e"};
+    const awq__scheme scheme = {4, 32, false, AWQ__GRID_F16};
+    assert_null(format->config(ctx, &scheme, inside, 1, quantized, 1));
+    assert_non_null(strstr(awq_context_message(ctx), "l.0.e"));
+}
+
+/* Symmetric codes carry their zero points, as zero_point true promises. */
+static void symmetric_zeros_are_all_eight(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 16, K = 64, G = 32 };
+    uint64_t random = 4;
+    float *w = normals(&random, N * K), work[N * K];
+    const awq__scheme scheme = {4, G, true, AWQ__GRID_F16};
+    awq__weight weight = awq__weight_plain("w", AWQ_F32, w, N, K);
+    awq__codes codes;
+    uint32_t zeros[K / G * N / 8];
+    succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, &codes));
+    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, work, &codes));
+    format->pack(&codes, 1, zeros);
+    for (size_t i = 0; i < sizeof zeros / sizeof *zeros; i++)
+        assert_int_equal(zeros[i], 0x88888888);
+    awq__codes_free(&codes);
+    free(w);
+}
+
+static void configs_of_others_are_read(void **state)
+{
+    static const struct {
+        const char *text;
+        awq_status status;
+        int64_t group;
+        const char *message;
+    } cases[] = {
+        {"{\"bits\":4,\"group_size\":128,\"version\":\"gemm\"}", AWQ_OK, 128, ""},
+        {"{\"w_bit\":4,\"q_group_size\":64}", AWQ_OK, 64, ""},
+        {"{\"bits\":4,\"w_bit\":3,\"group_size\":-1}", AWQ_OK, -1, ""},
+        {"{}", AWQ_ERROR_UNSUPPORTED, 0, "a/config.json: quantization_config.bits"},
+        {"{\"bits\":8,\"group_size\":128}", AWQ_ERROR_UNSUPPORTED, 0, "bits"},
+        {"{\"bits\":\"4\",\"group_size\":128}", AWQ_ERROR_UNSUPPORTED, 0, "bits"},
+        {"{\"bits\":4}", AWQ_ERROR_FORMAT, 0, "a/config.json: quantization_config.group_size"},
+        {"{\"bits\":4,\"group_size\":0}", AWQ_ERROR_FORMAT, 0, "group_size"},
+        {"{\"bits\":4,\"group_size\":-2}", AWQ_ERROR_FORMAT, 0, "group_size"},
+        {"{\"bits\":4,\"group_size\":1.5}", AWQ_ERROR_FORMAT, 0, "group_size"},
+        {"{\"bits\":4,\"group_size\":128,\"version\":\"gemv\"}", AWQ_ERROR_UNSUPPORTED, 0,
+         "version is gemv, but only gemm"},
+        {"{\"bits\":4,\"group_size\":128,\"version\":7}", AWQ_ERROR_UNSUPPORTED, 0,
+         "version is not a text"},
+    };
+    awq_context *ctx = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *config;
+        awq__stored stored;
+        succeeds(ctx, awq__json_parse(ctx, "x", cases[i].text, strlen(cases[i].text), &config));
+        awq_status status = format->read_config(ctx, "a/config.json", config, &stored);
+        if (cases[i].status == AWQ_OK) {
+            succeeds(ctx, status);
+            assert_int_equal(stored.bits, 4);
+            assert_int_equal(stored.group, cases[i].group);
+        } else {
+            fails(ctx, status, cases[i].status, cases[i].message);
+        }
+        cJSON_Delete(config);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_format_is_found),
+        TEST(nibbles_stand_in_the_order_of_readers),
+        TEST(unpacking_gives_back_what_was_packed),
+        cmocka_unit_test(specs_say_names_and_shapes),
+        TEST(what_cannot_be_stored_is_refused),
+        cmocka_unit_test_setup_teardown(packed_tensors_are_read_as_values, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(wrong_tensors_are_refused, set_up, tear_down),
+        TEST(the_config_says_what_readers_want),
+        TEST(symmetric_zeros_are_all_eight),
+        TEST(configs_of_others_are_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,216 @@
+/* JSON: what is refused and where, look-up, exact integers. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "context.h"
+#include "temp_files.h"
+
+#include "core/json.h"
+
+static cJSON *parse(awq_context *ctx, const char *text)
+{
+    cJSON *root;
+    awq__clear(ctx);
+    succeeds(ctx, awq__json_parse(ctx, "a.json", text, strlen(text), &root));
+    assert_non_null(root);
+    return root;
+}
+
+static void refuse_bytes(awq_context *ctx, const char *text, size_t bytes, const char *message)
+{
+    cJSON *root;
+    awq__clear(ctx);
+    fails(ctx, awq__json_parse(ctx, "a.json", text, bytes, &root), AWQ_ERROR_FORMAT, message);
+    assert_null(root);
+}
+
+static void refuse(awq_context *ctx, const char *text, const char *message)
+{
+    refuse_bytes(ctx, text, strlen(text), message);
+}
+
+static void values_are_parsed(void **state)
+{
+    static const char *const texts[] = {
+        "{}", "[]", "1", "-1.5e3", "\"x\"", "true", "null", " \t\r\n{\"a\": [1, {\"a\": 2}]} \n",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        cJSON_Delete(parse(*state, texts[i]));
+}
+
+/* The whole text is a copy of exactly its bytes, so that reading past them is seen. */
+static void the_text_needs_no_end(void **state)
+{
+    awq_context *ctx = *state;
+    static const char *const texts[] = {"{\"a\":1}", "12", "[1,2]  ", "\"a\""};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        size_t bytes = strlen(texts[i]);
+        char *copy = malloc(bytes);
+        assert_non_null(copy);
+        memcpy(copy, texts[i], bytes);
+        cJSON *root;
+        succeeds(ctx, awq__json_parse(ctx, "a.json", copy, bytes, &root));
+        cJSON_Delete(root);
+        free(copy);
+    }
+}
+
+static void errors_tell_line_and_column(void **state)
+{
+    awq_context *ctx = *state;
+    refuse(ctx, "", "a.json:1:1: not valid JSON");
+    refuse(ctx, "x", "a.json:1:1: not valid JSON");
+    refuse(ctx, "{\n  \"a\": 1,\n  \"b\": x\n}", "a.json:3:8: not valid JSON");
+    refuse(ctx, "{\"a\" 1}", "a.json:1:6: not valid JSON");
+    refuse(ctx, "[1,", "not valid JSON");
+    refuse(ctx, "\"open", "not valid JSON");
+    refuse(ctx, "{\"a\":1,}", "not valid JSON");
+}
+
+static void text_after_the_value_is_refused(void **state)
+{
+    awq_context *ctx = *state;
+    refuse(ctx, "{} x", "a.json:1:4: text after the JSON value");
+    refuse(ctx, "{}\n\n  []", "a.json:3:3: text after the JSON value");
+    refuse(ctx, "1 2", "a.json:1:3: text after the JSON value");
+    refuse_bytes(ctx, "{}\0", 3, "a.json:1:3: text after the JSON value");
+    refuse_bytes(ctx, "{} \0{}", 6, "a.json:1:4: text after the JSON value");
+}
+
+static void keys_stand_once(void **state)
+{
+    awq_context *ctx = *state;
+    refuse(ctx, "{\"a\":1,\"b\":2,\"a\":3}", "a.json: the key \"a\" stands twice");
+    refuse(ctx, "[0,{\"x\":{\"k\":1,\"k\":1}}]", "\"k\" stands twice");
+    refuse(ctx, "{\"a\":1,\"\\u0061\":3}", "\"a\" stands twice");
+    cJSON_Delete(parse(ctx, "{\"a\":{\"a\":1},\"A\":[{\"a\":1},{\"a\":1}]}"));
+}
+
+/* `depth` arrays in one another, with `inside` in the innermost. */
+static char *nest(size_t depth, const char *open, const char *inside, const char *close)
+{
+    char *text = calloc(depth * (strlen(open) + strlen(close)) + strlen(inside) + 1, 1);
+    assert_non_null(text);
+    char *at = text;
+    for (size_t i = 0; i < depth; i++)
+        at += sprintf(at, "%s", open);
+    at += sprintf(at, "%s", inside);
+    for (size_t i = 0; i < depth; i++)
+        at += sprintf(at, "%s", close);
+    return text;
+}
+
+static void nesting_has_a_limit(void **state)
+{
+    static const char *const kinds[][3] = {
+        {"[", "", "]"}, {"[", "1", "]"}, {"{\"a\":", "{}", "}"}, {"[0,", "[]", "]"}};
+    static const size_t inner[] = {0, 0, 1, 1}; /* containers that `inside` adds */
+    awq_context *ctx = *state;
+    for (int i = 0; i < 4; i++) {
+        char *text = nest(100 - inner[i], kinds[i][0], kinds[i][1], kinds[i][2]);
+        cJSON_Delete(parse(ctx, text));
+        free(text);
+        text = nest(101 - inner[i], kinds[i][0], kinds[i][1], kinds[i][2]);
+        refuse(ctx, text, "a.json: nested more than 100 deep");
+        free(text);
+        text = nest(100000, kinds[i][0], kinds[i][1], kinds[i][2]);
+        refuse(ctx, text, "a.json:");
+        free(text);
+    }
+}
+
+static void values_are_looked_up_by_path(void **state)
+{
+    cJSON *root = parse(*state, "{\"a\":{\"b\":{\"c\":5},\"B\":6,\"\":7},\"l\":[1,2],\"n\":null}");
+    int64_t value = 0;
+    assert_true(awq__json_int(awq__json_at(root, "a.b.c"), &value));
+    assert_int_equal(value, 5);
+    assert_true(awq__json_int(awq__json_at(root, "a.B"), &value));
+    assert_int_equal(value, 6);
+    assert_ptr_equal(awq__json_at(root, ""), root);
+    assert_true(cJSON_IsNull(awq__json_at(root, "n")));
+    static const char *const absent[] = {"x", "a.x", "a.b.c.d", "l.0", "A", "n.x", "a..c"};
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
+        assert_null(awq__json_at(root, absent[i]));
+    assert_null(awq__json_at(NULL, "a"));
+    char long_key[300];
+    memset(long_key, 'a', sizeof long_key - 1);
+    long_key[sizeof long_key - 1] = 0;
+    assert_null(awq__json_at(root, long_key));
+    cJSON_Delete(root);
+}
+
+static void integers_are_exact(void **state)
+{
+    static const struct {
+        const char *text;
+        bool integer;
+        int64_t value;
+    } cases[] = {
+        {"0", true, 0},
+        {"-0", true, 0},
+        {"7", true, 7},
+        {"-12", true, -12},
+        {"1e3", true, 1000},
+        {"2.0", true, 2},
+        {"9007199254740992", true, INT64_C(9007199254740992)},
+        {"-9007199254740992", true, -INT64_C(9007199254740992)},
+        {"9007199254740994", false, 0},
+        {"1e300", false, 0},
+        {"1e999", false, 0},
+        {"-1e999", false, 0},
+        {"0.5", false, 0},
+        {"1e-9", false, 0},
+        {"true", false, 0},
+        {"\"1\"", false, 0},
+        {"null", false, 0},
+        {"[1]", false, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *root = parse(*state, cases[i].text);
+        int64_t value = 77;
+        if (awq__json_int(root, &value) != cases[i].integer)
+            fail_msg("%s", cases[i].text);
+        assert_int_equal(value, cases[i].integer ? cases[i].value : 77);
+        cJSON_Delete(root);
+    }
+    int64_t value;
+    assert_false(awq__json_int(NULL, &value));
+}
+
+static void files_are_read_and_named(void **state)
+{
+    fixture *f = *state;
+    cJSON *root;
+    write_text(f, "a.json", "{\"a\": 3}\n");
+    succeeds(f->ctx, awq__json_read(f->ctx, path_of(f, "a.json"), &root));
+    assert_non_null(awq__json_at(root, "a"));
+    cJSON_Delete(root);
+    write_text(f, "b.json", "{\n\"a\": }");
+    fails(f->ctx, awq__json_read(f->ctx, path_of(f, "b.json"), &root), AWQ_ERROR_FORMAT,
+          "b.json:2:6: not valid JSON");
+    assert_null(root);
+    fails(f->ctx, awq__json_read(f->ctx, path_of(f, "absent.json"), &root), AWQ_ERROR_IO,
+          "absent.json");
+    assert_null(root);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
+    const struct CMUnitTest tests[] = {
+        TEST(values_are_parsed),
+        TEST(the_text_needs_no_end),
+        TEST(errors_tell_line_and_column),
+        TEST(text_after_the_value_is_refused),
+        TEST(keys_stand_once),
+        TEST(nesting_has_a_limit),
+        TEST(values_are_looked_up_by_path),
+        TEST(integers_are_exact),
+        cmocka_unit_test_setup_teardown(files_are_read_and_named, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

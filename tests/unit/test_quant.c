@@ -1,0 +1,362 @@
+/* Statistics of inputs, candidate scales, and the choice between them. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "context.h"
+#include "core/convert.h"
+#include "quant/quant.h"
+#include "tables.h"
+
+/* x[T,K] with an outlier in every eighth channel. */
+static float *inputs(uint64_t *random, int64_t T, int64_t K)
+{
+    float *x = normals(random, T * K);
+    for (int64_t i = 0; i < T * K; i++)
+        x[i] *= i % K % 8 == 3 ? 20 : 1;
+    return x;
+}
+
+/* ---- statistics ---- */
+
+static void assert_same_stats(const awq__stats *a, const awq__stats *b, double tolerance)
+{
+    assert_int_equal(a->cols, b->cols);
+    assert_int_equal(a->group, b->group);
+    assert_int_equal(a->tokens, b->tokens);
+    for (int64_t k = 0; k < a->cols; k++)
+        assert_near_at(a->abs_sums[k], b->abs_sums[k], tolerance * b->abs_sums[k], "sum", k);
+    double largest = 0;
+    for (int64_t i = 0; i < a->cols * a->group; i++)
+        largest = fmax(largest, fabs((double)b->gram[i]));
+    for (int64_t i = 0; i < a->cols * a->group; i++)
+        assert_near_at(a->gram[i], b->gram[i], tolerance * largest, "gram", i);
+}
+
+static void statistics_are_sums_over_tokens(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 40, K = 24 };
+    uint64_t random = 1;
+    float *x = inputs(&random, T, K + 1);
+    FOR_EACH_TABLE(table)
+    for (int64_t g = 6; g <= K; g *= 4) {
+        awq__stats stats, part;
+        succeeds(ctx, awq__stats_create(ctx, K, g, &stats));
+        succeeds(ctx, awq__stats_create(ctx, K, g, &part));
+        awq__stats_add(table, &stats, 13, x, K + 1);
+        awq__stats_add(table, &stats, 0, x, K + 1);
+        awq__stats_add(table, &part, T - 13, x + 13 * (K + 1), K + 1);
+        awq__stats_merge(&stats, &part);
+        assert_int_equal(stats.tokens, T);
+        for (int64_t k = 0; k < K; k++) {
+            double sum = 0;
+            for (int64_t t = 0; t < T; t++)
+                sum += fabs((double)x[t * (K + 1) + k]);
+            assert_near_at(stats.abs_sums[k], sum, 1e-12 * sum, table->name, k);
+            for (int64_t j = 0; j < g; j++) {
+                double product = 0;
+                for (int64_t t = 0; t < T; t++)
+                    product += (double)x[t * (K + 1) + k] * (double)x[t * (K + 1) + k / g * g + j];
+                assert_near_at(stats.gram[k * g + j], product, 1e-6 * T * 400, table->name, j);
+            }
+        }
+        awq__stats_free(&stats);
+        awq__stats_free(&part);
+        assert_null(stats.gram);
+    }
+    free(x);
+}
+
+static void rescaled_statistics_are_those_of_rescaled_inputs(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 30, K = 16 };
+    const awq__compute *table = awq__compute_reference();
+    uint64_t random = 2;
+    float *x = inputs(&random, T, K), factor[K];
+    for (int64_t g = 4; g <= K; g *= 4) {
+        awq__stats rescaled, direct;
+        succeeds(ctx, awq__stats_create(ctx, K, g, &rescaled));
+        succeeds(ctx, awq__stats_create(ctx, K, g, &direct));
+        awq__stats_add(table, &rescaled, T, x, K);
+        for (int k = 0; k < K; k++)
+            factor[k] = between(&random, 0.2f, 3);
+        awq__stats_rescale(&rescaled, factor);
+        float *scaled = copy_of(x, T * K);
+        for (int i = 0; i < T * K; i++)
+            scaled[i] *= factor[i % K];
+        awq__stats_add(table, &direct, T, scaled, K);
+        assert_same_stats(&rescaled, &direct, 1e-6);
+        awq__stats_free(&rescaled);
+        awq__stats_free(&direct);
+        free(scaled);
+    }
+    free(x);
+}
+
+static void blocks_are_cut_from_the_whole(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 20, K = 24 };
+    uint64_t random = 3;
+    float *x = inputs(&random, T, K);
+    awq__stats whole, direct, blocks;
+    succeeds(ctx, awq__stats_create(ctx, K, K, &whole));
+    awq__stats_add(awq__compute_reference(), &whole, T, x, K);
+    static const int64_t groups[] = {1, 3, 8, 24};
+    for (int i = 0; i < 4; i++) {
+        succeeds(ctx, awq__stats_create(ctx, K, groups[i], &direct));
+        awq__stats_add(awq__compute_reference(), &direct, T, x, K);
+        succeeds(ctx, awq__stats_blocks(ctx, &whole, groups[i], &blocks));
+        assert_same_stats(&blocks, &direct, 0);
+        awq__stats_free(&direct);
+        awq__stats_free(&blocks);
+    }
+    awq__stats_free(&whole);
+    free(x);
+    fails(ctx, awq__stats_create(ctx, INT64_MAX / 2, INT64_MAX / 2, &whole), AWQ_ERROR_MEMORY,
+          "out of memory");
+    assert_null(whole.gram);
+}
+
+static void relative_weight_is_a_mean_over_all_rows(void **state)
+{
+    (void)state;
+    enum { K = 4096, N = 90, SECOND = 7, G = 64 };
+    uint64_t random = 4;
+    float *w = normals(&random, (N + SECOND) * K);
+    const awq__weight weights[] = {awq__weight_plain("a", AWQ_F32, w, N, K),
+                                   awq__weight_plain("b", AWQ_F32, w + N * K, SECOND, K)};
+    const awq__weight *list[] = {&weights[0], &weights[1]};
+    double *expected = space_for(K, sizeof *expected), *found = space_for(K, sizeof *found);
+    float *work = floats(awq__weight_work(list[0]));
+    assert_true(awq__weight_block(list[0]) < N);
+    for (int64_t k = 0; k < K; k++)
+        found[k] = 1e9; /* is cleared first */
+    awq__compute_reference()->add_group_relative(N + SECOND, K, G, w, expected);
+    awq__mean_relative(awq__compute_fastest(), list, 2, G, found, work);
+    for (int64_t k = 0; k < K; k++)
+        assert_near_at(found[k], expected[k] / (N + SECOND), 1e-9, "relative", k);
+    free(w);
+    free(work);
+    free(expected);
+    free(found);
+}
+
+/* ---- candidates ---- */
+
+enum { CHANNELS = 50 };
+
+typedef struct sample {
+    double salience[CHANNELS], relative[CHANNELS];
+    float norm[CHANNELS];
+    awq__candidates candidates;
+} sample;
+
+static void make_sample(sample *s, uint64_t *random, awq__scale_rounding rounding, awq_dtype dtype)
+{
+    for (int k = 0; k < CHANNELS; k++) {
+        s->salience[k] = exp(2 * (double)normal(random));
+        s->relative[k] = 0.05 + 0.5 * (double)uniform(random);
+        s->norm[k] = awq__round_to_dtype(dtype, normal(random));
+    }
+    s->norm[9] = 0;
+    s->candidates = (awq__candidates){.cols = CHANNELS,
+                                      .salience = s->salience,
+                                      .relative = s->relative,
+                                      .steps = 10,
+                                      .rounding = rounding,
+                                      .norm = s->norm,
+                                      .norm_dtype = dtype};
+}
+
+/* The formula of quant.h. */
+static void unrounded(const sample *s, double ratio, double *scale)
+{
+    double low = INFINITY, high = 0;
+    for (int k = 0; k < CHANNELS; k++) {
+        scale[k] = pow(s->salience[k], ratio) / (pow(s->relative[k], 1 - ratio) + 1e-4);
+        scale[k] = fmax(scale[k], 1e-4);
+        low = fmin(low, scale[k]);
+        high = fmax(high, scale[k]);
+    }
+    for (int k = 0; k < CHANNELS; k++)
+        scale[k] /= sqrt(low * high);
+}
+
+static void candidates_follow_the_formula(void **state)
+{
+    (void)state;
+    uint64_t random = 5;
+    sample s;
+    float scale[CHANNELS];
+    double expected[CHANNELS];
+    make_sample(&s, &random, AWQ__ROUNDING_NONE, AWQ_F32);
+    s.salience[3] = 0; /* a channel that never was on: the smallest scale, unless r is 0 */
+    s.relative[4] = 0; /* a column of zeros */
+    assert_int_equal(awq__candidate_count(&s.candidates), 12);
+    awq__candidate(&s.candidates, 0, scale);
+    for (int k = 0; k < CHANNELS; k++)
+        assert_true(scale[k] == 1);
+    for (int i = 0; i <= 10; i++) {
+        unrounded(&s, (double)i / 10, expected);
+        awq__candidate(&s.candidates, 1 + i, scale);
+        float low = INFINITY, high = 0;
+        for (int k = 0; k < CHANNELS; k++) {
+            assert_near_at(scale[k], expected[k], 1e-6 * expected[k], "scale", k);
+            low = fminf(low, scale[k]);
+            high = fmaxf(high, scale[k]);
+        }
+        assert_near(low * high, 1, 1e-5); /* what the normalization is for */
+    }
+}
+
+static void norms_stay_exact_as_stored(void **state)
+{
+    (void)state;
+    static const awq_dtype dtypes[] = {AWQ_BF16, AWQ_F16, AWQ_F32};
+    uint64_t random = 6;
+    sample s;
+    float scale[CHANNELS];
+    double free_scale[CHANNELS];
+    for (int d = 0; d < 3; d++)
+        for (int round = 0; round < 20; round++) {
+            make_sample(&s, &random, AWQ__ROUNDING_NORM, dtypes[d]);
+            for (int i = 0; i <= 10; i++) {
+                unrounded(&s, (double)i / 10, free_scale);
+                awq__candidate(&s.candidates, 1 + i, scale);
+                for (int k = 0; k < CHANNELS; k++) {
+                    if (s.norm[k] == 0) {
+                        assert_true(scale[k] == 1);
+                        continue;
+                    }
+                    float folded = s.norm[k] / scale[k];
+                    float kept = awq__round_to_dtype(dtypes[d], folded);
+                    assert_true(scale[k] > 0);
+                    assert_near_at(folded, kept, 0x1p-23 * fabs((double)kept), "folded", k);
+                    assert_near_at(scale[k] * kept, s.norm[k], 0x1p-23 * fabs((double)s.norm[k]),
+                                   "norm", k);
+                    /* and the scale is still the one that was meant */
+                    assert_near_at(scale[k], free_scale[k],
+                                   (dtypes[d] == AWQ_BF16 ? 0x1p-8 : 0x1p-10) * free_scale[k],
+                                   "scale", k);
+                }
+            }
+        }
+}
+
+static void norms_that_cannot_be_folded_are_left(void **state)
+{
+    (void)state;
+    uint64_t random = 7;
+    sample s;
+    float scale[CHANNELS];
+    make_sample(&s, &random, AWQ__ROUNDING_NORM, AWQ_F16);
+    s.salience[0] = 1e-30; /* norm / s overflows */
+    s.norm[0] = 60000;
+    s.salience[1] = 1e6; /* norm / s underflows */
+    s.norm[1] = 0x1p-24f;
+    awq__candidate(&s.candidates, 11, scale);
+    assert_true(scale[0] == 1);
+    assert_true(scale[1] == 1);
+    s.candidates.norm = NULL; /* no norm is folded: as without rounding */
+    awq__candidate(&s.candidates, 11, scale);
+    double expected[CHANNELS];
+    unrounded(&s, 1, expected);
+    for (int k = 0; k < CHANNELS; k++)
+        assert_near_at(scale[k], expected[k], 1e-6 * expected[k], "scale", k);
+}
+
+static void powers_of_two_are_the_nearest(void **state)
+{
+    (void)state;
+    uint64_t random = 8;
+    sample s;
+    float scale[CHANNELS];
+    double expected[CHANNELS];
+    make_sample(&s, &random, AWQ__ROUNDING_POWER_OF_TWO, AWQ_BF16);
+    for (int i = 0; i <= 10; i++) {
+        unrounded(&s, (double)i / 10, expected);
+        awq__candidate(&s.candidates, 1 + i, scale);
+        for (int k = 0; k < CHANNELS; k++) {
+            int exponent;
+            assert_true(frexpf(scale[k], &exponent) == 0.5f);
+            assert_near_at(log2((double)scale[k]), log2(expected[k]), 0.5 + 1e-6, "exponent", k);
+        }
+    }
+}
+
+static void scales_are_always_usable(void **state)
+{
+    (void)state;
+    static const double extremes[] = {0, 1e-300, 1e-10, 1, 1e30, 1e300, INFINITY, NAN};
+    static const awq__scale_rounding roundings[] = {AWQ__ROUNDING_NONE, AWQ__ROUNDING_NORM,
+                                                    AWQ__ROUNDING_POWER_OF_TWO};
+    uint64_t random = 9;
+    sample s;
+    float scale[CHANNELS];
+    for (int round = 0; round < 300; round++) {
+        make_sample(&s, &random, roundings[round % 3], round % 2 ? AWQ_BF16 : AWQ_F16);
+        for (int k = 0; k < CHANNELS; k++) {
+            if (round % 4)
+                s.salience[k] = extremes[awq__random(&random) % 8];
+            if (round % 4 != 1)
+                s.relative[k] = extremes[awq__random(&random) % 4];
+        }
+        for (int i = 0; i <= 11; i++) {
+            awq__candidate(&s.candidates, i, scale);
+            for (int k = 0; k < CHANNELS; k++)
+                assert_true(scale[k] > 0 && isfinite(scale[k]));
+        }
+    }
+}
+
+/* ---- choosing ---- */
+
+static void the_least_loss_is_chosen(void **state)
+{
+    awq_context *ctx = *state;
+    static const struct {
+        double losses[5];
+        int64_t candidate;
+    } cases[] = {
+        {{5, 4, 3, 4, 5}, 2},     {{5, 5, 5, 5, 5}, 0},         {{5, 3, 3, 3, 9}, 1},
+        {{5, NAN, 6, NAN, 7}, 0}, {{5, NAN, 4, NAN, 7}, 2},     {{5, INFINITY, 6, 7, 1}, 4},
+        {{0, 0, 0, 0, 0}, 0},     {{5, -INFINITY, 4, 6, 6}, 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        awq__found_scale found;
+        succeeds(ctx, awq__choose(ctx, "m", cases[i].losses, 5, &found));
+        assert_int_equal(found.candidate, cases[i].candidate);
+        assert_true(found.loss == cases[i].losses[cases[i].candidate]);
+        assert_true(found.identity_loss == cases[i].losses[0]);
+    }
+    const double wrong[] = {NAN, INFINITY};
+    for (int i = 0; i < 2; i++) {
+        awq__found_scale found;
+        const double losses[] = {wrong[i], 1, 2};
+        fails(ctx, awq__choose(ctx, "model.q_proj", losses, 3, &found), AWQ_ERROR_NUMERIC,
+              "model.q_proj: ");
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
+    const struct CMUnitTest tests[] = {
+        TEST(statistics_are_sums_over_tokens),
+        TEST(rescaled_statistics_are_those_of_rescaled_inputs),
+        TEST(blocks_are_cut_from_the_whole),
+        cmocka_unit_test(relative_weight_is_a_mean_over_all_rows),
+        cmocka_unit_test(candidates_follow_the_formula),
+        cmocka_unit_test(norms_stay_exact_as_stored),
+        cmocka_unit_test(norms_that_cannot_be_folded_are_left),
+        cmocka_unit_test(powers_of_two_are_the_nearest),
+        cmocka_unit_test(scales_are_always_usable),
+        TEST(the_least_loss_is_chosen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

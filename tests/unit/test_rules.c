@@ -1,0 +1,249 @@
+/* Which modules a recipe quantizes: patterns, roles, group sizes. On the model in tests/data. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "context.h"
+#include "plan/rules.h"
+
+#include <stdio.h>
+
+typedef struct fixture {
+    awq_context *ctx;
+    awq__arch *arch;
+    awq_recipe *recipe;
+    awq__rules rules;
+} fixture;
+
+static int open_model(void **state)
+{
+    static fixture f;
+    *state = &f;
+    f = (fixture){0};
+    if (awq_context_create(&f.ctx) != AWQ_OK)
+        return -1;
+    if (awq_context_add_plugin_path(f.ctx, AWQ_TEST_PLUGINS) != AWQ_OK ||
+        awq__arch_open(f.ctx, AWQ_TEST_DATA "/mixtral-tiny", NULL, &f.arch) != AWQ_OK ||
+        awq_recipe_create(f.ctx, &f.recipe) != AWQ_OK)
+        print_error("%s\n", awq_context_message(f.ctx));
+    return f.arch && f.recipe ? 0 : -1;
+}
+
+static int close_model(void **state)
+{
+    fixture *f = *state;
+    awq__rules_free(&f->rules);
+    awq_recipe_free(f->recipe);
+    awq__arch_free(f->arch);
+    awq_context_free(f->ctx);
+    return 0;
+}
+
+static void set(fixture *f, const char *name, const char *value)
+{
+    succeeds(f->ctx, awq_recipe_set(f->recipe, name, value, NULL));
+}
+
+/* The rules of these patterns, ended by NULL. */
+static awq_status apply(fixture *f, const char *const *patterns)
+{
+    awq__rules_free(&f->rules);
+    succeeds(f->ctx, awq_recipe_clear(f->recipe, "quantize.modules"));
+    for (size_t i = 0; patterns[i]; i++)
+        succeeds(f->ctx, awq_recipe_append(f->recipe, "quantize.modules", patterns[i], NULL));
+    return awq__rules_create(f->ctx, f->recipe, f->arch, &f->rules);
+}
+#define PATTERNS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static size_t quantized(const fixture *f, awq_role role)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < f->arch->module_count; i++)
+        count += f->rules.quantize[i] && f->arch->modules[i].role == role;
+    return count;
+}
+
+/* Experts and attention matrices in all, and nothing else. */
+static void assert_quantized(const fixture *f, size_t experts, size_t attention)
+{
+    assert_int_equal(quantized(f, AWQ_ROLE_EXPERT), experts);
+    assert_int_equal(quantized(f, AWQ_ROLE_ATTENTION), attention);
+    for (awq_role role = AWQ_ROLE_OTHER; role <= AWQ_ROLE_HEAD; role++)
+        if (role != AWQ_ROLE_EXPERT && role != AWQ_ROLE_ATTENTION)
+            assert_int_equal(quantized(f, role), 0);
+}
+
+enum { LAYERS = 2, EXPERTS = 4, ALL_EXPERTS = LAYERS * EXPERTS * 3, ALL_ATTENTION = LAYERS * 4 };
+
+static void patterns_choose_modules(void **state)
+{
+    fixture *f = *state;
+    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, &f->rules));
+    assert_quantized(f, ALL_EXPERTS, 0); /* the default */
+    static const struct {
+        const char *patterns[4];
+        size_t experts, attention;
+    } cases[] = {
+        {{"*.experts.*"}, ALL_EXPERTS, 0},
+        {{"*.w2"}, ALL_EXPERTS / 3, 0},
+        {{"*.experts.[13].w?"}, ALL_EXPERTS / 2, 0},
+        {{"model.layers.1.*"}, ALL_EXPERTS / 2, 4},
+        {{"*.q_proj", "*.o_proj", "*.w1"}, ALL_EXPERTS / 3, 4},
+        {{"model.layers.0.self_attn.q_proj"}, 0, 1},
+        {{"*.w1", "*.w1"}, ALL_EXPERTS / 3, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        succeeds(f->ctx, apply(f, cases[i].patterns));
+        assert_quantized(f, cases[i].experts, cases[i].attention);
+        assert_int_equal(f->rules.warning_count, 0);
+    }
+}
+
+static void everything_is_what_may_be_quantized(void **state)
+{
+    fixture *f = *state;
+    succeeds(f->ctx, apply(f, PATTERNS("*")));
+    assert_quantized(f, ALL_EXPERTS, ALL_ATTENTION);
+    size_t never = 0;
+    for (size_t i = 0; i < f->arch->module_count; i++)
+        never += !f->rules.quantize[i];
+    assert_int_equal(never, f->arch->module_count - ALL_EXPERTS - ALL_ATTENTION);
+    assert_true(never >= 3 + 3 * LAYERS); /* embedding, norms, routers, head */
+}
+
+static void what_is_never_quantized_is_refused_by_name(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *pattern, *message;
+    } cases[] = {
+        {"*.block_sparse_moe.gate",
+         "\"*.block_sparse_moe.gate\" matches only what is never quantized: "
+         "model.layers.0.block_sparse_moe.gate (router)"},
+        {"lm_head", "lm_head (head)"},
+        {"*embed*", "model.embed_tokens (embedding)"},
+        {"*norm*", "(norm)"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fails(f->ctx, apply(f, PATTERNS(cases[i].pattern)), AWQ_ERROR_RECIPE, cases[i].message);
+        assert_null(f->rules.quantize);
+        fails(f->ctx, apply(f, PATTERNS("*.experts.*", cases[i].pattern)), AWQ_ERROR_RECIPE,
+              cases[i].message);
+    }
+}
+
+static void a_pattern_that_matches_nothing_is_told(void **state)
+{
+    fixture *f = *state;
+    succeeds(f->ctx, apply(f, PATTERNS("*.experts.*", "*.gate_proj", "*.up_proj")));
+    assert_quantized(f, ALL_EXPERTS, 0);
+    assert_int_equal(f->rules.warning_count, 2);
+    assert_non_null(strstr(f->rules.warnings[0], "\"*.gate_proj\" matches no module; names look "
+                                                 "like "
+                                                 "model.layers.0.block_sparse_moe.experts.0.w1"));
+    assert_non_null(strstr(f->rules.warnings[1], "\"*.up_proj\""));
+    fails(f->ctx, apply(f, PATTERNS("*.gate_proj")), AWQ_ERROR_RECIPE,
+          "no pattern matches a module that can be quantized; names look like model.layers.0.");
+    assert_int_equal(f->rules.warning_count, 0);
+    succeeds(f->ctx, awq_recipe_clear(f->recipe, "quantize.modules"));
+    fails(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, &f->rules), AWQ_ERROR_RECIPE,
+          "no pattern matches");
+}
+
+static awq__module *module_of(fixture *f, const char *name)
+{
+    for (size_t i = 0; i < f->arch->module_count; i++)
+        if (!strcmp(f->arch->modules[i].name, name))
+            return &f->arch->modules[i];
+    fail_msg("there is no %s", name);
+    return NULL;
+}
+
+static void groups_must_divide_the_columns(void **state)
+{
+    fixture *f = *state;
+    awq__module *down = module_of(f, "model.layers.1.block_sparse_moe.experts.2.w2");
+    static const struct {
+        int64_t cols;
+        const char *group, *message; /* NULL: it fits */
+    } cases[] = {
+        {256, "128", NULL},
+        {2880, "128",
+         "2880 columns are not a multiple of quantize.group_size 128; sizes that fit: "
+         "64, 32, -1"},
+        {2880, "64", NULL},
+        {2880, "-1", NULL},
+        {96, "64", "sizes that fit: 32, -1"},
+        {100, "32", "sizes that fit: -1"},
+        {100, "-1", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        down->cols = cases[i].cols;
+        set(f, "quantize.group_size", cases[i].group);
+        awq_status status = apply(f, PATTERNS("*.experts.*"));
+        if (cases[i].message) {
+            fails(f->ctx, status, AWQ_ERROR_RECIPE, cases[i].message);
+            fails(f->ctx, status, AWQ_ERROR_RECIPE, down->name);
+        } else {
+            succeeds(f->ctx, status);
+        }
+        succeeds(f->ctx, apply(f, PATTERNS("*.w1"))); /* not asked for, not looked at */
+    }
+}
+
+static void the_scheme_is_the_recipes(void **state)
+{
+    fixture *f = *state;
+    const awq__module *down = module_of(f, "model.layers.1.block_sparse_moe.experts.2.w2");
+    succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
+    assert_true(f->rules.awq && f->rules.clip);
+    awq__scheme scheme = awq__rules_scheme(&f->rules, down, AWQ_BF16);
+    assert_int_equal(scheme.bits, 4);
+    assert_int_equal(scheme.group, 128);
+    assert_false(scheme.symmetric);
+    assert_int_equal(scheme.grid, AWQ__GRID_BF16_F16); /* engines cast such scales to BF16 */
+    assert_int_equal(awq__rules_scheme(&f->rules, down, AWQ_F16).grid, AWQ__GRID_F16);
+    set(f, "quantize.group_size", "-1");
+    set(f, "quantize.symmetric", "true");
+    set(f, "quantize.clip", "false");
+    succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
+    assert_true(f->rules.awq && !f->rules.clip);
+    scheme = awq__rules_scheme(&f->rules, down, AWQ_BF16);
+    assert_int_equal(scheme.group, down->cols);
+    assert_true(scheme.symmetric);
+    assert_int_equal(f->rules.scheme.group, -1);
+    set(f, "quantize.method", "rtn");
+    set(f, "quantize.clip", "true"); /* clipping needs activations */
+    succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
+    assert_false(f->rules.awq || f->rules.clip);
+}
+
+static void warnings_are_kept(void **state)
+{
+    fixture *f = *state;
+    char text[32];
+    for (int i = 0; i < 40; i++)
+        succeeds(f->ctx, awq__rules_warn(f->ctx, &f->rules, "%s %d", "warning", i));
+    assert_int_equal(f->rules.warning_count, 40);
+    for (int i = 0; i < 40; i++) {
+        snprintf(text, sizeof text, "warning %d", i);
+        assert_string_equal(f->rules.warnings[i], text);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_model, close_model)
+    const struct CMUnitTest tests[] = {
+        TEST(patterns_choose_modules),
+        TEST(everything_is_what_may_be_quantized),
+        TEST(what_is_never_quantized_is_refused_by_name),
+        TEST(a_pattern_that_matches_nothing_is_told),
+        TEST(groups_must_divide_the_columns),
+        TEST(the_scheme_is_the_recipes),
+        TEST(warnings_are_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
