@@ -16,5 +16,5 @@ expect 0 quantize recipe.yaml --quiet --set quantize.method=rtn \
 err_like '^awqc: warning: quantize.modules: "\*\.mlp\.\*" matches no module'
 
 # A recipe that the model contradicts.
-refused 'quantize.modules: "*.gate" matches only what is never quantized: model.layers.1.block_sparse_moe.gate (router)' \
+refused 'quantize.modules: "*.gate" matches only what is never quantized: model.layers.0.block_sparse_moe.gate (router)' \
     plan recipe.yaml --set 'quantize.modules=*.gate'
