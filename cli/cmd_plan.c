@@ -69,7 +69,8 @@ const cli_command command_plan = {
     "RECIPE",
     "Show what quantize would do, and write nothing.",
     "Checks the recipe against the model and shows how each kind of module would be "
-    "stored and how large the result would be. Reads no weights.",
+    "stored and how large the result would be: what is kept stays bit for bit, what is "
+    "rescaled stays float but takes up the scales of its neighbours. Reads no weights.",
     options,
     sizeof options / sizeof options[0],
     run,

@@ -177,8 +177,10 @@ AWQ_API void awq_model_describe(const awq_model *model, awq_model_info *info);
 typedef struct awq_plan_group {
     const char *pattern; /* module names with their numbers as *, e.g. model.layers.*.mlp.gate */
     awq_role role;
-    uint64_t count;        /* modules */
-    const char *treatment; /* "awq int4 g128 asymmetric, clip" or "keep BF16" */
+    uint64_t count; /* modules */
+    /* "awq int4 g128 asymmetric, clip"; "keep BF16", bit for bit; or "rescale BF16", for what
+       stays float but takes up the scales of its neighbours */
+    const char *treatment;
     bool quantized;
     double bits_per_weight;
     uint64_t bytes_before, bytes_after;

@@ -33,6 +33,9 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
 void awq__model_plan_free(awq__model_plan *plan);
 /* quantization_config from the names of the linears that stay float and of those that do not. */
 awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config);
+/* Does module `index` stay float, but with values changed by a fold that leaves the model's
+ * function as it is? */
+bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);
 /* How module `index` is stored in the result: 1 or more specs. */
 int awq__model_plan_specs(const awq__model_plan *plan, size_t index,
                           awq__spec specs[AWQ__MAX_SPECS]);

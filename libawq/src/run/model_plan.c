@@ -73,6 +73,50 @@ void awq__model_plan_free(awq__model_plan *plan)
     *plan = (awq__model_plan){0};
 }
 
+static bool quantizes(const awq__model_plan *plan, int64_t layer, awq__part part, int64_t expert)
+{
+    return plan->rules.quantize[awq__arch_index(plan->model->arch, layer, part, expert)];
+}
+
+/* Will the experts' common input be scaled in this layer? */
+static bool scales_experts(const awq__model_plan *plan, int64_t layer)
+{
+    for (int64_t e = 0; e < plan->model->arch->layers[layer].experts.count; e++)
+        if (quantizes(plan, layer, AWQ__PART_GATE, e) || quantizes(plan, layer, AWQ__PART_UP, e))
+            return true;
+    return false;
+}
+
+bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
+{
+    const awq__module *module = &plan->model->arch->modules[index];
+    if (!plan->rules.awq || plan->rules.quantize[index] || module->layer < 0)
+        return false;
+    int64_t n = module->layer;
+    uint32_t folds = plan->model->arch->layers[n].folds;
+    bool attention = (folds & AWQ_FOLD_ATTENTION_NORM) &&
+                     (quantizes(plan, n, AWQ__PART_Q, -1) || quantizes(plan, n, AWQ__PART_K, -1) ||
+                      quantizes(plan, n, AWQ__PART_V, -1));
+    bool experts = (folds & AWQ_FOLD_EXPERT_NORM) && scales_experts(plan, n);
+    switch (module->part) {
+    case AWQ__PART_ATTENTION_NORM:
+    case AWQ__PART_Q:
+    case AWQ__PART_K:
+        return attention;
+    case AWQ__PART_V:
+        return attention || ((folds & AWQ_FOLD_VALUE) && quantizes(plan, n, AWQ__PART_O, -1));
+    case AWQ__PART_MOE_NORM:
+    case AWQ__PART_ROUTER:
+    case AWQ__PART_GATE:
+        return experts;
+    case AWQ__PART_UP:
+        return experts ||
+               ((folds & AWQ_FOLD_UP) && quantizes(plan, n, AWQ__PART_DOWN, module->expert));
+    default:
+        return false;
+    }
+}
+
 int awq__model_plan_specs(const awq__model_plan *plan, size_t index,
                           awq__spec specs[AWQ__MAX_SPECS])
 {

@@ -44,7 +44,8 @@ static void describe_treatment(const awq__model_plan *plan, size_t index, const 
 {
     const awq__rules *rules = &plan->rules;
     if (!rules->quantize[index]) {
-        snprintf(text, size, "keep %s", awq_dtype_name(found->plain->dtype));
+        snprintf(text, size, "%s %s", awq__model_plan_rescales(plan, index) ? "rescale" : "keep",
+                 awq_dtype_name(found->plain->dtype));
         return;
     }
     char group_text[32] = "row";
