@@ -131,6 +131,22 @@ uint64_t awq__random(uint64_t *state);
 typedef awq_status (*awq__task_fn)(void *arg, int64_t index, int worker);
 awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task, void *arg);
 
+/* ---- scratch.c ---- */
+
+/* Work space of a loop's workers, of the same size for each, made when a worker first asks for it.
+ */
+typedef struct awq__scratch {
+    awq_context *ctx;
+    const char *what; /* for messages */
+    int workers;
+    float **floats;
+} awq__scratch;
+awq_status awq__scratch_create(awq_context *ctx, const char *what, awq__scratch *scratch);
+/* Aligned to 64 bytes, not cleared. NULL, with the failure recorded, when memory is short. */
+float *awq__scratch_get(awq__scratch *scratch, int worker, size_t floats);
+/* Takes a cleared one too. */
+void awq__scratch_free(awq__scratch *scratch);
+
 /* ---- file.c ---- */
 
 /* A file mapped read-only. Zero-initialise; an empty file has data NULL and size 0. */

@@ -44,7 +44,7 @@ typedef struct job {
     awq__attention_tap tap;
     void *user;
     int64_t longest;
-    float **buffers; /* one allocation a worker, made when it begins */
+    awq__scratch scratch;
 } job;
 
 /* The work space of one sequence, cut out of a worker's allocation. */
@@ -99,14 +99,10 @@ static awq_status run_sequence(void *arg, int64_t index, int worker)
     int64_t H = layer->hidden, D = a->head_dim, Q = a->heads * D, KV = a->kv_heads * D;
     int64_t begin = offsets[index], L = offsets[index + 1] - begin;
     space s;
-    if (!j->buffers[worker]) {
-        size_t floats = space_floats(j, &s, NULL);
-        j->buffers[worker] =
-            awq__alloc_aligned(forward->ctx, floats, sizeof(float), "attention work space");
-        if (!j->buffers[worker])
-            return AWQ_ERROR_MEMORY;
-    }
-    space_floats(j, &s, j->buffers[worker]);
+    float *floats = awq__scratch_get(&j->scratch, worker, space_floats(j, &s, NULL));
+    if (!floats)
+        return AWQ_ERROR_MEMORY;
+    space_floats(j, &s, floats);
     compute->rms_norm(L, H, j->hidden + begin * H, a->norm, layer->epsilon, s.x);
     awq__linear(compute, &a->q, L, s.x, H, s.q, Q, s.work);
     awq__linear(compute, &a->k, L, s.x, H, s.k, KV, s.work);
@@ -140,13 +136,9 @@ awq_status awq__attention_forward(const awq__forward *forward, const awq__layer 
     const awq__sequences *sequences = forward->sequences;
     for (int64_t i = 0; i < sequences->count; i++)
         j.longest = awq__max(j.longest, sequences->offsets[i + 1] - sequences->offsets[i]);
-    int threads = awq__threads(forward->ctx);
-    j.buffers = awq__alloc(forward->ctx, (size_t)threads, sizeof *j.buffers, "attention buffers");
-    if (!j.buffers)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = awq__parallel_for(forward->ctx, sequences->count, run_sequence, &j);
-    for (int i = 0; i < threads; i++)
-        awq__free(j.buffers[i]);
-    awq__free(j.buffers);
+    awq_status status = awq__scratch_create(forward->ctx, "attention work space", &j.scratch);
+    if (status == AWQ_OK)
+        status = awq__parallel_for(forward->ctx, sequences->count, run_sequence, &j);
+    awq__scratch_free(&j.scratch);
     return status;
 }

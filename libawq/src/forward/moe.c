@@ -24,7 +24,7 @@ typedef struct route_job {
     float *x_out;
     int64_t tokens;
     awq__routes *routes;
-    float **work; /* one a worker */
+    awq__scratch scratch;
 } route_job;
 
 static awq_status norm_block(void *arg, int64_t index, int worker)
@@ -54,15 +54,10 @@ static awq_status route_block(void *arg, int64_t index, int worker)
     float *logits = j->routes->logits + begin * E;
     int32_t *chosen = j->routes->index + begin * k;
     float *weight = j->routes->weight + begin * k;
-    if (!j->work[worker]) {
-        j->work[worker] =
-            awq__alloc_aligned(j->forward->ctx, (size_t)awq__weight_work(&moe->router),
-                               sizeof(float), "router work space");
-        if (!j->work[worker])
-            return AWQ_ERROR_MEMORY;
-    }
-    awq__linear(j->forward->compute, &moe->router, T, j->x + begin * H, H, logits, E,
-                j->work[worker]);
+    float *work = awq__scratch_get(&j->scratch, worker, (size_t)awq__weight_work(&moe->router));
+    if (!work)
+        return AWQ_ERROR_MEMORY;
+    awq__linear(j->forward->compute, &moe->router, T, j->x + begin * H, H, logits, E, work);
     if (moe->route)
         moe->route(j->layer->number, logits, T, E, k, chosen, weight);
     else
@@ -97,7 +92,6 @@ awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, 
     awq_context *ctx = forward->ctx;
     const awq__moe *moe = &layer->moe;
     size_t chosen = (size_t)(T * moe->per_token), E = (size_t)moe->expert_count;
-    int threads = awq__threads(ctx);
     *routes = (awq__routes){.tokens = T, .experts = moe->expert_count, .per_token = moe->per_token};
     routes->logits = awq__alloc_aligned(ctx, (size_t)T * E, sizeof(float), "router logits");
     routes->index = awq__alloc(ctx, chosen, sizeof *routes->index, "router choices");
@@ -105,14 +99,13 @@ awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, 
     routes->first = awq__alloc(ctx, E + 1, sizeof *routes->first, "router groups");
     routes->slots = awq__alloc(ctx, chosen, sizeof *routes->slots, "router groups");
     route_job j = {.forward = forward, .layer = layer, .x = x, .tokens = T, .routes = routes};
-    j.work = awq__alloc(ctx, (size_t)threads, sizeof *j.work, "router work space");
-    awq_status status = AWQ_ERROR_MEMORY;
-    if (routes->logits && routes->index && routes->weight && routes->first && routes->slots &&
-        j.work)
+    awq_status status = awq__scratch_create(ctx, "router work space", &j.scratch);
+    if (status == AWQ_OK &&
+        !(routes->logits && routes->index && routes->weight && routes->first && routes->slots))
+        status = AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
         status = awq__parallel_for(ctx, awq__ceil_div(T, AWQ__TOKEN_BLOCK), route_block, &j);
-    for (int i = 0; j.work && i < threads; i++)
-        awq__free(j.work[i]);
-    awq__free(j.work);
+    awq__scratch_free(&j.scratch);
     if (status == AWQ_OK)
         group_by_expert(routes);
     else
@@ -155,7 +148,7 @@ typedef struct expert_job {
     int64_t chunk_first, chunk_count; /* tokens */
     block *blocks;
     float *outputs; /* [chunk_count * k, H]: the outputs of the chunk's slots */
-    float **buffers;
+    awq__scratch scratch;
 } expert_job;
 
 static awq_status run_block(void *arg, int64_t index, int worker)
@@ -165,14 +158,11 @@ static awq_status run_block(void *arg, int64_t index, int worker)
     const block *b = &j->blocks[index];
     int64_t H = j->layer->hidden, I = moe->intermediate, k = moe->per_token, T = b->count;
     const int64_t B = AWQ__TOKEN_BLOCK;
-    if (!j->buffers[worker]) {
-        j->buffers[worker] = awq__alloc_aligned(
-            j->forward->ctx, (size_t)(B * (2 * H + 2 * I) + awq__expert_work(j->layer)),
-            sizeof(float), "expert work space");
-        if (!j->buffers[worker])
-            return AWQ_ERROR_MEMORY;
-    }
-    float *x = j->buffers[worker], *y = x + B * H, *up = y + B * I, *z = up + B * I;
+    float *x = awq__scratch_get(&j->scratch, worker,
+                                (size_t)(B * (2 * H + 2 * I) + awq__expert_work(j->layer)));
+    if (!x)
+        return AWQ_ERROR_MEMORY;
+    float *y = x + B * H, *up = y + B * I, *z = up + B * I;
     float *work = z + B * H;
     const awq__expert *expert = &moe->experts[b->expert];
     for (int64_t i = 0; i < T; i++)
@@ -229,14 +219,14 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
     awq_context *ctx = forward->ctx;
     int64_t H = layer->hidden, k = routes->per_token, E = routes->experts, T = routes->tokens;
     int64_t chunk = awq__min(awq__max(SLOT_FLOATS / (k * H), SMALLEST_CHUNK), T);
-    int threads = awq__threads(ctx);
     expert_job j = {.forward = forward, .layer = layer, .routes = routes, .x = x, .out = out};
     int64_t *next = awq__alloc(ctx, (size_t)E, sizeof *next, "expert blocks");
     size_t most = (size_t)(chunk * k / AWQ__TOKEN_BLOCK + E);
     j.blocks = awq__alloc(ctx, most, sizeof *j.blocks, "expert blocks");
     j.outputs = awq__alloc_aligned(ctx, (size_t)(chunk * k * H), sizeof(float), "expert outputs");
-    j.buffers = awq__alloc(ctx, (size_t)threads, sizeof *j.buffers, "expert work space");
-    awq_status status = next && j.blocks && j.outputs && j.buffers ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status = awq__scratch_create(ctx, "expert work space", &j.scratch);
+    if (status == AWQ_OK && !(next && j.blocks && j.outputs))
+        status = AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
         memcpy(next, routes->first, (size_t)E * sizeof *next);
     for (int64_t first = 0; first < T && status == AWQ_OK; first += chunk) {
@@ -248,9 +238,7 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
             status = awq__parallel_for(ctx, awq__ceil_div(j.chunk_count, AWQ__TOKEN_BLOCK),
                                        add_outputs, &j);
     }
-    for (int i = 0; j.buffers && i < threads; i++)
-        awq__free(j.buffers[i]);
-    awq__free(j.buffers);
+    awq__scratch_free(&j.scratch);
     awq__free(j.outputs);
     awq__free(j.blocks);
     awq__free(next);

@@ -31,7 +31,7 @@ typedef struct job {
     int64_t *slots; /* the used ones, grouped by expert */
     float *scales;  /* [candidates][2][H]: scale and 1/scale */
     double *losses; /* [blocks][candidates] */
-    float **buffers;
+    awq__scratch scratch;
 } job;
 
 /* The space of one task, cut out of a worker's allocation. */
@@ -89,14 +89,10 @@ static awq_status run_block(void *arg, int64_t index, int worker)
     const awq__expert *expert = &layer->moe.experts[b->expert];
     int64_t H = layer->hidden, I = layer->moe.intermediate, k = search->routes->per_token;
     space s;
-    if (!j->buffers[worker]) {
-        j->buffers[worker] =
-            awq__alloc_aligned(search->forward->ctx, (size_t)cut_space(j, NULL, &s), sizeof(float),
-                               "scale search work space");
-        if (!j->buffers[worker])
-            return AWQ_ERROR_MEMORY;
-    }
-    cut_space(j, j->buffers[worker], &s);
+    float *floats = awq__scratch_get(&j->scratch, worker, (size_t)cut_space(j, NULL, &s));
+    if (!floats)
+        return AWQ_ERROR_MEMORY;
+    cut_space(j, floats, &s);
     for (int64_t i = 0; i < b->count; i++) {
         int64_t slot = j->slots[b->first + i];
         memcpy(s.x + i * H, search->x + slot / k * H, (size_t)H * sizeof *s.x);
@@ -172,25 +168,23 @@ awq_status awq__search_block(const awq__block_search *search, float *scale, floa
     int64_t slots = routes->tokens * routes->per_token;
     size_t most = (size_t)(slots / AWQ__TOKEN_BLOCK + routes->experts);
     size_t candidates = (size_t)awq__candidate_count(search->candidates);
-    int threads = awq__threads(ctx);
     job j = {.search = search};
     j.blocks = awq__alloc(ctx, most, sizeof *j.blocks, "scale search");
     j.slots = awq__alloc(ctx, (size_t)slots, sizeof *j.slots, "scale search");
     j.scales = awq__alloc_aligned(ctx, candidates * 2 * (size_t)search->layer->hidden,
                                   sizeof *j.scales, "candidate scales");
     j.losses = awq__alloc(ctx, most * candidates, sizeof *j.losses, "losses");
-    j.buffers = awq__alloc(ctx, (size_t)threads, sizeof *j.buffers, "scale search work space");
-    awq_status status = AWQ_ERROR_MEMORY;
-    if (j.blocks && j.slots && j.scales && j.losses && j.buffers) {
+    awq_status status = awq__scratch_create(ctx, "scale search work space", &j.scratch);
+    if (status == AWQ_OK && !(j.blocks && j.slots && j.scales && j.losses))
+        status = AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
         cut_blocks(&j);
         make_scales(&j);
         status = awq__parallel_for(ctx, j.block_count, run_block, &j);
     }
     if (status == AWQ_OK)
         status = choose(&j, scale, unscale, found);
-    for (int i = 0; j.buffers && i < threads; i++)
-        awq__free(j.buffers[i]);
-    awq__free(j.buffers);
+    awq__scratch_free(&j.scratch);
     awq__free(j.losses);
     awq__free(j.scales);
     awq__free(j.slots);

@@ -39,7 +39,7 @@ typedef struct job {
     const awq__candidates *candidates;
     const awq__stats *stats;
     double *losses;
-    float **buffers;
+    awq__scratch scratch;
 } job;
 
 /* The task of one candidate. */
@@ -49,20 +49,17 @@ static awq_status try_candidate(void *arg, int64_t index, int worker)
     int64_t K = j->candidates->cols, space = 0;
     for (int64_t i = 0; i < j->count; i++)
         space = awq__max(space, awq__linear_loss_space(j->weights[i]));
-    if (!j->buffers[worker]) {
-        j->buffers[worker] = awq__alloc_aligned(j->ctx, (size_t)(space + 2 * K), sizeof(float),
-                                                "scale search work space");
-        if (!j->buffers[worker])
-            return AWQ_ERROR_MEMORY;
-    }
-    float *scale = j->buffers[worker] + space, *unscale = scale + K;
+    float *floats = awq__scratch_get(&j->scratch, worker, (size_t)(space + 2 * K));
+    if (!floats)
+        return AWQ_ERROR_MEMORY;
+    float *scale = floats + space, *unscale = scale + K;
     awq__candidate(j->candidates, index, scale);
     for (int64_t k = 0; k < K; k++)
         unscale[k] = 1 / scale[k];
     j->losses[index] = 0;
     for (int64_t i = 0; i < j->count; i++)
         j->losses[index] += awq__linear_loss(j->compute, j->weights[i], j->scheme, scale, unscale,
-                                             NULL, j->stats->gram, j->buffers[worker]);
+                                             NULL, j->stats->gram, floats);
     return AWQ_OK;
 }
 
@@ -72,7 +69,6 @@ awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
                               const awq__stats *stats, float *scale, float *unscale,
                               awq__found_scale *found)
 {
-    int threads = awq__threads(ctx);
     int64_t tries = awq__candidate_count(candidates);
     job j = {.ctx = ctx,
              .compute = compute,
@@ -82,8 +78,9 @@ awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
              .candidates = candidates,
              .stats = stats};
     j.losses = awq__alloc(ctx, (size_t)tries, sizeof *j.losses, "losses");
-    j.buffers = awq__alloc(ctx, (size_t)threads, sizeof *j.buffers, "scale search work space");
-    awq_status status = j.losses && j.buffers ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status = awq__scratch_create(ctx, "scale search work space", &j.scratch);
+    if (status == AWQ_OK && !j.losses)
+        status = AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
         status = awq__parallel_for(ctx, tries, try_candidate, &j);
     if (status == AWQ_OK)
@@ -93,9 +90,7 @@ awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
         for (int64_t k = 0; k < candidates->cols; k++)
             unscale[k] = 1 / scale[k];
     }
-    for (int i = 0; j.buffers && i < threads; i++)
-        awq__free(j.buffers[i]);
-    awq__free(j.buffers);
+    awq__scratch_free(&j.scratch);
     awq__free(j.losses);
     return status;
 }

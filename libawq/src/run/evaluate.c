@@ -97,7 +97,7 @@ typedef struct compare_job {
     awq__ends judged, reference;
     int32_t *targets;
     awq__logit_stats *stats; /* one a task */
-    float **buffers;         /* one a worker */
+    awq__scratch scratch;
 } compare_job;
 
 static void logits_of(const awq__stream *stream, const awq__ends *ends, int64_t first,
@@ -118,13 +118,10 @@ static awq_status compare_block(void *arg, int64_t index, int worker)
     int64_t count = awq__min(ROWS, evaluation->judged.tokens - first);
     int64_t work = awq__max(awq__weight_work(&j->judged.head),
                             both ? awq__weight_work(&j->reference.head) : 0);
-    if (!j->buffers[worker]) {
-        j->buffers[worker] = awq__alloc_aligned(
-            evaluation->ctx, (size_t)(ROWS * (2 * V + H) + work), sizeof(float), "logits");
-        if (!j->buffers[worker])
-            return AWQ_ERROR_MEMORY;
-    }
-    float *logits = j->buffers[worker], *reference = logits + ROWS * V;
+    float *logits = awq__scratch_get(&j->scratch, worker, (size_t)(ROWS * (2 * V + H) + work));
+    if (!logits)
+        return AWQ_ERROR_MEMORY;
+    float *reference = logits + ROWS * V;
     float *x = reference + ROWS * V, *space = x + ROWS * H;
     logits_of(&evaluation->judged, &j->judged, first, count, x, logits, space);
     if (both)
@@ -166,7 +163,6 @@ awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *
 {
     awq_context *ctx = evaluation->ctx;
     int64_t T = evaluation->judged.tokens, tasks = awq__ceil_div(T, ROWS), scored = 0;
-    int threads = awq__threads(ctx);
     compare_job j = {.evaluation = evaluation};
     awq_status status = awq__model_ends(evaluation->judged.model, &j.judged);
     if (status == AWQ_OK && evaluation->has_reference)
@@ -174,8 +170,9 @@ awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *
     if (status == AWQ_OK) {
         j.targets = awq__alloc(ctx, (size_t)T, sizeof *j.targets, "targets");
         j.stats = awq__alloc(ctx, (size_t)tasks, sizeof *j.stats, "logit statistics");
-        j.buffers = awq__alloc(ctx, (size_t)threads, sizeof *j.buffers, "logits");
-        status = j.targets && j.stats && j.buffers ? AWQ_OK : AWQ_ERROR_MEMORY;
+        status = awq__scratch_create(ctx, "logits", &j.scratch);
+        if (!j.targets || !j.stats)
+            status = AWQ_ERROR_MEMORY;
     }
     if (status == AWQ_OK) {
         scored = set_targets(&evaluation->windows, j.targets);
@@ -194,9 +191,7 @@ awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *
             status = awq__fail(ctx, AWQ_ERROR_NUMERIC, "%s: its logits are not finite",
                                evaluation->judged.model->directory);
     }
-    for (int i = 0; j.buffers && i < threads; i++)
-        awq__free(j.buffers[i]);
-    awq__free(j.buffers);
+    awq__scratch_free(&j.scratch);
     awq__free(j.stats);
     awq__free(j.targets);
     awq__ends_free(&j.judged);
