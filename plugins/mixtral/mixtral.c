@@ -51,6 +51,7 @@ static awq_status describe_model(const awq_host *host, awq_arch_model *model)
     snprintf(model->final_norm, AWQ_NAME_BYTES, "model.norm");
     if (!tied)
         snprintf(model->head, AWQ_NAME_BYTES, "lm_head");
+    snprintf(model->preferred_format, sizeof model->preferred_format, "awq");
     return status;
 }
 

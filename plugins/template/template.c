@@ -1,9 +1,10 @@
 /*
  * A starting point for a new architecture: copy this file, and change what your model does
  * differently. As it stands it is a whole plugin, for a made-up model family "demo_moe":
- * Mixtral's kind of attention, and in every layer a block of experts whose modules are named
- * mlp.gate and mlp.experts.E.{gate,up,down}_proj. README.md, one folder up, tells what each member
- * means and what the library checks.
+ * Mixtral's kind of attention, with norms of queries and keys in some of the models, and in every
+ * layer a block of experts whose modules are named mlp.gate and
+ * mlp.experts.E.{gate,up,down}_proj. README.md, one folder up, tells what each member means and
+ * what the library checks.
  */
 #include "awq/plugin.h"
 
@@ -58,9 +59,9 @@ static awq_status refuse_unknown(const awq_host *host)
         return status;
     if (strcmp(activation, silu))
         return host->fail(host, "hidden_act is not silu");
-    if (host->has_tensor(host, "model.layers.0.self_attn.q_norm.weight"))
-        return host->fail(host, "the queries are normed (self_attn.q_norm), which the plugin "
-                                "interface cannot describe");
+    if (host->has_tensor(host, "model.layers.0.mlp.gate.e_score_correction_bias"))
+        return host->fail(host, "the choice of experts is corrected (e_score_correction_bias), "
+                                "which the plugin interface cannot describe");
     return AWQ_OK;
 }
 
@@ -77,6 +78,10 @@ static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer
     name(layer->attention.k, n, "self_attn.k_proj");
     name(layer->attention.v, n, "self_attn.v_proj");
     name(layer->attention.o, n, "self_attn.o_proj");
+    if (host->has_tensor(host, "model.layers.0.self_attn.q_norm.weight")) { /* in some models */
+        name(layer->attention.q_norm, n, "self_attn.q_norm");
+        name(layer->attention.k_norm, n, "self_attn.k_norm");
+    }
     name(layer->moe_norm.name, n, "post_attention_layernorm");
     name(layer->router.name, n, "mlp.gate");
     awq_arch_experts *experts = &layer->experts;

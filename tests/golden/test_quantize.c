@@ -5,73 +5,17 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "awq/awq.h"
-#include "checkpoint/checkpoint.h"
-#include "core/json.h"
-#include "../unit/temp_files.h"
+#include "golden/runs.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define TINY AWQ_TEST_DATA "/mixtral-tiny"
 #define SMALL AWQ_TEST_MODELS "/mixtral-small"
 
-static char output[1024]; /* of the test that runs */
-
-static int set_up_run(void **state)
-{
-    if (set_up(state))
-        return -1;
-    const fixture *f = *state;
-    snprintf(output, sizeof output, "%s/out", f->directory);
-    return awq_context_add_plugin_path(f->ctx, AWQ_TEST_PLUGINS) != AWQ_OK;
-}
-
-static void assert_ok(const fixture *f, awq_status status)
-{
-    if (status != AWQ_OK)
-        fail_msg("%s: %s", awq_status_name(status), awq_context_message(f->ctx));
-}
-
-/* Options as name, value, name, value, ..., NULL. */
-static awq_recipe *recipe_of(const fixture *f, const char *model, const char *const *options)
-{
-    awq_recipe *recipe;
-    assert_ok(f, awq_recipe_create(f->ctx, &recipe));
-    assert_ok(f, awq_recipe_set(recipe, "model", model, NULL));
-    assert_ok(f, awq_recipe_set(recipe, "output", output, NULL));
-    for (; *options; options += 2)
-        assert_ok(f, awq_recipe_set(recipe, options[0], options[1], NULL));
-    return recipe;
-}
-
-static const char *const few[] = {"calibration.data",
-                                  TINY "/calib.jsonl",
-                                  "calibration.samples",
-                                  "6",
-                                  "evaluation.data",
-                                  TINY "/eval.txt",
-                                  "evaluation.windows",
-                                  "6",
-                                  "calibration.sequence_length",
-                                  "128",
-                                  NULL};
-
-/* Runs and returns the evaluation. options come after those of `few`. */
+/* Runs and returns the evaluation. */
 static awq_eval_result run_tiny(const fixture *f, const char *const *options, bool force)
 {
-    awq_recipe *recipe = recipe_of(f, TINY, few);
-    awq_quantize_options how = {.struct_size = sizeof how, .force = force};
-    awq_report *report;
-    for (; *options; options += 2)
-        assert_ok(f, awq_recipe_set(recipe, options[0], options[1], NULL));
-    assert_ok(f, awq_quantize(f->ctx, recipe, &how, &report));
-    awq_eval_result result = *awq_report_evaluation(report);
-    awq_report_free(report);
-    awq_recipe_free(recipe);
-    return result;
+    return run_short(f, TINY, options, force);
 }
 
 /* ---- quality ---- */
@@ -185,7 +129,7 @@ static void test_some_modules_only(void **state)
 static void test_an_uncompensated_router_stops_the_run(void **state)
 {
     const fixture *f = *state;
-    awq_recipe *recipe = recipe_of(f, TINY, few);
+    awq_recipe *recipe = short_recipe(f, TINY);
     awq__set_fault(f->ctx, AWQ__FAULT_ROUTER_UNCOMPENSATED);
     assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_PROOF);
     assert_non_null(strstr(awq_context_message(f->ctx), "layer 0"));
@@ -243,35 +187,6 @@ static void test_the_router_is_float_and_the_experts_are_not(void **state)
     awq_model_free(model);
 }
 
-static void read_all(const fixture *f, const char *path, char **text, size_t *bytes)
-{
-    assert_ok(f, awq__read_text_file(f->ctx, path, (size_t)1 << 30, text, bytes));
-}
-
-static void assert_same_file(const fixture *f, const char *a, const char *b, const char *name)
-{
-    char path[2048], *x, *y;
-    size_t x_bytes, y_bytes;
-    snprintf(path, sizeof path, "%s/%s", a, name);
-    read_all(f, path, &x, &x_bytes);
-    snprintf(path, sizeof path, "%s/%s", b, name);
-    read_all(f, path, &y, &y_bytes);
-    if (x_bytes != y_bytes || memcmp(x, y, x_bytes))
-        fail_msg("%s differs between %s and %s", name, a, b);
-    awq__free(x);
-    awq__free(y);
-}
-
-static const char *const written[] = {"model.safetensors", "config.json",
-                                      "awq_report.json",   "awq_provenance.json",
-                                      "tokenizer.json",    "generation_config.json"};
-
-static void assert_same_result(const fixture *f, const char *a, const char *b)
-{
-    for (size_t i = 0; i < sizeof written / sizeof *written; i++)
-        assert_same_file(f, a, b, written[i]);
-}
-
 static void test_the_same_bytes_for_any_number_of_threads(void **state)
 {
     fixture *f = *state;
@@ -298,7 +213,7 @@ static void test_an_interrupted_run_goes_on(void **state)
     run_tiny(f, none, false);
 
     snprintf(output, sizeof output, "%s/resumed", f->directory);
-    awq_recipe *recipe = recipe_of(f, TINY, few);
+    awq_recipe *recipe = short_recipe(f, TINY);
     awq__set_fault(f->ctx, AWQ__FAULT_STOP_AFTER_LAYER);
     assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
     assert_false(awq__is_directory(output));
@@ -328,7 +243,7 @@ static void test_cancelling_keeps_the_work(void **state)
     const char *none[] = {NULL};
     char partial[2048];
     snprintf(partial, sizeof partial, "%s.partial", output);
-    awq_recipe *recipe = recipe_of(f, TINY, few);
+    awq_recipe *recipe = short_recipe(f, TINY);
     awq_context_set_progress(f->ctx, cancel_in_second_layer, NULL);
     assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
     awq_context_set_progress(f->ctx, NULL, NULL);
@@ -342,7 +257,7 @@ static void test_cancelling_keeps_the_work(void **state)
 static void test_restart_discards(void **state)
 {
     fixture *f = *state;
-    awq_recipe *recipe = recipe_of(f, TINY, few);
+    awq_recipe *recipe = short_recipe(f, TINY);
     awq_quantize_options restart = {.struct_size = sizeof restart, .restart = true};
     awq__set_fault(f->ctx, AWQ__FAULT_STOP_AFTER_LAYER);
     assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
@@ -357,7 +272,7 @@ static void test_an_existing_output_is_kept(void **state)
     const fixture *f = *state;
     const char *none[] = {NULL};
     run_tiny(f, none, false);
-    awq_recipe *recipe = recipe_of(f, TINY, few);
+    awq_recipe *recipe = short_recipe(f, TINY);
     assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_EXISTS);
     awq_recipe_free(recipe);
 }

@@ -76,7 +76,8 @@ static tiny *make_tiny(awq_context *ctx, const awq__compute *table)
     for (int e = 0; e < E; e++) {
         m->experts[e] = (awq__expert){awq__weight_plain(names[0], AWQ_F32, m->w[e][0], I, H),
                                       awq__weight_plain(names[1], AWQ_F32, m->w[e][1], I, H),
-                                      awq__weight_plain(names[2], AWQ_F32, m->w[e][2], H, I)};
+                                      awq__weight_plain(names[2], AWQ_F32, m->w[e][2], H, I),
+                                      .intermediate = I, .activation = {1, INFINITY, 0}};
         m->gate[e] = m->up[e] = true;
     }
     m->layer = (awq__layer){.number = 7,
@@ -84,8 +85,8 @@ static tiny *make_tiny(awq_context *ctx, const awq__compute *table)
                             .moe = {.experts = m->experts,
                                     .expert_count = E,
                                     .per_token = PER_TOKEN,
-                                    .intermediate = I,
-                                    .activation = {1, INFINITY, 0}}};
+                                    .routed_count = E,
+                                    .intermediate = I}};
     m->forward = (awq__forward){.ctx = ctx, .compute = table};
     set_routes(m, &random);
     m->candidates = (awq__candidates){
@@ -96,7 +97,7 @@ static tiny *make_tiny(awq_context *ctx, const awq__compute *table)
                                     .routes = &m->routes,
                                     .gate = m->gate,
                                     .up = m->up,
-                                    .scheme = {4, 8, false, AWQ__GRID_F16},
+                                    .scheme = {.bits = 4, .group = 8, .grid = AWQ__GRID_F16},
                                     .candidates = &m->candidates,
                                     .stride = 1};
     return m;
@@ -291,7 +292,7 @@ static void a_fake_linear_rounds_every_block(void **state)
     }
     for (int64_t i = 0; i < N * K; i++)
         rounded[i] = w[i] * scale[i % K];
-    const awq__scheme scheme = {4, 128, false, AWQ__GRID_F16};
+    const awq__scheme scheme = {.bits = 4, .group = 128, .grid = AWQ__GRID_F16};
     const awq__weight weight = awq__weight_plain("w", AWQ_F32, w, N, K);
     assert_true(awq__weight_block(&weight) < N);
     float *work = floats(awq__weight_work(&weight));

@@ -10,7 +10,15 @@
 #include "core/half.h"
 #include "tables.h"
 
-static const awq__scale_grid grids[] = {AWQ__GRID_F32, AWQ__GRID_F16, AWQ__GRID_BF16_F16};
+static const awq__scale_grid grids[] = {AWQ__GRID_F32, AWQ__GRID_F16, AWQ__GRID_BF16_F16,
+                                        AWQ__GRID_BF16};
+enum { GRIDS = sizeof grids / sizeof *grids };
+
+/* Scales that end at 65504, and are subnormal below 2^-14. */
+static bool is_of_f16(awq__scale_grid grid)
+{
+    return grid == AWQ__GRID_F16 || grid == AWQ__GRID_BF16_F16;
+}
 
 /* ---- scales ---- */
 
@@ -30,7 +38,8 @@ static double spacing(awq__scale_grid grid, float s)
     int exponent;
     frexp((double)s, &exponent);
     int bits = grid == AWQ__GRID_F16 ? 11 : 8;
-    return ldexp(1, exponent - bits > -24 ? exponent - bits : -24);
+    int smallest = is_of_f16(grid) ? -24 : -133;
+    return ldexp(1, exponent - bits > smallest ? exponent - bits : smallest);
 }
 
 /* Every 997th float of the range that F16 has, and all around its smallest values. */
@@ -51,21 +60,31 @@ static void scales_are_exact_as_stored(void **state)
         }
         assert_true(awq__round_scale(AWQ__GRID_F32, s) == s);
     }
+    for (uint32_t bits = 1; bits < awq__f32_bits(3.3e38f); bits += 9973) {
+        float s = awq__f32_from_bits(bits), brain = awq__round_scale(AWQ__GRID_BF16, s);
+        assert_true(brain >= 0x1p-126f && is_bf16(brain));
+        if (s >= 0x1p-126f)
+            assert_near(brain, s, 0.5 * spacing(AWQ__GRID_BF16, s));
+        else
+            assert_true(brain == 0x1p-126f);
+    }
 }
 
 static void scales_at_the_ends(void **state)
 {
     (void)state;
-    for (int grid = 0; grid < 3; grid++) {
+    for (int grid = 0; grid < GRIDS; grid++) {
         assert_true(awq__round_scale(grids[grid], 1e-45f) > 0);
         assert_true(awq__round_scale(grids[grid], 0) > 0);
         assert_true(isinf(awq__round_scale(grids[grid], INFINITY)));
-        assert_true(isinf(awq__round_scale(grids[grid], 70000)) == (grid != 0));
+        assert_true(isinf(awq__round_scale(grids[grid], 70000)) == is_of_f16(grids[grid]));
         assert_true(awq__round_scale(grids[grid], 1) == 1);
     }
     assert_true(awq__round_scale(AWQ__GRID_F16, 65504) == 65504);
     assert_true(awq__round_scale(AWQ__GRID_BF16_F16, 65280) == 65280);
     assert_true(awq__round_scale(AWQ__GRID_F16, 1e-9f) == 0x1p-24f);
+    assert_true(awq__round_scale(AWQ__GRID_BF16, 70000) == 70144);
+    assert_true(isinf(awq__round_scale(AWQ__GRID_BF16, 3.4e38f)));
 }
 
 /* Every value that both formats hold stays as it is. */
@@ -170,10 +189,11 @@ static void for_each_combination(check body)
     uint64_t random = 1;
     for (int bits = 2; bits <= 8; bits++)
         for (int symmetric = 0; symmetric < 2; symmetric++)
-            for (int grid = 0; grid < 3; grid++)
+            for (int grid = 0; grid < GRIDS; grid++)
                 for (int s = 0; s < SHAPES; s++) {
                     int64_t K = shapes[s][0], g = shapes[s][1];
-                    const awq__scheme scheme = {bits, g, symmetric != 0, grids[grid]};
+                    const awq__scheme scheme = {
+                        .bits = bits, .group = g, .symmetric = symmetric != 0, .grid = grids[grid]};
                     float *w = floats(ROWS * K), *limit = floats(ROWS * K / g);
                     float *unscale = floats(K);
                     for (int64_t i = 0; i < ROWS * K / g; i++) {
@@ -272,12 +292,12 @@ static void check_meaning(const awq__scheme *scheme, int64_t K, const float *w, 
         double wanted = range == 0 ? 1 : range / (scheme->symmetric ? half - 1 : top);
         assert_true(scheme->symmetric ? zero == half : zero <= top);
         if (isinf(scale)) {
-            assert_true(scheme->grid != AWQ__GRID_F32 && wanted > 65000);
+            assert_true(is_of_f16(scheme->grid) && wanted > 65000);
             continue;
         }
         assert_true(r.scales[i] == awq__round_scale(scheme->grid, (float)wanted) ||
                     fabs(wanted - scale) <= 0x1p-23 * wanted + 0x1p-25);
-        if (wanted < 0x1p-14 && scheme->grid != AWQ__GRID_F32)
+        if (wanted < 0x1p-14 && is_of_f16(scheme->grid))
             continue; /* subnormal scales are coarse: what they do is checked below */
         for (int64_t k = i * g; k < i * g + g; k++) {
             double error = fabs((double)r.values[k] - (double)w[k]);
@@ -305,7 +325,7 @@ static void rounding_errs_by_half_a_step(void **state)
 
 /* ---- single groups ---- */
 
-static const awq__scheme plain = {4, 8, false, AWQ__GRID_F16};
+static const awq__scheme plain = {.bits = 4, .group = 8, .grid = AWQ__GRID_F16};
 
 static void check_codes(const awq__scheme *scheme, const float *w, const float *limit,
                         const uint8_t *codes, float scale, uint8_t zero)
@@ -326,7 +346,7 @@ static void ties_go_to_even(void **state)
     (void)state;
     check_codes(&plain, (float[]){15, 0, 0.5f, 1.5f, 2.5f, 3.5f, 13.5f, 14.5f}, NULL,
                 (uint8_t[]){15, 0, 0, 2, 2, 4, 14, 14}, 1, 0);
-    const awq__scheme symmetric = {4, 8, true, AWQ__GRID_F16};
+    const awq__scheme symmetric = {.bits = 4, .group = 8, .symmetric = true, .grid = AWQ__GRID_F16};
     check_codes(&symmetric, (float[]){7, -7, 0.5f, -0.5f, 1.5f, -1.5f, 2.5f, -2.5f}, NULL,
                 (uint8_t[]){15, 1, 8, 8, 10, 6, 10, 6}, 1, 8);
 }
@@ -343,7 +363,7 @@ static void one_sign_is_not_cut(void **state)
 static void zeros_stay_zero(void **state)
 {
     (void)state;
-    const awq__scheme symmetric = {4, 8, true, AWQ__GRID_F16};
+    const awq__scheme symmetric = {.bits = 4, .group = 8, .symmetric = true, .grid = AWQ__GRID_F16};
     check_codes(&plain, (float[8]){0}, NULL, (uint8_t[8]){0}, 1, 0);
     check_codes(&symmetric, (float[8]){0}, NULL, (uint8_t[]){8, 8, 8, 8, 8, 8, 8, 8}, 1, 8);
     check_codes(&plain, (float[]){1, -2, 3, 0, 0, 0, 0, 0}, (float[]){0}, (uint8_t[8]){0}, 1, 0);
@@ -370,7 +390,7 @@ static void a_scale_that_does_not_fit_is_told(void **state)
 {
     (void)state;
     const float w[8] = {1e6f, -1e6f}, very[8] = {3e38f, -3e38f};
-    const awq__scheme wide = {4, 8, false, AWQ__GRID_F32};
+    const awq__scheme wide = {.bits = 4, .group = 8, .grid = AWQ__GRID_F32};
     uint8_t codes[8], zero;
     float scale;
     FOR_EACH_TABLE(table)
@@ -384,10 +404,10 @@ static void a_scale_that_does_not_fit_is_told(void **state)
 
 /* ---- whole matrices ---- */
 
-static void a_matrix_is_rounded_by_blocks(void **state)
+static void check_matrix(awq_context *ctx, const awq__scheme *scheme, const char *type)
 {
-    awq_context *ctx = *state;
-    enum { N = 150, K = 4096, G = 128 };
+    enum { N = 150, K = 4096 };
+    const int64_t G = scheme->group;
     uint64_t random = 5;
     float *w = normals(&random, N * K), *limit = floats(N * K / G), *fake, *row = floats(2 * K);
     float *scale = floats(K);
@@ -398,21 +418,21 @@ static void a_matrix_is_rounded_by_blocks(void **state)
     awq__weight weight = awq__weight_plain("m", AWQ_F32, w, N, K);
     weight.col_scale = scale;
     assert_true(awq__weight_block(&weight) < N / 2);
-    const awq__scheme scheme = {4, G, false, AWQ__GRID_BF16_F16};
     float *work = floats(awq__weight_work(&weight));
     awq__codes codes;
-    succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, &codes));
+    succeeds(ctx, awq__codes_create(ctx, N, K, scheme, &codes));
     succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, limit, work, &codes));
     fake = floats(N * K);
     awq__weight_read(&weight, 0, N, fake);
-    awq__compute_reference()->fake_quantize(N, K, &scheme, limit, NULL, fake);
+    awq__compute_reference()->fake_quantize(N, K, scheme, limit, NULL, fake);
     for (int64_t n = 0; n + 2 <= N; n += 2) {
         awq__codes_read(&codes, n, 2, row);
         assert_memory_equal(row, fake + n * K, 2 * K * sizeof *row);
     }
-    w[140 * K] = 1e30f;
+    w[140 * K] = INFINITY;
     fails(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, work, &codes),
-          AWQ_ERROR_NUMERIC, "m: a group scale in rows 128 to 149");
+          AWQ_ERROR_NUMERIC, "m: a group scale in rows 128 to 149 does not fit its stored type, ");
+    assert_non_null(strstr(awq_context_message(ctx), type));
     awq__codes_free(&codes);
     assert_null(codes.codes);
     free(w);
@@ -421,6 +441,16 @@ static void a_matrix_is_rounded_by_blocks(void **state)
     free(row);
     free(scale);
     free(work);
+}
+
+static void a_matrix_is_rounded_by_blocks(void **state)
+{
+    check_matrix(*state, &(awq__scheme){.bits = 4, .group = 128, .grid = AWQ__GRID_F32}, "F32");
+    check_matrix(*state, &(awq__scheme){.bits = 4, .group = 128, .grid = AWQ__GRID_F16}, "65504");
+    check_matrix(*state, &(awq__scheme){.bits = 4, .group = 128, .grid = AWQ__GRID_BF16_F16},
+                 "65504");
+    check_matrix(*state, &(awq__scheme){.bits = 4, .group = 64, .grid = AWQ__GRID_BF16}, "BF16");
+    check_matrix(*state, &(awq__scheme){.code = AWQ__CODE_E2M1, .bits = 4, .group = 32}, "E8M0");
 }
 
 int main(void)

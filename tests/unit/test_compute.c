@@ -129,6 +129,8 @@ static void rms_norm_is_right(void **state)
             assert_near_at(out[at], expected, 2.1 * FLOAT_ROUNDING * fabs(expected), table->name,
                            at);
         }
+        table->rms_norm(T, H, s.x, weight, 1e-5, s.x); /* in place */
+        assert_memory_equal(s.x, out, (size_t)(T * H) * sizeof *out);
         free(s.base);
         free(x);
         free(weight);
@@ -188,19 +190,21 @@ static void rotate_turns_pairs(void **state)
     }
 }
 
-static void check_softmax(const awq__compute *table, int64_t T, int64_t S, int64_t first,
-                          int64_t window, float spread, uint64_t *random)
+/* The sink is one more column, which is dropped. */
+static void check_sink(const awq__compute *table, int64_t T, int64_t S, int64_t first,
+                       int64_t window, float spread, float sink, uint64_t *random)
 {
     float *x = normals(random, T * S);
     for (int64_t i = 0; i < T * S; i++)
         x[i] *= spread;
     float *y = copy_of(x, T * S);
-    table->causal_softmax(T, S, first, window, 0.25f, y);
+    table->causal_softmax(T, S, first, window, 0.25f, sink, y);
     for (int64_t t = 0; t < T; t++) {
-        double sum = 0, total = 0, largest = -INFINITY;
+        double total = 0, largest = (double)sink;
         for (int64_t j = 0; j < S; j++)
             if (j <= first + t && (!window || j > first + t - window))
                 largest = fmax(largest, 0.25 * (double)x[t * S + j]);
+        double sum = isinf(sink) ? 0 : exp((double)sink - largest), rest = sum;
         for (int64_t j = 0; j < S; j++)
             if (j <= first + t && (!window || j > first + t - window))
                 sum += exp(0.25 * (double)x[t * S + j] - largest);
@@ -214,10 +218,16 @@ static void check_softmax(const awq__compute *table, int64_t T, int64_t S, int64
                            table->name, t * S + j);
             total += (double)y[t * S + j];
         }
-        assert_near(total, sum > 0, 1e-5);
+        assert_near(total, sum > 0 ? 1 - rest / sum : 0, 1e-5);
     }
     free(x);
     free(y);
+}
+
+static void check_softmax(const awq__compute *table, int64_t T, int64_t S, int64_t first,
+                          int64_t window, float spread, uint64_t *random)
+{
+    check_sink(table, T, S, first, window, spread, -INFINITY, random);
 }
 
 static void causal_softmax_sees_the_past(void **state)
@@ -240,6 +250,38 @@ static void causal_softmax_sees_the_past(void **state)
         check_softmax(table, 4, 16, 20, 10, 10, &random);
         check_softmax(table, 0, 16, 0, 0, 1, &random);
     }
+}
+
+static void sinks_join_the_sum(void **state)
+{
+    (void)state;
+    static const float sinks[] = {0, 1.5f, -3, 40, -40, 300, -300};
+    uint64_t random = 13;
+    FOR_EACH_TABLE(table)
+    for (size_t i = 0; i < sizeof sinks / sizeof *sinks; i++) {
+        check_sink(table, 33, 33, 0, 0, 10, sinks[i], &random);
+        check_sink(table, 40, 77, 37, 20, 3, sinks[i], &random);
+        check_sink(table, 1, 1, 0, 1, 1, sinks[i], &random);
+        check_sink(table, 4, 6, 20, 10, 10, sinks[i], &random); /* nothing but the sink */
+    }
+}
+
+static void no_sink_is_one_far_below(void **state)
+{
+    (void)state;
+    enum { T = 65, S = 100 };
+    uint64_t random = 14;
+    float *x = normals(&random, T * S);
+    FOR_EACH_TABLE(table)
+    {
+        float *none = copy_of(x, T * S), *low = copy_of(x, T * S);
+        table->causal_softmax(T, S, S - T, 50, 2, -INFINITY, none);
+        table->causal_softmax(T, S, S - T, 50, 2, -1e30f, low);
+        assert_memory_equal(none, low, T * S * sizeof *x);
+        free(none);
+        free(low);
+    }
+    free(x);
 }
 
 static void activation_is_right(void **state)
@@ -536,7 +578,7 @@ static void fast_tables_agree_to_the_bit(void **state)
         awq__logit_stats stats = {0};
         const awq__activation activation = {1.702f, 1, 1};
         table->rms_norm(T, K, x, w, 1e-6, out[0]);
-        table->causal_softmax(T, K, K - T, 200, 3, out[1]);
+        table->causal_softmax(T, K, K - T, 200, 3, 1.25f, out[1]);
         table->activate(T * K, &activation, x, w, out[2]);
         table->rotate(T, 1, K, K / 2, w, out[3]);
         table->multiply_nt(T, T, K, x, K, w, K, 0, out[4], K);
@@ -569,6 +611,8 @@ int main(void)
         cmocka_unit_test(rms_norm_is_right),
         cmocka_unit_test(rotate_turns_pairs),
         cmocka_unit_test(causal_softmax_sees_the_past),
+        cmocka_unit_test(sinks_join_the_sum),
+        cmocka_unit_test(no_sink_is_one_far_below),
         cmocka_unit_test(activation_is_right),
         cmocka_unit_test(activation_keeps_nan),
         cmocka_unit_test(routing_takes_the_largest),

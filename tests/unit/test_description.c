@@ -145,13 +145,22 @@ static void test_layer_members(void **state)
         {LAYER(attention.head_dim), INT64, 0, 5, NULL},
         {LAYER(attention.window), INT64, 0, -1, "attention.window is -1, expected 0 to"},
         {LAYER(attention.window), INT64, 0, INT64_MAX, NULL},
+        {LAYER(attention.qkv_bias), INT32, 0, 1, NULL},
+        {LAYER(attention.qkv_bias), INT32, 0, 2, "attention.qkv_bias is 2, expected 0 to 1"},
+        {LAYER(attention.o_bias), INT32, 0, 1, NULL},
+        {LAYER(attention.o_bias), INT32, 0, -1, "attention.o_bias is -1, expected 0 to 1"},
+        {LAYER(router.bias), INT32, 0, 1, NULL},
+        {LAYER(router.bias), INT32, 0, 64, "router.bias is 64, expected 0 to 1"},
         {LAYER(router.scoring), INT32, 0, -1, "router.scoring is -1, expected 0 to 2"},
         {LAYER(router.scoring), INT32, 0, 3, "router.scoring is 3, expected 0 to 2"},
         {LAYER(router.scoring), INT32, 0, 2, NULL},
         {LAYER(router.renormalize), INT32, 0, -5, NULL},
         {LAYER(router.scaling), DOUBLE, -1, 0, "router.scaling is negative or not finite"},
         {LAYER(router.scaling), DOUBLE, NAN, 0, "router.scaling"},
-        {LAYER(experts.count), INT64, 0, 0, "experts.count is 0, expected 1 to 65536"},
+        {LAYER(experts.count), INT64, 0, 0,
+         "shared.intermediate_size is 0, expected more in a layer whose experts.count is 0"},
+        {LAYER(experts.count), INT64, 0, -1, "experts.count is -1, expected 0 to 65536"},
+        {LAYER(experts.count), INT64, 0, INT64_MIN, "experts.count is -9223372036854775808"},
         {LAYER(experts.count), INT64, 0, 65537, "experts.count is 65537"},
         {LAYER(experts.count), INT64, 0, 1, "experts.per_token is 2, expected 1 to 1"},
         {LAYER(experts.per_token), INT64, 0, 0, "experts.per_token is 0, expected 1 to 4"},
@@ -159,9 +168,19 @@ static void test_layer_members(void **state)
         {LAYER(experts.per_token), INT64, 0, 4, NULL},
         {LAYER(experts.intermediate_size), INT64, 0, 0, "experts.intermediate_size is 0"},
         {LAYER(experts.intermediate_size), INT64, 0, INT64_MAX, "experts.intermediate_size"},
-        {LAYER(experts.activation.alpha), DOUBLE, NAN, 0, "activation.alpha"},
-        {LAYER(experts.activation.limit), DOUBLE, -7, 0, "activation.limit"},
-        {LAYER(experts.activation.up_offset), DOUBLE, INFINITY, 0, "activation.up_offset"},
+        {LAYER(experts.activation.alpha), DOUBLE, NAN, 0, "experts.activation.alpha"},
+        {LAYER(experts.activation.limit), DOUBLE, -7, 0, "experts.activation.limit"},
+        {LAYER(experts.activation.up_offset), DOUBLE, INFINITY, 0, "experts.activation.up_offset"},
+        {LAYER(experts.interleaved), INT32, 0, 1, NULL},
+        {LAYER(experts.interleaved), INT32, 0, 2, "experts.interleaved is 2, expected 0 to 1"},
+        {LAYER(experts.bias), INT32, 0, 1, NULL},
+        {LAYER(experts.bias), INT32, 0, -1, "experts.bias is -1, expected 0 to 1"},
+        {LAYER(experts.mxfp4), INT32, 0, 2, "experts.mxfp4 is 2, expected 0 to 1"},
+        {LAYER(experts.layout), INT32, 0, -1, "experts.layout is -1, expected 0 to 3"},
+        {LAYER(experts.layout), INT32, 0, 4, "experts.layout is 4, expected 0 to 3"},
+        {LAYER(shared.intermediate_size), INT64, 0, -1, "shared.intermediate_size is -1"},
+        {LAYER(shared.intermediate_size), INT64, 0, INT64_MAX, "shared.intermediate_size is 9"},
+        {LAYER(shared.intermediate_size), INT64, 0, 8, "shared.gate is empty"},
         {LAYER(experts.activation.limit), DOUBLE, 7, 0, "folds is with AWQ_FOLD_UP"},
         {LAYER(experts.activation.up_offset), DOUBLE, 1, 0, "folds is with AWQ_FOLD_UP"},
     };
@@ -190,6 +209,125 @@ static void test_up_fold_needs_a_linear_activation(void **state)
     check_layer(*state, &layer, NULL);
 }
 
+/* ---- members that go together ---- */
+
+static const awq_arch_shared good_shared = {
+    .intermediate_size = 160, .gate = "s.gate", .up = "s.up", .down = "s.down"};
+
+static void test_norms_of_queries_and_keys(void **state)
+{
+    awq_arch_layer layer = good_layer;
+    strcpy(layer.attention.q_norm, "qn");
+    check_layer(*state, &layer, "attention is with one of q_norm and k_norm, expected both");
+    strcpy(layer.attention.k_norm, "kn");
+    check_layer(*state, &layer, NULL);
+    layer.attention.q_norm[0] = 0;
+    check_layer(*state, &layer, "attention is with one of q_norm and k_norm");
+}
+
+static void test_fused_layouts_need_names(void **state)
+{
+    for (int32_t layout = AWQ_EXPERTS_FUSED; layout <= AWQ_EXPERTS_FUSED_MXFP4; layout++) {
+        awq_arch_layer layer = good_layer;
+        layer.experts.layout = layout;
+        check_layer(*state, &layer, "experts.fused_gate_up is empty");
+        strcpy(layer.experts.fused_gate_up, "gu");
+        check_layer(*state, &layer, "experts.fused_down is empty");
+        strcpy(layer.experts.fused_down, "d");
+        check_layer(*state, &layer, NULL);
+    }
+    /* A layout in which they are to be written is one, too. */
+    awq_arch_layer layer = good_layer;
+    layer.experts.mxfp4 = 1;
+    check_layer(*state, &layer, "experts.fused_gate_up is empty");
+    strcpy(layer.experts.fused_gate_up, "gu");
+    strcpy(layer.experts.fused_down, "d");
+    check_layer(*state, &layer, NULL);
+}
+
+static void test_mxfp4_has_blocks_of_32(void **state)
+{
+    fixture *f = *state;
+    awq_arch_layer layer = good_layer;
+    awq_arch_model model = good_model;
+    strcpy(layer.experts.fused_gate_up, "gu");
+    strcpy(layer.experts.fused_down, "d");
+    layer.experts.intermediate_size = 80;
+    layer.experts.layout = AWQ_EXPERTS_FUSED_TRANSPOSED;
+    check_layer(f, &layer, NULL);
+    layer.experts.layout = AWQ_EXPERTS_FUSED_MXFP4;
+    check_layer(f, &layer, "an intermediate_size that is a multiple of 32");
+    layer.experts.intermediate_size = 96;
+    check_layer(f, &layer, NULL);
+    model.hidden_size = 80;
+    check_answer(f, awq__check_layer(f->ctx, "tried", 7, &model, &layer),
+                 "layer 7: experts.layout is of MXFP4, expected a hidden_size");
+}
+
+static void test_shared_expert(void **state)
+{
+    const change changes[] = {
+        {LAYER(shared.activation.alpha), DOUBLE, -1, 0, "shared.activation.alpha is negative"},
+        {LAYER(shared.activation.limit), DOUBLE, NAN, 0, "shared.activation.limit is negative"},
+        {LAYER(shared.activation.up_offset), DOUBLE, INFINITY, 0, "shared.activation.up_offset"},
+        {LAYER(shared.activation.limit), DOUBLE, 7, 0, "folds is with AWQ_FOLD_UP"},
+        {LAYER(shared.activation.up_offset), DOUBLE, 1, 0, "folds is with AWQ_FOLD_UP"},
+        {LAYER(shared.activation.alpha), DOUBLE, 1.702, 0, NULL},
+        {LAYER(shared.intermediate_size), INT64, 0, 0,
+         "shared.intermediate_size is 0, expected more where shared has names"},
+        {LAYER(shared.token_gate), WORD, 0, 'g', NULL},
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        awq_arch_layer layer = good_layer;
+        layer.shared = good_shared;
+        apply(&layer, &changes[i]);
+        check_layer(*state, &layer, changes[i].message);
+    }
+}
+
+static void test_dense_layer(void **state)
+{
+    awq_arch_layer layer = good_layer;
+    memset(&layer.router, 0, sizeof layer.router);
+    memset(&layer.experts, 0, sizeof layer.experts);
+    check_layer(*state, &layer, "shared.intermediate_size is 0, expected more in a layer");
+    layer.shared = good_shared;
+    check_layer(*state, &layer, NULL);
+    strcpy(layer.shared.token_gate, "g");
+    check_layer(*state, &layer, "shared.token_gate is there in a layer whose experts.count is 0");
+    layer.shared.token_gate[0] = 0;
+    /* What no expert has cannot be wrong. */
+    layer.router.scoring = 9;
+    layer.experts.layout = 9;
+    layer.experts.activation.limit = 7;
+    check_layer(*state, &layer, NULL);
+    layer.shared.activation.limit = 7;
+    check_layer(*state, &layer, "it is not linear in up");
+}
+
+static void test_preferred_format(void **state)
+{
+    const struct {
+        const char *name, *message;
+    } cases[] = {
+        {"", NULL},
+        {"awq", NULL},
+        {"compressed-tensors", NULL},
+        {"mxfp4", NULL},
+        {"auto", "plugin tried: preferred_format is auto, expected awq, compressed-tensors, mxfp4"},
+        {"AWQ", "preferred_format is AWQ"},
+        {"awq ", "preferred_format is awq ,"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        awq_arch_model model = good_model;
+        snprintf(model.preferred_format, sizeof model.preferred_format, "%s", cases[i].name);
+        check_model(*state, &model, cases[i].message);
+    }
+    awq_arch_model model = good_model;
+    memset(model.preferred_format, 'x', sizeof model.preferred_format);
+    check_model(*state, &model, "preferred_format is a text without an end");
+}
+
 static void test_reserved_space(void **state)
 {
     const struct {
@@ -202,10 +340,13 @@ static void test_reserved_space(void **state)
         {LAYER(router.reserved), 8, "router is not zero"},
         {LAYER(experts.activation.reserved), 2, "activation is not zero"},
         {LAYER(experts.reserved), 16, "experts is not zero"},
+        {LAYER(shared.activation.reserved), 2, "shared.activation is not zero"},
+        {LAYER(shared.reserved), 8, "shared is not zero"},
     };
     for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++)
         for (size_t word = 0; word < spaces[i].words; word++) {
             awq_arch_layer layer = good_layer;
+            layer.shared = good_shared;
             apply(&layer, &(change){spaces[i].offset + 8 * word, WORD, 0, 1, NULL});
             check_layer(*state, &layer, spaces[i].message);
         }
@@ -213,28 +354,44 @@ static void test_reserved_space(void **state)
 
 /* ---- names ---- */
 
+typedef enum name_kind {
+    REQUIRED,
+    OF_EXPERT,
+    OPTIONAL,
+    FUSED, /* optional, and with suffixes */
+} name_kind;
+
 typedef struct name_member {
     size_t offset;
     const char *member;
-    bool of_expert;
+    name_kind kind;
 } name_member;
 
 static const name_member layer_names[] = {
-    {LAYER(attention_norm.name), "attention_norm", false},
-    {LAYER(attention.q), "attention.q", false},
-    {LAYER(attention.k), "attention.k", false},
-    {LAYER(attention.v), "attention.v", false},
-    {LAYER(attention.o), "attention.o", false},
-    {LAYER(moe_norm.name), "moe_norm", false},
-    {LAYER(router.name), "router", false},
-    {LAYER(experts.gate), "experts.gate", true},
-    {LAYER(experts.up), "experts.up", true},
-    {LAYER(experts.down), "experts.down", true},
+    {LAYER(attention_norm.name), "attention_norm", REQUIRED},
+    {LAYER(attention.q), "attention.q", REQUIRED},
+    {LAYER(attention.k), "attention.k", REQUIRED},
+    {LAYER(attention.v), "attention.v", REQUIRED},
+    {LAYER(attention.o), "attention.o", REQUIRED},
+    {LAYER(moe_norm.name), "moe_norm", REQUIRED},
+    {LAYER(router.name), "router", REQUIRED},
+    {LAYER(experts.gate), "experts.gate", OF_EXPERT},
+    {LAYER(experts.up), "experts.up", OF_EXPERT},
+    {LAYER(experts.down), "experts.down", OF_EXPERT},
+    {LAYER(attention.q_norm), "attention.q_norm", OPTIONAL},
+    {LAYER(attention.k_norm), "attention.k_norm", OPTIONAL},
+    {LAYER(attention.sinks), "attention.sinks", OPTIONAL},
+    {LAYER(experts.fused_gate_up), "experts.fused_gate_up", FUSED},
+    {LAYER(experts.fused_down), "experts.fused_down", FUSED},
+    {LAYER(shared.gate), "shared.gate", REQUIRED},
+    {LAYER(shared.up), "shared.up", REQUIRED},
+    {LAYER(shared.down), "shared.down", REQUIRED},
+    {LAYER(shared.token_gate), "shared.token_gate", OPTIONAL},
 };
 static const name_member model_names[] = {
-    {MODEL(embedding), "embedding", false},
-    {MODEL(final_norm), "final_norm", false},
-    {MODEL(head), "head", false},
+    {MODEL(embedding), "embedding", REQUIRED},
+    {MODEL(final_norm), "final_norm", REQUIRED},
+    {MODEL(head), "head", OPTIONAL}, /* without one the embedding is the head */
 };
 
 static void try_name(fixture *f, const name_member *m, bool of_layer, const char *name,
@@ -243,6 +400,11 @@ static void try_name(fixture *f, const name_member *m, bool of_layer, const char
     awq_arch_model model = good_model;
     awq_arch_layer layer = good_layer;
     char message[256];
+    layer.shared = good_shared;
+    if (*name) { /* the norms are both there or both not */
+        strcpy(layer.attention.q_norm, "qn");
+        strcpy(layer.attention.k_norm, "kn");
+    }
     memcpy((of_layer ? (char *)&layer : (char *)&model) + m->offset, name, bytes);
     snprintf(message, sizeof message, "%s is %s", m->member, problem ? problem : "");
     if (of_layer)
@@ -258,8 +420,9 @@ static void try_names(fixture *f, const name_member *m, bool of_layer)
     try_name(f, m, of_layer, name, sizeof name, "a name without an end");
     memcpy(name, AWQ_EXPERT_PLACEHOLDER, strlen(AWQ_EXPERT_PLACEHOLDER));
     name[sizeof name - 1] = 0;
-    try_name(f, m, of_layer, name, sizeof name, m->of_expert ? "too long, expected room" : "{e}xx");
-    if (m->of_expert) {
+    try_name(f, m, of_layer, name, sizeof name,
+             m->kind == OF_EXPERT ? "too long, expected room" : "{e}xx");
+    if (m->kind == OF_EXPERT) {
         name[sizeof name - 5] = 0; /* with 65535 for {e}: one byte to spare */
         try_name(f, m, of_layer, name, sizeof name, "too long, expected room");
         name[sizeof name - 6] = 0;
@@ -270,12 +433,16 @@ static void try_names(fixture *f, const name_member *m, bool of_layer)
     } else {
         try_name(f, m, of_layer, "a.{e}.b", 8, "a.{e}.b, expected no {e} in it");
         memset(name, 'y', sizeof name - 1);
+        if (m->kind == FUSED) {
+            try_name(f, m, of_layer, name, sizeof name, "too long, expected room for _blocks");
+            name[sizeof name - 7] = 0;
+            try_name(f, m, of_layer, name, sizeof name, "too long, expected room for _blocks");
+            name[sizeof name - 8] = 0;
+        }
         try_name(f, m, of_layer, name, sizeof name, NULL);
     }
-    if (m->offset != MODEL(head) || of_layer)
-        try_name(f, m, of_layer, "", 1, "empty, expected a module name");
-    else
-        try_name(f, m, of_layer, "", 1, NULL); /* the embedding is the head */
+    try_name(f, m, of_layer, "", 1,
+             m->kind == OPTIONAL || m->kind == FUSED ? NULL : "empty, expected a module name");
 }
 
 static void test_names(void **state)
@@ -398,7 +565,8 @@ static void test_random_descriptions_of_a_model(void **state)
     expert_count = 65536;
     assert_int_equal(awq_model_open(f->ctx, path_of(f, "small"), "scrambler", &model),
                      AWQ_ERROR_PLUGIN);
-    assert_message(f, "plugin scrambler: describes 196615003 modules, expected at most 4194304");
+    assert_message(f, "plugin scrambler: describes up to 1966");
+    assert_message(f, " modules, expected at most 4194304");
     layer_count = expert_count = 0;
     awq__plugins_free(&plugins);
 }
@@ -494,6 +662,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_layer_members, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_heads_times_head_dim, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_up_fold_needs_a_linear_activation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_norms_of_queries_and_keys, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_fused_layouts_need_names, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_mxfp4_has_blocks_of_32, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_shared_expert, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_dense_layer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_preferred_format, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reserved_space, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random_descriptions, set_up, tear_down),

@@ -28,7 +28,8 @@ static void the_format_is_found(void **state)
 static void make_codes(awq_context *ctx, int64_t N, int64_t K, int64_t g, bool symmetric,
                        uint64_t *random, awq__codes *codes)
 {
-    const awq__scheme scheme = {4, g, symmetric, AWQ__GRID_F16};
+    const awq__scheme scheme = {
+        .bits = 4, .group = g, .symmetric = symmetric, .grid = AWQ__GRID_F16};
     succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, codes));
     for (int64_t i = 0; i < N * K; i++)
         codes->codes[i] = awq__random(random) % 16;
@@ -110,7 +111,7 @@ static void unpacking_gives_back_what_was_packed(void **state)
 static void specs_say_names_and_shapes(void **state)
 {
     (void)state;
-    const awq__scheme scheme = {4, 32, false, AWQ__GRID_F16};
+    const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
     static const awq__spec expected[] = {{".qweight", AWQ_I32, 2, {96, 5}},
                                          {".qzeros", AWQ_I32, 2, {3, 5}},
                                          {".scales", AWQ_F16, 2, {3, 40}}};
@@ -129,7 +130,7 @@ static void specs_say_names_and_shapes(void **state)
 static void what_cannot_be_stored_is_refused(void **state)
 {
     awq_context *ctx = *state;
-    awq__scheme scheme = {4, 32, false, AWQ__GRID_F16};
+    awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
     succeeds(ctx, format->check(ctx, "m.w", 40, 96, &scheme));
     fails(ctx, format->check(ctx, "m.w", 41, 96, &scheme), AWQ_ERROR_RECIPE,
           "m.w: 41 output features");
@@ -274,7 +275,10 @@ static void the_config_says_what_readers_want(void **state)
     static const char *const kept[] = {"l.0.gate", "l.0.q", "lm_head"}, *const quantized[] = {
                                                                             "l.0.e.0.w1"};
     for (int symmetric = 0; symmetric < 2; symmetric++) {
-        const awq__scheme scheme = {4, symmetric ? -1 : 64, symmetric != 0, AWQ__GRID_F16};
+        const awq__scheme scheme = {.bits = 4,
+                                    .group = symmetric ? -1 : 64,
+                                    .symmetric = symmetric != 0,
+                                    .grid = AWQ__GRID_F16};
         cJSON *config = format->config(ctx, &scheme, kept, 3, quantized, 1);
         assert_non_null(config);
         char *text = cJSON_PrintUnformatted(config);
@@ -293,7 +297,7 @@ static void the_config_says_what_readers_want(void **state)
         cJSON_Delete(config);
     }
     static const char *const inside[] = {"l.0.e"};
-    const awq__scheme scheme = {4, 32, false, AWQ__GRID_F16};
+    const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
     assert_null(format->config(ctx, &scheme, inside, 1, quantized, 1));
     assert_non_null(strstr(awq_context_message(ctx), "l.0.e"));
 }
@@ -305,7 +309,7 @@ static void symmetric_zeros_are_all_eight(void **state)
     enum { N = 16, K = 64, G = 32 };
     uint64_t random = 4;
     float *w = normals(&random, N * K), work[N * K];
-    const awq__scheme scheme = {4, G, true, AWQ__GRID_F16};
+    const awq__scheme scheme = {.bits = 4, .group = G, .symmetric = true, .grid = AWQ__GRID_F16};
     awq__weight weight = awq__weight_plain("w", AWQ_F32, w, N, K);
     awq__codes codes;
     uint32_t zeros[K / G * N / 8];

@@ -243,10 +243,17 @@ static void test_rope_forms(void **state)
     rope_is(
         f, "{\"rope_parameters\": {\"rope_theta\": 700, \"rope_type\": \"linear\", \"factor\": 8}}",
         700, 8);
-    /* Where both are there, the newer one counts. */
+    rope_is(f,
+            "{\"rope_theta\": 5, \"rope_scaling\": {\"rope_theta\": 700, \"type\": \"linear\", "
+            "\"factor\": 3}}",
+            700, 3);
+    /* Where both are there, the older one counts, and alone. */
     rope_is(f,
             "{\"rope_theta\": 5, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 3}, "
             "\"rope_parameters\": {\"rope_theta\": 700}}",
+            5, 3);
+    rope_is(f,
+            "{\"rope_theta\": 5, \"rope_scaling\": {}, \"rope_parameters\": {\"rope_theta\": 700}}",
             700, 1);
     rope_is(f, "{\"rope_theta\": 5, \"rope_parameters\": {\"rope_type\": \"default\"}}", 5, 1);
 }
@@ -255,10 +262,15 @@ static void test_rope_refused(void **state)
 {
     fixture *f = *state;
     const awq_status format = AWQ_ERROR_FORMAT, unsupported = AWQ_ERROR_UNSUPPORTED;
-    rope_fails(f, "{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}", 8, unsupported,
-               "dir/config.json: rope type \"yarn\", expected default or linear");
     rope_fails(f, "{\"rope_parameters\": {\"rope_type\": \"llama3\"}}", 8, unsupported,
-               "rope type \"llama3\"");
+               "dir/config.json: rope type \"llama3\", expected default, linear or yarn");
+    rope_fails(f, "{\"rope_scaling\": \"yarn\"}", 8, format, "\"rope_scaling\" is not an object");
+    rope_fails(f, "{\"rope_parameters\": [8]}", 8, format,
+               "dir/config.json: \"rope_parameters\" is not an object");
+    rope_fails(f,
+               "{\"rope_parameters\": {\"rope_theta\": 7}, \"rope_scaling\": {\"type\": "
+               "\"default\"}}",
+               8, format, "\"rope_scaling.rope_theta\" is missing");
     rope_fails(f, "{\"rope_scaling\": {\"type\": \"linear\"}}", 8, format,
                "\"rope_scaling.factor\" is missing");
     rope_fails(f, "{\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": \"2\"}}", 8,
@@ -278,6 +290,156 @@ static void test_rope_refused(void **state)
     rope_fails(f, "{}", -8, unsupported, "a head dimension of -8");
     rope_fails(f, "{}", 514, unsupported, "a head dimension of 514");
     rope_fails(f, "{}", INT64_MAX - 1, unsupported, "a head dimension of 9223372036854775806");
+}
+
+/* ---- yarn ---- */
+
+/* What is expected of pairs between low and high of the ramp. */
+typedef struct yarn_case {
+    const char *config;
+    int64_t head_dim;
+    double theta, factor, low, high, attention;
+} yarn_case;
+
+static void yarn_is(fixture *f, const yarn_case *c)
+{
+    asked a;
+    const awq_host *host = ask(f, &a, c->config);
+    awq_rope rope;
+    if (host->config_rope(host, c->head_dim, &rope) != AWQ_OK)
+        fail_msg("%s: %s", c->config, awq_context_message(f->ctx));
+    assert_int_equal(rope.pairs, c->head_dim / 2);
+    if (!(fabs(rope.attention_factor - c->attention) <= 1e-14))
+        fail_msg("%s: attention factor %.17g, expected %.17g", c->config, rope.attention_factor,
+                 c->attention);
+    for (int64_t i = 0; i < rope.pairs; i++) {
+        double plain = 1 / pow(c->theta, 2 * (double)i / (double)c->head_dim);
+        double part = ((double)i - c->low) / (c->high - c->low);
+        part = part < 0 ? 0 : part > 1 ? 1 : part;
+        double expected = plain / c->factor * part + plain * (1 - part);
+        if (!(fabs(rope.inverse_frequency[i] - expected) <= 1e-13 * expected))
+            fail_msg("%s: frequency %lld is %.17g, expected %.17g", c->config, (long long)i,
+                     rope.inverse_frequency[i], expected);
+    }
+    done(f, &a);
+}
+
+#define GPT_OSS                                                                                    \
+    "\"rope_type\": \"yarn\", \"factor\": 32.0, \"original_max_position_embeddings\": 4096"
+#define SMALL "\"rope_type\": \"yarn\", \"factor\": 8, \"original_max_position_embeddings\": 512, "
+
+static void test_yarn(void **state)
+{
+    const double ln8 = log(8);
+    const yarn_case cases[] = {
+        /* GPT-OSS as it is stored, with each rounding of the ramp's ends. */
+        {"{\"rope_theta\": 150000, \"rope_scaling\": {" GPT_OSS ", \"beta_fast\": 32.0, "
+         "\"beta_slow\": 1.0, \"truncate\": false}}",
+         64, 150000, 32, 8.092779115512402, 17.39802450158856, 1.3465735902799727},
+        {"{\"rope_parameters\": {\"rope_theta\": 150000, " GPT_OSS "}}", 64, 150000, 32, 8, 18,
+         1.3465735902799727},
+        {"{\"rope_theta\": 1e6, \"max_position_embeddings\": 32768, \"rope_scaling\": {\"type\": "
+         "\"yarn\", \"factor\": 4.0}}",
+         128, 1e6, 4, 23, 40, 1.138629436111989},
+        /* Where the factor is missing, the positions tell it. */
+        {"{\"max_position_embeddings\": 2048, \"rope_scaling\": {\"type\": \"yarn\", "
+         "\"original_max_position_embeddings\": 512}}",
+         8, 10000, 4, 0, 2, 1.138629436111989},
+        /* The original positions beside the object count before those in it. */
+        {"{\"original_max_position_embeddings\": 512, \"rope_scaling\": {\"type\": \"yarn\", "
+         "\"factor\": 4, \"original_max_position_embeddings\": 1e9}}",
+         8, 10000, 4, 0, 2, 1.138629436111989},
+        /* A factor that does not extend has no attention factor. */
+        {"{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 0.5, "
+         "\"original_max_position_embeddings\": 512}}",
+         8, 10000, 0.5, 0, 2, 1},
+        /* Both ends at pair 0: a ramp of a thousandth. */
+        {"{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, "
+         "\"original_max_position_embeddings\": 5}}",
+         8, 10000, 2, 0, 0.001, 1.0693147180559945},
+        /* The ramp ends with the head's last channel. */
+        {"{\"rope_scaling\": {" SMALL "\"beta_fast\": 512, \"beta_slow\": 1e-6}}", 8, 10000, 8, 0,
+         7, 1.2079441541679836},
+        /* A beta of 0 means the usual one. */
+        {"{\"rope_scaling\": {" SMALL "\"beta_fast\": 0, \"beta_slow\": 0}}", 8, 10000, 8, 0, 2,
+         1.2079441541679836},
+        {"{\"rope_scaling\": {" SMALL "\"attention_factor\": 0.75, \"mscale\": 2.0, "
+         "\"mscale_all_dim\": 1.0}}",
+         8, 10000, 8, 0, 2, 0.75},
+        {"{\"rope_scaling\": {" SMALL "\"mscale\": 2.0, \"mscale_all_dim\": 0.5}}", 8, 10000, 8, 0,
+         2, (0.2 * ln8 + 1) / (0.05 * ln8 + 1)},
+        /* One of the two is not enough. */
+        {"{\"rope_scaling\": {" SMALL "\"mscale\": 2.0}}", 8, 10000, 8, 0, 2, 0.1 * ln8 + 1},
+        {"{\"rope_scaling\": {" SMALL "\"mscale\": 0, \"mscale_all_dim\": 2.0}}", 8, 10000, 8, 0, 2,
+         0.1 * ln8 + 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        yarn_is(*state, &cases[i]);
+}
+
+static void test_yarn_refused(void **state)
+{
+    fixture *f = *state;
+    const struct {
+        const char *config, *message;
+    } cases[] = {
+        {"{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}",
+         "\"max_position_embeddings\" is missing"},
+        {"{\"rope_scaling\": {\"type\": \"yarn\", \"original_max_position_embeddings\": 4}}",
+         "\"max_position_embeddings\" is missing"},
+        {"{\"max_position_embeddings\": \"4\", \"rope_scaling\": {\"type\": \"yarn\"}}",
+         "\"max_position_embeddings\" is not a number"},
+        {"{\"max_position_embeddings\": 0, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}",
+         "dir/config.json: rope_scaling: the number of original positions of yarn is 0, expected "
+         "1e-06 to 1e+12"},
+        {"{\"rope_scaling\": {" SMALL "\"beta_fast\": 1e13}}", "the beta_fast of yarn is 1e+13"},
+        {"{\"rope_scaling\": {" SMALL "\"beta_slow\": -1}}", "the beta_slow of yarn is -1"},
+        {"{\"rope_scaling\": {" SMALL "\"beta_slow\": 33}}",
+         "dir/config.json: rope_scaling: beta_fast is 32, expected at least beta_slow, 33"},
+        {"{\"rope_scaling\": {" SMALL "\"attention_factor\": 0}}",
+         "the attention factor of yarn is 0, expected"},
+        {"{\"rope_scaling\": {" SMALL "\"mscale\": -9, \"mscale_all_dim\": 1}}",
+         "the attention factor of yarn is -0.7"},
+        {"{\"rope_scaling\": {" SMALL "\"mscale\": \"1\"}}", "\"rope_scaling.mscale\" is not"},
+        {"{\"rope_scaling\": {" SMALL "\"truncate\": 1}}",
+         "\"rope_scaling.truncate\" is not true or false"},
+        {"{\"max_position_embeddings\": 8, \"rope_parameters\": {\"type\": \"yarn\", \"factor\": "
+         "1e999}}",
+         "rope_parameters: the factor of yarn is inf"},
+        {"{\"rope_theta\": 1, \"rope_scaling\": {\"type\": \"yarn\"}}",
+         "rope_theta 1, expected more than 1 with rope type yarn"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        rope_fails(f, cases[i].config, 8, AWQ_ERROR_FORMAT, cases[i].message);
+}
+
+/* Numbers at the ends of their ranges give frequencies that are numbers. */
+static void test_yarn_extremes(void **state)
+{
+    fixture *f = *state;
+    const char *ends[] = {"1e-6", "1", "1e12"};
+    const char *thetas[] = {"1.0000000000000002", "1e4", "1e300"};
+    for (int i = 0; i < 81 * 3; i++) {
+        asked a;
+        awq_rope rope;
+        char config[512];
+        const char *slow = ends[i / 3 % 3],
+                   *fast = ends[i / 9 % 3 > i / 3 % 3 ? i / 9 % 3 : i / 3 % 3];
+        snprintf(config, sizeof config,
+                 "{\"rope_theta\": %s, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": %s, "
+                 "\"original_max_position_embeddings\": %s, \"beta_fast\": %s, \"beta_slow\": %s, "
+                 "\"truncate\": %s}}",
+                 thetas[i % 3], ends[i / 27 % 3], ends[i / 81], fast, slow,
+                 i % 2 ? "true" : "false");
+        const awq_host *host = ask(f, &a, config);
+        if (host->config_rope(host, 64, &rope) != AWQ_OK)
+            fail_msg("%s: %s", config, awq_context_message(f->ctx));
+        for (int64_t p = 0; p < rope.pairs; p++)
+            if (!(rope.inverse_frequency[p] >= 0 && rope.inverse_frequency[p] <= 1e6))
+                fail_msg("%s: frequency %lld is %g", config, (long long)p,
+                         rope.inverse_frequency[p]);
+        done(f, &a);
+    }
 }
 
 static void test_largest_rope(void **state)
@@ -329,6 +491,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_has_tensor, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_rope_forms, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_rope_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_yarn, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_yarn_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_yarn_extremes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_largest_rope, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random_keys, set_up, tear_down),
     };

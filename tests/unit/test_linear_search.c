@@ -101,7 +101,8 @@ static void the_loss_is_that_of_the_outputs(void **state)
         problem p;
         make_problem(*state, &p, shapes[i][0], shapes[i][1], shapes[i][2], 10, &random);
         assert_true(i < 2 || awq__weight_block(&p.weight) < p.N);
-        const awq__scheme scheme = {4, shapes[i][3], i == 1, AWQ__GRID_F16};
+        const awq__scheme scheme = {
+            .bits = 4, .group = shapes[i][3], .symmetric = i == 1, .grid = AWQ__GRID_F16};
         float *scale = floats(p.K), *limit = floats(p.N * p.K / scheme.group);
         awq__candidate(&p.candidates, 6, scale);
         for (int64_t j = 0; j < p.N * p.K / scheme.group; j++)
@@ -123,7 +124,7 @@ static void the_loss_is_that_of_the_outputs(void **state)
 
 /* ---- the search ---- */
 
-static const awq__scheme scheme4 = {4, 32, false, AWQ__GRID_BF16_F16};
+static const awq__scheme scheme4 = {.bits = 4, .group = 32, .grid = AWQ__GRID_BF16_F16};
 
 static void the_search_takes_the_best_candidate(void **state)
 {
@@ -173,7 +174,8 @@ static void the_search_is_never_worse_than_none(void **state)
         make_problem(ctx, &p, 1 + round, 8, 64, round % 3 ? 1 : 5, &random);
         const awq__weight *list[] = {&p.weight};
         float *scale = floats(p.K), *unscale = floats(p.K);
-        const awq__scheme scheme = {2 + round % 7, 64, round % 2 == 0, AWQ__GRID_F16};
+        const awq__scheme scheme = {
+            .bits = 2 + round % 7, .group = 64, .symmetric = round % 2 == 0, .grid = AWQ__GRID_F16};
         awq__found_scale found;
         succeeds(ctx, awq__search_linear(ctx, awq__compute_fastest(), list, 1, &scheme,
                                          &p.candidates, &p.stats, scale, unscale, &found));
@@ -292,7 +294,8 @@ static void clips_are_the_best_of_ten(void **state)
             p.w[n * K + 1] *= 5; /* something to clip */
         for (int64_t k = 0; k < g; k++)
             p.w[k] = 0; /* and a group with nothing */
-        const awq__scheme scheme = {3, g, s >= 3, AWQ__GRID_F16};
+        const awq__scheme scheme = {
+            .bits = 3, .group = g, .symmetric = s >= 3, .grid = AWQ__GRID_F16};
         awq__stats blocks;
         float *limit = floats(N * K / g);
         succeeds(ctx, awq__stats_blocks(ctx, &p.stats, g, &blocks));
@@ -326,6 +329,58 @@ static void clips_are_the_best_of_ten(void **state)
     assert_true(clipped > 20 && whole > 20);
 }
 
+/* E2M1 codes: the scale of the largest magnitude, the next one, and the one before. */
+static void powers_of_two_are_the_best_of_three(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 12, K = 96, G = 32, COUNT = N * K / G };
+    uint64_t random = 9;
+    problem p;
+    make_problem(ctx, &p, 30, N, K, 3, &random);
+    for (int64_t i = 0; i < COUNT; i++) /* largest magnitudes all over a power of two */
+        p.w[i * G + 5] = between(&random, 4, 8) * (i % 2 ? 1 : -1);
+    for (int64_t k = 0; k < G; k++) {
+        p.w[k] = 0;
+        p.w[G + k] = k % 2 ? 1.5f : -6; /* exact as it is */
+        /* An outlier that matters less than what its scale would drown, and one that is cut off. */
+        p.w[2 * G + k] = k == 7 ? 4 : k % 2 ? 0.24f : -0.26f;
+        p.w[3 * G + k] = k % 3 ? 7.9f : -4;
+    }
+    for (int64_t t = 0; t < p.T; t++)
+        p.x[t * K + 2 * G + 7] *= 0.01f;
+    const awq__scheme scheme = {.code = AWQ__CODE_E2M1, .bits = 4, .group = G};
+    awq__stats blocks;
+    float limit[COUNT];
+    succeeds(ctx, awq__stats_create(ctx, K, G, &blocks));
+    awq__stats_add(awq__compute_fastest(), &blocks, p.T, p.x, K);
+    FOR_EACH_TABLE(table)
+    {
+        int chosen[3] = {0};
+        succeeds(ctx, awq__search_clip(ctx, table, &p.weight, &scheme, &blocks, limit));
+        for (int64_t i = 0; i < COUNT; i++) {
+            float largest = 0;
+            for (int64_t k = i * G; k < i * G + G; k++)
+                largest = fmaxf(largest, fabsf(p.w[k]));
+            const float tried[] = {INFINITY, 2 * largest, largest / 2};
+            double found = group_loss(&p, &blocks, &scheme, i, limit[i]);
+            int which = -1;
+            for (int j = 0; j < 3; j++) {
+                double loss = group_loss(&p, &blocks, &scheme, i, tried[j]);
+                assert_true(found <= loss * (1 + 1e-3) + 1e-6);
+                which = limit[i] == tried[j] ? j : which;
+            }
+            assert_true(which >= 0);
+            chosen[which]++;
+        }
+        assert_true(isinf(limit[0]) && isinf(limit[1]));
+        assert_true(limit[2] == 2);
+        assert_true(limit[3] == 2 * 7.9f);
+        assert_true(chosen[0] > 4 && chosen[1] > 4 && chosen[2] > 0);
+    }
+    awq__stats_free(&blocks);
+    free_problem(&p);
+}
+
 static void clips_of_all_blocks_of_rows_are_found(void **state)
 {
     awq_context *ctx = *state;
@@ -338,7 +393,7 @@ static void clips_of_all_blocks_of_rows_are_found(void **state)
     float *x = normals(&random, 4 * K);
     const awq__weight weight = awq__weight_plain("w", AWQ_F32, w, N, K);
     assert_true(awq__weight_block(&weight) < N);
-    const awq__scheme scheme = {3, G, false, AWQ__GRID_F16};
+    const awq__scheme scheme = {.bits = 3, .group = G, .grid = AWQ__GRID_F16};
     awq__stats blocks;
     succeeds(ctx, awq__stats_create(ctx, K, G, &blocks));
     awq__stats_add(awq__compute_fastest(), &blocks, 4, x, K);
@@ -364,6 +419,7 @@ int main(void)
         TEST(matrices_that_share_an_input_share_a_scale),
         TEST(statistics_that_overflow_are_an_error),
         TEST(clips_are_the_best_of_ten),
+        TEST(powers_of_two_are_the_best_of_three),
         TEST(clips_of_all_blocks_of_rows_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

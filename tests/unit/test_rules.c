@@ -46,6 +46,15 @@ static void set(fixture *f, const char *name, const char *value)
     succeeds(f->ctx, awq_recipe_set(f->recipe, name, value, NULL));
 }
 
+static const awq__rule_defaults defaults = {.symmetric = false, .group = 0};
+
+/* As a run does it. */
+static awq_status make_rules(fixture *f)
+{
+    awq_status status = awq__rules_create(f->ctx, f->recipe, f->arch, &defaults, &f->rules);
+    return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch) : status;
+}
+
 /* The rules of these patterns, ended by NULL. */
 static awq_status apply(fixture *f, const char *const *patterns)
 {
@@ -53,7 +62,7 @@ static awq_status apply(fixture *f, const char *const *patterns)
     succeeds(f->ctx, awq_recipe_clear(f->recipe, "quantize.modules"));
     for (size_t i = 0; patterns[i]; i++)
         succeeds(f->ctx, awq_recipe_append(f->recipe, "quantize.modules", patterns[i], NULL));
-    return awq__rules_create(f->ctx, f->recipe, f->arch, &f->rules);
+    return make_rules(f);
 }
 #define PATTERNS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -80,7 +89,7 @@ enum { LAYERS = 2, EXPERTS = 4, ALL_EXPERTS = LAYERS * EXPERTS * 3, ALL_ATTENTIO
 static void patterns_choose_modules(void **state)
 {
     fixture *f = *state;
-    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, &f->rules));
+    succeeds(f->ctx, make_rules(f));
     assert_quantized(f, ALL_EXPERTS, 0); /* the default */
     static const struct {
         const char *patterns[4];
@@ -148,8 +157,7 @@ static void a_pattern_that_matches_nothing_is_told(void **state)
           "no pattern matches a module that can be quantized; names look like model.layers.0.");
     assert_int_equal(f->rules.warning_count, 0);
     succeeds(f->ctx, awq_recipe_clear(f->recipe, "quantize.modules"));
-    fails(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, &f->rules), AWQ_ERROR_RECIPE,
-          "no pattern matches");
+    fails(f->ctx, make_rules(f), AWQ_ERROR_RECIPE, "no pattern matches");
 }
 
 static awq__module *module_of(fixture *f, const char *name)
@@ -193,24 +201,56 @@ static void groups_must_divide_the_columns(void **state)
     }
 }
 
+static void auto_takes_the_largest_group_that_fits(void **state)
+{
+    fixture *f = *state;
+    awq__module *down = module_of(f, "model.layers.1.block_sparse_moe.experts.2.w2");
+    static const struct {
+        int64_t cols, group;
+    } cases[] = {{256, 128}, {2880, 64}, {96, 32}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        down->cols = cases[i].cols;
+        succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
+        assert_int_equal(f->rules.scheme.group, cases[i].group);
+    }
+    down->cols = 100;
+    fails(f->ctx, apply(f, PATTERNS("*.experts.*")), AWQ_ERROR_RECIPE,
+          "w2: its 100 columns are not a multiple of 128, 64 or 32: only quantize.group_size -1");
+    succeeds(f->ctx, apply(f, PATTERNS("*.w1")));
+    assert_int_equal(f->rules.scheme.group, 128);
+}
+
+static void auto_is_the_formats(void **state)
+{
+    fixture *f = *state;
+    const awq__rule_defaults mxfp4 = {.symmetric = true, .group = 32};
+    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, &mxfp4, &f->rules));
+    assert_true(f->rules.scheme.symmetric);
+    assert_int_equal(f->rules.scheme.group, 32);
+    awq__rules_free(&f->rules);
+    set(f, "quantize.symmetric", "false");
+    set(f, "quantize.group_size", "64");
+    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, &mxfp4, &f->rules));
+    assert_false(f->rules.scheme.symmetric);
+    assert_int_equal(f->rules.scheme.group, 64);
+}
+
 static void the_scheme_is_the_recipes(void **state)
 {
     fixture *f = *state;
     const awq__module *down = module_of(f, "model.layers.1.block_sparse_moe.experts.2.w2");
     succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
     assert_true(f->rules.awq && f->rules.clip);
-    awq__scheme scheme = awq__rules_scheme(&f->rules, down, AWQ_BF16);
+    awq__scheme scheme = awq__rules_scheme(&f->rules, down);
     assert_int_equal(scheme.bits, 4);
     assert_int_equal(scheme.group, 128);
     assert_false(scheme.symmetric);
-    assert_int_equal(scheme.grid, AWQ__GRID_BF16_F16); /* engines cast such scales to BF16 */
-    assert_int_equal(awq__rules_scheme(&f->rules, down, AWQ_F16).grid, AWQ__GRID_F16);
     set(f, "quantize.group_size", "-1");
     set(f, "quantize.symmetric", "true");
     set(f, "quantize.clip", "false");
     succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
     assert_true(f->rules.awq && !f->rules.clip);
-    scheme = awq__rules_scheme(&f->rules, down, AWQ_BF16);
+    scheme = awq__rules_scheme(&f->rules, down);
     assert_int_equal(scheme.group, down->cols);
     assert_true(scheme.symmetric);
     assert_int_equal(f->rules.scheme.group, -1);
@@ -242,6 +282,8 @@ int main(void)
         TEST(what_is_never_quantized_is_refused_by_name),
         TEST(a_pattern_that_matches_nothing_is_told),
         TEST(groups_must_divide_the_columns),
+        TEST(auto_takes_the_largest_group_that_fits),
+        TEST(auto_is_the_formats),
         TEST(the_scheme_is_the_recipes),
         TEST(warnings_are_kept),
     };

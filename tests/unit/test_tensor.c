@@ -7,6 +7,7 @@
 
 #include "awq/tensor.h"
 #include "context.h"
+#include "compute/compute.h"
 #include "core/convert.h"
 #include "numbers.h"
 
@@ -56,7 +57,8 @@ static double output_error(const linear *l, const awq_quantized *q, const float 
     return total;
 }
 
-static const awq_scheme int4 = {4, 32, false, AWQ_SCALE_F16};
+static const awq_scheme int4 = {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER};
+static const awq_scheme mxfp4 = {.bits = 4, .group_size = 32, .code = AWQ_CODE_E2M1};
 
 /* Statistics, scales, clips, codes, words, and back. */
 static void the_whole_order_of_work(void **state)
@@ -140,6 +142,35 @@ static void clips_are_those_of_the_scaled_linear(void **state)
     free_linear(&scaled);
 }
 
+/* For E2M1 codes a limit chooses the power of two. */
+static void e2m1_clips_lessen_the_error(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 40, N = 6, K = 96, G = K / 32 };
+    uint64_t random = 12;
+    linear l;
+    make_linear(ctx, &l, T, N, K, &random);
+    float limits[N * G];
+    awq_quantized *plain, *clipped;
+    succeeds(ctx, awq_search_clips(ctx, &l.matrix, &mxfp4, l.statistics, NULL, limits));
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &mxfp4, NULL, NULL, &plain));
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &mxfp4, NULL, limits, &clipped));
+    int changed = 0;
+    for (int i = 0; i < N * G; i++) {
+        int exponent;
+        float scale = awq_quantized_scales(clipped)[i];
+        assert_true((double)frexpf(scale, &exponent) == 0.5);
+        if (isfinite(limits[i]))
+            assert_true(scale == awq__e2m1_scale(limits[i]));
+        changed += scale != awq_quantized_scales(plain)[i];
+    }
+    assert_true(changed > 0);
+    assert_true(output_error(&l, clipped, NULL) < output_error(&l, plain, NULL));
+    awq_quantized_free(plain);
+    awq_quantized_free(clipped);
+    free_linear(&l);
+}
+
 static void salience_is_the_mean_magnitude(void **state)
 {
     awq_context *ctx = *state;
@@ -221,11 +252,13 @@ static void schemes_are_described_as_they_are(void **state)
     uint64_t random = 4;
     float *w = normals(&random, N * K);
     const awq_matrix matrix = {w, AWQ_F32, N, K};
-    static const awq_scale_type types[] = {AWQ_SCALE_F32, AWQ_SCALE_F16, AWQ_SCALE_BF16_F16};
+    static const awq_scale_type types[] = {AWQ_SCALE_F32, AWQ_SCALE_F16, AWQ_SCALE_BF16_F16,
+                                           AWQ_SCALE_BF16};
     for (int bits = 2; bits <= 8; bits++)
-        for (int t = 0; t < 3; t++)
+        for (int t = 0; t < 4; t++)
             for (int whole = 0; whole < 2; whole++) {
-                const awq_scheme scheme = {bits, whole ? -1 : 8, t == 1, types[t]};
+                const awq_scheme scheme = {bits, whole ? -1 : 8, t == 1, types[t],
+                                           AWQ_CODE_INTEGER};
                 awq_quantized *q;
                 awq_scheme found;
                 int64_t rows, columns;
@@ -235,6 +268,7 @@ static void schemes_are_described_as_they_are(void **state)
                 assert_int_equal(found.group_size, whole ? K : 8);
                 assert_int_equal(found.symmetric, t == 1);
                 assert_int_equal(found.scale_type, types[t]);
+                assert_int_equal(found.code, AWQ_CODE_INTEGER);
                 assert_int_equal(rows, N);
                 assert_int_equal(columns, K);
                 for (int i = 0; i < N * K; i++)
@@ -243,6 +277,31 @@ static void schemes_are_described_as_they_are(void **state)
             }
     awq_quantized_free(NULL);
     free(w);
+}
+
+/* An E2M1 scheme has one form, whatever its members without a meaning say. */
+static void e2m1_is_described_as_symmetric(void **state)
+{
+    awq_context *ctx = *state;
+    static const float w[2 * 64] = {1};
+    const awq_matrix matrix = {w, AWQ_F32, 2, 64};
+    static const awq_scheme schemes[] = {{4, 32, false, AWQ_SCALE_F32, AWQ_CODE_E2M1},
+                                         {4, 32, true, AWQ_SCALE_BF16, AWQ_CODE_E2M1}};
+    for (int i = 0; i < 2; i++) {
+        awq_quantized *q;
+        awq_scheme found;
+        int64_t rows, columns;
+        succeeds(ctx, awq_quantized_create(ctx, &matrix, &schemes[i], NULL, NULL, &q));
+        awq_quantized_describe(q, &found, &rows, &columns);
+        assert_int_equal(found.bits, 4);
+        assert_int_equal(found.group_size, 32);
+        assert_true(found.symmetric);
+        assert_int_equal(found.scale_type, AWQ_SCALE_F32);
+        assert_int_equal(found.code, AWQ_CODE_E2M1);
+        assert_int_equal(rows, 2);
+        assert_int_equal(columns, 64);
+        awq_quantized_free(q);
+    }
 }
 
 /* ---- what is refused ---- */
@@ -256,18 +315,29 @@ static void wrong_matrices_and_schemes_are_refused(void **state)
         awq_scheme scheme;
         const char *message;
     } cases[] = {
-        {{NULL, AWQ_F32, 4, 64}, {4, 32, false, AWQ_SCALE_F16}, "matrix: F32 [4, 64]"},
-        {{w, AWQ_F32, 0, 64}, {4, 32, false, AWQ_SCALE_F16}, "matrix: F32 [0, 64]"},
-        {{w, AWQ_F32, 4, -64}, {4, 32, false, AWQ_SCALE_F16}, "[4, -64]"},
-        {{w, AWQ_I32, 4, 64}, {4, 32, false, AWQ_SCALE_F16}, "matrix: I32"},
-        {{w, (awq_dtype)99, 4, 64}, {4, 32, false, AWQ_SCALE_F16}, "matrix: ?"},
-        {{w, AWQ_F32, 4, 64}, {1, 32, false, AWQ_SCALE_F16}, "1 bits"},
-        {{w, AWQ_F32, 4, 64}, {9, 32, false, AWQ_SCALE_F16}, "9 bits"},
-        {{w, AWQ_F32, 4, 64}, {4, 0, false, AWQ_SCALE_F16}, "group_size 0"},
-        {{w, AWQ_F32, 4, 64}, {4, -2, false, AWQ_SCALE_F16}, "group_size -2"},
-        {{w, AWQ_F32, 4, 64}, {4, 48, false, AWQ_SCALE_F16}, "group_size 48 does not divide 64"},
-        {{w, AWQ_F32, 4, 64}, {4, 128, false, AWQ_SCALE_F16}, "group_size 128"},
-        {{w, AWQ_F32, 4, 64}, {4, 32, false, (awq_scale_type)3}, "scale_type 3"},
+        {{NULL, AWQ_F32, 4, 64},
+         {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER},
+         "matrix: F32 [4, 64]"},
+        {{w, AWQ_F32, 0, 64},
+         {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER},
+         "matrix: F32 [0, 64]"},
+        {{w, AWQ_F32, 4, -64}, {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "[4, -64]"},
+        {{w, AWQ_I32, 4, 64}, {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "matrix: I32"},
+        {{w, (awq_dtype)99, 4, 64}, {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "matrix: ?"},
+        {{w, AWQ_F32, 4, 64}, {1, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "1 bits"},
+        {{w, AWQ_F32, 4, 64}, {9, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "9 bits"},
+        {{w, AWQ_F32, 4, 64}, {4, 0, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "group_size 0"},
+        {{w, AWQ_F32, 4, 64}, {4, -2, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "group_size -2"},
+        {{w, AWQ_F32, 4, 64},
+         {4, 48, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER},
+         "group_size 48 does not divide 64"},
+        {{w, AWQ_F32, 4, 64}, {4, 128, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "group_size 128"},
+        {{w, AWQ_F32, 4, 64}, {4, 32, false, (awq_scale_type)4, AWQ_CODE_INTEGER}, "scale_type 4"},
+        {{w, AWQ_F32, 4, 64}, {4, 32, false, AWQ_SCALE_F16, (awq_code)2}, "code 2"},
+        {{w, AWQ_F32, 4, 64}, {3, 32, true, AWQ_SCALE_F16, AWQ_CODE_E2M1}, "codes of 3 bits"},
+        {{w, AWQ_F32, 4, 64}, {4, 64, true, AWQ_SCALE_F16, AWQ_CODE_E2M1}, "in groups of 64"},
+        {{w, AWQ_F32, 4, 64}, {4, -1, true, AWQ_SCALE_F16, AWQ_CODE_E2M1}, "in groups of -1"},
+        {{w, AWQ_F32, 4, 48}, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_E2M1}, "does not divide 48"},
     };
     awq_statistics *statistics;
     float scales[64], limits[8];
@@ -366,43 +436,11 @@ static void wrong_numbers_are_refused(void **state)
     l.w[2 * 64 + 5] = 1e7f;
     fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &q), AWQ_ERROR_NUMERIC,
           "F16, which ends at 65504");
-    const awq_scheme wide = {4, 32, false, AWQ_SCALE_F32};
+    const awq_scheme wide = {4, 32, false, AWQ_SCALE_F32, AWQ_CODE_INTEGER};
     succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &wide, NULL, NULL, &q));
     awq_quantized_free(q);
-    free_linear(&l);
-}
-
-static void packing_checks_its_arguments(void **state)
-{
-    awq_context *ctx = *state;
-    uint64_t random = 8;
-    linear l;
-    make_linear(ctx, &l, 4, 12, 32, &random);
-    uint32_t words[64] = {0};
-    uint16_t scales[64] = {0};
-    awq_quantized *q;
-    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &q));
-    fails(ctx, awq_pack_gemm(ctx, q, words, words, scales), AWQ_ERROR_ARGUMENT, "12 rows");
-    awq_quantized_free(q);
-    l.matrix.rows = 8;
-    const awq_scheme three = {3, 32, false, AWQ_SCALE_F16};
-    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &three, NULL, NULL, &q));
-    fails(ctx, awq_pack_gemm(ctx, q, words, words, scales), AWQ_ERROR_ARGUMENT, "3 bits");
-    awq_quantized_free(q);
-    static const int64_t shapes[][3] = {{0, 8, 8}, {12, 8, 8}, {-8, 8, 8}, {8, 0, 8},
-                                        {8, 8, 0}, {8, 8, 3},  {8, 8, -2}};
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        fails(ctx,
-              awq_unpack_gemm(ctx, shapes[i][0], shapes[i][1], shapes[i][2], words, words, scales,
-                              &q),
-              AWQ_ERROR_ARGUMENT, "expected rows in eights");
-        assert_null(q);
-    }
-    succeeds(ctx, awq_unpack_gemm(ctx, 8, 8, -1, words, words, scales, &q));
-    awq_scheme scheme;
-    int64_t rows, columns;
-    awq_quantized_describe(q, &scheme, &rows, &columns);
-    assert_int_equal(scheme.group_size, 8);
+    const awq_scheme brain = {4, 32, false, AWQ_SCALE_BF16, AWQ_CODE_INTEGER};
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &brain, NULL, NULL, &q));
     awq_quantized_free(q);
     free_linear(&l);
 }
@@ -413,15 +451,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_whole_order_of_work),
         TEST(clips_are_those_of_the_scaled_linear),
+        TEST(e2m1_clips_lessen_the_error),
         TEST(salience_is_the_mean_magnitude),
         TEST(wrong_activations_are_refused_whole),
         TEST(stored_dtypes_are_read),
         TEST(schemes_are_described_as_they_are),
+        TEST(e2m1_is_described_as_symmetric),
         TEST(wrong_matrices_and_schemes_are_refused),
         TEST(searches_check_their_arguments),
         TEST(scales_and_limits_must_make_sense),
         TEST(wrong_numbers_are_refused),
-        TEST(packing_checks_its_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

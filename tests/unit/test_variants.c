@@ -330,26 +330,27 @@ static void test_template_without_norm_topk_prob(void **state)
     awq_model_free(model);
 }
 
-static void test_template_refuses_normed_queries(void **state)
+static void test_template_refuses_corrected_choice(void **state)
 {
     fixture *f = *state;
     awq_model *model;
     awq__output *output;
-    const int64_t shape[] = {16};
-    const float ones[16] = {1};
-    ok(f, awq__output_begin(f->ctx, path_of(f, "normed"), false, false, &output));
-    ok(f, awq__output_declare(output, "model.layers.0.self_attn.q_norm.weight", AWQ_F32, 1, shape));
+    const char *name = "model.layers.0.mlp.gate.e_score_correction_bias";
+    const int64_t shape[] = {4};
+    const float ones[4] = {1};
+    ok(f, awq__output_begin(f->ctx, path_of(f, "corrected"), false, false, &output));
+    ok(f, awq__output_declare(output, name, AWQ_F32, 1, shape));
     ok(f, awq__output_layout(output, 1024));
-    ok(f, awq__output_write(output, "model.layers.0.self_attn.q_norm.weight", ones, sizeof ones));
+    ok(f, awq__output_write(output, name, ones, sizeof ones));
     synthetic wanted = SYNTHETIC_SMALL;
     wanted.naming = SYNTHETIC_DEMO;
     awq_model_free(make(f, &wanted, NULL));
     ok(f, awq__output_copy(output, path_of(f, "model/config.json")));
     ok(f, awq__output_commit(output));
     awq__output_free(output);
-    assert_int_equal(awq_model_open(f->ctx, path_of(f, "normed"), NULL, &model),
+    assert_int_equal(awq_model_open(f->ctx, path_of(f, "corrected"), NULL, &model),
                      AWQ_ERROR_UNSUPPORTED);
-    assert_message(f, "config.json: the queries are normed (self_attn.q_norm)");
+    assert_message(f, "config.json: the choice of experts is corrected (e_score_correction_bias)");
 }
 
 static void test_functions_of_a_plugin(void **state)
@@ -437,7 +438,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_template, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_template_without_norm_topk_prob, set_up_plugins,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(test_template_refuses_normed_queries, set_up_plugins,
+        cmocka_unit_test_setup_teardown(test_template_refuses_corrected_choice, set_up_plugins,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_functions_of_a_plugin, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_route_to_no_expert, set_up_plugins, tear_down),

@@ -50,6 +50,152 @@ static void all_dtypes_are_read_at_any_address(void **state)
     free(x);
 }
 
+/* ---- strided ---- */
+
+/* Reads rows first .. first+count-1 of both, which must give the same bits and touch nothing else.
+ */
+static void check_same_rows(const awq__weight *weight, const awq__weight *expected, int64_t first,
+                            int64_t count)
+{
+    int64_t K = weight->cols;
+    float *out = floats(count * K + 2), *right = floats(count * K + 2);
+    out[count * K] = right[count * K] = -99;
+    awq__weight_read(weight, first, count, out);
+    awq__weight_read(expected, first, count, right);
+    assert_memory_equal(out, right, (size_t)(count * K + 1) * sizeof *out);
+    free(out);
+    free(right);
+}
+
+/* A matrix laid out with the strides, at an odd address, from its allocation's first byte but one
+   to its last. */
+static void check_strides(awq_dtype dtype, int64_t N, int64_t K, int64_t row_stride,
+                          int64_t col_stride, uint64_t *random)
+{
+    size_t size = (size_t)awq_dtype_bits(dtype) / 8;
+    float *x = normals(random, N * K);
+    uint8_t *base, *data = stored(dtype, x, N * K, &base);
+    size_t bytes = (size_t)((N - 1) * row_stride + (K - 1) * col_stride + 1) * size + 1;
+    uint8_t *spread = malloc(bytes);
+    assert_non_null(spread);
+    memset(spread, 0xff, bytes); /* NaN between the elements */
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t k = 0; k < K; k++)
+            memcpy(spread + 1 + (size_t)(n * row_stride + k * col_stride) * size,
+                   data + (size_t)(n * K + k) * size, size);
+    awq__weight plain = awq__weight_plain("w", dtype, data, N, K);
+    awq__weight weight = awq__weight_strided("w", dtype, spread + 1, N, K, row_stride, col_stride);
+    assert_int_equal(weight.rows, N);
+    assert_int_equal(weight.cols, K);
+    assert_true(weight.dtype == dtype);
+    assert_true(awq__weight_is_plain(&plain));
+    assert_true(awq__weight_is_plain(&weight) == (row_stride == K && col_stride == 1));
+    check_same_rows(&weight, &plain, 0, N);
+    check_same_rows(&weight, &plain, N / 3, (N + 1) / 2);
+    check_same_rows(&weight, &plain, N - 1, 1);
+    check_same_rows(&weight, &plain, N - 1, 0);
+    free(spread);
+    free(base);
+    free(x);
+}
+
+static void strides_are_followed(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][2] = {{1, 1},    {3, 70},   {128, 32}, {129, 33},
+                                       {300, 65}, {16, 100}, {1, 40},   {40, 1}};
+    uint64_t random = 5;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int d = 0; d < 3; d++) {
+            int64_t N = sizes[i][0], K = sizes[i][1];
+            check_strides(dtypes[d], N, K, K, 1, &random);       /* as it is */
+            check_strides(dtypes[d], N, K, 2 * K, 1, &random);   /* every other row */
+            check_strides(dtypes[d], N, K, K + 5, 1, &random);   /* room between rows */
+            check_strides(dtypes[d], N, K, 1, N, &random);       /* transposed */
+            check_strides(dtypes[d], N, K, 1, 2 * N, &random);   /* and one half of the rows */
+            check_strides(dtypes[d], N, K, 2, 2 * N, &random);   /* or every other one */
+            check_strides(dtypes[d], N, K, 50, 50 * N, &random); /* rows far apart */
+            check_strides(dtypes[d], N, K, 3 * K, 3, &random);
+        }
+}
+
+static void only_what_is_stored_so_is_plain(void **state)
+{
+    (void)state;
+    const float x[6] = {1, 2, 3, 4, 5, 6}, scale[3] = {1, 1, 1};
+    awq__weight weight = awq__weight_plain("w", AWQ_F32, x, 2, 3);
+    weight.bias = x;
+    weight.bias_scale = scale;
+    assert_true(awq__weight_is_plain(&weight));
+    weight.row_scale = scale;
+    assert_false(awq__weight_is_plain(&weight));
+    weight.row_scale = NULL;
+    weight.col_scale = scale;
+    assert_false(awq__weight_is_plain(&weight));
+    const uint8_t bytes[17] = {0};
+    weight = awq__weight_mxfp4("w", bytes, bytes + 16, 1, 32, 1);
+    assert_false(awq__weight_is_plain(&weight));
+    assert_true(weight.dtype == AWQ_BF16);
+}
+
+/* ---- MXFP4 ---- */
+
+static double mxfp4_value(const uint8_t *blocks, const uint8_t *scales, int64_t row, int64_t cols,
+                          int64_t k)
+{
+    static const double magnitudes[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+    int byte = blocks[row * cols / 2 + k / 32 * 16 + k % 32 / 2],
+        scale = scales[row * cols / 32 + k / 32];
+    int code = k % 2 ? byte >> 4 : byte & 15;
+    double value = ldexp(magnitudes[code % 8], scale - 127);
+    return scale == 255 ? NAN : code < 8 ? value : -value;
+}
+
+static void mxfp4_is_read(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 150, K = 96, BYTES = N * K / 2, GROUPS = N * K / 32 };
+    uint64_t random = 6;
+    uint8_t *blocks = space_for(2 * BYTES, 1), *scales = space_for(2 * GROUPS, 1);
+    for (int i = 0; i < 2 * BYTES; i++)
+        blocks[i] = (uint8_t)awq__random(&random);
+    for (int i = 0; i < 2 * GROUPS; i++)
+        scales[i] = (uint8_t)(i % 255); /* 254: 6 * 2^127 is infinite */
+    for (int64_t stride = 1; stride <= 2; stride++)
+        for (int64_t start = 0; start < stride; start++) {
+            awq__weight weight = awq__weight_mxfp4("w", blocks + start * K / 2,
+                                                   scales + start * K / 32, N, K, stride);
+            float *out = floats(N * K);
+            for (int64_t first = 0; first < N; first += 49) {
+                awq__weight_read(&weight, first, N - first, out);
+                for (int64_t i = first * K; i < N * K; i++) {
+                    double expected = mxfp4_value(blocks, scales, i / K * stride + start, K, i % K);
+                    assert_true(out[i - first * K] == (float)expected);
+                }
+            }
+            free(out);
+        }
+    for (int i = 0; i < 2 * GROUPS; i++)
+        scales[i] = (uint8_t)(i % 253);
+    awq__weight weight = awq__weight_mxfp4("layer.down", blocks, scales, N, K, 1);
+    float *work = floats(awq__weight_work(&weight));
+    succeeds(ctx, awq__weight_check(ctx, &weight, work));
+    for (int j = 0; j < 16; j++) /* zeros and others: with a scale of NaN all are that */
+        blocks[77 * K / 2 + 16 + j] = j < 5 ? 0x02 : 0x7f;
+    scales[77 * K / 32 + 1] = 255;
+    float row[K];
+    awq__weight_read(&weight, 77, 1, row);
+    for (int k = 0; k < K; k++)
+        assert_true(!isnan(row[k]) == (k < 32 || k >= 64));
+    fails(ctx, awq__weight_check(ctx, &weight, work), AWQ_ERROR_NUMERIC,
+          "layer.down: row 77, column 32 is NaN");
+    free(work);
+    free(blocks);
+    free(scales);
+}
+
+/* ---- multipliers, blocks, checks ---- */
+
 static void multipliers_apply_to_rows_and_columns(void **state)
 {
     (void)state;
@@ -180,6 +326,21 @@ static void products_go_by_blocks(void **state)
             assert_true(y[t * ldy + N] == -77);
         }
         awq__linear(table, &weight, 0, x, ldx, y, ldy, work);
+        /* A bias is added to that, with a multiplier of its own. */
+        float *biased = floats(T * ldy), *bias = normals(&random, N);
+        weight.bias = bias;
+        for (int with = 0; with < 2; with++) {
+            weight.bias_scale = with ? row : NULL;
+            memcpy(biased, y, (size_t)(T * ldy) * sizeof *y);
+            awq__linear(table, &weight, T, x, ldx, biased, ldy, work);
+            for (int64_t j = 0; j < T * ldy; j++) {
+                int64_t n = j % ldy;
+                float added = n == N ? 0 : with ? bias[n] * row[n] : bias[n];
+                assert_true(biased[j] == y[j] + added);
+            }
+        }
+        free(biased);
+        free(bias);
         free(w);
         free(x);
         free(y);
@@ -195,6 +356,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_dtypes_are_read_at_any_address),
+        cmocka_unit_test(strides_are_followed),
+        cmocka_unit_test(only_what_is_stored_so_is_plain),
+        cmocka_unit_test_setup_teardown(mxfp4_is_read, make_context, free_context),
         cmocka_unit_test(multipliers_apply_to_rows_and_columns),
         cmocka_unit_test(blocks_fit_the_cache),
         cmocka_unit_test_setup_teardown(what_is_not_finite_is_found, make_context, free_context),

@@ -60,9 +60,10 @@ struct awq_host {
     awq_status (*config_string)(const awq_host *host, const char *key, const char *const *fallback,
                                 const char **value);
     /* Fills the rotary frequencies for heads of head_dim from rope_parameters or from rope_theta
-       and rope_scaling. Knows rope types default and linear; another is a failure that names it. */
+       and rope_scaling. Knows rope types default, linear and yarn (arXiv 2309.00071); another is a
+       failure that names it. */
     awq_status (*config_rope)(const awq_host *host, int64_t head_dim, awq_rope *rope);
-    /* Does the checkpoint hold this tensor (a full name, with ".weight")? */
+    /* Does the checkpoint hold this tensor (a full name, such as "lm_head.weight")? */
     int (*has_tensor)(const awq_host *host, const char *name);
     /* Records a failure of the plugin's own and returns its status: the model is well formed but of
        a kind that the plugin does not know. `text` says what was found and what is supported. */
@@ -90,6 +91,9 @@ typedef struct awq_arch_model {
     char embedding[AWQ_NAME_BYTES];
     char final_norm[AWQ_NAME_BYTES];
     char head[AWQ_NAME_BYTES]; /* "": the embedding serves as head too */
+    /* The recipe's `format` that most engines load for this architecture: what `auto` means. "":
+       compressed-tensors. */
+    char preferred_format[32];
 } awq_arch_model;
 
 /* y = x / sqrt(mean(x^2) + epsilon) * weight */
@@ -98,11 +102,21 @@ typedef struct awq_arch_norm {
     uint64_t reserved[2];
 } awq_arch_norm;
 
-/* Causal grouped-query attention with logits scaled by 1/sqrt(head_dim). */
+/* Causal grouped-query attention with logits scaled by 1/sqrt(head_dim). A bias is the tensor
+   NAME.bias. */
 typedef struct awq_arch_attention {
     char q[AWQ_NAME_BYTES], k[AWQ_NAME_BYTES], v[AWQ_NAME_BYTES], o[AWQ_NAME_BYTES];
     int64_t heads, kv_heads, head_dim;
-    int64_t window; /* keys that a query sees, itself included; 0: all before it */
+    int64_t window;   /* keys that a query sees, itself included; 0: all before it */
+    int32_t qkv_bias; /* nonzero: q, k and v have biases */
+    int32_t o_bias;
+    /* RMS norms of q and k before the rotary embedding: of each head's head_dim channels, or, with
+       norm_across_heads nonzero, of all heads together. */
+    char q_norm[AWQ_NAME_BYTES], k_norm[AWQ_NAME_BYTES];
+    int32_t norm_across_heads;
+    /* A tensor [heads] (its full name): a logit a head that joins the softmax, unscaled, and whose
+       share is dropped. */
+    char sinks[AWQ_NAME_BYTES];
     uint64_t reserved[8];
 } awq_arch_attention;
 
@@ -112,9 +126,10 @@ typedef enum awq_scoring {
     AWQ_SCORING_SIGMOID_TOPK = 2, /* sigmoid of each logit, then the k largest */
 } awq_scoring;
 
-/* Logits = x W^T; equal scores go to the lower expert. */
+/* Logits = x W^T + b; equal scores go to the lower expert. */
 typedef struct awq_arch_router {
     char name[AWQ_NAME_BYTES];
+    int32_t bias;        /* nonzero: b is the tensor NAME.bias */
     int32_t scoring;     /* awq_scoring */
     int32_t renormalize; /* nonzero: divide the k weights by their sum */
     double scaling;      /* multiplies the weights; 0 means 1 */
@@ -129,35 +144,68 @@ typedef struct awq_arch_activation {
     uint64_t reserved[2];
 } awq_arch_activation;
 
-/* One matrix per expert; names hold AWQ_EXPERT_PLACEHOLDER. */
+/* How a checkpoint stores the matrices of the routed experts. */
+typedef enum awq_expert_layout {
+    AWQ_EXPERTS_SEPARATE = 0,         /* one tensor a matrix: gate, up [I,H], down [H,I] */
+    AWQ_EXPERTS_FUSED = 1,            /* gate_up [E,2I,H] and down [E,H,I] */
+    AWQ_EXPERTS_FUSED_TRANSPOSED = 2, /* gate_up [E,H,2I] and down [E,I,H] */
+    AWQ_EXPERTS_FUSED_MXFP4 = 3,      /* gate_up_blocks U8 [E,2I,H/32,16] and gate_up_scales U8
+                                         [E,2I,H/32], down alike */
+} awq_expert_layout;
+
+/*
+ * The routed experts. gate, up and down name each expert's modules for people, rules and formats
+ * with one matrix per expert, and hold AWQ_EXPERT_PLACEHOLDER; in AWQ_EXPERTS_SEPARATE they name
+ * the tensors too. fused_gate_up and fused_down name the tensors of the fused layouts (full names;
+ * "_blocks" and "_scales" are appended for MXFP4, "_bias" for biases).
+ */
 typedef struct awq_arch_experts {
-    int64_t count;             /* E */
+    int64_t count;             /* E; 0: a dense layer, whose only block is `shared` */
     int64_t per_token;         /* k of top-k */
     int64_t intermediate_size; /* I */
     char gate[AWQ_NAME_BYTES]; /* [I, H] */
     char up[AWQ_NAME_BYTES];   /* [I, H] */
     char down[AWQ_NAME_BYTES]; /* [H, I] */
     awq_arch_activation activation;
+    int32_t layout;      /* awq_expert_layout */
+    int32_t interleaved; /* nonzero: gate_up alternates rows of gate and up, gate first; else all
+                            of gate come first */
+    int32_t bias; /* nonzero: NAME.bias, or fused_gate_up_bias [E,2I] and fused_down_bias [E,H] */
+    int32_t
+        mxfp4; /* nonzero: engines read these experts from the MXFP4 layout, by the fused names */
+    char fused_gate_up[AWQ_NAME_BYTES], fused_down[AWQ_NAME_BYTES];
     uint64_t reserved[16];
 } awq_arch_experts;
+
+/* An MLP that every token passes: down(a(gate(x), up(x))), times sigmoid(token_gate(x)) if there is
+   such a gate. In a layer without experts it is the dense MLP. */
+typedef struct awq_arch_shared {
+    int64_t intermediate_size; /* 0: there is none */
+    char gate[AWQ_NAME_BYTES], up[AWQ_NAME_BYTES], down[AWQ_NAME_BYTES];
+    char token_gate[AWQ_NAME_BYTES]; /* [1, H], or "" for none */
+    awq_arch_activation activation;
+    uint64_t reserved[8];
+} awq_arch_shared;
 
 /* Folds that leave the float model's function as it is. */
 enum {
     AWQ_FOLD_ATTENTION_NORM = 1, /* q, k, v columns times s, attention norm divided by s */
     AWQ_FOLD_VALUE = 2,          /* o columns times s, v rows divided by s */
-    AWQ_FOLD_EXPERT_NORM = 4,    /* router, gate and up columns times s, expert norm divided by s */
-    AWQ_FOLD_UP = 8,             /* down columns times s, up rows divided by s */
+    AWQ_FOLD_EXPERT_NORM = 4, /* columns of router, token gate, gate and up (of all experts and the
+                                 shared one) times s, expert norm divided by s */
+    AWQ_FOLD_UP = 8,          /* down columns times s, up rows divided by s */
 };
 
-/* h += attention(attention_norm(h)); h += moe(moe_norm(h)) */
+/* h += attention(attention_norm(h)); h += experts(x) + shared(x), x = moe_norm(h) */
 typedef struct awq_arch_layer {
     uint32_t struct_size;
     uint32_t folds; /* those of the bits above that are legal */
     awq_arch_norm attention_norm;
     awq_arch_attention attention;
     awq_arch_norm moe_norm;
-    awq_arch_router router;
+    awq_arch_router router; /* of no meaning in a dense layer */
     awq_arch_experts experts;
+    awq_arch_shared shared;
 } awq_arch_layer;
 
 typedef struct awq_plugin {
@@ -177,7 +225,8 @@ typedef struct awq_plugin {
        of weight. Replaces the whole of awq_arch_router's scoring. */
     void (*route)(int64_t layer, const float *logits, int64_t tokens, int64_t experts,
                   int64_t per_token, int32_t *index, float *weight);
-    /* gate, up [count] -> out [count], which may be gate. Replaces awq_arch_activation. */
+    /* gate, up [count] -> out [count], which may be gate. Replaces awq_arch_activation, of the
+     * shared expert too. */
     void (*activate)(int64_t layer, const float *gate, const float *up, int64_t count, float *out);
 } awq_plugin;
 

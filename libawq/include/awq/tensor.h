@@ -4,7 +4,7 @@
  *
  * Letters: a linear computes y[T,N] = x[T,K] W[N,K]^T; W is row-major, one row for an output
  * feature. Weights are rounded in groups of G columns of a row: W[n,k] ~ scale[n, k/G] * (code[n,k]
- * - zero[n, k/G]).
+ * - zero[n, k/G]), or scale[n, k/G] * e(code[n,k]) for E2M1 codes.
  *
  * The order of work: gather statistics of x; search scales s[K]; divide the producer of x by s;
  * search clips; quantize W with the scales (its columns are multiplied by s before rounding); pack.
@@ -33,7 +33,17 @@ typedef enum awq_scale_type {
     AWQ_SCALE_F32,
     AWQ_SCALE_F16,
     AWQ_SCALE_BF16_F16, /* exact in both: for engines that cast F16 scales to BF16 */
+    AWQ_SCALE_BF16,
 } awq_scale_type;
+
+/* What a code stands for. */
+typedef enum awq_code {
+    AWQ_CODE_INTEGER, /* scale * (code - zero) */
+    /* MXFP4 (OCP Microscaling Formats v1.0): scale * e(code), where e is 0, 0.5, 1, 1.5, 2, 3, 4, 6
+       and from code 8 on the same below 0. 4 bits in groups of 32; scales are powers of two, from
+       2^-127 to 2^127; zero points are 0. `symmetric` and `scale_type` are not looked at. */
+    AWQ_CODE_E2M1,
+} awq_code;
 
 typedef struct awq_scheme {
     int bits;           /* 2 to 8 */
@@ -41,6 +51,7 @@ typedef struct awq_scheme {
     bool symmetric; /* zero point in the middle of the codes; else the range is that of the group
                        and 0 */
     awq_scale_type scale_type;
+    awq_code code;
 } awq_scheme;
 
 /* What is known of the inputs x of a linear: their mean magnitudes and x^T x. Memory: 4 K^2 bytes.
@@ -74,8 +85,9 @@ AWQ_API awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrice
 
 /*
  * Searches, for each group of each row, how far its range may shrink: limits[N, K/G] is the clamp
- * of the scaled weights, INFINITY for none. scales[K], positive, may be NULL; with scales,
- * statistics are still those of the input before it was divided by them.
+ * of the scaled weights, INFINITY for none. For E2M1 codes it is the magnitude in place of the
+ * group's largest from which its scale is made: 2^(floor(log2(limit)) - 2). scales[K], positive,
+ * may be NULL; with scales, statistics are still those of the input before it was divided by them.
  */
 AWQ_API awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix,
                                     const awq_scheme *scheme, const awq_statistics *statistics,
@@ -83,9 +95,9 @@ AWQ_API awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix,
 
 /* Codes, scales and zero points of one matrix. */
 typedef struct awq_quantized awq_quantized;
-/* Rounds W * diag(scales), clamped to +-limits; both may be NULL. AWQ_ERROR_ARGUMENT for a scale
-   that is not positive and finite or a limit below 0; AWQ_ERROR_NUMERIC for a weight that is not
-   finite or a group scale that the type cannot hold. */
+/* Rounds W * diag(scales) within the limits of awq_search_clips; both may be NULL.
+   AWQ_ERROR_ARGUMENT for a scale that is not positive and finite or a limit below 0;
+   AWQ_ERROR_NUMERIC for a weight that is not finite or a group scale that the type cannot hold. */
 AWQ_API awq_status awq_quantized_create(awq_context *ctx, const awq_matrix *matrix,
                                         const awq_scheme *scheme, const float *scales,
                                         const float *limits, awq_quantized **out);
@@ -96,12 +108,13 @@ AWQ_API void awq_quantized_describe(const awq_quantized *quantized, awq_scheme *
 AWQ_API const uint8_t *awq_quantized_codes(const awq_quantized *quantized); /* [N,K] */
 AWQ_API const float *awq_quantized_scales(const awq_quantized *quantized);  /* [N,K/G] */
 AWQ_API const uint8_t *awq_quantized_zeros(const awq_quantized *quantized); /* [N,K/G] */
-/* out[N,K] = scale * (code - zero); the column scales are not taken out. */
+/* out[N,K]: what the codes stand for; the column scales are not taken out. */
 AWQ_API void awq_quantized_values(const awq_quantized *quantized, float *out);
 
 /*
  * The AutoAWQ "gemm" layout: qweight[K, N/8] and qzeros[K/G, N/8] of eight codes a word,
- * scales[K/G, N] as F16 bits. 4 bits and N a multiple of 8, else AWQ_ERROR_ARGUMENT.
+ * scales[K/G, N] as F16 bits. Integers of 4 bits, scales of AWQ_SCALE_F16 or AWQ_SCALE_BF16_F16 and
+ * N a multiple of 8, else AWQ_ERROR_ARGUMENT.
  */
 AWQ_API awq_status awq_pack_gemm(awq_context *ctx, const awq_quantized *quantized,
                                  uint32_t *qweight, uint32_t *qzeros, uint16_t *scales);
@@ -109,6 +122,34 @@ AWQ_API awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t colum
                                    int64_t group_size, const uint32_t *qweight,
                                    const uint32_t *qzeros, const uint16_t *scales,
                                    awq_quantized **out);
+
+/*
+ * The compressed-tensors "pack-quantized" layout. Codes of b bits, P = 32/b to a word, the first
+ * lowest: weight_packed[N, K/P] along K, and weight_zero_point[N/P, K/G] along N, which symmetric
+ * codes do not have (it may be NULL then). weight_scale[N, K/G] is of BF16 for AWQ_SCALE_BF16, of
+ * F32 for AWQ_SCALE_F32, else of F16. (The layout's weight_shape is I64 {N, K}.) b is 4 or 8.
+ * Integers of 3 bits are stored in 4, symmetric ones with 4 added to codes and zero points.
+ * AWQ_ERROR_ARGUMENT for other codes, and where P does not divide K, or N of asymmetric codes.
+ */
+AWQ_API awq_status awq_pack_compressed(awq_context *ctx, const awq_quantized *quantized,
+                                       uint32_t *weight_packed, void *weight_scale,
+                                       uint32_t *weight_zero_point);
+/* The scheme is what is stored: integers of 4 or 8 bits. */
+AWQ_API awq_status awq_unpack_compressed(awq_context *ctx, int64_t rows, int64_t columns,
+                                         const awq_scheme *scheme, const uint32_t *weight_packed,
+                                         const void *weight_scale,
+                                         const uint32_t *weight_zero_point, awq_quantized **out);
+
+/*
+ * The MXFP4 layout of one expert: blocks[N, K/32, 16] of two codes a byte, the first lower, and
+ * scales[N, K/32], a scale being 2^(byte - 127) and 255 standing for NaN. E2M1 codes, else
+ * AWQ_ERROR_ARGUMENT.
+ */
+AWQ_API awq_status awq_pack_mxfp4(awq_context *ctx, const awq_quantized *quantized, uint8_t *blocks,
+                                  uint8_t *scales);
+AWQ_API awq_status awq_unpack_mxfp4(awq_context *ctx, int64_t rows, int64_t columns,
+                                    const uint8_t *blocks, const uint8_t *scales,
+                                    awq_quantized **out);
 
 #ifdef __cplusplus
 }

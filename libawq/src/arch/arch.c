@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PARTS_BEFORE_EXPERTS (AWQ__PART_GATE - AWQ__PART_ATTENTION_NORM)
 #define PARTS_OF_EXPERT 3
 /* 1 GB of list: a description that asks for more is not one of a model. */
 #define MAX_MODULES ((size_t)1 << 22)
@@ -52,105 +51,163 @@ static awq_status describe(awq_context *ctx, awq__arch *arch)
     return status;
 }
 
+/* ---- the list of modules ---- */
+
 typedef struct lister {
     awq__arch *arch;
     size_t at;
 } lister;
 
-static awq__module *next(lister *l, awq__part part, awq_role role, int64_t layer, int64_t rows,
-                         int64_t cols)
+static awq__module *list_module(lister *l, const char *name, awq__part part, awq_role role,
+                                int64_t layer, int64_t rows, int64_t cols)
 {
-    awq__module *module = &l->arch->modules[l->at++];
-    *module = (awq__module){.part = part,
+    size_t index = l->at++;
+    awq__module *module = &l->arch->modules[index];
+    *module = (awq__module){.suffix = ".weight",
+                            .part = part,
                             .role = role,
                             .layer = layer,
                             .expert = -1,
                             .rows = rows,
-                            .cols = cols,
-                            .vector = role == AWQ_ROLE_NORM};
+                            .cols = cols};
+    memcpy(module->name, name, AWQ_NAME_BYTES);
+    if (layer >= 0 && part < AWQ__PART_GATE)
+        l->arch->parts[layer * (AWQ__PART_GATE + 1) + part] = index;
     return module;
 }
 
-static void list_named(lister *l, const char *name, awq__part part, awq_role role, int64_t layer,
-                       int64_t rows, int64_t cols)
+static void list_vector(lister *l, const char *name, awq__part part, awq_role role, int64_t layer,
+                        int64_t rows)
 {
-    awq__module *module = next(l, part, role, layer, rows, cols);
-    memcpy(module->name, name, AWQ_NAME_BYTES);
+    if (*name)
+        list_module(l, name, part, role, layer, rows, 1)->vector = true;
+}
+
+static void list_attention(lister *l, int64_t n)
+{
+    const awq_arch_layer *layer = &l->arch->layers[n];
+    const awq_arch_attention *a = &layer->attention;
+    int64_t H = l->arch->model.hidden_size, Q = a->heads * a->head_dim;
+    int64_t KV = a->kv_heads * a->head_dim;
+    list_vector(l, layer->attention_norm.name, AWQ__PART_ATTENTION_NORM, AWQ_ROLE_NORM, n, H);
+    list_module(l, a->q, AWQ__PART_Q, AWQ_ROLE_ATTENTION, n, Q, H)->bias = a->qkv_bias != 0;
+    list_module(l, a->k, AWQ__PART_K, AWQ_ROLE_ATTENTION, n, KV, H)->bias = a->qkv_bias != 0;
+    list_module(l, a->v, AWQ__PART_V, AWQ_ROLE_ATTENTION, n, KV, H)->bias = a->qkv_bias != 0;
+    list_module(l, a->o, AWQ__PART_O, AWQ_ROLE_ATTENTION, n, H, Q)->bias = a->o_bias != 0;
+    int64_t q_normed = a->norm_across_heads ? Q : a->head_dim;
+    int64_t k_normed = a->norm_across_heads ? KV : a->head_dim;
+    list_vector(l, a->q_norm, AWQ__PART_Q_NORM, AWQ_ROLE_NORM, n, q_normed);
+    list_vector(l, a->k_norm, AWQ__PART_K_NORM, AWQ_ROLE_NORM, n, k_normed);
+    list_vector(l, a->sinks, AWQ__PART_SINKS, AWQ_ROLE_OTHER, n, a->heads);
+    if (a->sinks[0])
+        l->arch->modules[l->at - 1].suffix = "";
 }
 
 static void list_expert(lister *l, const char *name, awq__part part, int64_t layer, int64_t expert,
                         int64_t rows, int64_t cols)
 {
-    awq__module *module = next(l, part, AWQ_ROLE_EXPERT, layer, rows, cols);
+    const awq_arch_experts *x = &l->arch->layers[layer].experts;
+    awq__module *module = list_module(l, name, part, AWQ_ROLE_EXPERT, layer, rows, cols);
     const char *hole = strstr(name, AWQ_EXPERT_PLACEHOLDER); /* checked: there is one */
     snprintf(module->name, sizeof module->name, "%.*s%lld%s", (int)(hole - name), name,
              (long long)expert, hole + strlen(AWQ_EXPERT_PLACEHOLDER));
     module->expert = expert;
+    module->bias = x->bias != 0;
+    module->fused = x->layout != AWQ_EXPERTS_SEPARATE;
+}
+
+static void list_shared(lister *l, int64_t n)
+{
+    const awq_arch_layer *layer = &l->arch->layers[n];
+    const awq_arch_shared *s = &layer->shared;
+    int64_t H = l->arch->model.hidden_size, I = s->intermediate_size;
+    awq_role role = layer->experts.count ? AWQ_ROLE_SHARED_EXPERT : AWQ_ROLE_MLP;
+    list_module(l, s->gate, AWQ__PART_GATE, role, n, I, H)->expert = layer->experts.count;
+    list_module(l, s->up, AWQ__PART_UP, role, n, I, H)->expert = layer->experts.count;
+    list_module(l, s->down, AWQ__PART_DOWN, role, n, H, I)->expert = layer->experts.count;
 }
 
 static void list_layer(lister *l, int64_t n)
 {
     const awq_arch_layer *layer = &l->arch->layers[n];
-    const awq_arch_attention *a = &layer->attention;
     const awq_arch_experts *x = &layer->experts;
-    int64_t H = l->arch->model.hidden_size, Q = a->heads * a->head_dim;
-    int64_t KV = a->kv_heads * a->head_dim, I = x->intermediate_size;
+    int64_t H = l->arch->model.hidden_size, I = x->intermediate_size;
+    size_t *parts = l->arch->parts + n * (AWQ__PART_GATE + 1);
+    for (int part = 0; part < AWQ__PART_GATE; part++)
+        parts[part] = SIZE_MAX;
     l->arch->layer_first[n] = l->at;
-    list_named(l, layer->attention_norm.name, AWQ__PART_ATTENTION_NORM, AWQ_ROLE_NORM, n, H, 1);
-    list_named(l, a->q, AWQ__PART_Q, AWQ_ROLE_ATTENTION, n, Q, H);
-    list_named(l, a->k, AWQ__PART_K, AWQ_ROLE_ATTENTION, n, KV, H);
-    list_named(l, a->v, AWQ__PART_V, AWQ_ROLE_ATTENTION, n, KV, H);
-    list_named(l, a->o, AWQ__PART_O, AWQ_ROLE_ATTENTION, n, H, Q);
-    list_named(l, layer->moe_norm.name, AWQ__PART_MOE_NORM, AWQ_ROLE_NORM, n, H, 1);
-    list_named(l, layer->router.name, AWQ__PART_ROUTER, AWQ_ROLE_ROUTER, n, x->count, H);
+    list_attention(l, n);
+    list_vector(l, layer->moe_norm.name, AWQ__PART_MOE_NORM, AWQ_ROLE_NORM, n, H);
+    if (x->count)
+        list_module(l, layer->router.name, AWQ__PART_ROUTER, AWQ_ROLE_ROUTER, n, x->count, H)
+            ->bias = layer->router.bias != 0;
+    if (layer->shared.token_gate[0])
+        list_module(l, layer->shared.token_gate, AWQ__PART_TOKEN_GATE, AWQ_ROLE_ROUTER, n, 1, H);
+    parts[AWQ__PART_GATE] = l->at;
     for (int64_t e = 0; e < x->count; e++) {
         list_expert(l, x->gate, AWQ__PART_GATE, n, e, I, H);
         list_expert(l, x->up, AWQ__PART_UP, n, e, I, H);
         list_expert(l, x->down, AWQ__PART_DOWN, n, e, H, I);
     }
+    if (layer->shared.intermediate_size)
+        list_shared(l, n);
+}
+
+/* At least as many modules as there are. */
+static size_t bound_modules(const awq__arch *arch)
+{
+    size_t count = 3;
+    for (int64_t n = 0; n < arch->model.layer_count; n++)
+        count += AWQ__PART_GATE - AWQ__PART_ATTENTION_NORM +
+                 PARTS_OF_EXPERT * (size_t)awq__arch_experts(arch, n);
+    return count;
 }
 
 static awq_status list_modules(awq_context *ctx, awq__arch *arch)
 {
     const awq_arch_model *model = &arch->model;
-    size_t count = 2 + (model->head[0] != 0);
-    for (int64_t n = 0; n < model->layer_count; n++)
-        count += PARTS_BEFORE_EXPERTS + PARTS_OF_EXPERT * (size_t)arch->layers[n].experts.count;
+    size_t count = bound_modules(arch);
     if (count > MAX_MODULES)
         return awq__fail(ctx, AWQ_ERROR_PLUGIN,
-                         "plugin %s: describes %zu modules, expected at most %zu",
+                         "plugin %s: describes up to %zu modules, expected at most %zu",
                          arch->plugin->table.id, count, MAX_MODULES);
     arch->modules = awq__alloc(ctx, count, sizeof *arch->modules, "the list of modules");
-    if (!arch->modules)
+    arch->parts = awq__alloc(ctx, (size_t)model->layer_count * (AWQ__PART_GATE + 1),
+                             sizeof *arch->parts, "the list of modules");
+    if (!arch->modules || !arch->parts)
         return AWQ_ERROR_MEMORY;
     lister l = {arch, 0};
     int64_t H = model->hidden_size, V = model->vocabulary_size;
-    list_named(&l, model->embedding, AWQ__PART_EMBEDDING, AWQ_ROLE_EMBEDDING, -1, V, H);
+    list_module(&l, model->embedding, AWQ__PART_EMBEDDING, AWQ_ROLE_EMBEDDING, -1, V, H);
     for (int64_t n = 0; n < model->layer_count; n++)
         list_layer(&l, n);
     arch->layer_first[model->layer_count] = l.at;
-    list_named(&l, model->final_norm, AWQ__PART_FINAL_NORM, AWQ_ROLE_NORM, -1, H, 1);
+    list_vector(&l, model->final_norm, AWQ__PART_FINAL_NORM, AWQ_ROLE_NORM, -1, H);
     if (model->head[0])
-        list_named(&l, model->head, AWQ__PART_HEAD, AWQ_ROLE_HEAD, -1, V, H);
+        list_module(&l, model->head, AWQ__PART_HEAD, AWQ_ROLE_HEAD, -1, V, H);
     arch->module_count = l.at;
     return AWQ_OK;
 }
 
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    const awq__module *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
 }
 
 static awq_status sort_names(awq_context *ctx, awq__arch *arch)
 {
-    arch->names = awq__alloc(ctx, arch->module_count, sizeof *arch->names, "names of modules");
-    if (!arch->names)
+    arch->by_name =
+        awq__alloc(ctx, arch->module_count, sizeof *arch->by_name, "the list of modules");
+    if (!arch->by_name)
         return AWQ_ERROR_MEMORY;
     for (size_t i = 0; i < arch->module_count; i++)
-        arch->names[i] = arch->modules[i].name;
-    qsort(arch->names, arch->module_count, sizeof *arch->names, compare_names);
+        arch->by_name[i] = &arch->modules[i];
+    qsort(arch->by_name, arch->module_count, sizeof *arch->by_name, compare_names);
     return AWQ_OK;
 }
+
+/* ---- opening ---- */
 
 static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *directory,
                              const char *plugin)
@@ -201,7 +258,8 @@ void awq__arch_free(awq__arch *arch)
     if (!arch)
         return;
     awq__free(arch->modules);
-    awq__free(arch->names);
+    awq__free(arch->by_name);
+    awq__free(arch->parts);
     awq__free(arch->layer_first);
     awq__free(arch->layers);
     awq__checkpoint_free(arch->checkpoint);
@@ -211,28 +269,83 @@ void awq__arch_free(awq__arch *arch)
     awq__free(arch);
 }
 
+/* ---- asking ---- */
+
 size_t awq__arch_index(const awq__arch *arch, int64_t layer, awq__part part, int64_t expert)
 {
     if (part == AWQ__PART_EMBEDDING)
         return 0;
     if (part == AWQ__PART_FINAL_NORM || part == AWQ__PART_HEAD)
         return arch->layer_first[arch->model.layer_count] + (part == AWQ__PART_HEAD);
-    size_t first = arch->layer_first[layer];
+    const size_t *parts = arch->parts + layer * (AWQ__PART_GATE + 1);
     if (part < AWQ__PART_GATE)
-        return first + (size_t)(part - AWQ__PART_ATTENTION_NORM);
-    return first + PARTS_BEFORE_EXPERTS + PARTS_OF_EXPERT * (size_t)expert +
+        return parts[part];
+    return parts[AWQ__PART_GATE] + PARTS_OF_EXPERT * (size_t)expert +
            (size_t)(part - AWQ__PART_GATE);
+}
+
+bool awq__arch_has(const awq__arch *arch, int64_t layer, awq__part part)
+{
+    return part >= AWQ__PART_GATE || arch->parts[layer * (AWQ__PART_GATE + 1) + part] != SIZE_MAX;
+}
+
+int64_t awq__arch_experts(const awq__arch *arch, int64_t layer)
+{
+    const awq_arch_layer *described = &arch->layers[layer];
+    return described->experts.count + (described->shared.intermediate_size > 0);
+}
+
+/* The module whose tensor with this suffix it is, or NULL. */
+static const awq__module *module_of(const awq__arch *arch, const char *tensor, const char *suffix)
+{
+    awq__module wanted;
+    const awq__module *key = &wanted;
+    size_t length = strlen(tensor), end = strlen(suffix);
+    if (length <= end || strcmp(tensor + length - end, suffix) || length - end >= AWQ_NAME_BYTES)
+        return NULL;
+    memcpy(wanted.name, tensor, length - end);
+    wanted.name[length - end] = 0;
+    const awq__module **found =
+        bsearch(&key, arch->by_name, arch->module_count, sizeof *arch->by_name, compare_names);
+    return found ? *found : NULL;
 }
 
 bool awq__arch_stores(const awq__arch *arch, const char *tensor)
 {
-    static const char suffix[] = ".weight";
-    char name[AWQ_NAME_BYTES];
-    size_t length = strlen(tensor), end = sizeof suffix - 1;
-    if (length <= end || strcmp(tensor + length - end, suffix) || length - end >= sizeof name)
-        return false;
-    memcpy(name, tensor, length - end);
-    name[length - end] = 0;
-    const char *key = name;
-    return bsearch(&key, arch->names, arch->module_count, sizeof *arch->names, compare_names);
+    static const char *const suffixes[] = {".weight", ""};
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        const awq__module *module = module_of(arch, tensor, suffixes[i]);
+        if (module && !module->fused && !strcmp(module->suffix, suffixes[i]))
+            return true;
+    }
+    const awq__module *module = module_of(arch, tensor, ".bias");
+    if (module && module->bias && !module->fused)
+        return true;
+    for (int64_t n = 0; n < arch->model.layer_count; n++) {
+        const awq_arch_experts *experts = &arch->layers[n].experts;
+        char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES];
+        int count = awq__fused_names(experts, experts->layout, names);
+        for (int i = 0; i < count; i++)
+            if (!strcmp(names[i], tensor))
+                return true;
+    }
+    return false;
+}
+
+int awq__fused_names(const awq_arch_experts *experts, int32_t layout,
+                     char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES])
+{
+    const char *const stems[] = {experts->fused_gate_up, experts->fused_down};
+    int count = 0;
+    if (!experts->count || layout == AWQ_EXPERTS_SEPARATE)
+        return 0;
+    for (int i = 0; i < 2; i++) {
+        bool mxfp4 = layout == AWQ_EXPERTS_FUSED_MXFP4;
+        snprintf(names[count++], AWQ__FUSED_NAME_BYTES, "%s%s", stems[i], mxfp4 ? "_blocks" : "");
+        if (mxfp4)
+            snprintf(names[count++], AWQ__FUSED_NAME_BYTES, "%s_scales", stems[i]);
+    }
+    for (int i = 0; i < 2 && experts->bias; i++)
+        snprintf(names[count++], AWQ__FUSED_NAME_BYTES, "%s_bias", stems[i]);
+    return count;
 }

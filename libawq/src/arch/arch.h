@@ -48,14 +48,18 @@ void awq__host_init(awq__host *host, awq_context *ctx, const char *file, const c
 
 typedef enum awq__part {
     AWQ__PART_EMBEDDING,
-    AWQ__PART_ATTENTION_NORM, /* from here to DOWN: in each layer, in this order */
+    AWQ__PART_ATTENTION_NORM, /* from here to DOWN: in each layer that has it, in this order */
     AWQ__PART_Q,
     AWQ__PART_K,
     AWQ__PART_V,
     AWQ__PART_O,
+    AWQ__PART_Q_NORM,
+    AWQ__PART_K_NORM,
+    AWQ__PART_SINKS,
     AWQ__PART_MOE_NORM,
     AWQ__PART_ROUTER,
-    AWQ__PART_GATE, /* GATE, UP, DOWN: for each expert */
+    AWQ__PART_TOKEN_GATE, /* of the shared expert */
+    AWQ__PART_GATE,       /* GATE, UP, DOWN: for each expert, then for the shared one */
     AWQ__PART_UP,
     AWQ__PART_DOWN,
     AWQ__PART_FINAL_NORM,
@@ -64,12 +68,16 @@ typedef enum awq__part {
 
 typedef struct awq__module {
     char name[AWQ_NAME_BYTES];
+    const char *suffix; /* of its tensor: ".weight", or "" where the name is the tensor's */
     awq__part part;
     awq_role role;
-    int64_t layer;      /* -1 outside the layers */
-    int64_t expert;     /* -1 outside the experts */
-    int64_t rows, cols; /* N, K; cols 1 and vector true for a norm */
+    int64_t layer;  /* -1 outside the layers */
+    int64_t expert; /* -1 outside the experts; the shared one, or the MLP of a dense layer, comes
+                       after the routed ones */
+    int64_t rows, cols; /* N, K; cols 1 and vector true for a vector */
     bool vector;
+    bool bias;  /* it has one: NAME.bias, or a part of a fused tensor */
+    bool fused; /* weight and bias are parts of the fused tensors of the layer's experts */
 } awq__module;
 
 typedef struct awq__arch {
@@ -83,17 +91,33 @@ typedef struct awq__arch {
     awq_arch_layer *layers; /* [model.layer_count] */
     awq__module *modules;   /* in the model's order */
     size_t module_count;
-    const char **names;  /* of all modules, sorted */
-    size_t *layer_first; /* [layer_count + 1] index of each layer's first module */
+    const awq__module **by_name; /* all modules, sorted */
+    size_t *layer_first;         /* [layer_count + 1] index of each layer's first module */
+    size_t *parts; /* [layer_count][AWQ__PART_GATE + 1] index of each part, SIZE_MAX where
+                      the layer has none; the last is the first expert's gate */
 } awq__arch;
 
 awq_status awq__arch_open(awq_context *ctx, const char *directory, const char *plugin,
                           awq__arch **out);
 void awq__arch_free(awq__arch *arch);
-/* The index of a layer's module; expert is ignored for parts that are not an expert's. */
+/* The index of a layer's module; expert is ignored for parts that are not an expert's. The layer
+   must have the part. */
 size_t awq__arch_index(const awq__arch *arch, int64_t layer, awq__part part, int64_t expert);
-/* Is the tensor the ".weight" of a module? */
+/* Has the layer this part? True for the parts of experts. */
+bool awq__arch_has(const awq__arch *arch, int64_t layer, awq__part part);
+/* Routed experts and the shared one, or the MLP of a dense layer. */
+int64_t awq__arch_experts(const awq__arch *arch, int64_t layer);
+/* Is the tensor a module's, or one that modules are parts of? */
 bool awq__arch_stores(const awq__arch *arch, const char *tensor);
+
+/* The tensors of a layer's fused experts. */
+#define AWQ__FUSED_NAME_BYTES (AWQ_NAME_BYTES + 8)
+#define AWQ__MAX_FUSED 6
+/* Names in the layout `layout`, one of the fused ones: gate_up and down, each followed by the rest
+   of its parts (blocks and scales for MXFP4), then the biases if there are. Returns their number.
+ */
+int awq__fused_names(const awq_arch_experts *experts, int32_t layout,
+                     char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES]);
 
 /* Checks a description: names ended and not empty, sizes in range, reserved space zero. */
 awq_status awq__check_model(awq_context *ctx, const char *plugin, const awq_arch_model *model);

@@ -10,6 +10,8 @@
 #define MAX_EXPERTS 65536
 #define MAX_PER_TOKEN 256
 #define NUMBER_DIGITS 5 /* of the last expert's number */
+#define SUFFIX_BYTES 7  /* "_blocks" and "_scales", which are put behind a fused name */
+#define MXFP4_BLOCK 32
 
 typedef struct checker {
     awq_context *ctx;
@@ -66,6 +68,25 @@ static void check_name(checker *c, const char *what, const char *name, int place
                             : "no " AWQ_EXPERT_PLACEHOLDER " in it");
 }
 
+static void check_optional_name(checker *c, const char *what, const char *name)
+{
+    if (*name)
+        check_name(c, what, name, 0);
+}
+
+static void check_fused_name(checker *c, const char *what, const char *name)
+{
+    check_name(c, what, name, 0);
+    if (c->status == AWQ_OK && strlen(name) + SUFFIX_BYTES >= AWQ_NAME_BYTES)
+        refuse(c, what, "too long", "room for _blocks and _scales");
+}
+
+/* Nonzero is true, but what is neither 0 nor 1 was most likely meant for another member. */
+static void check_flag(checker *c, const char *what, int32_t value)
+{
+    check_range(c, what, value, 0, 1);
+}
+
 static void check_reserved(checker *c, const char *what, const uint64_t *words, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -85,6 +106,20 @@ static void check_rope(checker *c, const awq_rope *rope)
         check_finite(c, "rope.inverse_frequency", rope->inverse_frequency[i]);
 }
 
+static void check_preferred_format(checker *c, const awq_arch_model *model)
+{
+    const char *name = model->preferred_format;
+    const char *known[] = {"", "awq", "compressed-tensors", "mxfp4"};
+    if (!memchr(name, 0, sizeof model->preferred_format)) {
+        refuse(c, "preferred_format", "a text without an end", "a shorter one");
+        return;
+    }
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(name, known[i]))
+            return;
+    refuse(c, "preferred_format", name, "awq, compressed-tensors, mxfp4 or nothing");
+}
+
 awq_status awq__check_model(awq_context *ctx, const char *plugin, const awq_arch_model *model)
 {
     checker c = {.ctx = ctx, .plugin = plugin, .layer = -1, .status = AWQ_OK};
@@ -95,8 +130,8 @@ awq_status awq__check_model(awq_context *ctx, const char *plugin, const awq_arch
     check_rope(&c, &model->rope);
     check_name(&c, "embedding", model->embedding, 0);
     check_name(&c, "final_norm", model->final_norm, 0);
-    if (model->head[0])
-        check_name(&c, "head", model->head, 0);
+    check_optional_name(&c, "head", model->head);
+    check_preferred_format(&c, model);
     return c.status;
 }
 
@@ -111,6 +146,14 @@ static void check_attention(checker *c, const awq_arch_model *model,
     check_range(c, "attention.kv_heads", attention->kv_heads, 1, attention->heads);
     check_range(c, "attention.head_dim", attention->head_dim, 1, 65536);
     check_range(c, "attention.window", attention->window, 0, INT64_MAX);
+    check_flag(c, "attention.qkv_bias", attention->qkv_bias);
+    check_flag(c, "attention.o_bias", attention->o_bias);
+    check_flag(c, "attention.norm_across_heads", attention->norm_across_heads);
+    check_optional_name(c, "attention.q_norm", attention->q_norm);
+    check_optional_name(c, "attention.k_norm", attention->k_norm);
+    if (!attention->q_norm[0] != !attention->k_norm[0])
+        refuse(c, "attention", "with one of q_norm and k_norm", "both or none");
+    check_optional_name(c, "attention.sinks", attention->sinks);
     check_reserved(c, "attention", attention->reserved, 8);
     if (c->status != AWQ_OK)
         return;
@@ -121,43 +164,120 @@ static void check_attention(checker *c, const awq_arch_model *model,
         refuse(c, "attention.head_dim", "too small for rope.pairs", "at least twice as much");
 }
 
-static void check_experts(checker *c, const awq_arch_experts *experts)
+static void check_activation(checker *c, const char *block, const awq_arch_activation *activation)
 {
-    check_range(c, "experts.count", experts->count, 1, MAX_EXPERTS);
+    const struct {
+        const char *member;
+        double value;
+    } numbers[] = {{"alpha", activation->alpha},
+                   {"limit", activation->limit},
+                   {"up_offset", activation->up_offset}};
+    char what[64];
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        snprintf(what, sizeof what, "%s.activation.%s", block, numbers[i].member);
+        check_finite(c, what, numbers[i].value);
+    }
+    snprintf(what, sizeof what, "%s.activation", block);
+    check_reserved(c, what, activation->reserved, 2);
+}
+
+static void check_router(checker *c, const awq_arch_router *router)
+{
+    check_name(c, "router", router->name, 0);
+    check_flag(c, "router.bias", router->bias);
+    check_range(c, "router.scoring", router->scoring, AWQ_SCORING_SOFTMAX_TOPK,
+                AWQ_SCORING_SIGMOID_TOPK);
+    check_finite(c, "router.scaling", router->scaling);
+    check_reserved(c, "router", router->reserved, 8);
+}
+
+static void check_layout(checker *c, const awq_arch_model *model, const awq_arch_experts *experts)
+{
+    check_range(c, "experts.layout", experts->layout, AWQ_EXPERTS_SEPARATE,
+                AWQ_EXPERTS_FUSED_MXFP4);
+    check_flag(c, "experts.interleaved", experts->interleaved);
+    check_flag(c, "experts.bias", experts->bias);
+    check_flag(c, "experts.mxfp4", experts->mxfp4);
+    bool fused = experts->layout != AWQ_EXPERTS_SEPARATE || experts->mxfp4;
+    if (fused || experts->fused_gate_up[0])
+        check_fused_name(c, "experts.fused_gate_up", experts->fused_gate_up);
+    if (fused || experts->fused_down[0])
+        check_fused_name(c, "experts.fused_down", experts->fused_down);
+    if (experts->layout != AWQ_EXPERTS_FUSED_MXFP4)
+        return;
+    if (model->hidden_size % MXFP4_BLOCK)
+        refuse(c, "experts.layout", "of MXFP4", "a hidden_size that is a multiple of 32 with it");
+    if (experts->intermediate_size % MXFP4_BLOCK)
+        refuse(c, "experts.layout", "of MXFP4",
+               "an intermediate_size that is a multiple of 32 with it");
+}
+
+static void check_experts(checker *c, const awq_arch_model *model, const awq_arch_experts *experts)
+{
     check_range(c, "experts.per_token", experts->per_token, 1,
                 awq__min(experts->count, MAX_PER_TOKEN));
     check_range(c, "experts.intermediate_size", experts->intermediate_size, 1, MAX_SIZE);
     check_name(c, "experts.gate", experts->gate, 1);
     check_name(c, "experts.up", experts->up, 1);
     check_name(c, "experts.down", experts->down, 1);
-    check_finite(c, "activation.alpha", experts->activation.alpha);
-    check_finite(c, "activation.limit", experts->activation.limit);
-    check_finite(c, "activation.up_offset", experts->activation.up_offset);
-    check_reserved(c, "activation", experts->activation.reserved, 2);
+    check_activation(c, "experts", &experts->activation);
+    check_layout(c, model, experts);
     check_reserved(c, "experts", experts->reserved, 16);
+}
+
+static void check_shared(checker *c, const awq_arch_shared *shared, bool dense)
+{
+    check_range(c, "shared.intermediate_size", shared->intermediate_size, 0, MAX_SIZE);
+    check_reserved(c, "shared", shared->reserved, 8);
+    if (!shared->intermediate_size) {
+        if (dense)
+            refuse(c, "shared.intermediate_size", "0", "more in a layer whose experts.count is 0");
+        if (shared->gate[0] || shared->up[0] || shared->down[0] || shared->token_gate[0])
+            refuse(c, "shared.intermediate_size", "0", "more where shared has names");
+        return;
+    }
+    check_name(c, "shared.gate", shared->gate, 0);
+    check_name(c, "shared.up", shared->up, 0);
+    check_name(c, "shared.down", shared->down, 0);
+    check_optional_name(c, "shared.token_gate", shared->token_gate);
+    if (dense && shared->token_gate[0])
+        refuse(c, "shared.token_gate", "there in a layer whose experts.count is 0", "none");
+    check_activation(c, "shared", &shared->activation);
+}
+
+static bool linear_in_up(const awq_arch_activation *activation)
+{
+    return activation->limit == 0 && activation->up_offset == 0;
+}
+
+static void check_folds(checker *c, const awq_arch_layer *layer)
+{
+    uint32_t known = AWQ_FOLD_ATTENTION_NORM | AWQ_FOLD_VALUE | AWQ_FOLD_EXPERT_NORM | AWQ_FOLD_UP;
+    if (layer->folds & ~known)
+        refuse(c, "folds", "of unknown bits", "the AWQ_FOLD_ bits of this version");
+    if ((layer->folds & AWQ_FOLD_UP) &&
+        ((layer->experts.count && !linear_in_up(&layer->experts.activation)) ||
+         (layer->shared.intermediate_size && !linear_in_up(&layer->shared.activation))))
+        refuse(c, "folds", "with AWQ_FOLD_UP",
+               "none where an activation has a limit or up_offset: it is not linear in up");
 }
 
 awq_status awq__check_layer(awq_context *ctx, const char *plugin, int64_t n,
                             const awq_arch_model *model, const awq_arch_layer *layer)
 {
     checker c = {.ctx = ctx, .plugin = plugin, .layer = n, .status = AWQ_OK};
-    uint32_t known = AWQ_FOLD_ATTENTION_NORM | AWQ_FOLD_VALUE | AWQ_FOLD_EXPERT_NORM | AWQ_FOLD_UP;
-    if (layer->folds & ~known)
-        refuse(&c, "folds", "of unknown bits", "the AWQ_FOLD_ bits of this version");
+    bool dense = layer->experts.count == 0;
     check_name(&c, "attention_norm", layer->attention_norm.name, 0);
     check_reserved(&c, "attention_norm", layer->attention_norm.reserved, 2);
     check_attention(&c, model, &layer->attention);
     check_name(&c, "moe_norm", layer->moe_norm.name, 0);
     check_reserved(&c, "moe_norm", layer->moe_norm.reserved, 2);
-    check_name(&c, "router", layer->router.name, 0);
-    check_range(&c, "router.scoring", layer->router.scoring, AWQ_SCORING_SOFTMAX_TOPK,
-                AWQ_SCORING_SIGMOID_TOPK);
-    check_finite(&c, "router.scaling", layer->router.scaling);
-    check_reserved(&c, "router", layer->router.reserved, 8);
-    check_experts(&c, &layer->experts);
-    const awq_arch_activation *activation = &layer->experts.activation;
-    if ((layer->folds & AWQ_FOLD_UP) && (activation->limit != 0 || activation->up_offset != 0))
-        refuse(&c, "folds", "with AWQ_FOLD_UP",
-               "none where the activation has a limit or up_offset: it is not linear in up");
+    check_range(&c, "experts.count", layer->experts.count, 0, MAX_EXPERTS);
+    if (!dense) {
+        check_router(&c, &layer->router);
+        check_experts(&c, model, &layer->experts);
+    }
+    check_shared(&c, &layer->shared, dense);
+    check_folds(&c, layer);
     return c.status;
 }

@@ -93,6 +93,10 @@ awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes);
 /* The whole tensor; again replaces it. Safe from several threads for different tensors. bytes must
    be the declared size. */
 awq_status awq__output_write(awq__output *output, const char *name, const void *data, size_t bytes);
+/* A part of a tensor, from `offset` bytes on. The tensor is written once its parts, each written
+   once, add up to it. Safe from several threads. */
+awq_status awq__output_write_part(awq__output *output, const char *name, size_t offset,
+                                  const void *data, size_t bytes);
 /* Counts a tensor as written although this run did not: its data survived from an earlier one.
    AWQ_ERROR_FORMAT if its shard did not survive the layout: the tensor must be written again. */
 awq_status awq__output_keep(awq__output *output, const char *name);

@@ -22,8 +22,8 @@ typedef struct awq__entry {
     int64_t shape[AWQ__MAX_RANK];
     size_t bytes;
     size_t shard;
-    uint64_t offset; /* from the beginning of the file */
-    _Atomic bool written;
+    uint64_t offset;          /* from the beginning of the file */
+    _Atomic uint64_t written; /* bytes */
 } awq__entry;
 
 typedef struct awq__shard {

@@ -57,7 +57,7 @@ awq_status awq__output_declare(awq__output *output, const char *name, awq_dtype 
         return status;
     awq__entry *entry = &layout->entries[layout->count];
     *entry = (awq__entry){.dtype = dtype, .rank = rank, .bytes = bytes};
-    atomic_init(&entry->written, false);
+    atomic_init(&entry->written, 0);
     if (rank)
         memcpy(entry->shape, shape, (size_t)rank * sizeof *shape);
     entry->name = awq__strdup(ctx, name);
@@ -235,7 +235,26 @@ awq_status awq__output_write(awq__output *output, const char *name, const void *
     const awq__shard *shard = &output->layout.shards[entry->shard];
     status = awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset);
     if (status == AWQ_OK)
-        atomic_store(&entry->written, true);
+        atomic_store(&entry->written, bytes);
+    return status;
+}
+
+awq_status awq__output_write_part(awq__output *output, const char *name, size_t offset,
+                                  const void *data, size_t bytes)
+{
+    awq__entry *entry;
+    awq_status status = find_entry(output, name, &entry);
+    if (status != AWQ_OK)
+        return status;
+    if (offset > entry->bytes || bytes > entry->bytes - offset)
+        return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT,
+                         "tensor \"%s\": %zu bytes written at %zu, %zu declared", name, bytes,
+                         offset, entry->bytes);
+    const awq__shard *shard = &output->layout.shards[entry->shard];
+    status =
+        awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset + offset);
+    if (status == AWQ_OK)
+        atomic_fetch_add(&entry->written, bytes);
     return status;
 }
 
@@ -250,7 +269,7 @@ awq_status awq__output_keep(awq__output *output, const char *name)
         return awq__fail(output->ctx, AWQ_ERROR_FORMAT,
                          "%s: tensor \"%s\": no earlier run has left its data here", shard->path,
                          name);
-    atomic_store(&entry->written, true);
+    atomic_store(&entry->written, entry->bytes);
     return AWQ_OK;
 }
 

@@ -277,7 +277,7 @@ static awq_status check_written(const awq__output *output)
         return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT, "%s: committed before the layout",
                          output->partial);
     for (size_t i = 0; i < output->layout.count; i++)
-        if (!atomic_load(&output->layout.entries[i].written))
+        if (atomic_load(&output->layout.entries[i].written) < output->layout.entries[i].bytes)
             return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT,
                              "%s: tensor \"%s\": declared but not written", output->partial,
                              output->layout.entries[i].name);

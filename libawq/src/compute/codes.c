@@ -22,6 +22,14 @@ void awq__codes_free(awq__codes *codes)
     *codes = (awq__codes){0};
 }
 
+/* What bounds the scales that can be stored. */
+static const char *scale_type(const awq__scheme *scheme)
+{
+    static const char *const names[] = {"F32", "F16, which ends at 65504",
+                                        "F16, which ends at 65504", "BF16"};
+    return scheme->code == AWQ__CODE_E2M1 ? "E8M0, which ends at 2^127" : names[scheme->grid];
+}
+
 awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const float *limit, float *work,
                             awq__codes *codes)
@@ -37,8 +45,7 @@ awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
                              "%s: a group scale in rows %lld to %lld does not fit its stored type, "
                              "%s",
                              weight->name, (long long)first, (long long)(first + count - 1),
-                             codes->scheme.grid == AWQ__GRID_F32 ? "F32"
-                                                                 : "F16, which ends at 65504");
+                             scale_type(&codes->scheme));
     }
     return AWQ_OK;
 }
@@ -49,7 +56,11 @@ void awq__codes_read(const awq__codes *codes, int64_t first, int64_t count, floa
     for (int64_t i = 0; i < count * G; i++) {
         float scale = codes->scales[first * G + i], zero = codes->zeros[first * G + i];
         const uint8_t *code = codes->codes + first * K + i * g;
-        for (int64_t k = 0; k < g; k++)
-            out[i * g + k] = scale * ((float)code[k] - zero);
+        if (codes->scheme.code == AWQ__CODE_E2M1)
+            for (int64_t k = 0; k < g; k++)
+                out[i * g + k] = scale * awq__e2m1[code[k] & 15];
+        else
+            for (int64_t k = 0; k < g; k++)
+                out[i * g + k] = scale * ((float)code[k] - zero);
     }
 }

@@ -4,7 +4,8 @@
 
 #include "compute/weight.h"
 
-/* w[n,k] ~ scales[n, k/g] * (codes[n,k] - zeros[n, k/g]), g = scheme.group */
+/* w[n,k] ~ scales[n, k/g] * (codes[n,k] - zeros[n, k/g]), g = scheme.group; for E2M1 codes zeros
+   are 0 and it is scales * awq__e2m1[codes]. */
 typedef struct awq__codes {
     int64_t rows, cols; /* N, K */
     awq__scheme scheme;

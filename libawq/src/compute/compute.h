@@ -17,19 +17,32 @@ typedef enum awq__scale_grid {
     AWQ__GRID_F32,
     AWQ__GRID_F16,
     AWQ__GRID_BF16_F16, /* exact in both, for engines that cast F16 scales to BF16 */
+    AWQ__GRID_BF16,
 } awq__scale_grid;
 
 /* The nearest positive value of the grid, never 0; may be infinite where s is too large. */
 float awq__round_scale(awq__scale_grid grid, float s);
 
-/* How a matrix is rounded: w ~ scale * (code - zero), one scale and zero for `group` columns of a
- * row. */
+/* What a code stands for. */
+typedef enum awq__code {
+    AWQ__CODE_INTEGER, /* scale * (code - zero) */
+    AWQ__CODE_E2M1,    /* scale * awq__e2m1[code], scale a power of two: MXFP4 (OCP MX v1.0) */
+} awq__code;
+extern const float awq__e2m1[16];
+
+/* How a matrix is rounded: one scale and zero for `group` columns of a row. */
 typedef struct awq__scheme {
-    int bits;      /* 2 to 8 */
+    awq__code code;
+    int bits;      /* 2 to 8; 4 for E2M1 */
     int64_t group; /* columns; divides K */
     bool symmetric;
-    awq__scale_grid grid;
+    awq__scale_grid grid; /* of INTEGER */
 } awq__scheme;
+
+/* The scale of an E2M1 group whose largest magnitude is `range`: 2^(floor(log2(range)) - 2),
+   between 2^-127 and 2^127; 1 for a range of 0, INFINITY for one that is not finite. Values above 6
+   times the scale become that. */
+float awq__e2m1_scale(float range);
 
 /* a(g, u) = (clamp(u, -limit, limit) + up_offset) * g' * sigmoid(alpha * g'), g' = min(g, limit) */
 typedef struct awq__activation {
@@ -63,7 +76,7 @@ typedef struct awq__compute {
     /* gram[b] [g,g] += x_b^T x_b for each block b of g columns of x[T,K]; g divides K */
     void (*gram)(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram);
 
-    /* out[T,H] = x / sqrt(mean(x^2) + epsilon) * weight */
+    /* out[T,H] = x / sqrt(mean(x^2) + epsilon) * weight; out may be x */
     void (*rms_norm)(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
                      float *out);
     /* Turns channels (i, i + pairs) of each head of x[T, heads*D] by the angle whose cosine and
@@ -72,9 +85,9 @@ typedef struct awq__compute {
                    float *x);
     /* In place on scores[T,S], row t being the query at position first + t and columns keys 0 ..
        S-1: softmax(scale * scores) over keys j with position - window < j <= position; 0 elsewhere.
-     */
+       exp(sink) joins each row's sum; -INFINITY for no sink. */
     void (*causal_softmax)(int64_t T, int64_t S, int64_t first, int64_t window, float scale,
-                           float *scores);
+                           float sink, float *scores);
     /* out = activation(gate, up); out may be gate */
     void (*activate)(int64_t count, const awq__activation *activation, const float *gate,
                      const float *up, float *out);
@@ -92,13 +105,14 @@ typedef struct awq__compute {
     /* sum of a[i] * b[i] */
     double (*dot)(int64_t count, const float *a, const float *b);
 
-    /* w[N,K] -> codes[N,K], scales[N,K/g], zeros[N,K/g]. limit[N,K/g], or NULL: each weight is
-       first clamped to
-       +-limit of its group. False if a scale is not finite. */
+    /* w[N,K] -> codes[N,K], scales[N,K/g], zeros[N,K/g]. limit[N,K/g], or NULL, is the range of
+       each group: an INTEGER weight is first clamped to +-limit; an E2M1 group takes the scale of
+       limit in place of that of its largest magnitude; INFINITY is none. False if a scale is not
+       finite. */
     bool (*quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
                      const float *limit, uint8_t *codes, float *scales, uint8_t *zeros);
-    /* The same, and back again in place: w = scale * (code - zero) * unscale[k]; unscale NULL
-     * means 1. */
+    /* The same, and back again in place: w = value of the code * unscale[k]; unscale NULL means 1.
+     */
     void (*fake_quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const float *limit,
                           const float *unscale, float *w);
 

@@ -7,7 +7,7 @@
  * Plain C, written so that compilers vectorize it without reordering: sums and maxima
  * run in LANES independent lanes that are joined in a fixed order, so all instruction sets
  * give the same bits. Operations that must match the reference exactly (quantize, fake_quantize) do
- * the same float operations as it.
+ * the same float operations as it, or others that are exact.
  */
 #include "compute/compute.h"
 #include "compute/cpu.h"
@@ -138,14 +138,18 @@ INLINE double exponentials(int64_t count, float scale, float offset, float *x)
 }
 
 FUNCTION void causal_softmax(int64_t T, int64_t S, int64_t first, int64_t window, float scale,
-                             float *scores)
+                             float sink, float *scores)
 {
     for (int64_t t = 0; t < T; t++) {
         float *row = scores + t * S;
         int64_t end = awq__min(first + t + 1, S);
         int64_t begin = window ? awq__max(0, awq__min(first + t - window + 1, end)) : 0;
         float largest = scale * largest_of(end - begin, row + begin); /* scale is positive */
-        float factor = (float)(1 / exponentials(end - begin, scale, largest, row + begin));
+        largest = sink > largest ? sink : largest;
+        double sum = exponentials(end - begin, scale, largest, row + begin);
+        if (sink > -INFINITY)
+            sum += (double)exponential(sink - largest);
+        float factor = (float)(1 / sum);
         memset(row, 0, (size_t)begin * sizeof *row);
         for (int64_t j = begin; j < end; j++)
             row[j] *= factor;
@@ -261,6 +265,52 @@ INLINE float code_of(float w, float limit, float scale, float zero, float top)
     return clamp(round_even(clamp(w, -limit, limit) / scale) + zero, 0, top);
 }
 
+/* The scale of one group of weights for E2M1 codes. Bits of magnitudes are in the order of their
+   values, NaN above all. */
+INLINE float group_power(int64_t g, const float *w, float limit)
+{
+    int32_t largest = 0;
+    for (int64_t k = 0; k < g; k++) {
+        int32_t magnitude = (int32_t)(awq__f32_bits(w[k]) & 0x7fffffffu);
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return awq__e2m1_scale(isfinite(limit) ? limit : awq__f32_from_bits((uint32_t)largest));
+}
+
+/* The E2M1 value nearest to w times a power of two, ties to even, never -0. Values are multiples of
+   a half below 2, of 1 below 4 and of 2 from there on: adding 1.5 * 2^22 times the power of two
+   below drops what is finer. */
+INLINE float e2m1_value(float w, float inverse)
+{
+    float value = clamp(w * inverse, -6, 6);
+    float power = awq__f32_from_bits(awq__f32_bits(value) & 0x7f800000u);
+    float magic = (power > 1 ? power : 1) * 0x1.8p22f;
+    return (value + magic) - magic;
+}
+
+/* The code of an E2M1 value: the magnitudes 0 to 1.5, 2 and 3, 4 and 6 lie on three lines, each the
+   lowest where it counts. */
+INLINE float e2m1_code(float value)
+{
+    float magnitude = fabsf(value), code = magnitude * 2;
+    code = magnitude + 2 < code ? magnitude + 2 : code;
+    code = magnitude * 0.5f + 4 < code ? magnitude * 0.5f + 4 : code;
+    return value < 0 ? code + 8 : code;
+}
+
+INLINE void quantize_e2m1(int64_t g, const float *w, float inverse, uint8_t *codes)
+{
+    for (int64_t k = 0; k < g; k++)
+        codes[k] = (uint8_t)(int)e2m1_code(e2m1_value(w[k], inverse));
+}
+
+INLINE void quantize_integer(int64_t g, const float *w, float limit, float scale, float zero,
+                             float top, uint8_t *codes)
+{
+    for (int64_t k = 0; k < g; k++)
+        codes[k] = (uint8_t)(int)code_of(w[k], limit, scale, zero, top);
+}
+
 FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
                        const float *limit, uint8_t *codes, float *scales, uint8_t *zeros)
 {
@@ -268,13 +318,17 @@ FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const fl
     const float top = (float)((1 << scheme->bits) - 1);
     bool finite = true;
     for (int64_t i = 0; i < N * K / g; i++) {
-        float bound = limit ? limit[i] : INFINITY, scale, zero;
-        group_range(scheme, g, w + i * g, bound, &scale, &zero);
+        float bound = limit ? limit[i] : INFINITY, scale, zero = 0;
+        if (scheme->code == AWQ__CODE_E2M1) {
+            scale = group_power(g, w + i * g, bound);
+            quantize_e2m1(g, w + i * g, 1 / scale, codes + i * g);
+        } else {
+            group_range(scheme, g, w + i * g, bound, &scale, &zero);
+            quantize_integer(g, w + i * g, bound, scale, zero, top, codes + i * g);
+        }
         scales[i] = scale;
         zeros[i] = (uint8_t)zero;
         finite &= isfinite(scale) != 0;
-        for (int64_t k = 0; k < g; k++)
-            codes[i * g + k] = (uint8_t)(int)code_of(w[i * g + k], bound, scale, zero, top);
     }
     return finite;
 }
@@ -288,9 +342,16 @@ FUNCTION void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, con
         float bound = limit ? limit[i] : INFINITY, scale, zero;
         float *x = w + i * g;
         const float *u = unscale ? unscale + (i % groups) * g : NULL;
-        group_range(scheme, g, x, bound, &scale, &zero);
-        for (int64_t k = 0; k < g; k++)
-            x[k] = scale * (code_of(x[k], bound, scale, zero, top) - zero);
+        if (scheme->code == AWQ__CODE_E2M1) {
+            scale = group_power(g, x, bound);
+            float inverse = 1 / scale; /* exact */
+            for (int64_t k = 0; k < g; k++)
+                x[k] = scale * e2m1_value(x[k], inverse);
+        } else {
+            group_range(scheme, g, x, bound, &scale, &zero);
+            for (int64_t k = 0; k < g; k++)
+                x[k] = scale * (code_of(x[k], bound, scale, zero, top) - zero);
+        }
         if (u)
             for (int64_t k = 0; k < g; k++)
                 x[k] *= u[k];

@@ -6,9 +6,26 @@
 #include <math.h>
 #include <string.h>
 
+#define E2M1_LARGEST 6.0f
+
+const float awq__e2m1[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                             -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+
+float awq__e2m1_scale(float range)
+{
+    if (range == 0)
+        return 1;
+    /* The exponent bits alone are 2^floor(log2(range)); 0 where range is subnormal, and infinity
+       where it is not finite. */
+    float power = awq__f32_from_bits(awq__f32_bits(range) & 0x7f800000u);
+    return power > 0x1p-125f ? power * 0.25f : 0x1p-127f;
+}
+
 float awq__round_scale(awq__scale_grid grid, float s)
 {
-    if (grid == AWQ__GRID_F32)
+    if (grid == AWQ__GRID_BF16)
+        s = awq__bf16_to_f32(awq__f32_to_bf16(s));
+    if (grid == AWQ__GRID_F32 || grid == AWQ__GRID_BF16)
         return s > 0x1p-126f ? s : 0x1p-126f;
     /* From 2^-16 on all values of BF16 are values of F16; below, it is the other way round. */
     if (grid == AWQ__GRID_BF16_F16 && s >= 0x1p-16f)
@@ -81,16 +98,16 @@ static void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs, const flo
 }
 
 static void causal_softmax(int64_t T, int64_t S, int64_t first, int64_t window, float scale,
-                           float *scores)
+                           float sink, float *scores)
 {
     for (int64_t t = 0; t < T; t++) {
         float *row = scores + t * S;
         int64_t last = awq__min(first + t, S - 1);
         int64_t begin = window ? awq__max(0, first + t - window + 1) : 0;
-        float largest = -INFINITY;
-        double sum = 0;
+        float largest = sink;
         for (int64_t j = begin; j <= last; j++)
             largest = fmaxf(largest, scale * row[j]);
+        double sum = exp((double)(sink - largest));
         for (int64_t j = begin; j <= last; j++)
             sum += exp((double)(scale * row[j] - largest));
         for (int64_t j = 0; j < S; j++)
@@ -204,10 +221,24 @@ static float clamp(float value, float low, float high)
     return value > low ? value < high ? value : high : low; /* NaN gives low */
 }
 
+/* The scale of one group of weights for E2M1 codes. */
+static float group_power(int64_t g, const float *w, float limit)
+{
+    float largest = 0;
+    for (int64_t k = 0; k < g; k++)
+        largest = isnan(w[k]) ? INFINITY : fmaxf(largest, fabsf(w[k]));
+    return awq__e2m1_scale(isfinite(limit) ? limit : largest);
+}
+
 /* Scale and zero point of one group of weights. An all-zero group gets scale 1. */
 static void group_range(const awq__scheme *scheme, int64_t g, const float *w, float limit,
                         float *scale, float *zero)
 {
+    if (scheme->code == AWQ__CODE_E2M1) {
+        *scale = group_power(g, w, limit);
+        *zero = 0;
+        return;
+    }
     float low = 0, high = 0; /* the range includes 0, or a group of one sign would be cut */
     for (int64_t k = 0; k < g; k++) {
         float value = clamp(w[k], -limit, limit);
@@ -225,10 +256,30 @@ static void group_range(const awq__scheme *scheme, int64_t g, const float *w, fl
         *zero = clamp(rintf(-low / *scale), 0, top);
 }
 
-static float code_of(const awq__scheme *scheme, float w, float limit, float scale, float zero)
+/* The code of the nearest E2M1 value, the even one of two; never 8, which is -0. */
+static uint8_t e2m1_code(float value)
 {
-    return clamp(rintf(clamp(w, -limit, limit) / scale) + zero, 0,
-                 (float)((1 << scheme->bits) - 1));
+    float magnitude = fabsf(clamp(value, -E2M1_LARGEST, E2M1_LARGEST));
+    int code = 0;
+    for (; code < 7; code++) {
+        float middle = (awq__e2m1[code] + awq__e2m1[code + 1]) / 2;
+        if (magnitude < middle || (magnitude == middle && code % 2 == 0))
+            break;
+    }
+    return (uint8_t)(value > 0 || code == 0 ? code : code + 8);
+}
+
+static uint8_t code_of(const awq__scheme *scheme, float w, float limit, float scale, float zero)
+{
+    if (scheme->code == AWQ__CODE_E2M1)
+        return e2m1_code(w / scale);
+    return (uint8_t)clamp(rintf(clamp(w, -limit, limit) / scale) + zero, 0,
+                          (float)((1 << scheme->bits) - 1));
+}
+
+static float value_of(const awq__scheme *scheme, uint8_t code, float scale, float zero)
+{
+    return scale * (scheme->code == AWQ__CODE_E2M1 ? awq__e2m1[code] : (float)code - zero);
 }
 
 static bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
@@ -242,7 +293,7 @@ static bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const floa
         zeros[i] = (uint8_t)zero;
         finite &= isfinite(scales[i]) != 0;
         for (int64_t k = 0; k < g; k++)
-            codes[i * g + k] = (uint8_t)code_of(scheme, w[i * g + k], bound, scales[i], zero);
+            codes[i * g + k] = code_of(scheme, w[i * g + k], bound, scales[i], zero);
     }
     return finite;
 }
@@ -255,8 +306,9 @@ static void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, const
         float bound = limit ? limit[i] : INFINITY, scale, zero;
         group_range(scheme, g, w + i * g, bound, &scale, &zero);
         for (int64_t k = 0; k < g; k++) {
-            float code = code_of(scheme, w[i * g + k], bound, scale, zero);
-            w[i * g + k] = scale * (code - zero) * (unscale ? unscale[(i * g + k) % K] : 1);
+            uint8_t code = code_of(scheme, w[i * g + k], bound, scale, zero);
+            w[i * g + k] =
+                value_of(scheme, code, scale, zero) * (unscale ? unscale[(i * g + k) % K] : 1);
         }
     }
 }

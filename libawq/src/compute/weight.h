@@ -13,18 +13,33 @@ struct awq__weight {
     int64_t rows, cols; /* N, K */
     /* Stored rows first .. first+count-1 -> out[count,K], without the multipliers. */
     void (*read)(const awq__weight *weight, int64_t first, int64_t count, float *out);
-    const uint8_t *data; /* plain: [N,K] of dtype; packed: the codes, layout known to `read` */
-    awq_dtype dtype;
-    const uint8_t *scales, *zeros; /* packed */
-    int64_t group;                 /* packed: columns of a scale */
-    const float *col_scale;        /* [K], or NULL for 1 */
-    const float *row_scale;        /* [N], or NULL for 1 */
-    const char *name;              /* of the module, for messages */
+    const uint8_t *data; /* plain: of dtype, strided; packed: the codes, layout known to `read` */
+    awq_dtype dtype;     /* of the floats; of packed weights, what they become where they are stored
+                            as floats */
+    int64_t row_stride, col_stride; /* plain: in elements; MXFP4: row_stride in stored rows */
+    const uint8_t *scales, *zeros;  /* packed */
+    awq_dtype scale_dtype;          /* packed */
+    int bits;                       /* packed */
+    int64_t group;                  /* packed: columns of a scale */
+    const float *bias;              /* [N], or NULL for none */
+    const float *col_scale;         /* [K], or NULL for 1 */
+    const float *row_scale;         /* [N], or NULL for 1 */
+    const float *bias_scale;        /* [N] multiplies the bias, or NULL for 1 */
+    const char *name;               /* of the module, for messages */
 };
 
 /* A plain matrix of F32, F16 or BF16. data may be unaligned. */
 awq__weight awq__weight_plain(const char *name, awq_dtype dtype, const void *data, int64_t rows,
                               int64_t cols);
+/* The same, element (n, k) lying at n * row_stride + k * col_stride. */
+awq__weight awq__weight_strided(const char *name, awq_dtype dtype, const void *data, int64_t rows,
+                                int64_t cols, int64_t row_stride, int64_t col_stride);
+/* MXFP4: row n is the 16-byte blocks at blocks + n * row_stride * cols/2 and the E8M0 bytes at
+   scales + n * row_stride * cols/32. cols is a multiple of 32. */
+awq__weight awq__weight_mxfp4(const char *name, const uint8_t *blocks, const uint8_t *scales,
+                              int64_t rows, int64_t cols, int64_t row_stride);
+/* Are the stored bytes [N,K] of dtype, one row after the other, with nothing to multiply? */
+bool awq__weight_is_plain(const awq__weight *weight);
 /* Rows first .. first+count-1 -> out[count,K], with the multipliers. */
 void awq__weight_read(const awq__weight *weight, int64_t first, int64_t count, float *out);
 /* AWQ_ERROR_NUMERIC, naming module and position, if a weight is NaN or infinite. work: see below.
@@ -36,8 +51,10 @@ int64_t awq__weight_block(const awq__weight *weight);
 /* Floats of work space for the functions that take `work`. */
 int64_t awq__weight_work(const awq__weight *weight);
 
-/* y[T,N] = x[T,K] W^T; rows of x ldx apart, of y ldy. */
+/* y[T,N] = x[T,K] W^T + bias * bias_scale; rows of x ldx apart, of y ldy. */
 void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t T, const float *x,
                  int64_t ldx, float *y, int64_t ldy, float *work);
+/* y[T,N] += bias * bias_scale, if there is a bias. */
+void awq__add_bias(const awq__weight *weight, int64_t T, float *y, int64_t ldy);
 
 #endif

@@ -18,9 +18,17 @@
 static const int order[PACK] = {0, 2, 4, 6, 1, 3, 5, 7};
 static const int nibble_of[PACK] = {0, 4, 1, 5, 2, 6, 3, 7}; /* the inverse */
 
+static awq__scale_grid grid(awq_dtype dtype)
+{
+    return dtype == AWQ_BF16 ? AWQ__GRID_BF16_F16 : AWQ__GRID_F16;
+}
+
 static awq_status check(awq_context *ctx, const char *module, int64_t rows, int64_t cols,
                         const awq__scheme *scheme)
 {
+    if (scheme->code != AWQ__CODE_INTEGER)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: E2M1 codes, but the awq format stores only integers", module);
     if (scheme->bits != 4)
         return awq__fail(ctx, AWQ_ERROR_RECIPE, "%s: %d bits, but the awq format stores only 4",
                          module, scheme->bits);
@@ -101,18 +109,11 @@ static cJSON *config(awq_context *ctx, const awq__scheme *scheme, const char *co
                  cJSON_AddNumberToObject(object, "group_size", (double)scheme->group) &&
                  cJSON_AddBoolToObject(object, "zero_point", true) &&
                  cJSON_AddStringToObject(object, "version", "gemm");
-    cJSON *skip = whole ? cJSON_AddArrayToObject(object, "modules_to_not_convert") : NULL;
-    whole = skip != NULL;
-    for (size_t i = 0; i < count; i++) {
-        cJSON *entry = whole ? cJSON_CreateString(list[i]) : NULL;
-        whole = entry && cJSON_AddItemToArray(skip, entry);
-        awq__free(list[i]);
-    }
-    awq__free(list);
-    if (whole)
+    /* Of an object that is not whole, NULL included, this fails and still frees the list. */
+    if (awq__config_names(ctx, whole ? object : NULL, "modules_to_not_convert", list, count) ==
+        AWQ_OK)
         return object;
     cJSON_Delete(object);
-    awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: quantization_config");
     return NULL;
 }
 
@@ -140,7 +141,7 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
         return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: quantization_config.version is %s, but only gemm can be read", file,
                          cJSON_IsString(version) ? version->valuestring : "not a text");
-    *stored = (awq__stored){(int)bits, group};
+    *stored = (awq__stored){.bits = (int)bits, .group = group, .symmetric = false};
     return AWQ_OK;
 }
 
@@ -169,28 +170,6 @@ static void read_rows(const awq__weight *weight, int64_t first, int64_t count, f
     }
 }
 
-static awq_status find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
-                       const awq__spec *spec, const awq__tensor **tensor)
-{
-    char *name = awq__format(ctx, "%s%s", module, spec->suffix);
-    if (!name)
-        return AWQ_ERROR_MEMORY;
-    *tensor = awq__checkpoint_find(checkpoint, name);
-    awq_status status = AWQ_OK;
-    if (!*tensor)
-        status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the tensor %s is missing",
-                           awq__checkpoint_directory(checkpoint), name);
-    else if ((*tensor)->dtype != spec->dtype || (*tensor)->rank != 2 ||
-             (*tensor)->shape[0] != spec->shape[0] || (*tensor)->shape[1] != spec->shape[1])
-        status = awq__fail(ctx, AWQ_ERROR_FORMAT,
-                           "%s: %s is not %s [%lld, %lld], which the architecture and "
-                           "quantization_config ask for",
-                           (*tensor)->file, name, awq_dtype_name(spec->dtype),
-                           (long long)spec->shape[0], (long long)spec->shape[1]);
-    awq__free(name);
-    return status;
-}
-
 static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
                               const awq__stored *stored, const char *module, int64_t rows,
                               int64_t cols, awq__weight *weight, bool *found)
@@ -214,7 +193,7 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
     const awq__tensor *tensors[3] = {0};
     specs(rows, cols, &scheme, wanted);
     for (int i = 0; i < 3; i++) {
-        awq_status status = find(ctx, checkpoint, module, &wanted[i], &tensors[i]);
+        awq_status status = awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]);
         if (status != AWQ_OK)
             return status;
     }
@@ -222,9 +201,11 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
                             .cols = cols,
                             .read = read_rows,
                             .data = tensors[0]->data,
-                            .dtype = AWQ_I32,
+                            .dtype = AWQ_F16,
                             .zeros = tensors[1]->data,
                             .scales = tensors[2]->data,
+                            .scale_dtype = AWQ_F16,
+                            .bits = stored->bits,
                             .group = group,
                             .name = module};
     return AWQ_OK;
@@ -233,6 +214,8 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
 const awq__disk_format awq__disk_format_awq = {
     .name = "awq",
     .method = "awq",
+    .code = AWQ__CODE_INTEGER,
+    .grid = grid,
     .check = check,
     .specs = specs,
     .pack = pack,

@@ -1,8 +1,11 @@
+/* The list of formats, and what they share. */
 #include "format/format.h"
 
+#include <stdio.h>
 #include <string.h>
 
-static const awq__disk_format *const formats[] = {&awq__disk_format_awq};
+static const awq__disk_format *const formats[] = {
+    &awq__disk_format_awq, &awq__disk_format_compressed, &awq__disk_format_mxfp4};
 
 const awq__disk_format *awq__disk_format_by_name(const char *name)
 {
@@ -26,4 +29,58 @@ uint64_t awq__spec_bytes(const awq__spec *spec)
     for (int i = 0; i < spec->rank; i++)
         bytes *= (uint64_t)spec->shape[i];
     return bytes;
+}
+
+static const char *describe(char *text, size_t bytes, awq_dtype dtype, int rank,
+                            const int64_t *shape)
+{
+    int at = snprintf(text, bytes, "%s [", awq_dtype_name(dtype));
+    for (int i = 0; i < rank; i++)
+        at += snprintf(text + at, bytes - (size_t)at, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    snprintf(text + at, bytes - (size_t)at, "]");
+    return text;
+}
+
+awq_status awq__spec_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
+                          const awq__spec *spec, const awq__tensor **tensor)
+{
+    char *name = awq__format(ctx, "%s%s", module, spec->suffix);
+    if (!name)
+        return AWQ_ERROR_MEMORY;
+    const awq__tensor *found = *tensor = awq__checkpoint_find(checkpoint, name);
+    char expected[256], actual[256]; /* room for 8 numbers of 64 bits */
+    awq_status status = AWQ_OK;
+    if (!found)
+        status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the tensor %s is missing",
+                           awq__checkpoint_directory(checkpoint), name);
+    else if (found->dtype != spec->dtype || found->rank != spec->rank ||
+             memcmp(found->shape, spec->shape, (size_t)spec->rank * sizeof *spec->shape))
+        status = awq__fail(
+            ctx, AWQ_ERROR_FORMAT,
+            "%s: %s is not %s, which the architecture and quantization_config ask for, but %s",
+            found->file, name,
+            describe(expected, sizeof expected, spec->dtype, spec->rank, spec->shape),
+            describe(actual, sizeof actual, found->dtype, found->rank, found->shape));
+    awq__free(name);
+    return status;
+}
+
+void awq__name_list_free(char **list, size_t count)
+{
+    for (size_t i = 0; list && i < count; i++)
+        awq__free(list[i]);
+    awq__free(list);
+}
+
+awq_status awq__config_names(awq_context *ctx, cJSON *config, const char *key, char **list,
+                             size_t count)
+{
+    cJSON *array = cJSON_AddArrayToObject(config, key);
+    bool whole = array != NULL;
+    for (size_t i = 0; i < count && whole; i++) {
+        cJSON *name = cJSON_CreateString(list[i]);
+        whole = name && cJSON_AddItemToArray(array, name);
+    }
+    awq__name_list_free(list, count);
+    return whole ? AWQ_OK : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: quantization_config");
 }

@@ -6,27 +6,36 @@
 #include "compute/codes.h"
 #include "core/json.h"
 
-#define AWQ__MAX_SPECS 4
+#define AWQ__MAX_SPECS 6
 
 /* One tensor that stores (a part of) a module: its name is the module's and the suffix. */
 typedef struct awq__spec {
     const char *suffix; /* ".qweight" */
     awq_dtype dtype;
     int rank;
-    int64_t shape[2];
+    int64_t shape[4];
 } awq__spec;
 
 /* What a checkpoint's quantization_config says. */
 typedef struct awq__stored {
     int bits;
     int64_t group; /* -1: the whole row */
+    bool symmetric;
 } awq__stored;
 
 typedef struct awq__disk_format {
     const char *name;   /* of the recipe's `format` and of messages */
     const char *method; /* "quant_method" in config.json */
+    awq__code code;     /* of what it stores */
+    /* All experts of a layer share tensors, by the architecture's fused names: gate_up with the
+       rows of gate and up, and down. A spec is then of one expert's matrix; its suffix follows the
+       fused name, its rows are interleaved as the architecture says, and [E] comes first. */
+    bool fused;
 
     /* ---- writing ---- */
+
+    /* Which values the scale of a group of weights of this dtype may take. */
+    awq__scale_grid (*grid)(awq_dtype dtype);
 
     /* AWQ_ERROR_RECIPE, naming the module, if the format cannot store [rows, cols] with the scheme.
      */
@@ -38,7 +47,7 @@ typedef struct awq__disk_format {
     /* Packs the codes for spec number `index` into out, which has the spec's size. */
     void (*pack)(const awq__codes *codes, int index, void *out);
     /* The quantization_config object; `kept` are the linears that stay float, `quantized` the rest.
-       NULL, with the failure recorded, where memory or awq__skip_list fails. */
+       NULL, with the failure recorded, where memory is short or no list can tell them apart. */
     cJSON *(*config)(awq_context *ctx, const awq__scheme *scheme, const char *const *kept,
                      size_t kept_count, const char *const *quantized, size_t quantized_count);
 
@@ -59,12 +68,31 @@ const awq__disk_format *awq__disk_format_by_name(const char *name);
 const awq__disk_format *awq__disk_format_by_method(const char *method);
 
 extern const awq__disk_format awq__disk_format_awq;
+extern const awq__disk_format awq__disk_format_compressed;
+extern const awq__disk_format awq__disk_format_mxfp4;
 /* The inverse of its pack, for tensors in memory; codes has been created with the shape. */
 void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t *qzeros,
                       const uint16_t *scales);
 
+/* The same for compressed-tensors. weight_scale is of the type that goes with the scheme's grid and
+   may be unaligned; weight_zero_point is of no meaning to symmetric codes. 3 bits are not read:
+   they were stored as 4. */
+void awq__compressed_unpack(awq__codes *codes, const uint32_t *weight_packed,
+                            const void *weight_scale, const uint32_t *weight_zero_point);
+/* And for MXFP4. */
+void awq__mxfp4_unpack(awq__codes *codes, const uint8_t *blocks, const uint8_t *scales);
+
 /* Bytes of one spec. */
 uint64_t awq__spec_bytes(const awq__spec *spec);
+/* The module's tensor that a spec describes. AWQ_ERROR_FORMAT if it is missing or different. */
+awq_status awq__spec_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
+                          const awq__spec *spec, const awq__tensor **tensor);
+
+/* Frees the names and the list; takes NULL. */
+void awq__name_list_free(char **list, size_t count);
+/* Adds the names to a config as the array `key`, and frees them. */
+awq_status awq__config_names(awq_context *ctx, cJSON *config, const char *key, char **list,
+                             size_t count);
 
 /*
  * A short list of name endings: each name of `kept` ends with an entry and no name of `quantized`
@@ -74,6 +102,26 @@ uint64_t awq__spec_bytes(const awq__spec *spec);
  * whole kept name is part of a quantized one.
  */
 awq_status awq__skip_list(awq_context *ctx, const char *const *kept, size_t kept_count,
+                          const char *const *quantized, size_t quantized_count, char ***list,
+                          size_t *count);
+
+/*
+ * The same for compressed-tensors, whose readers match whole names, or, after "re:", a regular
+ * expression from the beginning of a name. An entry is an ending of whole components, in every
+ * spelling that engines have for them ("mlp" for "block_sparse_moe"), or a name without a dot.
+ * AWQ_ERROR_RECIPE if a whole kept name is a quantized one in some spelling.
+ */
+awq_status awq__ignore_list(awq_context *ctx, const char *const *kept, size_t kept_count,
+                            const char *const *quantized, size_t quantized_count, char ***list,
+                            size_t *count);
+
+/*
+ * The same for MXFP4, whose readers match beginnings of names: components that are numbers become
+ * "*", and a name gives way to its shortest beginning, of two components or more, under which
+ * nothing is quantized. AWQ_ERROR_RECIPE if a quantized module of some layer lies under a kept
+ * name.
+ */
+awq_status awq__star_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count);
 

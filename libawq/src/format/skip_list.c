@@ -56,9 +56,7 @@ awq_status awq__skip_list(awq_context *ctx, const char *const *kept, size_t kept
     }
     if (status == AWQ_OK)
         return status;
-    for (size_t i = 0; *list && i < *count; i++)
-        awq__free((*list)[i]);
-    awq__free(*list);
+    awq__name_list_free(*list, *count);
     *list = NULL;
     *count = 0;
     return status;

@@ -76,12 +76,13 @@ static void attend(const job *j, const space *s, int64_t L)
     int64_t D = a->head_dim, Q = a->heads * D, KV = a->kv_heads * D;
     float scale = (float)(1 / sqrt((double)D));
     for (int64_t head = 0; head < a->heads; head++) {
+        float sink = a->sinks ? a->sinks[head] : -INFINITY;
         int64_t kv = head / (a->heads / a->kv_heads);
         for (int64_t first = 0; first < L; first += QUERIES) {
             int64_t count = awq__min(QUERIES, L - first), keys = first + count;
             compute->multiply_nt(count, keys, D, s->q + first * Q + head * D, Q, s->k + kv * D, KV,
                                  0, s->scores, keys);
-            compute->causal_softmax(count, keys, first, a->window, scale, s->scores);
+            compute->causal_softmax(count, keys, first, a->window, scale, sink, s->scores);
             compute->multiply_nn(count, D, keys, s->scores, keys, s->v + kv * D, KV, 0,
                                  s->c + first * Q + head * D, Q);
         }
@@ -107,6 +108,12 @@ static awq_status run_sequence(void *arg, int64_t index, int worker)
     awq__linear(compute, &a->q, L, s.x, H, s.q, Q, s.work);
     awq__linear(compute, &a->k, L, s.x, H, s.k, KV, s.work);
     awq__linear(compute, &a->v, L, s.x, H, s.v, KV, s.work);
+    if (a->q_norm) {
+        int64_t q_rows = a->norm_across_heads ? L : L * a->heads;
+        int64_t k_rows = a->norm_across_heads ? L : L * a->kv_heads;
+        compute->rms_norm(q_rows, L * Q / q_rows, s.q, a->q_norm, layer->epsilon, s.q);
+        compute->rms_norm(k_rows, L * KV / k_rows, s.k, a->k_norm, layer->epsilon, s.k);
+    }
     compute->rotate(L, a->heads, D, forward->rotary->pairs, forward->rotary->cos_sin, s.q);
     compute->rotate(L, a->kv_heads, D, forward->rotary->pairs, forward->rotary->cos_sin, s.k);
     attend(j, &s, L);

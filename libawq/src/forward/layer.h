@@ -28,20 +28,33 @@ typedef struct awq__attention {
     awq_dtype norm_dtype; /* as it is stored */
     awq__weight q, k, v, o;
     int64_t heads, kv_heads, head_dim, window;
+    const float *q_norm, *k_norm; /* [head_dim], or [heads * head_dim] across heads; or NULL */
+    bool norm_across_heads;
+    const float *sinks;           /* [heads], or NULL */
 } awq__attention;
 
 typedef struct awq__expert {
     awq__weight gate, up, down;
+    int64_t intermediate; /* I */
+    awq__activation activation;
 } awq__expert;
 
+/*
+ * The block after the attention: MLPs over a common normed input. The routed ones come first; after
+ * them the shared one, which every token passes with weight sigmoid(token_gate(x)), or 1 without
+ * that gate. A dense layer has the shared one alone.
+ */
 typedef struct awq__moe {
-    const float *norm;    /* [H] */
-    awq_dtype norm_dtype; /* as it is stored */
-    awq__weight router;   /* [E,H] */
-    awq__expert *experts;
-    int64_t expert_count, per_token, intermediate; /* E, k, I */
+    const float *norm;      /* [H] */
+    awq_dtype norm_dtype;   /* as it is stored */
+    awq__weight router;     /* [E,H]; rows 0 in a dense layer */
+    awq__weight token_gate; /* [1,H]; rows 0: there is none */
+    awq__expert *experts;   /* [expert_count] */
+    int64_t routed_count;   /* E */
+    int64_t expert_count;   /* E, and 1 for the shared one */
+    int64_t per_token;      /* k of top-k, and 1 for the shared one */
+    int64_t intermediate;   /* the largest I */
     awq__routing routing;
-    awq__activation activation;
     void (*route)(int64_t layer, const float *logits, int64_t tokens, int64_t experts,
                   int64_t per_token, int32_t *index, float *weight); /* the plugin's, or NULL */
     void (*activate)(int64_t layer, const float *gate, const float *up, int64_t count, float *out);
@@ -80,13 +93,16 @@ awq_status awq__attention_forward(const awq__forward *forward, const awq__layer 
                                   const float *hidden, bool add, float *out, awq__attention_tap tap,
                                   void *user);
 
-/* Where tokens go: of T tokens, in the order in which they came. */
+/* Where tokens go: of T tokens, in the order in which they came. n and k are the layer's
+   expert_count and per_token: the last of a token's k choices is the shared expert, if there is
+   one. */
 typedef struct awq__routes {
     int64_t tokens, experts, per_token;
+    int64_t routed; /* E: experts that the router chooses from; 0 in a dense layer */
     float *logits;  /* [T,E] */
     int32_t *index; /* [T,k] */
     float *weight;  /* [T,k] */
-    int64_t *first; /* [E+1] into `slots` */
+    int64_t *first; /* [n+1] into `slots` */
     int64_t *slots; /* [T*k]: t*k + j, grouped by expert, rising in each group */
 } awq__routes;
 void awq__routes_free(awq__routes *routes);
@@ -97,15 +113,19 @@ awq_status awq__moe_input(const awq__forward *forward, const awq__layer *layer, 
 /* Router of x[T,H]. */
 awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, int64_t T,
                           const float *x, awq__routes *routes);
-/* out[T,H] += sum over the chosen experts of weight * expert(x). */
+/* out[T,H] += sum over the chosen experts, the shared one last, of weight * expert(x). */
 awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer, const float *x,
                             const awq__routes *routes, float *out);
 
-/* y[T,I] = a(gate(x), up(x)) of one expert. work: awq__weight_work of gate and up at most; up_work
- * [T,I]. */
+/* y[T,I] = a(gate(x), up(x)) of one expert, I its own. work: awq__weight_work of gate and up at
+ * most; up_work [T,I]. */
 void awq__expert_inner(const awq__forward *forward, const awq__layer *layer,
                        const awq__expert *expert, int64_t T, const float *x, float *y,
                        float *up_work, float *work);
+/* out[i] = a(gate[i], up[i]) for count values of one expert; out may be gate. */
+void awq__expert_activate(const awq__forward *forward, const awq__layer *layer,
+                          const awq__expert *expert, int64_t count, const float *gate,
+                          const float *up, float *out);
 /* The largest awq__weight_work of the layer's expert matrices. */
 int64_t awq__expert_work(const awq__layer *layer);
 

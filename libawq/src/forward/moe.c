@@ -1,6 +1,7 @@
 /* The block of experts: norm, router, and experts by blocks of their tokens. */
 #include "forward/layer.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Expert outputs wait for their sum in at most this many floats (256 MB). */
@@ -45,28 +46,67 @@ awq_status awq__moe_input(const awq__forward *forward, const awq__layer *layer, 
     return awq__parallel_for(forward->ctx, awq__ceil_div(T, AWQ__TOKEN_BLOCK), norm_block, &j);
 }
 
+/* Scores of x[T,H] -> the k = per_token - shared choices of the router. */
+static awq_status choose(const route_job *j, int64_t T, const float *x, float *logits,
+                         int32_t *index, float *weight, float *work)
+{
+    const awq__moe *moe = &j->layer->moe;
+    int64_t H = j->layer->hidden, E = moe->routed_count;
+    int64_t k = moe->per_token - (moe->expert_count - E);
+    awq__linear(j->forward->compute, &moe->router, T, x, H, logits, E, work);
+    if (moe->route)
+        moe->route(j->layer->number, logits, T, E, k, index, weight);
+    else
+        j->forward->compute->route(T, E, k, &moe->routing, logits, index, weight);
+    for (int64_t i = 0; i < T * k; i++) /* a plugin's function is other people's code */
+        if (index[i] < 0 || index[i] >= E)
+            return awq__fail(j->forward->ctx, AWQ_ERROR_PLUGIN,
+                             "%s: routed to expert %d, expected 0 to %lld", moe->router.name,
+                             (int)index[i], (long long)E - 1);
+    return AWQ_OK;
+}
+
+/* weight[T] of the shared expert. */
+static void weigh_shared(const route_job *j, int64_t T, const float *x, float *weight, float *work)
+{
+    const awq__moe *moe = &j->layer->moe;
+    if (moe->token_gate.rows)
+        awq__linear(j->forward->compute, &moe->token_gate, T, x, j->layer->hidden, weight, 1, work);
+    for (int64_t t = 0; t < T; t++)
+        weight[t] = moe->token_gate.rows ? (float)(1 / (1 + exp(-(double)weight[t]))) : 1;
+}
+
 static awq_status route_block(void *arg, int64_t index, int worker)
 {
     route_job *j = arg;
     const awq__moe *moe = &j->layer->moe;
-    int64_t H = j->layer->hidden, E = moe->expert_count, k = moe->per_token;
-    int64_t begin = index * AWQ__TOKEN_BLOCK, T = awq__min(AWQ__TOKEN_BLOCK, j->tokens - begin);
-    float *logits = j->routes->logits + begin * E;
-    int32_t *chosen = j->routes->index + begin * k;
-    float *weight = j->routes->weight + begin * k;
-    float *work = awq__scratch_get(&j->scratch, worker, (size_t)awq__weight_work(&moe->router));
+    const int64_t B = AWQ__TOKEN_BLOCK;
+    int64_t H = j->layer->hidden, E = moe->routed_count, k = moe->per_token;
+    int64_t shared = moe->expert_count - E, routed = k - shared;
+    int64_t begin = index * B, T = awq__min(B, j->tokens - begin);
+    int64_t most = awq__max(E ? awq__weight_work(&moe->router) : 0, H);
+    const float *x = j->x + begin * H;
+    float *work = awq__scratch_get(&j->scratch, worker, (size_t)(most + 2 * B * k));
     if (!work)
         return AWQ_ERROR_MEMORY;
-    awq__linear(j->forward->compute, &moe->router, T, j->x + begin * H, H, logits, E, work);
-    if (moe->route)
-        moe->route(j->layer->number, logits, T, E, k, chosen, weight);
-    else
-        j->forward->compute->route(T, E, k, &moe->routing, logits, chosen, weight);
-    for (int64_t i = 0; i < T * k; i++) /* a plugin's function is other people's code */
-        if (chosen[i] < 0 || chosen[i] >= E)
-            return awq__fail(j->forward->ctx, AWQ_ERROR_PLUGIN,
-                             "%s: routed to expert %d, expected 0 to %lld", moe->router.name,
-                             (int)chosen[i], (long long)E - 1);
+    float *weight = work + most, *shared_weight = weight + B * routed;
+    int32_t *chosen = (int32_t *)(void *)(work + most + B * k);
+    awq_status status =
+        E ? choose(j, T, x, j->routes->logits + begin * E, chosen, weight, work) : AWQ_OK;
+    if (status != AWQ_OK)
+        return status;
+    if (shared)
+        weigh_shared(j, T, x, shared_weight, work);
+    for (int64_t t = 0; t < T; t++) {
+        int32_t *to = j->routes->index + (begin + t) * k;
+        float *to_weight = j->routes->weight + (begin + t) * k;
+        memcpy(to, chosen + t * routed, (size_t)routed * sizeof *to);
+        memcpy(to_weight, weight + t * routed, (size_t)routed * sizeof *to_weight);
+        if (shared) {
+            to[routed] = (int32_t)E;
+            to_weight[routed] = shared_weight[t];
+        }
+    }
     return AWQ_OK;
 }
 
@@ -92,8 +132,12 @@ awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, 
     awq_context *ctx = forward->ctx;
     const awq__moe *moe = &layer->moe;
     size_t chosen = (size_t)(T * moe->per_token), E = (size_t)moe->expert_count;
-    *routes = (awq__routes){.tokens = T, .experts = moe->expert_count, .per_token = moe->per_token};
-    routes->logits = awq__alloc_aligned(ctx, (size_t)T * E, sizeof(float), "router logits");
+    *routes = (awq__routes){.tokens = T,
+                            .experts = moe->expert_count,
+                            .per_token = moe->per_token,
+                            .routed = moe->routed_count};
+    routes->logits =
+        awq__alloc_aligned(ctx, (size_t)(T * moe->routed_count), sizeof(float), "router logits");
     routes->index = awq__alloc(ctx, chosen, sizeof *routes->index, "router choices");
     routes->weight = awq__alloc(ctx, chosen, sizeof *routes->weight, "router weights");
     routes->first = awq__alloc(ctx, E + 1, sizeof *routes->first, "router groups");
@@ -113,25 +157,38 @@ awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, 
     return status;
 }
 
+void awq__expert_activate(const awq__forward *forward, const awq__layer *layer,
+                          const awq__expert *expert, int64_t count, const float *gate,
+                          const float *up, float *out)
+{
+    if (layer->moe.activate)
+        layer->moe.activate(layer->number, gate, up, count, out);
+    else
+        forward->compute->activate(count, &expert->activation, gate, up, out);
+}
+
 void awq__expert_inner(const awq__forward *forward, const awq__layer *layer,
                        const awq__expert *expert, int64_t T, const float *x, float *y,
                        float *up_work, float *work)
 {
-    const awq__moe *moe = &layer->moe;
-    int64_t H = layer->hidden, I = moe->intermediate;
+    int64_t H = layer->hidden, I = expert->intermediate;
     awq__linear(forward->compute, &expert->gate, T, x, H, y, I, work);
     awq__linear(forward->compute, &expert->up, T, x, H, up_work, I, work);
-    if (moe->activate)
-        moe->activate(layer->number, y, up_work, T * I, y);
-    else
-        forward->compute->activate(T * I, &moe->activation, y, up_work, y);
+    awq__expert_activate(forward, layer, expert, T * I, y, up_work, y);
 }
 
 int64_t awq__expert_work(const awq__layer *layer)
 {
-    const awq__expert *expert = &layer->moe.experts[0]; /* all have the same shapes */
-    return awq__max(awq__max(awq__weight_work(&expert->gate), awq__weight_work(&expert->up)),
-                    awq__weight_work(&expert->down));
+    /* The routed ones have the same shapes; the shared one, the last, has its own. */
+    const awq__moe *moe = &layer->moe;
+    const awq__expert *ends[] = {&moe->experts[0], &moe->experts[moe->expert_count - 1]};
+    int64_t work = 0;
+    for (int i = 0; i < 2; i++) {
+        work = awq__max(work, awq__weight_work(&ends[i]->gate));
+        work = awq__max(work, awq__weight_work(&ends[i]->up));
+        work = awq__max(work, awq__weight_work(&ends[i]->down));
+    }
+    return work;
 }
 
 /* One block of one expert's tokens within a chunk of all tokens. */
@@ -162,13 +219,13 @@ static awq_status run_block(void *arg, int64_t index, int worker)
                                 (size_t)(B * (2 * H + 2 * I) + awq__expert_work(j->layer)));
     if (!x)
         return AWQ_ERROR_MEMORY;
+    const awq__expert *expert = &moe->experts[b->expert];
     float *y = x + B * H, *up = y + B * I, *z = up + B * I;
     float *work = z + B * H;
-    const awq__expert *expert = &moe->experts[b->expert];
     for (int64_t i = 0; i < T; i++)
         memcpy(x + i * H, j->x + j->routes->slots[b->first + i] / k * H, (size_t)H * sizeof *x);
     awq__expert_inner(j->forward, j->layer, expert, T, x, y, up, work);
-    awq__linear(j->forward->compute, &expert->down, T, y, I, z, H, work);
+    awq__linear(j->forward->compute, &expert->down, T, y, expert->intermediate, z, H, work);
     for (int64_t i = 0; i < T; i++) {
         int64_t slot = j->routes->slots[b->first + i];
         memcpy(j->outputs + (slot - j->chunk_first * k) * H, z + i * H, (size_t)H * sizeof *z);

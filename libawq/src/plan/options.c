@@ -11,8 +11,10 @@
 static const awq_option options[] = {
     {"model", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory of the checkpoint to quantize."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
-    {"format", AWQ_OPTION_CHOICE, "awq", "awq", 0, 0, false,
-     "Layout of the quantized tensors: awq is the AutoAWQ gemm layout."},
+    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|mxfp4", 0, 0, false,
+     "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
+     "pack-quantized one, mxfp4 that of GPT-OSS; auto is what most engines load for the "
+     "architecture."},
     {"shard_size", AWQ_OPTION_SIZE, "5GB", "", 1000000, EXACT_IN_JSON, false,
      "Largest size of one output file; a single tensor may exceed it."},
     {"plugin", AWQ_OPTION_TEXT, "", "", 0, 0, false,
@@ -36,13 +38,16 @@ static const awq_option options[] = {
 
     {"quantize.method", AWQ_OPTION_CHOICE, "awq", "awq|rtn", 0, 0, false,
      "awq searches scales and clips on activations; rtn only rounds to nearest."},
-    {"quantize.bits", AWQ_OPTION_INTEGER, "4", "", 4, 4, false, "Bits of one quantized weight."},
-    {"quantize.group_size", AWQ_OPTION_CHOICE, "128", "32|64|128|-1", 0, 0, false,
-     "Weights of a row that share a scale; -1 is one group per row."},
-    {"quantize.symmetric", AWQ_OPTION_BOOLEAN, "false", "", 0, 0, false,
-     "Whether every zero point is the middle code."},
+    {"quantize.bits", AWQ_OPTION_CHOICE, "4", "3|4|8", 0, 0, false,
+     "Bits of one quantized weight. 3 is for measurements: its codes are stored in 4 bits."},
+    {"quantize.group_size", AWQ_OPTION_CHOICE, "auto", "auto|32|64|128|-1", 0, 0, false,
+     "Weights of a row that share a scale; -1 is one group per row; auto is 32 for mxfp4, else the "
+     "largest that fits."},
+    {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", "auto|true|false", 0, 0, false,
+     "Whether every zero point is the middle code; auto is false for awq, else true."},
     {"quantize.clip", AWQ_OPTION_BOOLEAN, "true", "", 0, 0, false,
-     "Whether to search for a smaller range of each group."},
+     "Whether to search for a better range of each group: a smaller one, or another exponent for "
+     "mxfp4."},
     {"quantize.modules", AWQ_OPTION_TEXT_LIST, "*.experts.*", "", 0, 0, false,
      "Globs on the names of the modules to quantize; all others stay as they are."},
     {"quantize.ratio_steps", AWQ_OPTION_INTEGER, "20", "", 1, 1000, false,

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static const int64_t group_sizes[] = {128, 64, 32};
+
 /* Routers hold almost no weights and tolerate no rounding; embedding and head no format here
  * stores. */
 static bool may_quantize(awq_role role)
@@ -59,22 +61,58 @@ static awq_status apply_pattern(awq_context *ctx, const awq__arch *arch, const c
     return AWQ_OK;
 }
 
-static awq_status check_group(awq_context *ctx, const awq__rules *rules, const awq__module *module)
+/* The group sizes that divide so many columns, as text. */
+static void list_sizes(int64_t cols, char *text, size_t size)
 {
-    int64_t g = rules->scheme.group;
-    if (g < 0 || module->cols % g == 0)
-        return AWQ_OK;
-    char fits[64] = "";
     size_t at = 0;
-    const int64_t sizes[] = {128, 64, 32};
-    for (int i = 0; i < 3; i++)
-        if (module->cols % sizes[i] == 0)
-            at += (size_t)snprintf(fits + at, sizeof fits - at, "%lld, ", (long long)sizes[i]);
-    return awq__fail(
-        ctx, AWQ_ERROR_RECIPE,
-        "%s: its %lld columns are not a multiple of quantize.group_size %lld; sizes that fit: "
-        "%s-1",
-        module->name, (long long)module->cols, (long long)g, fits);
+    for (size_t i = 0; i < sizeof group_sizes / sizeof *group_sizes; i++)
+        if (cols % group_sizes[i] == 0)
+            at += (size_t)snprintf(text + at, size - at, "%lld, ", (long long)group_sizes[i]);
+    snprintf(text + at, size - at, "-1");
+}
+
+static bool divides_all(const awq__rules *rules, const awq__arch *arch, int64_t group)
+{
+    for (size_t i = 0; i < arch->module_count; i++)
+        if (rules->quantize[i] && arch->modules[i].cols % group)
+            return false;
+    return true;
+}
+
+static awq_status settle_automatic(awq_context *ctx, awq__rules *rules, const awq__arch *arch)
+{
+    for (size_t i = 0; i < sizeof group_sizes / sizeof *group_sizes && !rules->scheme.group; i++)
+        if (divides_all(rules, arch, group_sizes[i]))
+            rules->scheme.group = group_sizes[i];
+    if (rules->scheme.group)
+        return AWQ_OK;
+    for (size_t i = 0; i < arch->module_count; i++) {
+        const awq__module *module = &arch->modules[i];
+        if (rules->quantize[i] && module->cols % 32)
+            return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                             "%s: its %lld columns are not a multiple of 128, 64 or 32: only "
+                             "quantize.group_size -1, a group a row, fits",
+                             module->name, (long long)module->cols);
+    }
+    return AWQ_OK; /* not reached: 32 divides all */
+}
+
+awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const awq__arch *arch)
+{
+    awq_status status = settle_automatic(ctx, rules, arch);
+    int64_t g = rules->scheme.group;
+    for (size_t i = 0; i < arch->module_count && g > 0 && status == AWQ_OK; i++) {
+        const awq__module *module = &arch->modules[i];
+        char fits[64];
+        if (!rules->quantize[i] || module->cols % g == 0)
+            continue;
+        list_sizes(module->cols, fits, sizeof fits);
+        status = awq__fail(ctx, AWQ_ERROR_RECIPE,
+                           "%s: its %lld columns are not a multiple of quantize.group_size %lld; "
+                           "sizes that fit: %s",
+                           module->name, (long long)module->cols, (long long)g, fits);
+    }
+    return status;
 }
 
 static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
@@ -85,11 +123,8 @@ static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__a
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < patterns && status == AWQ_OK; i++)
         status = apply_pattern(ctx, arch, list[i], rules);
-    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < arch->module_count; i++)
         count += rules->quantize[i];
-        if (rules->quantize[i])
-            status = check_group(ctx, rules, &arch->modules[i]);
-    }
     if (status == AWQ_OK && !count)
         status =
             awq__fail(ctx, AWQ_ERROR_RECIPE,
@@ -99,13 +134,28 @@ static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__a
     return status;
 }
 
+static bool is_auto(const awq_recipe *recipe, const char *option)
+{
+    return !strcmp(awq__recipe_text(recipe, option), "auto");
+}
+
+static awq__scheme scheme_from(const awq_recipe *recipe, const awq__rule_defaults *defaults)
+{
+    awq__scheme scheme = {.bits = (int)awq__recipe_int(recipe, "quantize.bits"),
+                          .group = defaults->group,
+                          .symmetric = defaults->symmetric};
+    if (!is_auto(recipe, "quantize.group_size"))
+        scheme.group = awq__recipe_int(recipe, "quantize.group_size");
+    if (!is_auto(recipe, "quantize.symmetric"))
+        scheme.symmetric = !strcmp(awq__recipe_text(recipe, "quantize.symmetric"), "true");
+    return scheme;
+}
+
 awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
-                             awq__rules *rules)
+                             const awq__rule_defaults *defaults, awq__rules *rules)
 {
     *rules = (awq__rules){
-        .scheme = {.bits = (int)awq__recipe_int(recipe, "quantize.bits"),
-                   .group = awq__recipe_int(recipe, "quantize.group_size"),
-                   .symmetric = awq__recipe_bool(recipe, "quantize.symmetric")},
+        .scheme = scheme_from(recipe, defaults),
         .awq = !strcmp(awq__recipe_text(recipe, "quantize.method"), "awq"),
     };
     rules->clip = rules->awq && awq__recipe_bool(recipe, "quantize.clip");
@@ -126,11 +176,10 @@ void awq__rules_free(awq__rules *rules)
     *rules = (awq__rules){0};
 }
 
-awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__module *module, awq_dtype dtype)
+awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__module *module)
 {
     awq__scheme scheme = rules->scheme;
     if (scheme.group < 0)
         scheme.group = module->cols;
-    scheme.grid = dtype == AWQ_BF16 ? AWQ__GRID_BF16_F16 : AWQ__GRID_F16;
     return scheme;
 }

@@ -17,6 +17,7 @@ void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
         compute->fake_quantize(n, K, scheme, NULL, unscale, work);
         compute->multiply_nt(T, n, K, x, ldx, work, K, 0, y + first, ldy);
     }
+    awq__add_bias(weight, T, y, ldy);
 }
 
 /* A task: up to AWQ__TOKEN_BLOCK of the used tokens of one expert, against all candidates. */
@@ -58,10 +59,9 @@ static void quantized_output(const job *j, const block *b, int64_t candidate, co
 {
     const awq__block_search *search = j->search;
     const awq__layer *layer = search->layer;
-    const awq__moe *moe = &layer->moe;
     const awq__compute *compute = search->forward->compute;
-    const awq__expert *expert = &moe->experts[b->expert];
-    int64_t H = layer->hidden, I = moe->intermediate, T = b->count;
+    const awq__expert *expert = &layer->moe.experts[b->expert];
+    int64_t H = layer->hidden, I = expert->intermediate, T = b->count;
     const float *scale = j->scales + candidate * 2 * H, *unscale = scale + H;
     if (search->gate[b->expert])
         awq__linear_fake(compute, &expert->gate, &search->scheme, scale, unscale, T, s->x, H, s->y,
@@ -73,10 +73,7 @@ static void quantized_output(const job *j, const block *b, int64_t candidate, co
                          I, s->work);
     else
         awq__linear(compute, &expert->up, T, s->x, H, s->up, I, s->work);
-    if (moe->activate)
-        moe->activate(layer->number, s->y, s->up, T * I, s->y);
-    else
-        compute->activate(T * I, &moe->activation, s->y, s->up, s->y);
+    awq__expert_activate(search->forward, layer, expert, T * I, s->y, s->up, s->y);
     awq__linear(compute, &expert->down, T, s->y, I, s->output, H, s->work);
 }
 
@@ -87,7 +84,7 @@ static awq_status run_block(void *arg, int64_t index, int worker)
     const awq__layer *layer = search->layer;
     const block *b = &j->blocks[index];
     const awq__expert *expert = &layer->moe.experts[b->expert];
-    int64_t H = layer->hidden, I = layer->moe.intermediate, k = search->routes->per_token;
+    int64_t H = layer->hidden, I = expert->intermediate, k = search->routes->per_token;
     space s;
     float *floats = awq__scratch_get(&j->scratch, worker, (size_t)cut_space(j, NULL, &s));
     if (!floats)

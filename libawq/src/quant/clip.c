@@ -1,11 +1,25 @@
-/* How far each group's range may shrink. */
+/* How far each group's range may shrink; for E2M1 codes, which power of two is its scale. */
 #include "quant/quant.h"
 
 #include <math.h>
 #include <string.h>
 
-#define STEPS 10
 #define STEP 0.05f
+
+static int step_count(const awq__scheme *scheme)
+{
+    return scheme->code == AWQ__CODE_E2M1 ? 3 : 10;
+}
+
+/* Step 0 is no limit. */
+static float limit_at(const awq__scheme *scheme, int step, float largest)
+{
+    if (step == 0)
+        return INFINITY;
+    if (scheme->code == AWQ__CODE_E2M1)
+        return largest * (step == 1 ? 2 : 0.5f);
+    return largest * (1 - STEP * (float)step);
+}
 
 typedef struct space {
     float *weight, *rounded, *product; /* [block,K] */
@@ -22,14 +36,14 @@ static void group_maxima(int64_t count, int64_t g, const float *w, float *larges
     }
 }
 
-/* One clamp for all groups of a block of n rows: keeps it where it is better than what was tried.
+/* One step for all groups of a block of n rows: keeps it where it is better than what was tried.
  */
 static void try_step(const awq__compute *compute, const awq__scheme *scheme,
                      const awq__stats *stats, int64_t n, int step, const space *s, float *best)
 {
     int64_t K = stats->cols, g = scheme->group, G = K / g;
     for (int64_t i = 0; i < n * G; i++)
-        s->limit[i] = step ? s->largest[i] * (1 - STEP * (float)step) : INFINITY;
+        s->limit[i] = limit_at(scheme, step, s->largest[i]);
     memcpy(s->rounded, s->weight, (size_t)(n * K) * sizeof *s->rounded);
     compute->fake_quantize(n, K, scheme, s->limit, NULL, s->rounded);
     for (int64_t i = 0; i < n * K; i++)
@@ -65,7 +79,7 @@ awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
             int64_t n = awq__min(block, weight->rows - first);
             awq__weight_read(weight, first, n, s.weight);
             group_maxima(n * G, scheme->group, s.weight, s.largest);
-            for (int step = 0; step < STEPS; step++)
+            for (int step = 0; step < step_count(scheme); step++)
                 try_step(compute, scheme, stats, n, step, &s, limit + first * G);
         }
     }

@@ -120,9 +120,11 @@ void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
 /* ---- clip.c ---- */
 
 /*
- * limit[N,K/g]: for each group of each row the clamp, of 1, 0.95, ... 0.55 times its largest
- * magnitude, that gives the least (w - q) G_b (w - q)^T with the block G_b of stats (whose group is
- * the scheme's); INFINITY where not clamping is best. weight and stats are in folded coordinates.
+ * limit[N,K/g]: for each group of each row the limit (see awq__compute.quantize), of 1, 0.95, ...
+ * 0.55 times its largest magnitude, that gives the least (w - q) G_b (w - q)^T with the block G_b
+ * of stats (whose group is the scheme's); INFINITY where 1 is best. E2M1 schemes have three
+ * choices: 1, 2 (the next power of two as scale, with which nothing is cut off) and 0.5. weight and
+ * stats are in folded coordinates.
  */
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,

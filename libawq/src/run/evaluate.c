@@ -80,7 +80,7 @@ awq_status awq__evaluation_layer(awq__evaluation *evaluation, int64_t n)
             status = awq__fail(evaluation->ctx, AWQ_ERROR_ARGUMENT,
                                "%s: layer %lld routes otherwise than the reference's",
                                evaluation->judged.model->directory, (long long)n);
-        } else {
+        } else if (judged.routed) {
             evaluation->same_routes += count_same_sets(&judged, &reference);
             evaluation->routes += judged.tokens;
         }

@@ -9,15 +9,18 @@ static void read_codes(const awq__weight *weight, int64_t first, int64_t count, 
     awq__codes_read((const awq__codes *)(const void *)weight->data, first, count, out);
 }
 
-/* Codes as a weight; unscale (or NULL) takes the fold out of their columns. */
-static awq__weight weight_of_codes(const awq__codes *codes, const float *unscale, const char *name)
+/* Codes in place of a weight; unscale (or NULL) takes the fold out of their columns. */
+static awq__weight weight_of_codes(const awq__codes *codes, const float *unscale,
+                                   const awq__weight *source)
 {
     return (awq__weight){.rows = codes->rows,
                          .cols = codes->cols,
                          .read = read_codes,
                          .data = (const uint8_t *)(const void *)codes,
                          .col_scale = unscale,
-                         .name = name};
+                         .bias = source->bias,
+                         .bias_scale = source->bias_scale,
+                         .name = source->name};
 }
 
 typedef struct sample {
@@ -29,7 +32,8 @@ static float *take_sample(const awq__experts_job *j, int64_t e, sample *s)
 {
     const awq__expert_state *state = &j->experts[e];
     const awq__stream *stream = &j->job->calibration;
-    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden, I = j->layer->moe.intermediate;
+    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden;
+    const int64_t I = j->layer->moe.experts[e].intermediate;
     int64_t count = state->routed ? state->routed : state->borrowed;
     int64_t stride = awq__max(awq__ceil_div(count, B), 1);
     s->T = awq__ceil_div(count, stride);
@@ -52,7 +56,7 @@ static void run_sample(const awq__experts_job *j, const awq__expert *expert, con
                        float *output)
 {
     const awq__forward *forward = &j->job->calibration.forward;
-    int64_t H = j->layer->hidden, I = j->layer->moe.intermediate;
+    int64_t H = j->layer->hidden, I = expert->intermediate;
     awq__expert_inner(forward, j->layer, expert, s->T, s->x, s->y, s->up, s->work);
     awq__linear(forward->compute, &expert->down, s->T, s->y, I, output, H, s->work);
 }
@@ -80,7 +84,7 @@ static awq_status rounded_error(const awq__experts_job *j, int64_t e, const awq_
         if (status == AWQ_OK)
             status = awq__codes_round(j->job->ctx, compute, &source, limit ? limit[part] : NULL,
                                       s->work, &codes[part]);
-        *parts[part] = weight_of_codes(&codes[part], part < 2 ? unscale : NULL, source.name);
+        *parts[part] = weight_of_codes(&codes[part], part < 2 ? unscale : NULL, &source);
     }
     if (status == AWQ_OK) {
         run_sample(j, &expert, s, s->output);
@@ -96,11 +100,11 @@ static awq_status search_limits(awq__experts_job *j, int64_t e)
     awq__expert_state *state = &j->experts[e];
     const awq__folded *folded = j->folded;
     const awq__compute *compute = j->job->calibration.forward.compute;
-    int64_t I = j->layer->moe.intermediate;
+    int64_t stride = j->layer->moe.intermediate;
     if (folded->moe_unscale)
         awq__stats_rescale(&state->input, folded->moe_unscale);
     if (j->fold_up && state->quantize[2])
-        awq__stats_rescale(&state->inner, folded->down_unscale + e * I);
+        awq__stats_rescale(&state->inner, folded->down_unscale + e * stride);
     awq_status status = AWQ_OK;
     for (int part = 0; part < 3 && status == AWQ_OK; part++) {
         if (!state->quantize[part])

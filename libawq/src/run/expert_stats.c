@@ -39,7 +39,7 @@ static awq_status borrow(awq__experts_job *j, int64_t e)
             next++;
         if (next < state->routed && state->tokens[next] == t)
             continue;
-        list[others++] = (nearness){routes->logits[t * routes->experts + e], t};
+        list[others++] = (nearness){routes->logits[t * routes->routed + e], t};
     }
     qsort(list, (size_t)others, sizeof *list, compare_nearness);
     state->borrowed = awq__min(wanted, others);
@@ -71,7 +71,8 @@ static void gather(const awq__experts_job *j, int64_t e, awq__stats *input, awq_
     const awq__expert_state *state = &j->experts[e];
     const awq__stream *stream = &j->job->calibration;
     const awq__compute *compute = stream->forward.compute;
-    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden, I = j->layer->moe.intermediate;
+    const awq__expert *expert = &j->layer->moe.experts[e];
+    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden, I = expert->intermediate;
     float *x = space, *y = x + B * H, *up = y + B * I, *work = up + B * I;
     int64_t count = state->routed + state->borrowed;
     for (int64_t first = 0; first < count; first += B) {
@@ -79,7 +80,7 @@ static void gather(const awq__experts_job *j, int64_t e, awq__stats *input, awq_
         for (int64_t i = 0; i < T; i++)
             memcpy(x + i * H, stream->x + state->tokens[first + i] * H, (size_t)H * sizeof *x);
         awq__stats_add(compute, input, T, x, H);
-        awq__expert_inner(&stream->forward, j->layer, &j->layer->moe.experts[e], T, x, y, up, work);
+        awq__expert_inner(&stream->forward, j->layer, expert, T, x, y, up, work);
         awq__stats_add(compute, inner, T, y, I);
     }
 }
@@ -89,8 +90,8 @@ static awq_status search_down(awq__experts_job *j, int64_t e, const awq__stats *
     awq__expert_state *state = &j->experts[e];
     awq_context *ctx = j->job->ctx;
     const awq__compute *compute = j->job->calibration.forward.compute;
-    int64_t I = j->layer->moe.intermediate;
     const awq__weight *down = &j->layer->moe.experts[e].down;
+    int64_t I = down->cols, stride = j->layer->moe.intermediate;
     awq__scheme scheme = awq__expert_scheme(j, e, 2);
     double *salience = awq__alloc(ctx, 2 * (size_t)I, sizeof *salience, "salience");
     if (!salience)
@@ -105,8 +106,8 @@ static awq_status search_down(awq__experts_job *j, int64_t e, const awq__stats *
                                   .steps = j->steps,
                                   .rounding = j->rounding};
     awq_status status = awq__search_linear(ctx, compute, &down, 1, &scheme, &candidates, inner,
-                                           j->folded->down_scale + e * I,
-                                           j->folded->down_unscale + e * I, &state->down);
+                                           j->folded->down_scale + e * stride,
+                                           j->folded->down_unscale + e * stride, &state->down);
     awq__free(salience);
     return status;
 }
@@ -141,7 +142,8 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
     (void)worker;
     awq__expert_state *state = &j->experts[e];
     awq_context *ctx = j->job->ctx;
-    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden, I = j->layer->moe.intermediate;
+    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden;
+    const int64_t I = j->layer->moe.experts[e].intermediate;
     awq__stats inner = {0};
     size_t floats = (size_t)(B * (H + 2 * I) + awq__expert_work(j->layer));
     float *space = awq__alloc_aligned(ctx, floats, sizeof *space, "expert statistics");

@@ -27,7 +27,8 @@ typedef struct awq__experts_job {
     bool fold_input, fold_up;
     awq__scale_rounding rounding;
     int64_t steps;
-    awq__expert_state *experts;
+    awq__expert_state *experts; /* [expert_count] */
+    int64_t first_by_name;      /* experts before it are stored in fused tensors */
 } awq__experts_job;
 
 /* The scheme of an expert's part, its module, and its folded weight. */

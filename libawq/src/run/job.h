@@ -31,14 +31,46 @@ typedef struct awq__model_plan {
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
                                   awq__model_plan *plan);
 void awq__model_plan_free(awq__model_plan *plan);
-/* quantization_config from the names of the linears that stay float and of those that do not. */
+/* The scheme of a module whose weights are of this dtype. */
+awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, const awq__module *module,
+                                   awq_dtype dtype);
+/* quantization_config of the result; NULL without a failure if it has none. */
 awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config);
 /* Does module `index` stay float, but with values changed by a fold that leaves the model's
  * function as it is? */
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);
-/* How module `index` is stored in the result: 1 or more specs. */
-int awq__model_plan_specs(const awq__model_plan *plan, size_t index,
-                          awq__spec specs[AWQ__MAX_SPECS]);
+
+/* ---- result.c: the tensors of the result ---- */
+
+/* How the result stores the routed experts of a layer. */
+typedef enum awq__experts_storage {
+    AWQ__EXPERTS_BY_NAME,   /* each matrix by the name of its module */
+    AWQ__EXPERTS_AS_SOURCE, /* in the source's fused tensors */
+    AWQ__EXPERTS_PACKED,    /* in fused tensors of the format */
+} awq__experts_storage;
+awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t layer);
+/* The tensors that store module `index` alone, its bias last; none if it is part of a fused one.
+   Returns their number. */
+int awq__result_specs(const awq__model_plan *plan, size_t index, awq__spec specs[AWQ__MAX_SPECS]);
+
+/* A tensor that all experts of a layer share. */
+typedef struct awq__fused_spec {
+    char name[AWQ__FUSED_NAME_BYTES];
+    awq_dtype dtype;
+    int rank;
+    int64_t shape[4];
+} awq__fused_spec;
+/* Those of a layer; none if its experts are stored by name. Returns their number. */
+int awq__result_fused(const awq__model_plan *plan, int64_t layer,
+                      awq__fused_spec specs[AWQ__MAX_FUSED]);
+/* Bytes of the result that store module `index`. */
+uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index);
+/* Calls visit for each tensor of a layer; -1 is what comes before the layers, layer_count what
+   comes after. Stops at the first failure. */
+typedef awq_status (*awq__result_visit)(void *user, const char *name, awq_dtype dtype, int rank,
+                                        const int64_t *shape);
+awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, int64_t layer,
+                               awq__result_visit visit, void *user);
 
 /* ---- the run ---- */
 
@@ -66,13 +98,13 @@ awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double
 /* Changes to a layer that wait to be written: weights with their multipliers, and changed norms. */
 typedef struct awq__folded {
     awq__layer layer;                 /* a copy of the source's with multipliers and norms set */
-    awq__expert *experts;             /* [E] of that copy */
+    awq__expert *experts;             /* [expert_count] of that copy */
     float *attention_norm, *moe_norm; /* [H] */
     float *attention_scale, *attention_unscale; /* [H]; NULL: not folded */
     float *value_scale, *value_unscale;         /* [Q] columns of o; NULL: not folded */
     float *value_row_unscale;                   /* [KV] rows of v */
     float *moe_scale, *moe_unscale;             /* [H] */
-    float *down_scale, *down_unscale;           /* [E,I] */
+    float *down_scale, *down_unscale; /* [expert_count, the largest I], an expert's own I used */
 } awq__folded;
 awq_status awq__folded_create(awq_context *ctx, const awq__layer *layer, awq__folded *folded);
 void awq__folded_free(awq__folded *folded);
@@ -108,17 +140,27 @@ awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const a
 awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const awq__layer *folded,
                                 const float *hidden, awq__proof *proof);
 
-/* ---- store.c: what goes to the output ---- */
+/* ---- store.c: what goes to the output by the names of modules ---- */
 
-/* Packs and writes a module's codes. */
-awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__codes *codes);
-/* Writes a module that stays float: bit for bit where the weight has no multipliers, else rounded
-   to its stored type. */
+/* Writes a module that stays float, with its bias: bit for bit where the weight has no multipliers,
+   else rounded to its stored type. */
 awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq__weight *weight);
 awq_status awq__store_vector(awq__job *job, const awq__module *module, const float *values);
-/* Rounds with limit (or NULL) and writes. */
+/* Rounds with limit (or NULL) and writes, with its bias. */
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
                               const float *limit);
+/* Rounds to codes, which the caller frees. */
+awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
+                            const float *limit, awq__codes *codes);
+/* AWQ_ERROR_NUMERIC if a fold has made a value larger than the type holds. */
+awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
+                                  const float *values, int64_t count);
+
+/* ---- store_fused.c: what goes to tensors that experts share ---- */
+
+/* One expert's part of its layer's fused tensors. limit: of gate, up and down; each may be NULL. */
+awq_status awq__store_fused(awq__job *job, const awq__layer *layer, int64_t expert,
+                            float *const limit[3]);
 
 /* ---- journal.c: what lets an interrupted run go on ---- */
 

@@ -19,20 +19,25 @@ struct awq_model {
 
 /* How one module is stored. */
 typedef struct awq__found {
-    awq__weight weight;
-    bool packed;
-    const awq__tensor *plain; /* of a module that is not packed */
+    awq__weight weight; /* without its bias, which only a loaded layer has */
+    bool packed;        /* in codes */
+    awq__scheme scheme; /* of a packed one */
+    uint64_t bytes;     /* of all that stores it, its bias too */
+    /* A bias: element n lies at bias + n * bias_stride elements. NULL: none. */
+    const uint8_t *bias;
+    awq_dtype bias_dtype;
+    int64_t bias_stride;
 } awq__found;
 
 /* AWQ_ERROR_FORMAT if the module's tensors are missing or of another shape than the architecture
    says, AWQ_ERROR_UNSUPPORTED for an element type other than BF16, F16 and F32. */
 awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__found *found);
 
-/* A layer's weights, mapped, with the norms in memory. */
+/* A layer's weights, mapped, with vectors and biases in memory. */
 typedef struct awq__loaded_layer {
     awq__layer layer;
-    float *attention_norm, *moe_norm; /* [H] */
     awq__expert *experts;
+    float *vectors; /* norms, sinks and biases, one after the other */
 } awq__loaded_layer;
 /* Checks every weight for NaN and infinity. */
 awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded);

@@ -1,21 +1,150 @@
-/* From a recipe and a model to what will be stored. */
+/* From a recipe and a model to what happens to each module. */
 #include "run/job.h"
 
+#include <stdio.h>
 #include <string.h>
 
-static awq_status check_format(awq_context *ctx, const awq__model_plan *plan)
+awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, const awq__module *module,
+                                   awq_dtype dtype)
+{
+    awq__scheme scheme = awq__rules_scheme(&plan->rules, module);
+    scheme.code = plan->format->code;
+    scheme.grid = plan->format->grid(dtype);
+    return scheme;
+}
+
+/* ---- checks ---- */
+
+/* Experts that share tensors are quantized all or none. */
+static awq_status check_fused(awq_context *ctx, const awq__model_plan *plan,
+                              const awq__module *module)
+{
+    const awq__arch *arch = plan->model->arch;
+    const char *name = plan->format->name;
+    if (module->role != AWQ_ROLE_EXPERT)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: its role is %s, but the %s format stores only experts quantized",
+                         module->name, awq_role_name(module->role), name);
+    if (!arch->layers[module->layer].experts.mxfp4)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: the %s architecture has no %s layout that engines read; formats that "
+                         "fit: compressed-tensors, awq",
+                         module->name, arch->plugin->table.id, name);
+    return AWQ_OK;
+}
+
+static awq_status check_formats(awq_context *ctx, const awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+        const awq__module *module = &arch->modules[i];
         if (!plan->rules.quantize[i])
             continue;
-        awq__scheme scheme = awq__rules_scheme(&plan->rules, &arch->modules[i], AWQ_BF16);
-        status = plan->format->check(ctx, arch->modules[i].name, arch->modules[i].rows,
-                                     arch->modules[i].cols, &scheme);
+        awq__scheme scheme = awq__model_plan_scheme(plan, module, AWQ_BF16);
+        if (plan->format->fused)
+            status = check_fused(ctx, plan, module);
+        if (status == AWQ_OK)
+            status = plan->format->check(ctx, module->name, module->rows, module->cols, &scheme);
     }
     return status;
 }
+
+/* A layout for all experts of all layers leaves none out. */
+static awq_status check_all_fused(awq_context *ctx, const awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    for (size_t i = 0; plan->format->fused && i < arch->module_count; i++) {
+        const awq__module *module = &arch->modules[i];
+        bool packed =
+            arch->layers[awq__max(module->layer, 0)].experts.layout == AWQ_EXPERTS_FUSED_MXFP4;
+        if (module->role == AWQ_ROLE_EXPERT && !plan->rules.quantize[i] && !packed)
+            return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                             "%s: stays float, but the %s format stores all experts of all layers",
+                             module->name, plan->format->name);
+    }
+    return AWQ_OK;
+}
+
+/* Blocks of MXFP4 cannot take up the scales of other consumers of their norm. */
+static awq_status check_rescaled(awq_context *ctx, const awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    for (size_t i = 0; i < arch->module_count; i++) {
+        const awq__module *module = &arch->modules[i];
+        if (module->fused &&
+            arch->layers[module->layer].experts.layout == AWQ_EXPERTS_FUSED_MXFP4 &&
+            awq__result_experts(plan, module->layer) == AWQ__EXPERTS_AS_SOURCE &&
+            awq__model_plan_rescales(plan, i))
+            return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                             "%s: is kept in MXFP4, which cannot be rescaled for other modules "
+                             "after the same norm; quantize all of them or none",
+                             module->name);
+    }
+    return AWQ_OK;
+}
+
+/* ---- what is stored as it shall be ---- */
+
+/* Weights that are MXFP4 already and shall become so are copied: as they are they have no error, so
+   no scale could do better. */
+static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    size_t kept = 0, again = 0, left = 0;
+    for (size_t i = 0; i < arch->module_count; i++) {
+        const awq__module *module = &arch->modules[i];
+        bool packed = module->fused &&
+                      arch->layers[module->layer].experts.layout == AWQ_EXPERTS_FUSED_MXFP4;
+        if (!plan->rules.quantize[i])
+            continue;
+        if (packed && plan->format->code == AWQ__CODE_E2M1) {
+            plan->rules.quantize[i] = false;
+            kept++;
+        } else {
+            again += packed;
+            left++;
+        }
+    }
+    awq_status status = AWQ_OK;
+    if (!left) /* nothing to calibrate for */
+        plan->rules.awq = plan->rules.clip = false;
+    if (kept)
+        status =
+            awq__rules_warn(ctx, &plan->rules,
+                            "%zu modules are MXFP4 already and are copied bit for bit: rounding "
+                            "them again, with scales or without, could only add error",
+                            kept);
+    if (status == AWQ_OK && again)
+        status = awq__rules_warn(
+            ctx, &plan->rules,
+            "%zu modules are MXFP4 already and are rounded a second time: the error of %s comes on "
+            "top of that of MXFP4; format mxfp4 copies them unchanged",
+            again, plan->format->name);
+    return status;
+}
+
+static awq_status warn_about_engines(awq_context *ctx, awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    const awq__module *native = NULL;
+    for (size_t i = 0; i < arch->module_count && !native; i++)
+        if (plan->rules.quantize[i] && arch->modules[i].role == AWQ_ROLE_EXPERT &&
+            arch->layers[arch->modules[i].layer].experts.mxfp4)
+            native = &arch->modules[i];
+    if (native && !plan->format->fused)
+        return awq__rules_warn(ctx, &plan->rules,
+                               "%s: no engine loads experts of this architecture in the %s format "
+                               "today, only in mxfp4; awqc eval does",
+                               native->name, plan->format->name);
+    if (plan->rules.scheme.bits == 3)
+        return awq__rules_warn(ctx, &plan->rules,
+                               "quantize.bits 3: the codes are stored in words of 4 bits each, so "
+                               "nothing is gained over 4 bits but the measurement");
+    return AWQ_OK;
+}
+
+/* ---- the whole ---- */
 
 static bool is_linear(awq_role role)
 {
@@ -25,20 +154,59 @@ static bool is_linear(awq_role role)
 awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config)
 {
     const awq__arch *arch = plan->model->arch;
+    size_t kept_count = 0, quantized_count = 0;
+    *config = NULL;
+    if (plan->format->fused && plan->model->format == plan->format) {
+        /* Nothing is packed that was not packed before. */
+        *config = cJSON_Duplicate(awq__json_at(arch->config, "quantization_config"), true);
+        return *config ? AWQ_OK : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config.json");
+    }
     const char **names = awq__alloc(ctx, 2 * arch->module_count, sizeof *names, "names of modules");
     if (!names)
         return AWQ_ERROR_MEMORY;
     const char **quantized = names + arch->module_count;
-    size_t kept_count = 0, quantized_count = 0;
-    for (size_t i = 0; i < arch->module_count; i++)
+    for (size_t i = 0; i < arch->module_count; i++) {
+        const awq__module *module = &arch->modules[i];
         if (plan->rules.quantize[i])
-            quantized[quantized_count++] = arch->modules[i].name;
-        else if (is_linear(arch->modules[i].role))
-            names[kept_count++] = arch->modules[i].name;
+            quantized[quantized_count++] = module->name;
+        else if (is_linear(module->role) ||
+                 (plan->format->fused && module->role == AWQ_ROLE_EMBEDDING))
+            names[kept_count++] = module->name;
+    }
     *config = plan->format->config(ctx, &plan->rules.scheme, names, kept_count, quantized,
                                    quantized_count);
     awq__free(names);
     return *config ? AWQ_OK : AWQ_ERROR_RECIPE;
+}
+
+static const awq__disk_format *choose_format(const awq_recipe *recipe, const awq__arch *arch)
+{
+    const char *name = awq__recipe_text(recipe, "format");
+    if (!strcmp(name, "auto"))
+        name = arch->model.preferred_format[0] ? arch->model.preferred_format
+                                               : awq__disk_format_compressed.name;
+    return awq__disk_format_by_name(name); /* both were checked: there is one */
+}
+
+/* The recipe's treatment of each module. */
+static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    plan->format = choose_format(recipe, arch);
+    const awq__rule_defaults defaults = {.symmetric = plan->format != &awq__disk_format_awq,
+                                         .group = plan->format->fused ? 32 : 0};
+    awq_status status = awq__rules_create(ctx, recipe, arch, &defaults, &plan->rules);
+    if (status == AWQ_OK)
+        status = keep_packed(ctx, plan);
+    if (status == AWQ_OK)
+        status = awq__rules_settle_group(ctx, &plan->rules, arch);
+    if (status == AWQ_OK)
+        status = check_formats(ctx, plan);
+    if (status == AWQ_OK)
+        status = check_all_fused(ctx, plan);
+    if (status == AWQ_OK)
+        status = check_rescaled(ctx, plan);
+    return status == AWQ_OK ? warn_about_engines(ctx, plan) : status;
 }
 
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
@@ -48,15 +216,14 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, aw
     if (status == AWQ_OK)
         status = awq_model_open(ctx, awq__recipe_text(recipe, "model"),
                                 awq__recipe_text(recipe, "plugin"), &plan->model);
-    if (status == AWQ_OK && plan->model->format)
-        status = awq__fail(ctx, AWQ_ERROR_RECIPE,
-                           "%s: is quantized already (%s); the model must be in BF16, F16 or F32",
-                           plan->model->directory, plan->model->format->method);
-    plan->format = awq__disk_format_by_name(awq__recipe_text(recipe, "format"));
+    if (status == AWQ_OK && plan->model->format && !plan->model->format->fused)
+        status =
+            awq__fail(ctx, AWQ_ERROR_RECIPE,
+                      "%s: is quantized already (%s); the model must be in BF16, F16 or F32, or "
+                      "its experts in MXFP4",
+                      plan->model->directory, plan->model->format->method);
     if (status == AWQ_OK)
-        status = awq__rules_create(ctx, recipe, plan->model->arch, &plan->rules);
-    if (status == AWQ_OK)
-        status = check_format(ctx, plan);
+        status = treat(ctx, recipe, plan);
     cJSON *config = NULL; /* made to see that it can be */
     if (status == AWQ_OK)
         status = awq__model_plan_config(ctx, plan, &config);
@@ -78,10 +245,10 @@ static bool quantizes(const awq__model_plan *plan, int64_t layer, awq__part part
     return plan->rules.quantize[awq__arch_index(plan->model->arch, layer, part, expert)];
 }
 
-/* Will the experts' common input be scaled in this layer? */
+/* Will the common input of router and experts be scaled in this layer? */
 static bool scales_experts(const awq__model_plan *plan, int64_t layer)
 {
-    for (int64_t e = 0; e < plan->model->arch->layers[layer].experts.count; e++)
+    for (int64_t e = 0; e < awq__arch_experts(plan->model->arch, layer); e++)
         if (quantizes(plan, layer, AWQ__PART_GATE, e) || quantizes(plan, layer, AWQ__PART_UP, e))
             return true;
     return false;
@@ -107,6 +274,7 @@ bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
         return attention || ((folds & AWQ_FOLD_VALUE) && quantizes(plan, n, AWQ__PART_O, -1));
     case AWQ__PART_MOE_NORM:
     case AWQ__PART_ROUTER:
+    case AWQ__PART_TOKEN_GATE:
     case AWQ__PART_GATE:
         return experts;
     case AWQ__PART_UP:
@@ -115,20 +283,4 @@ bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
     default:
         return false;
     }
-}
-
-int awq__model_plan_specs(const awq__model_plan *plan, size_t index,
-                          awq__spec specs[AWQ__MAX_SPECS])
-{
-    const awq__module *module = &plan->model->arch->modules[index];
-    awq__found found;
-    /* Cannot fail: opening the model has found every module. */
-    awq__model_find(plan->model, module, &found);
-    if (plan->rules.quantize[index]) {
-        awq__scheme scheme = awq__rules_scheme(&plan->rules, module, found.plain->dtype);
-        return plan->format->specs(module->rows, module->cols, &scheme, specs);
-    }
-    specs[0] = (awq__spec){".weight", found.plain->dtype, found.plain->rank, {0}};
-    memcpy(specs[0].shape, found.plain->shape, (size_t)found.plain->rank * sizeof(int64_t));
-    return 1;
 }

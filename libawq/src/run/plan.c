@@ -45,7 +45,12 @@ static void describe_treatment(const awq__model_plan *plan, size_t index, const 
     const awq__rules *rules = &plan->rules;
     if (!rules->quantize[index]) {
         snprintf(text, size, "%s %s", awq__model_plan_rescales(plan, index) ? "rescale" : "keep",
-                 awq_dtype_name(found->plain->dtype));
+                 found->packed ? "mxfp4" : awq_dtype_name(found->weight.dtype));
+        return;
+    }
+    if (plan->format->code == AWQ__CODE_E2M1) {
+        snprintf(text, size, "%s mxfp4%s", rules->awq ? "awq" : "rtn",
+                 rules->clip ? ", choice of exponents" : "");
         return;
     }
     char group_text[32] = "row";
@@ -80,7 +85,6 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
 {
     const awq__module *module = &plan->plan.model->arch->modules[index];
     char pattern[AWQ_NAME_BYTES], treatment[128];
-    awq__spec specs[AWQ__MAX_SPECS];
     awq__found found;
     group *g;
     awq_status status = awq__model_find(plan->plan.model, module, &found);
@@ -91,16 +95,13 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
     status = find_group(ctx, plan, pattern, treatment, module, &g);
     if (status != AWQ_OK)
         return status;
-    int count = awq__model_plan_specs(&plan->plan, index, specs);
-    uint64_t after = 0;
-    for (int i = 0; i < count; i++)
-        after += awq__spec_bytes(&specs[i]);
+    uint64_t after = awq__result_bytes(&plan->plan, index);
     g->shown.count++;
     g->shown.quantized = plan->plan.rules.quantize[index];
-    g->shown.bytes_before += found.plain->bytes;
+    g->shown.bytes_before += found.bytes;
     g->shown.bytes_after += after;
     g->weights += (double)module->rows * (double)module->cols;
-    plan->before += found.plain->bytes;
+    plan->before += found.bytes;
     plan->after += after;
     return AWQ_OK;
 }

@@ -43,10 +43,10 @@ static bool same_set(const int32_t *a, const int32_t *b, int64_t k)
  */
 static bool near_tie(const awq__routes *routes, int64_t t)
 {
-    const float *logits = routes->logits + t * routes->experts;
+    const float *logits = routes->logits + t * routes->routed;
     const int32_t *chosen = routes->index + t * routes->per_token;
     double last = INFINITY, next = -INFINITY, largest = 0;
-    for (int64_t e = 0; e < routes->experts; e++) {
+    for (int64_t e = 0; e < routes->routed; e++) {
         bool in = false;
         for (int64_t i = 0; i < routes->per_token; i++)
             in |= chosen[i] == e;
@@ -116,6 +116,7 @@ static awq_status stored_agreement(awq__job *job, const awq__layer *folded, cons
             values[i] = awq__round_to_dtype(router->dtype, values[i]);
         stored.moe.norm = norm;
         stored.moe.router = awq__weight_plain(router->name, AWQ_F32, values, E, H);
+        stored.moe.router.bias = router->bias;
         status = awq__moe_input(forward, &stored, T, hidden, x);
     }
     if (status == AWQ_OK)
@@ -183,7 +184,8 @@ awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const a
                 (long long)original->number, proof->largest_error, TOLERANCE,
                 (long long)proof->rerouted, (long long)count);
     }
-    if (status == AWQ_OK)
+    proof->stored_agreement = 1;
+    if (status == AWQ_OK && original->moe.routed_count)
         status =
             stored_agreement(job, folded, tokens, count, &before.routes, &proof->stored_agreement);
     free_output(&before);

@@ -90,20 +90,11 @@ static awq_status load_windows(awq__job *job, awq__sequences *windows)
 
 /* ---- tensors ---- */
 
-static awq_status declare_module(awq__job *job, size_t index)
+static awq_status declare(void *user, const char *name, awq_dtype dtype, int rank,
+                          const int64_t *shape)
 {
-    awq__spec specs[AWQ__MAX_SPECS];
-    int count = awq__model_plan_specs(job->plan, index, specs);
-    awq_status status = AWQ_OK;
-    for (int i = 0; i < count && status == AWQ_OK; i++) {
-        char *name = awq__format(job->ctx, "%s%s", job->plan->model->arch->modules[index].name,
-                                 specs[i].suffix);
-        status = name ? awq__output_declare(job->output, name, specs[i].dtype, specs[i].rank,
-                                            specs[i].shape)
-                      : AWQ_ERROR_MEMORY;
-        awq__free(name);
-    }
-    return status;
+    awq__job *job = user;
+    return awq__output_declare(job->output, name, dtype, rank, shape);
 }
 
 /* Tensors that no module has are kept as they are, after all others. */
@@ -133,8 +124,8 @@ static awq_status each_undescribed(awq__job *job, bool write)
 static awq_status lay_out(awq__job *job)
 {
     awq_status status = AWQ_OK;
-    for (size_t i = 0; i < job->plan->model->arch->module_count && status == AWQ_OK; i++)
-        status = declare_module(job, i);
+    for (int64_t n = -1; n <= job->plan->model->arch->model.layer_count && status == AWQ_OK; n++)
+        status = awq__result_tensors(job->ctx, job->plan, n, declare, job);
     if (status == AWQ_OK)
         status = each_undescribed(job, false);
     if (status == AWQ_OK)
@@ -160,22 +151,20 @@ static awq_status write_ends(awq__job *job)
     return status == AWQ_OK ? each_undescribed(job, true) : status;
 }
 
+static awq_status keep(void *user, const char *name, awq_dtype dtype, int rank,
+                       const int64_t *shape)
+{
+    awq__job *job = user;
+    (void)dtype;
+    (void)rank;
+    (void)shape;
+    return awq__output_keep(job->output, name);
+}
+
 /* Takes over a layer that an earlier run has written. False if its data did not survive. */
 static bool keep_layer(awq__job *job, int64_t n)
 {
-    const awq__arch *arch = job->plan->model->arch;
-    for (size_t i = arch->layer_first[n]; i < arch->layer_first[n + 1]; i++) {
-        awq__spec specs[AWQ__MAX_SPECS];
-        int count = awq__model_plan_specs(job->plan, i, specs);
-        for (int k = 0; k < count; k++) {
-            char *name = awq__format(job->ctx, "%s%s", arch->modules[i].name, specs[k].suffix);
-            awq_status status = name ? awq__output_keep(job->output, name) : AWQ_ERROR_MEMORY;
-            awq__free(name);
-            if (status != AWQ_OK)
-                return false;
-        }
-    }
-    return true;
+    return awq__result_tensors(job->ctx, job->plan, n, keep, job) == AWQ_OK;
 }
 
 /* How many layers of the journal can be taken over; the rest of its reports are dropped. */

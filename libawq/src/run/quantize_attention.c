@@ -37,8 +37,8 @@ static const awq__module *module_of(const attention_job *j, int part)
 
 static awq__scheme scheme_of(const attention_job *j, int part)
 {
-    return awq__rules_scheme(&j->job->plan->rules, module_of(j, part),
-                             weight_of(j->layer, part)->dtype);
+    return awq__model_plan_scheme(j->job->plan, module_of(j, part),
+                                  weight_of(j->layer, part)->dtype);
 }
 
 /* ---- statistics ---- */
@@ -204,7 +204,7 @@ static awq_status fold_value(attention_job *j)
         return AWQ_ERROR_MEMORY;
     for (int64_t i = 0; i < a->kv_heads * D; i++)
         folded->value_row_unscale[i] = folded->value_unscale[i / D * shared * D + i % D];
-    a->v.row_scale = folded->value_row_unscale;
+    a->v.row_scale = a->v.bias_scale = folded->value_row_unscale;
     a->o.col_scale = folded->value_scale;
     return AWQ_OK;
 }
@@ -316,6 +316,24 @@ static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)
     return status;
 }
 
+/* Norms of heads and sinks, which no fold changes. */
+static awq_status copy_vectors(attention_job *j)
+{
+    const awq__arch *arch = j->job->plan->model->arch;
+    awq_status status = AWQ_OK;
+    for (awq__part part = AWQ__PART_Q_NORM; part <= AWQ__PART_SINKS && status == AWQ_OK; part++) {
+        awq__found found;
+        if (!awq__arch_has(arch, j->layer->number, part))
+            continue;
+        const awq__module *module =
+            &arch->modules[awq__arch_index(arch, j->layer->number, part, -1)];
+        status = awq__model_find(j->job->plan->model, module, &found);
+        if (status == AWQ_OK)
+            status = awq__store_weight(j->job, module, &found.weight);
+    }
+    return status;
+}
+
 static awq_status store(attention_job *j)
 {
     const awq__arch *arch = j->job->plan->model->arch;
@@ -329,7 +347,7 @@ static awq_status store(attention_job *j)
                      ? awq__store_rounded(j->job, module_of(j, part), weight, j->limit[part])
                      : awq__store_weight(j->job, module_of(j, part), weight);
     }
-    return status;
+    return status == AWQ_OK ? copy_vectors(j) : status;
 }
 
 awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__folded *folded,

@@ -23,8 +23,8 @@ const awq__weight *awq__expert_weight(const awq__layer *layer, int64_t expert, i
 
 awq__scheme awq__expert_scheme(const awq__experts_job *j, int64_t expert, int part)
 {
-    return awq__rules_scheme(&j->job->plan->rules, awq__expert_module(j, expert, part),
-                             awq__expert_weight(j->layer, expert, part)->dtype);
+    return awq__model_plan_scheme(j->job->plan, awq__expert_module(j, expert, part),
+                                  awq__expert_weight(j->layer, expert, part)->dtype);
 }
 
 /* ---- the scale of the experts' common input ---- */
@@ -135,6 +135,8 @@ static void fold_input(awq__experts_job *j)
     }
     if (awq__get_fault(j->job->ctx) != AWQ__FAULT_ROUTER_UNCOMPENSATED)
         folded->layer.moe.router.col_scale = folded->moe_scale;
+    if (awq__get_fault(j->job->ctx) != AWQ__FAULT_TOKEN_GATE_UNCOMPENSATED)
+        folded->layer.moe.token_gate.col_scale = folded->moe_scale;
 }
 
 static void fold_up(awq__experts_job *j)
@@ -144,6 +146,7 @@ static void fold_up(awq__experts_job *j)
         if (!j->experts[e].quantize[2])
             continue;
         j->folded->experts[e].up.row_scale = j->folded->down_unscale + e * I;
+        j->folded->experts[e].up.bias_scale = j->folded->down_unscale + e * I;
         j->folded->experts[e].down.col_scale = j->folded->down_scale + e * I;
     }
 }
@@ -155,7 +158,7 @@ static void unfold(awq__experts_job *j)
     int64_t E = j->layer->moe.expert_count;
     memcpy(folded->experts, j->layer->moe.experts, (size_t)E * sizeof *folded->experts);
     memcpy(folded->moe_norm, j->layer->moe.norm, (size_t)j->layer->hidden * sizeof(float));
-    folded->layer.moe.router.col_scale = NULL;
+    folded->layer.moe.router.col_scale = folded->layer.moe.token_gate.col_scale = NULL;
     for (int64_t e = 0; e < E; e++) {
         awq__expert_state *state = &j->experts[e];
         for (int part = 0; part < 3; part++) {
@@ -170,7 +173,7 @@ static void unfold(awq__experts_job *j)
 
 /* ---- the report ---- */
 
-static void report_expert(const awq__experts_job *j, cJSON *list, int64_t e)
+static cJSON *report_expert(const awq__experts_job *j, int64_t e)
 {
     const awq__expert_state *state = &j->experts[e];
     cJSON *object = cJSON_CreateObject();
@@ -181,7 +184,7 @@ static void report_expert(const awq__experts_job *j, cJSON *list, int64_t e)
     cJSON_AddBoolToObject(object, "clipped", state->clipped);
     cJSON_AddNumberToObject(object, "plain_error", state->plain_error);
     cJSON_AddNumberToObject(object, "error", state->error);
-    cJSON_AddItemToArray(list, object);
+    return object;
 }
 
 static void report_layer(const awq__experts_job *j, const awq__found_scale *input,
@@ -197,19 +200,31 @@ static void report_layer(const awq__experts_job *j, const awq__found_scale *inpu
     cJSON_AddNumberToObject(object, "fold_tokens", (double)proof->tokens);
     cJSON_AddNumberToObject(object, "stored_router_agreement", proof->stored_agreement);
     cJSON_AddBoolToObject(object, "fell_back_to_plain_rounding", guarded);
-    cJSON *list = cJSON_AddArrayToObject(object, "each");
-    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
-        report_expert(j, list, e);
+    const awq__moe *moe = &j->layer->moe;
+    cJSON *list = moe->routed_count ? cJSON_AddArrayToObject(object, "each") : NULL;
+    for (int64_t e = 0; e < moe->routed_count; e++)
+        cJSON_AddItemToArray(list, report_expert(j, e));
+    if (moe->expert_count > moe->routed_count)
+        cJSON_AddItemToObject(object, moe->routed_count ? "shared" : "mlp",
+                              report_expert(j, moe->routed_count));
 }
 
 /* ---- writing ---- */
 
-/* Three tasks an expert. */
+/* A task for each expert whose matrices share tensors with those of others. */
+static awq_status store_fused(void *arg, int64_t index, int worker)
+{
+    awq__experts_job *j = arg;
+    (void)worker;
+    return awq__store_fused(j->job, &j->folded->layer, index, j->experts[index].limit);
+}
+
+/* Three tasks an expert that is stored by name. */
 static awq_status store_part(void *arg, int64_t index, int worker)
 {
     awq__experts_job *j = arg;
     (void)worker;
-    int64_t e = index / 3;
+    int64_t e = j->first_by_name + index / 3;
     int part = (int)(index % 3);
     const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
     const awq__module *module = awq__expert_module(j, e, part);
@@ -222,15 +237,23 @@ static awq_status store_layer(awq__experts_job *j)
 {
     const awq__arch *arch = j->job->plan->model->arch;
     int64_t n = j->layer->number;
+    const awq__moe *moe = &j->folded->layer.moe;
+    const awq__weight *gates[] = {&moe->router, &moe->token_gate};
     awq_status status =
         awq__store_vector(j->job, &arch->modules[awq__arch_index(arch, n, AWQ__PART_MOE_NORM, -1)],
                           j->folded->moe_norm);
+    for (awq__part part = AWQ__PART_ROUTER; part <= AWQ__PART_TOKEN_GATE && status == AWQ_OK;
+         part++)
+        if (awq__arch_has(arch, n, part))
+            status = awq__store_weight(j->job, &arch->modules[awq__arch_index(arch, n, part, -1)],
+                                       gates[part - AWQ__PART_ROUTER]);
+    if (awq__result_experts(j->job->plan, n) != AWQ__EXPERTS_BY_NAME)
+        j->first_by_name = moe->routed_count;
     if (status == AWQ_OK)
-        status = awq__store_weight(j->job,
-                                   &arch->modules[awq__arch_index(arch, n, AWQ__PART_ROUTER, -1)],
-                                   &j->folded->layer.moe.router);
+        status = awq__parallel_for(j->job->ctx, j->first_by_name, store_fused, j);
     if (status == AWQ_OK)
-        status = awq__parallel_for(j->job->ctx, 3 * j->layer->moe.expert_count, store_part, j);
+        status = awq__parallel_for(j->job->ctx, 3 * (moe->expert_count - j->first_by_name),
+                                   store_part, j);
     return status;
 }
 

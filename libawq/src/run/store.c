@@ -13,7 +13,7 @@ static awq_status write_tensor(awq__job *job, const awq__module *module, const c
     return status;
 }
 
-awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__codes *codes)
+static awq_status store_codes(awq__job *job, const awq__module *module, const awq__codes *codes)
 {
     awq__spec specs[AWQ__MAX_SPECS];
     int count = job->plan->format->specs(codes->rows, codes->cols, &codes->scheme, specs);
@@ -30,24 +30,57 @@ awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq_
     return status;
 }
 
-/* A fold may have made a value larger than its stored type holds. */
-static awq_status check_range(awq_context *ctx, const awq__weight *weight, const float *values,
-                              int64_t count)
+awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
+                                  const float *values, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
-        if (!isfinite(awq__round_to_dtype(weight->dtype, values[i])))
+        if (!isfinite(awq__round_to_dtype(dtype, values[i])))
             return awq__fail(ctx, AWQ_ERROR_NUMERIC,
-                             "%s: a folded weight of %g does not fit its stored type %s",
-                             weight->name, (double)values[i], awq_dtype_name(weight->dtype));
+                             "%s: a folded weight of %g does not fit its stored type %s", name,
+                             (double)values[i], awq_dtype_name(dtype));
     return AWQ_OK;
 }
 
-awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq__weight *weight)
+/* Rounds values to the dtype and writes them. */
+static awq_status write_floats(awq__job *job, const awq__module *module, const char *suffix,
+                               awq_dtype dtype, const float *values, int64_t count)
+{
+    size_t bytes = (size_t)count * (size_t)awq_dtype_bits(dtype) / 8;
+    void *stored = awq__alloc(job->ctx, bytes, 1, module->name);
+    awq_status status = stored
+                            ? awq__store_check_range(job->ctx, module->name, dtype, values, count)
+                            : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = awq__narrow(job->ctx, dtype, values, (size_t)count, stored);
+    if (status == AWQ_OK)
+        status = write_tensor(job, module, suffix, stored, bytes);
+    awq__free(stored);
+    return status;
+}
+
+static awq_status store_bias(awq__job *job, const awq__module *module, const awq__weight *weight)
+{
+    awq__found found;
+    if (!weight->bias)
+        return AWQ_OK;
+    awq_status status = awq__model_find(job->plan->model, module, &found);
+    if (status != AWQ_OK)
+        return status;
+    float *values = awq__alloc(job->ctx, (size_t)weight->rows, sizeof *values, module->name);
+    if (!values)
+        return AWQ_ERROR_MEMORY;
+    for (int64_t n = 0; n < weight->rows; n++)
+        values[n] = weight->bias[n] * (weight->bias_scale ? weight->bias_scale[n] : 1);
+    status = write_floats(job, module, ".bias", found.bias_dtype, values, weight->rows);
+    awq__free(values);
+    return status;
+}
+
+/* The weight with its multipliers, block by block, in its own dtype. */
+static awq_status store_changed(awq__job *job, const awq__module *module, const awq__weight *weight)
 {
     size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
     size_t bytes = (size_t)weight->rows * (size_t)weight->cols * size;
-    if (!weight->col_scale && !weight->row_scale)
-        return write_tensor(job, module, ".weight", weight->data, bytes);
     int64_t block = awq__weight_block(weight);
     float *work = awq__alloc_aligned(job->ctx, (size_t)awq__weight_work(weight), sizeof *work,
                                      "a changed weight");
@@ -56,16 +89,27 @@ awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq
     for (int64_t first = 0; first < weight->rows && status == AWQ_OK; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
         awq__weight_read(weight, first, n, work);
-        status = check_range(job->ctx, weight, work, n * weight->cols);
+        status =
+            awq__store_check_range(job->ctx, weight->name, weight->dtype, work, n * weight->cols);
         if (status == AWQ_OK)
             status = awq__narrow(job->ctx, weight->dtype, work, (size_t)(n * weight->cols),
                                  stored + (size_t)(first * weight->cols) * size);
     }
     if (status == AWQ_OK)
-        status = write_tensor(job, module, ".weight", stored, bytes);
+        status = write_tensor(job, module, module->suffix, stored, bytes);
     awq__free(work);
     awq__free(stored);
     return status;
+}
+
+awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq__weight *weight)
+{
+    size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
+    size_t bytes = (size_t)weight->rows * (size_t)weight->cols * size;
+    awq_status status = awq__weight_is_plain(weight)
+                            ? write_tensor(job, module, module->suffix, weight->data, bytes)
+                            : store_changed(job, module, weight);
+    return status == AWQ_OK ? store_bias(job, module, weight) : status;
 }
 
 awq_status awq__store_vector(awq__job *job, const awq__module *module, const float *values)
@@ -74,31 +118,32 @@ awq_status awq__store_vector(awq__job *job, const awq__module *module, const flo
     awq_status status = awq__model_find(job->plan->model, module, &found);
     if (status != AWQ_OK)
         return status;
-    void *stored = awq__alloc(job->ctx, found.plain->bytes, 1, module->name);
-    if (!stored)
-        return AWQ_ERROR_MEMORY;
-    status = awq__narrow(job->ctx, found.plain->dtype, values, (size_t)module->rows, stored);
+    return write_floats(job, module, module->suffix, found.weight.dtype, values, module->rows);
+}
+
+awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
+                            const float *limit, awq__codes *codes)
+{
+    awq__scheme scheme = awq__model_plan_scheme(job->plan, module, weight->dtype);
+    float *work = awq__alloc_aligned(job->ctx, (size_t)awq__weight_work(weight), sizeof *work,
+                                     "rounding work space");
+    *codes = (awq__codes){0};
+    awq_status status =
+        work ? awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes)
+             : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
-        status = write_tensor(job, module, ".weight", stored, found.plain->bytes);
-    awq__free(stored);
+        status = awq__codes_round(job->ctx, awq__compute_fastest(), weight, limit, work, codes);
+    awq__free(work);
     return status;
 }
 
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
                               const float *limit)
 {
-    awq__scheme scheme = awq__rules_scheme(&job->plan->rules, module, weight->dtype);
-    awq__codes codes = {0};
-    float *work = awq__alloc_aligned(job->ctx, (size_t)awq__weight_work(weight), sizeof *work,
-                                     "rounding work space");
-    awq_status status =
-        work ? awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, &codes)
-             : AWQ_ERROR_MEMORY;
+    awq__codes codes;
+    awq_status status = awq__store_round(job, module, weight, limit, &codes);
     if (status == AWQ_OK)
-        status = awq__codes_round(job->ctx, awq__compute_fastest(), weight, limit, work, &codes);
-    if (status == AWQ_OK)
-        status = awq__store_codes(job, module, &codes);
+        status = store_codes(job, module, &codes);
     awq__codes_free(&codes);
-    awq__free(work);
-    return status;
+    return status == AWQ_OK ? store_bias(job, module, weight) : status;
 }

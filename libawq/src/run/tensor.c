@@ -8,7 +8,8 @@
 #include <string.h>
 
 #define MAX_STEPS 1000
-#define PACK 8
+#define GEMM_PACK 8 /* rows that share a word */
+#define MX_GROUP 32
 
 struct awq_statistics {
     awq_context *ctx;
@@ -19,6 +20,33 @@ struct awq_quantized {
     awq__codes codes;
 };
 
+static const awq__scheme mx_scheme = {
+    .code = AWQ__CODE_E2M1, .bits = 4, .group = MX_GROUP, .symmetric = true, .grid = AWQ__GRID_F32};
+
+/* Of a matrix with so many columns. */
+static awq_status check_scheme(awq_context *ctx, const awq_scheme *scheme, int64_t columns)
+{
+    if (scheme->bits < 2 || scheme->bits > 8)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "scheme: %d bits, expected 2 to 8", scheme->bits);
+    if (scheme->group_size != -1 && (scheme->group_size < 1 || columns % scheme->group_size))
+        return awq__fail(
+            ctx, AWQ_ERROR_ARGUMENT,
+            "scheme: group_size %lld does not divide %lld columns (-1 is the whole row)",
+            (long long)scheme->group_size, (long long)columns);
+    if ((unsigned)scheme->scale_type > AWQ_SCALE_BF16)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "scheme: scale_type %d is none of awq_scale_type",
+                         (int)scheme->scale_type);
+    if ((unsigned)scheme->code > AWQ_CODE_E2M1)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "scheme: code %d is none of awq_code",
+                         (int)scheme->code);
+    if (scheme->code == AWQ_CODE_E2M1 && (scheme->bits != 4 || scheme->group_size != MX_GROUP))
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "scheme: E2M1 codes of %d bits in groups of %lld, expected 4 bits in "
+                         "groups of 32",
+                         scheme->bits, (long long)scheme->group_size);
+    return AWQ_OK;
+}
+
 static awq_status check_matrix(awq_context *ctx, const awq_matrix *matrix, const awq_scheme *scheme)
 {
     if (!matrix->data || matrix->rows < 1 || matrix->columns < 1 ||
@@ -27,18 +55,7 @@ static awq_status check_matrix(awq_context *ctx, const awq_matrix *matrix, const
                          "matrix: %s [%lld, %lld], expected BF16, F16 or F32 data of positive size",
                          awq_dtype_name(matrix->dtype), (long long)matrix->rows,
                          (long long)matrix->columns);
-    if (scheme->bits < 2 || scheme->bits > 8)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "scheme: %d bits, expected 2 to 8", scheme->bits);
-    if (scheme->group_size != -1 &&
-        (scheme->group_size < 1 || matrix->columns % scheme->group_size))
-        return awq__fail(
-            ctx, AWQ_ERROR_ARGUMENT,
-            "scheme: group_size %lld does not divide %lld columns (-1 is the whole row)",
-            (long long)scheme->group_size, (long long)matrix->columns);
-    if ((unsigned)scheme->scale_type > AWQ_SCALE_BF16_F16)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "scheme: scale_type %d is none of awq_scale_type",
-                         (int)scheme->scale_type);
-    return AWQ_OK;
+    return check_scheme(ctx, scheme, matrix->columns);
 }
 
 /* Of a matrix and a scheme that have been found right; either array may be NULL. */
@@ -61,8 +78,12 @@ static awq_status check_arrays(awq_context *ctx, const awq_matrix *matrix, const
 
 static awq__scheme inner_scheme(const awq_scheme *scheme, int64_t columns)
 {
-    static const awq__scale_grid grids[] = {AWQ__GRID_F32, AWQ__GRID_F16, AWQ__GRID_BF16_F16};
-    return (awq__scheme){.bits = scheme->bits,
+    static const awq__scale_grid grids[] = {AWQ__GRID_F32, AWQ__GRID_F16, AWQ__GRID_BF16_F16,
+                                            AWQ__GRID_BF16};
+    if (scheme->code == AWQ_CODE_E2M1)
+        return mx_scheme;
+    return (awq__scheme){.code = AWQ__CODE_INTEGER,
+                         .bits = scheme->bits,
                          .group = scheme->group_size < 0 ? columns : scheme->group_size,
                          .symmetric = scheme->symmetric,
                          .grid = grids[scheme->scale_type]};
@@ -290,12 +311,15 @@ void awq_quantized_free(awq_quantized *quantized)
 void awq_quantized_describe(const awq_quantized *quantized, awq_scheme *scheme, int64_t *rows,
                             int64_t *columns)
 {
-    static const awq_scale_type types[] = {AWQ_SCALE_F32, AWQ_SCALE_F16, AWQ_SCALE_BF16_F16};
+    static const awq_scale_type types[] = {AWQ_SCALE_F32, AWQ_SCALE_F16, AWQ_SCALE_BF16_F16,
+                                           AWQ_SCALE_BF16};
     const awq__scheme *inner = &quantized->codes.scheme;
-    *scheme = (awq_scheme){.bits = inner->bits,
-                           .group_size = inner->group,
-                           .symmetric = inner->symmetric,
-                           .scale_type = types[inner->grid]};
+    *scheme =
+        (awq_scheme){.bits = inner->bits,
+                     .group_size = inner->group,
+                     .symmetric = inner->symmetric,
+                     .scale_type = types[inner->grid],
+                     .code = inner->code == AWQ__CODE_E2M1 ? AWQ_CODE_E2M1 : AWQ_CODE_INTEGER};
     *rows = quantized->codes.rows;
     *columns = quantized->codes.cols;
 }
@@ -322,15 +346,35 @@ void awq_quantized_values(const awq_quantized *quantized, float *out)
 
 /* ---- packing ---- */
 
+/* For codes that are yet to be read. */
+static awq_status create_empty(awq_context *ctx, int64_t rows, int64_t columns,
+                               const awq__scheme *scheme, awq_quantized **out)
+{
+    awq_quantized *quantized = awq__alloc(ctx, 1, sizeof *quantized, "a quantized matrix");
+    awq_status status = quantized ? awq__codes_create(ctx, rows, columns, scheme, &quantized->codes)
+                                  : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        *out = quantized;
+    else
+        awq__free(quantized);
+    return status;
+}
+
 awq_status awq_pack_gemm(awq_context *ctx, const awq_quantized *quantized, uint32_t *qweight,
                          uint32_t *qzeros, uint16_t *scales)
 {
     awq__clear(ctx);
     const awq__codes *codes = &quantized->codes;
-    if (codes->scheme.bits != 4 || codes->rows % PACK)
+    if (codes->scheme.code != AWQ__CODE_INTEGER)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: E2M1 codes, expected integers");
+    if (codes->scheme.bits != 4 || codes->rows % GEMM_PACK)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                          "quantized: %d bits and %lld rows, expected 4 bits and a multiple of 8",
                          codes->scheme.bits, (long long)codes->rows);
+    if (codes->scheme.grid != AWQ__GRID_F16 && codes->scheme.grid != AWQ__GRID_BF16_F16)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "quantized: scales of %s, expected AWQ_SCALE_F16 or AWQ_SCALE_BF16_F16",
+                         codes->scheme.grid == AWQ__GRID_F32 ? "AWQ_SCALE_F32" : "AWQ_SCALE_BF16");
     void *parts[] = {qweight, qzeros, scales};
     for (int i = 0; i < 3; i++)
         awq__disk_format_awq.pack(codes, i, parts[i]);
@@ -343,7 +387,7 @@ awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t columns, int6
 {
     awq__clear(ctx);
     *out = NULL;
-    if (rows < 1 || rows % PACK || columns < 1 ||
+    if (rows < 1 || rows % GEMM_PACK || columns < 1 ||
         (group_size != -1 && (group_size < 1 || columns % group_size)))
         return awq__fail(
             ctx, AWQ_ERROR_ARGUMENT,
@@ -352,15 +396,99 @@ awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t columns, int6
             (long long)rows, (long long)columns, (long long)group_size);
     awq__scheme scheme = {
         .bits = 4, .group = group_size < 0 ? columns : group_size, .grid = AWQ__GRID_F16};
-    awq_quantized *quantized = awq__alloc(ctx, 1, sizeof *quantized, "a quantized matrix");
-    awq_status status = quantized
-                            ? awq__codes_create(ctx, rows, columns, &scheme, &quantized->codes)
-                            : AWQ_ERROR_MEMORY;
-    if (status != AWQ_OK) {
-        awq__free(quantized);
-        return status;
-    }
-    awq__gemm_unpack(&quantized->codes, qweight, qzeros, scales);
-    *out = quantized;
+    awq_status status = create_empty(ctx, rows, columns, &scheme, out);
+    if (status == AWQ_OK)
+        awq__gemm_unpack(&(*out)->codes, qweight, qzeros, scales);
+    return status;
+}
+
+/* Whether words of codes fill up: P = 32/bits divides K, and N where there are zero points. */
+static awq_status check_words(awq_context *ctx, const char *what, int64_t rows, int64_t columns,
+                              int bits, bool symmetric)
+{
+    int pack = 32 / bits;
+    if (columns % pack || (!symmetric && rows % pack))
+        return awq__fail(
+            ctx, AWQ_ERROR_ARGUMENT, "%s: [%lld, %lld] of %s codes, expected %s in multiples of %d",
+            what, (long long)rows, (long long)columns, symmetric ? "symmetric" : "asymmetric",
+            symmetric ? "columns" : "rows and columns", pack);
     return AWQ_OK;
+}
+
+awq_status awq_pack_compressed(awq_context *ctx, const awq_quantized *quantized,
+                               uint32_t *weight_packed, void *weight_scale,
+                               uint32_t *weight_zero_point)
+{
+    awq__clear(ctx);
+    const awq__codes *codes = &quantized->codes;
+    const awq__scheme *scheme = &codes->scheme;
+    if (scheme->code != AWQ__CODE_INTEGER)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: E2M1 codes, expected integers");
+    if (scheme->bits != 3 && scheme->bits != 4 && scheme->bits != 8)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: %d bits, expected 3, 4 or 8",
+                         scheme->bits);
+    awq_status status = check_words(ctx, "quantized", codes->rows, codes->cols,
+                                    scheme->bits == 8 ? 8 : 4, scheme->symmetric);
+    if (status != AWQ_OK)
+        return status;
+    /* Number 2 is weight_shape. */
+    awq__disk_format_compressed.pack(codes, 0, weight_packed);
+    awq__disk_format_compressed.pack(codes, 1, weight_scale);
+    if (!scheme->symmetric)
+        awq__disk_format_compressed.pack(codes, 3, weight_zero_point);
+    return AWQ_OK;
+}
+
+awq_status awq_unpack_compressed(awq_context *ctx, int64_t rows, int64_t columns,
+                                 const awq_scheme *scheme, const uint32_t *weight_packed,
+                                 const void *weight_scale, const uint32_t *weight_zero_point,
+                                 awq_quantized **out)
+{
+    awq__clear(ctx);
+    *out = NULL;
+    if (rows < 1 || columns < 1)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "[%lld, %lld]: expected a positive size",
+                         (long long)rows, (long long)columns);
+    awq_status status = check_scheme(ctx, scheme, columns);
+    if (status != AWQ_OK)
+        return status;
+    if (scheme->code != AWQ_CODE_INTEGER || (scheme->bits != 4 && scheme->bits != 8))
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "scheme: %s of %d bits, expected integers of 4 or 8",
+                         scheme->code == AWQ_CODE_E2M1 ? "E2M1 codes" : "integers", scheme->bits);
+    status = check_words(ctx, "weight_packed", rows, columns, scheme->bits, scheme->symmetric);
+    awq__scheme inner = inner_scheme(scheme, columns);
+    if (status == AWQ_OK)
+        status = create_empty(ctx, rows, columns, &inner, out);
+    if (status == AWQ_OK)
+        awq__compressed_unpack(&(*out)->codes, weight_packed, weight_scale, weight_zero_point);
+    return status;
+}
+
+awq_status awq_pack_mxfp4(awq_context *ctx, const awq_quantized *quantized, uint8_t *blocks,
+                          uint8_t *scales)
+{
+    awq__clear(ctx);
+    const awq__codes *codes = &quantized->codes;
+    if (codes->scheme.code != AWQ__CODE_E2M1)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: integers of %d bits, expected E2M1",
+                         codes->scheme.bits);
+    awq__disk_format_mxfp4.pack(codes, 0, blocks);
+    awq__disk_format_mxfp4.pack(codes, 1, scales);
+    return AWQ_OK;
+}
+
+awq_status awq_unpack_mxfp4(awq_context *ctx, int64_t rows, int64_t columns, const uint8_t *blocks,
+                            const uint8_t *scales, awq_quantized **out)
+{
+    awq__clear(ctx);
+    *out = NULL;
+    if (rows < 1 || columns < 1 || columns % MX_GROUP)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "[%lld, %lld]: expected a positive size, and columns in multiples of 32",
+                         (long long)rows, (long long)columns);
+    awq_status status = create_empty(ctx, rows, columns, &mx_scheme, out);
+    if (status == AWQ_OK)
+        awq__mxfp4_unpack(&(*out)->codes, blocks, scales);
+    return status;
 }

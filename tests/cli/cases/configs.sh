@@ -1,11 +1,37 @@
-# Every recipe in configs/ parses. One for a model that is not here fails for that reason alone.
+# Every recipe in configs/ can be carried out: planned here for the small model of its architecture.
+models=$source/tests/data
 for recipe in "$source"/configs/*.yaml; do
-    model=$(sed -n 's/^model: *//p' "$recipe")
-    [ -n "$model" ] || fail "$recipe names no model"
-    if [ -d "$source/configs/$model" ]; then
-        expect 0 plan "$recipe"
-    else
-        expect 1 plan "$recipe"
-        err_is "awqc: error: $source/configs/$model/config.json: No such file or directory"
-    fi
+    name=$(basename "$recipe" .yaml)
+    case $name in
+    mixtral-* | demo) model=mixtral-tiny ;;
+    qwen1.5-moe-*) model=qwen2_moe-tiny ;;
+    qwen3-*) model=qwen3_moe-tiny ;;
+    gpt-oss-*) model=gpt_oss-tiny ;;
+    *) fail "no model is known for the recipe $name" ;;
+    esac
+    expect 0 plan "$recipe" --set model="$models/$model"
+    err_is ""
+    case $name in
+    *-compressed-tensors | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, clip' ;;
+    gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, choice of exponents' ;;
+    *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, clip' ;;
+    esac
 done
+
+# What auto means for each architecture.
+for pair in mixtral-tiny:int4.g128.asymmetric qwen2_moe-tiny:int4.g128.symmetric \
+    qwen3_moe-tiny:int4.g128.symmetric gpt_oss-tiny:mxfp4; do
+    write_recipe
+    expect 0 plan recipe.yaml --set model="$models/${pair%%:*}"
+    out_like "^model\.layers.* expert .* awq ${pair#*:}"
+done
+
+# Experts that no engine loads in the format are told of, and others refused.
+expect 0 plan recipe.yaml --set model="$models/gpt_oss-tiny" --set format=compressed-tensors
+out_like '^warning .* no engine loads experts of this architecture in the compressed-tensors format'
+refused "model.layers.0.block_sparse_moe.experts.0.w1: the mixtral architecture has no mxfp4 layout that engines read; formats that fit: compressed-tensors, awq" \
+    plan recipe.yaml --set format=mxfp4
+refused "model.layers.0.self_attn.q_proj: its role is attention, but the mxfp4 format stores only experts quantized" \
+    plan recipe.yaml --set model="$models/gpt_oss-tiny" --set 'quantize.modules=*'
+refused "model.layers.0.mlp.experts.1.gate_proj: stays float, but the mxfp4 format stores all experts of all layers" \
+    plan recipe.yaml --set model="$models/gpt_oss-tiny" --set 'quantize.modules=*.experts.0.*'

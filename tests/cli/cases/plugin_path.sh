@@ -21,7 +21,7 @@ out_like '^refused  *nowhere: '
 mkdir empty
 ln -s "$plugin" awq-arch-copy.so
 AWQ_PLUGIN_PATH=:: expect 0 plugins
-[ "$(grep -c awq-arch "$top/out")" = 1 ] || fail "the working directory was searched"
+[ "$(grep -c awq-arch-copy "$top/out")" = 0 ] || fail "the working directory was searched"
 
 # Given twice, a file is one plugin; before and after the command.
 expect 0 --plugin-path "$plugins" plugins --plugin-path="$plugin"

@@ -1,0 +1,287 @@
+/* Rotary frequencies from what config.json says in any of the forms that it has had. */
+#include "arch/rope.h"
+#include "arch/arch.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TWO_PI 6.283185307179586
+/* Bounds of yarn's numbers, so that none of its logarithms and quotients overflows. */
+#define YARN_LEAST 1e-6
+#define YARN_MOST 1e12
+
+static const double absent = NAN; /* which no JSON number is */
+
+/* Where the parameters stand. */
+typedef struct source {
+    const awq_host *table;
+    const awq__host *host;
+    const char *object; /* "rope_parameters" or "rope_scaling" */
+    int count;          /* of those that there are */
+} source;
+
+typedef struct path {
+    char text[64];
+} path;
+
+static path key(const source *from, const char *member)
+{
+    path p;
+    snprintf(p.text, sizeof p.text, "%s.%s", from->object, member);
+    return p;
+}
+
+static awq_status number(const source *from, const char *member, const double *fallback,
+                         double *value)
+{
+    return from->table->config_number(from->table, key(from, member).text, fallback, value);
+}
+
+/* Newer files have rope_parameters, older ones rope_scaling, which takes the place of the whole of
+   rope_parameters where both are there, as in transformers. */
+static awq_status find_object(source *from)
+{
+    const awq__host *host = from->host;
+    const char *names[] = {"rope_parameters", "rope_scaling"};
+    from->object = names[0];
+    for (int i = 0; i < 2; i++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(host->config, names[i]);
+        if (!item || cJSON_IsNull(item))
+            continue;
+        if (!cJSON_IsObject(item))
+            return awq__fail(host->ctx, AWQ_ERROR_FORMAT, "%s: \"%s\" is not an object", host->file,
+                             names[i]);
+        if (!item->child)
+            continue;
+        from->object = names[i];
+        from->count++;
+    }
+    return AWQ_OK;
+}
+
+/* There may be an object for each kind of layer; read as one they would give defaults. */
+static awq_status refuse_nested(const source *from)
+{
+    const awq__host *host = from->host;
+    const cJSON *item = NULL;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(host->config, from->object))
+    {
+        if (cJSON_IsObject(item))
+            return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
+                             "%s: %s has an object \"%s\", expected one set of parameters for all "
+                             "layers",
+                             host->file, from->object, item->string ? item->string : "");
+    }
+    return AWQ_OK;
+}
+
+/* The rope type under the names it has had; "default" where nothing is said. */
+static awq_status read_type(const source *from, const char **type)
+{
+    const char *fallback = "default";
+    const char *names[] = {"type", "rope_type"};
+    for (int i = 0; i < 2; i++) {
+        awq_status status =
+            from->table->config_string(from->table, key(from, names[i]).text, &fallback, type);
+        if (status != AWQ_OK)
+            return status;
+        fallback = *type;
+    }
+    return AWQ_OK;
+}
+
+/* With two objects, one with a theta that does not count, the usual value would be a guess. */
+static awq_status read_theta(const source *from, double *theta)
+{
+    const double usual = 10000;
+    double outer = 0;
+    awq_status status = from->table->config_number(from->table, "rope_theta", &absent, &outer);
+    const double *fallback = !isnan(outer) ? &outer : from->count < 2 ? &usual : NULL;
+    return status == AWQ_OK ? number(from, "rope_theta", fallback, theta) : status;
+}
+
+/* ---- YaRN (arXiv 2309.00071), with the keys and defaults of transformers ---- */
+
+typedef struct yarn {
+    double factor, attention_factor;
+    double positions; /* of the training before the extension */
+    double beta_fast, beta_slow;
+    int truncate; /* the ramp's ends to whole pairs */
+} yarn;
+
+/* A value outside the object counts first, and max_position_embeddings last. */
+static awq_status read_positions(const source *from, double *positions)
+{
+    const awq_host *table = from->table;
+    awq_status status =
+        table->config_number(table, "original_max_position_embeddings", &absent, positions);
+    if (status == AWQ_OK && isnan(*positions))
+        status = number(from, "original_max_position_embeddings", &absent, positions);
+    if (status == AWQ_OK && isnan(*positions))
+        status = table->config_number(table, "max_position_embeddings", NULL, positions);
+    return status;
+}
+
+static awq_status read_factor(const source *from, double positions, double *factor)
+{
+    awq_status status = number(from, "factor", &absent, factor);
+    if (status != AWQ_OK || !isnan(*factor))
+        return status;
+    double extended;
+    status = from->table->config_number(from->table, "max_position_embeddings", NULL, &extended);
+    if (status == AWQ_OK)
+        *factor = extended / positions;
+    return status;
+}
+
+/* A beta of 0 means the default, too. */
+static awq_status read_beta(const source *from, const char *member, double usual, double *beta)
+{
+    awq_status status = number(from, member, &usual, beta);
+    if (status == AWQ_OK && *beta == 0)
+        *beta = usual;
+    return status;
+}
+
+static double magnitude(double factor, double weight)
+{
+    return factor <= 1 ? 1 : 0.1 * weight * log(factor) + 1;
+}
+
+static awq_status read_attention_factor(const source *from, double factor, double *value)
+{
+    const double none = 0;
+    double above, below;
+    awq_status status = number(from, "attention_factor", &absent, value);
+    if (status == AWQ_OK)
+        status = number(from, "mscale", &none, &above);
+    if (status == AWQ_OK)
+        status = number(from, "mscale_all_dim", &none, &below);
+    if (status != AWQ_OK || !isnan(*value))
+        return status;
+    *value = above != 0 && below != 0 ? magnitude(factor, above) / magnitude(factor, below)
+                                      : magnitude(factor, 1);
+    return AWQ_OK;
+}
+
+static awq_status check_yarn(const source *from, const yarn *y)
+{
+    const struct {
+        const char *name;
+        double value;
+    } numbers[] = {{"factor", y->factor},
+                   {"attention factor", y->attention_factor},
+                   {"number of original positions", y->positions},
+                   {"beta_fast", y->beta_fast},
+                   {"beta_slow", y->beta_slow}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!(numbers[i].value >= YARN_LEAST && numbers[i].value <= YARN_MOST))
+            return awq__fail(from->host->ctx, AWQ_ERROR_FORMAT,
+                             "%s: %s: the %s of yarn is %g, expected %g to %g", from->host->file,
+                             from->object, numbers[i].name, numbers[i].value, YARN_LEAST,
+                             YARN_MOST);
+    if (y->beta_fast < y->beta_slow)
+        return awq__fail(from->host->ctx, AWQ_ERROR_FORMAT,
+                         "%s: %s: beta_fast is %g, expected at least beta_slow, %g",
+                         from->host->file, from->object, y->beta_fast, y->beta_slow);
+    return AWQ_OK;
+}
+
+static awq_status read_yarn(const source *from, yarn *y)
+{
+    const int truncate = 1;
+    awq_status status = read_positions(from, &y->positions);
+    if (status == AWQ_OK)
+        status = read_factor(from, y->positions, &y->factor);
+    if (status == AWQ_OK)
+        status = read_attention_factor(from, y->factor, &y->attention_factor);
+    if (status == AWQ_OK)
+        status = read_beta(from, "beta_fast", 32, &y->beta_fast);
+    if (status == AWQ_OK)
+        status = read_beta(from, "beta_slow", 1, &y->beta_slow);
+    if (status == AWQ_OK)
+        status = from->table->config_bool(from->table, key(from, "truncate").text, &truncate,
+                                          &y->truncate);
+    return status == AWQ_OK ? check_yarn(from, y) : status;
+}
+
+/* The pair, as a real number, that makes this many turns over the original positions. */
+static double pair_of_turns(double turns, int64_t head_dim, double theta, double positions)
+{
+    return (double)head_dim * log(positions / (turns * TWO_PI)) / (2 * log(theta));
+}
+
+/* Fast pairs are kept, slow ones are slowed down by the factor, and a ramp lies between. */
+static void apply_yarn(const yarn *y, int64_t head_dim, double theta, awq_rope *rope)
+{
+    double low = pair_of_turns(y->beta_fast, head_dim, theta, y->positions);
+    double high = pair_of_turns(y->beta_slow, head_dim, theta, y->positions);
+    if (y->truncate) {
+        low = floor(low);
+        high = ceil(high);
+    }
+    low = fmax(low, 0);
+    high = fmin(high, (double)(head_dim - 1));
+    if (low == high)
+        high += 0.001; /* the ramp has a slope */
+    for (int64_t i = 0; i < rope->pairs; i++) {
+        double slowed = fmin(fmax(((double)i - low) / (high - low), 0), 1);
+        rope->inverse_frequency[i] *= slowed / y->factor + (1 - slowed);
+    }
+    rope->attention_factor = y->attention_factor;
+}
+
+/* ---- all types ---- */
+
+static void fill_plain(double theta, double factor, int64_t head_dim, awq_rope *rope)
+{
+    rope->pairs = head_dim / 2;
+    rope->attention_factor = 1;
+    for (int64_t i = 0; i < rope->pairs; i++)
+        rope->inverse_frequency[i] = pow(theta, -2.0 * (double)i / (double)head_dim) / factor;
+}
+
+awq_status awq__config_rope(const awq_host *table, int64_t head_dim, awq_rope *rope)
+{
+    const awq__host *host = table->handle;
+    *rope = (awq_rope){0};
+    if (head_dim < 2 || head_dim % 2 || head_dim / 2 > AWQ_ROPE_MAX_PAIRS)
+        return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: a head dimension of %lld, expected an even number up to %d",
+                         host->file, (long long)head_dim, 2 * AWQ_ROPE_MAX_PAIRS);
+    source from = {.table = table, .host = host};
+    double theta, factor = 1;
+    const char *type = NULL;
+    awq_status status = find_object(&from);
+    if (status == AWQ_OK)
+        status = refuse_nested(&from);
+    if (status == AWQ_OK)
+        status = read_theta(&from, &theta);
+    if (status == AWQ_OK)
+        status = read_type(&from, &type);
+    if (status != AWQ_OK)
+        return status;
+    bool is_yarn = !strcmp(type, "yarn"), is_linear = !strcmp(type, "linear");
+    if (!is_yarn && !is_linear && strcmp(type, "default"))
+        return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: rope type \"%s\", expected default, linear or yarn", host->file,
+                         type);
+    if (is_linear && (status = number(&from, "factor", NULL, &factor)) != AWQ_OK)
+        return status;
+    if (!(theta > 0 && theta < INFINITY && factor > 0 && factor < INFINITY))
+        return awq__fail(host->ctx, AWQ_ERROR_FORMAT,
+                         "%s: rope_theta %g and factor %g must be positive", host->file, theta,
+                         factor);
+    fill_plain(theta, factor, head_dim, rope);
+    if (!is_yarn)
+        return AWQ_OK;
+    if (theta <= 1)
+        return awq__fail(host->ctx, AWQ_ERROR_FORMAT,
+                         "%s: rope_theta %g, expected more than 1 with rope type yarn", host->file,
+                         theta);
+    yarn y;
+    if ((status = read_yarn(&from, &y)) == AWQ_OK)
+        apply_yarn(&y, head_dim, theta, rope);
+    return status;
+}

@@ -1,0 +1,441 @@
+/*
+ * The compressed-tensors layout "pack-quantized", which vLLM, SGLang and transformers 5 load. For a
+ * linear [N,K], group g, codes of b bits, 4 or 8:
+ *   weight_packed      I32 [N, K*b/32]    code k of a row at bit k*b of the row
+ *   weight_scale       [N, K/g]           BF16, F16 or F32
+ *   weight_shape       I64 [2]            N, K
+ *   weight_zero_point  I32 [N*b/32, K/g]  along N; symmetric codes have none and 2^(b-1) stands for
+ * it w = scale * (code - zero) Words are little-endian, so that bit i of a row lies in its byte
+ * i/8. Codes of 3 bits are stored in 4, symmetric ones with 4 added, so that their zero point of 4
+ * becomes the 8 that readers take.
+ */
+#include "format/format.h"
+#include "core/convert.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LAYOUT "pack-quantized"
+#define WORD_BITS 32
+
+static int stored_bits(int bits)
+{
+    return bits == 8 ? 8 : 4;
+}
+
+static awq__scale_grid grid(awq_dtype dtype)
+{
+    return dtype == AWQ_BF16 ? AWQ__GRID_BF16 : AWQ__GRID_F16;
+}
+
+static awq_dtype scale_dtype(awq__scale_grid scale_grid)
+{
+    switch (scale_grid) {
+    case AWQ__GRID_BF16:
+        return AWQ_BF16;
+    case AWQ__GRID_F32:
+        return AWQ_F32;
+    default:
+        return AWQ_F16;
+    }
+}
+
+static awq_status check(awq_context *ctx, const char *module, int64_t rows, int64_t cols,
+                        const awq__scheme *scheme)
+{
+    if (scheme->code != AWQ__CODE_INTEGER)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: E2M1 codes, but the compressed-tensors format stores only integers",
+                         module);
+    if (scheme->bits != 3 && scheme->bits != 4 && scheme->bits != 8)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: %d bits, but the compressed-tensors format stores only 3, 4 and 8",
+                         module, scheme->bits);
+    int pack = WORD_BITS / stored_bits(scheme->bits);
+    if (cols % pack)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: %lld input features (of %lld outputs), but the compressed-tensors "
+                         "format packs %d to a word and needs a multiple of that",
+                         module, (long long)cols, (long long)rows, pack);
+    if (!scheme->symmetric && rows % pack)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: %lld output features (of %lld inputs), but the compressed-tensors "
+                         "format packs the zero points of %d to a word and needs a multiple of "
+                         "that, or symmetric codes",
+                         module, (long long)rows, (long long)cols, pack);
+    return AWQ_OK;
+}
+
+/* Words that hold `count` codes. */
+static int64_t words_for(int64_t count, int bits)
+{
+    return awq__ceil_div(count, WORD_BITS / bits);
+}
+
+enum { PACKED, SCALE, SHAPE, ZERO_POINT };
+
+static int specs(int64_t rows, int64_t cols, const awq__scheme *scheme,
+                 awq__spec out[AWQ__MAX_SPECS])
+{
+    int64_t groups = cols / scheme->group;
+    int bits = stored_bits(scheme->bits);
+    out[PACKED] = (awq__spec){".weight_packed", AWQ_I32, 2, {rows, words_for(cols, bits)}};
+    out[SCALE] = (awq__spec){".weight_scale", scale_dtype(scheme->grid), 2, {rows, groups}};
+    out[SHAPE] = (awq__spec){".weight_shape", AWQ_I64, 1, {2}};
+    out[ZERO_POINT] =
+        (awq__spec){".weight_zero_point", AWQ_I32, 2, {words_for(rows, bits), groups}};
+    return scheme->symmetric ? ZERO_POINT : ZERO_POINT + 1;
+}
+
+/* ---- packing ---- */
+
+/* Each row of codes -> words_for(K) words. */
+static void pack_rows(const awq__codes *codes, uint32_t *words)
+{
+    int bits = stored_bits(codes->scheme.bits), pack = WORD_BITS / bits;
+    uint32_t shift_up = codes->scheme.symmetric && codes->scheme.bits == 3 ? 4 : 0;
+    int64_t K = codes->cols, row_words = words_for(K, bits);
+    memset(words, 0, (size_t)(codes->rows * row_words) * sizeof *words);
+    for (int64_t n = 0; n < codes->rows; n++)
+        for (int64_t k = 0; k < K; k++)
+            words[n * row_words + k / pack] |= (codes->codes[n * K + k] + shift_up)
+                                               << (k % pack * bits);
+}
+
+/* zeros[N,G] -> words[N*b/32, G] */
+static void pack_zeros(const awq__codes *codes, uint32_t *words)
+{
+    int bits = stored_bits(codes->scheme.bits), pack = WORD_BITS / bits;
+    int64_t G = codes->cols / codes->scheme.group;
+    memset(words, 0, (size_t)(words_for(codes->rows, bits) * G) * sizeof *words);
+    for (int64_t n = 0; n < codes->rows; n++)
+        for (int64_t b = 0; b < G; b++)
+            words[n / pack * G + b] |= (uint32_t)codes->zeros[n * G + b] << (n % pack * bits);
+}
+
+static void pack(const awq__codes *codes, int index, void *out)
+{
+    int64_t N = codes->rows, K = codes->cols;
+    if (index == PACKED)
+        pack_rows(codes, out);
+    else if (index == SCALE)
+        /* Cannot fail: the dtype is a float. */
+        awq__narrow(NULL, scale_dtype(codes->scheme.grid), codes->scales,
+                    (size_t)(N * (K / codes->scheme.group)), out);
+    else if (index == SHAPE)
+        memcpy(out, (int64_t[]){N, K}, 2 * sizeof(int64_t));
+    else
+        pack_zeros(codes, out);
+}
+
+/* ---- unpacking ---- */
+
+/* Code number `index` of a row of codes that never cross bytes. */
+static uint8_t code_at(const uint8_t *row, int bits, int64_t index)
+{
+    int64_t bit = index * bits;
+    return (uint8_t)(row[bit / 8] >> (bit % 8) & ((1 << bits) - 1));
+}
+
+/* The zero point of row n and group b, in words[N*b/32, G]; words NULL is symmetric. */
+static uint8_t zero_at(const uint8_t *words, int bits, int64_t G, int64_t n, int64_t b)
+{
+    if (!words)
+        return (uint8_t)(1 << (bits - 1));
+    int pack = WORD_BITS / bits;
+    return code_at(words + (n / pack * G + b) * (WORD_BITS / 8), bits, n % pack);
+}
+
+static const uint8_t *packed_row(const void *words, int bits, int64_t K, int64_t n)
+{
+    return (const uint8_t *)words + n * words_for(K, bits) * (WORD_BITS / 8);
+}
+
+void awq__compressed_unpack(awq__codes *codes, const uint32_t *weight_packed,
+                            const void *weight_scale, const uint32_t *weight_zero_point)
+{
+    int bits = codes->scheme.bits;
+    int64_t N = codes->rows, K = codes->cols, G = K / codes->scheme.group;
+    const void *zeros = codes->scheme.symmetric ? NULL : weight_zero_point;
+    for (int64_t n = 0; n < N; n++) {
+        const uint8_t *row = packed_row(weight_packed, bits, K, n);
+        for (int64_t k = 0; k < K; k++)
+            codes->codes[n * K + k] = code_at(row, bits, k);
+        for (int64_t b = 0; b < G; b++)
+            codes->zeros[n * G + b] = zero_at(zeros, bits, G, n, b);
+    }
+    /* Cannot fail: the dtype is a float. */
+    awq__widen(NULL, scale_dtype(codes->scheme.grid), weight_scale, (size_t)(N * G), codes->scales);
+}
+
+static void read_rows(const awq__weight *weight, int64_t first, int64_t count, float *out)
+{
+    int64_t K = weight->cols, g = weight->group, G = K / g;
+    int bits = weight->bits;
+    size_t scale_bytes = (size_t)awq_dtype_bits(weight->scale_dtype) / 8;
+    for (int64_t n = first; n < first + count; n++) {
+        const uint8_t *row = packed_row(weight->data, bits, K, n);
+        float *to = out + (n - first) * K;
+        for (int64_t b = 0; b < G; b++) {
+            float scale = 0, zero = zero_at(weight->zeros, bits, G, n, b);
+            awq__widen(NULL, weight->scale_dtype,
+                       weight->scales + (size_t)(n * G + b) * scale_bytes, 1, &scale);
+            for (int64_t k = b * g; k < (b + 1) * g; k++)
+                to[k] = scale * ((float)code_at(row, bits, k) - zero);
+        }
+    }
+}
+
+/* ---- config.json ---- */
+
+static cJSON *config(awq_context *ctx, const awq__scheme *scheme, const char *const *kept,
+                     size_t kept_count, const char *const *quantized, size_t quantized_count)
+{
+    char **list;
+    size_t count;
+    if (awq__ignore_list(ctx, kept, kept_count, quantized, quantized_count, &list, &count) !=
+        AWQ_OK)
+        return NULL;
+    char group_size[32] = "null";
+    if (scheme->group >= 0)
+        snprintf(group_size, sizeof group_size, "%lld", (long long)scheme->group);
+    /* Readers refuse keys that their version does not know: these are known to all. */
+    char *text =
+        awq__format(ctx,
+                    "{\"quant_method\": \"compressed-tensors\", \"format\": \"" LAYOUT "\","
+                    " \"quantization_status\": \"compressed\", \"version\": \"0.11.0\","
+                    " \"global_compression_ratio\": null, \"kv_cache_scheme\": null,"
+                    " \"config_groups\": {\"group_0\": {"
+                    "  \"targets\": [\"Linear\"], \"format\": \"" LAYOUT "\", \"weights\": {"
+                    "   \"num_bits\": %d, \"type\": \"int\", \"symmetric\": %s,"
+                    "   \"strategy\": \"%s\", \"group_size\": %s, \"dynamic\": false,"
+                    "   \"actorder\": null, \"block_structure\": null,"
+                    "   \"observer\": \"minmax\", \"observer_kwargs\": {}},"
+                    "  \"input_activations\": null, \"output_activations\": null}}}",
+                    stored_bits(scheme->bits), scheme->symmetric ? "true" : "false",
+                    scheme->group < 0 ? "channel" : "group", group_size);
+    cJSON *object = NULL;
+    awq_status status =
+        text ? awq__json_parse(ctx, "quantization_config", text, strlen(text), &object)
+             : AWQ_ERROR_MEMORY;
+    awq__free(text);
+    if (status != AWQ_OK) {
+        awq__name_list_free(list, count);
+        return NULL;
+    }
+    if (awq__config_names(ctx, object, "ignore", list, count) == AWQ_OK)
+        return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+/* What a message says of a value. `printed` is its JSON or NULL. */
+static const char *describe(const cJSON *item, const char *printed)
+{
+    if (!item)
+        return "missing";
+    if (cJSON_IsObject(item))
+        return "an object";
+    if (cJSON_IsArray(item))
+        return "an array";
+    return printed && strlen(printed) <= 80 ? printed : "a long text";
+}
+
+static awq_status refuse(awq_context *ctx, const char *file, const char *key, const cJSON *item,
+                         const char *fits)
+{
+    bool has_parts = cJSON_IsObject(item) || cJSON_IsArray(item);
+    char *printed = item && !has_parts ? cJSON_PrintUnformatted(item) : NULL;
+    awq_status status = awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                                  "%s: quantization_config: %s is %s, but only %s can be read",
+                                  file, key, describe(item, printed), fits);
+    cJSON_free(printed);
+    return status;
+}
+
+static bool is_nothing(const cJSON *item)
+{
+    return !item || cJSON_IsNull(item);
+}
+
+static bool is_text(const cJSON *item, const char *text)
+{
+    return cJSON_IsString(item) && !strcmp(item->valuestring, text);
+}
+
+/* group_size of a strategy: -1 for "channel". */
+static bool read_group(const cJSON *strategy, const cJSON *size, int64_t *group)
+{
+    bool integer = awq__json_int(size, group);
+    if (is_text(strategy, "group"))
+        return integer && *group > 0;
+    bool whole = is_nothing(size) || (integer && *group == -1);
+    *group = -1;
+    return whole;
+}
+
+static awq_status read_config(awq_context *ctx, const char *file, const cJSON *config_item,
+                              awq__stored *stored)
+{
+    const cJSON *groups = awq__json_at(config_item, "config_groups");
+    if (!cJSON_IsObject(groups))
+        return refuse(ctx, file, "config_groups", groups, "an object of one group");
+    if (cJSON_GetArraySize(groups) != 1)
+        return awq__fail(
+            ctx, AWQ_ERROR_UNSUPPORTED,
+            "%s: quantization_config: config_groups has %d groups, but only one can be "
+            "read",
+            file, cJSON_GetArraySize(groups));
+    const cJSON *group = groups->child, *weights = awq__json_at(group, "weights");
+    const cJSON *format = awq__json_at(config_item, "format");
+    const cJSON *group_format = awq__json_at(group, "format");
+    const cJSON *inputs = awq__json_at(group, "input_activations");
+    const cJSON *outputs = awq__json_at(group, "output_activations");
+    const cJSON *transform = awq__json_at(config_item, "transform_config");
+    const cJSON *bits = awq__json_at(weights, "num_bits"), *type = awq__json_at(weights, "type");
+    const cJSON *symmetric = awq__json_at(weights, "symmetric");
+    const cJSON *strategy = awq__json_at(weights, "strategy");
+    const cJSON *size = awq__json_at(weights, "group_size");
+    const cJSON *dynamic = awq__json_at(weights, "dynamic");
+    const cJSON *order = awq__json_at(weights, "actorder");
+    int64_t bit_count = 0, group_size = 0;
+    const struct {
+        const char *key;
+        const cJSON *item;
+        bool right;
+        const char *fits;
+    } checks[] = {
+        {"format", format, is_text(format, LAYOUT), "\"" LAYOUT "\""},
+        {"a group's format", group_format,
+         is_nothing(group_format) || is_text(group_format, LAYOUT), "\"" LAYOUT "\""},
+        {"weights", weights, cJSON_IsObject(weights), "an object"},
+        {"num_bits", bits, awq__json_int(bits, &bit_count) && (bit_count == 4 || bit_count == 8),
+         "4 or 8"},
+        {"type", type, is_text(type, "int"), "\"int\""},
+        {"symmetric", symmetric, cJSON_IsBool(symmetric), "true or false"},
+        {"strategy", strategy, is_text(strategy, "group") || is_text(strategy, "channel"),
+         "\"group\" or \"channel\""},
+        {"group_size", size, read_group(strategy, size, &group_size),
+         "a positive integer for strategy \"group\", or null or -1 for \"channel\","},
+        {"dynamic", dynamic, is_nothing(dynamic) || cJSON_IsFalse(dynamic), "false"},
+        {"actorder", order, is_nothing(order), "null"},
+        {"input_activations", inputs, is_nothing(inputs), "null"},
+        {"output_activations", outputs, is_nothing(outputs), "null"},
+        {"transform_config", transform,
+         is_nothing(transform) || (cJSON_IsObject(transform) && !transform->child),
+         "null or an empty object"},
+    };
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (!checks[i].right)
+            return refuse(ctx, file, checks[i].key, checks[i].item, checks[i].fits);
+    *stored = (awq__stored){
+        .bits = (int)bit_count, .group = group_size, .symmetric = cJSON_IsTrue(symmetric) != 0};
+    return AWQ_OK;
+}
+
+/* ---- tensors on disk ---- */
+
+/* The tensor of that suffix, or NULL where there is none. */
+static awq_status look_up(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
+                          const char *suffix, const awq__tensor **tensor)
+{
+    char *name = awq__format(ctx, "%s%s", module, suffix);
+    if (!name)
+        return AWQ_ERROR_MEMORY;
+    *tensor = awq__checkpoint_find(checkpoint, name);
+    awq__free(name);
+    return AWQ_OK;
+}
+
+/* weight_shape, if there is one, says the same as weight_packed. Zeros are what it holds in a
+   checkpoint in the making, before the module is written. */
+static awq_status check_shape(awq_context *ctx, const awq__tensor *tensor, const char *module,
+                              int64_t rows, int64_t cols)
+{
+    int64_t shape[2];
+    memcpy(shape, tensor->data, sizeof shape);
+    if ((shape[0] == rows && shape[1] == cols) || (!shape[0] && !shape[1]))
+        return AWQ_OK;
+    return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                     "%s: %s.weight_shape says [%lld, %lld], expected [%lld, %lld]", tensor->file,
+                     module, (long long)shape[0], (long long)shape[1], (long long)rows,
+                     (long long)cols);
+}
+
+/* A tensor that would change what the others mean. */
+static awq_status check_absent(awq_context *ctx, const awq__checkpoint *checkpoint,
+                               const char *module, const char *suffix, const char *why)
+{
+    const awq__tensor *tensor;
+    awq_status status = look_up(ctx, checkpoint, module, suffix, &tensor);
+    if (status == AWQ_OK && tensor)
+        status =
+            awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s is there, but quantization_config says %s",
+                      tensor->file, tensor->name, why);
+    return status;
+}
+
+static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
+                              const awq__stored *stored, const char *module, int64_t rows,
+                              int64_t cols, awq__weight *weight, bool *found)
+{
+    const awq__tensor *tensors[AWQ__MAX_SPECS] = {0};
+    *found = false;
+    awq_status status = look_up(ctx, checkpoint, module, ".weight_packed", &tensors[PACKED]);
+    if (status != AWQ_OK || !tensors[PACKED])
+        return status;
+    *found = true;
+    int64_t group = stored->group < 0 ? cols : stored->group;
+    if (cols % group)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: %s is [%lld, %lld], which groups of %lld do not divide",
+                         awq__checkpoint_directory(checkpoint), module, (long long)rows,
+                         (long long)cols, (long long)group);
+    if ((status = check_absent(ctx, checkpoint, module, ".weight_g_idx", "actorder null")) !=
+            AWQ_OK ||
+        (stored->symmetric && (status = check_absent(ctx, checkpoint, module, ".weight_zero_point",
+                                                     "symmetric true")) != AWQ_OK) ||
+        (status = look_up(ctx, checkpoint, module, ".weight_scale", &tensors[SCALE])) != AWQ_OK ||
+        (status = look_up(ctx, checkpoint, module, ".weight_shape", &tensors[SHAPE])) != AWQ_OK)
+        return status;
+    awq__scheme scheme = {.bits = stored->bits, .group = group, .symmetric = stored->symmetric};
+    awq__spec wanted[AWQ__MAX_SPECS];
+    int count = specs(rows, cols, &scheme, wanted);
+    const awq__tensor *scale = tensors[SCALE];
+    wanted[SCALE].dtype =
+        scale && (scale->dtype == AWQ_F16 || scale->dtype == AWQ_F32) ? scale->dtype : AWQ_BF16;
+    for (int i = 0; i < count; i++) {
+        if (i == SHAPE && !tensors[SHAPE])
+            continue;
+        status = awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]);
+        if (status != AWQ_OK)
+            return status;
+    }
+    *weight = (awq__weight){
+        .rows = rows,
+        .cols = cols,
+        .read = read_rows,
+        .data = tensors[PACKED]->data,
+        .dtype = tensors[SCALE]->dtype == AWQ_BF16 ? AWQ_BF16 : AWQ_F16,
+        .scales = tensors[SCALE]->data,
+        .scale_dtype = tensors[SCALE]->dtype,
+        .zeros = stored->symmetric ? NULL : tensors[ZERO_POINT]->data,
+        .bits = stored->bits,
+        .group = group,
+        .name = module,
+    };
+    return tensors[SHAPE] ? check_shape(ctx, tensors[SHAPE], module, rows, cols) : AWQ_OK;
+}
+
+const awq__disk_format awq__disk_format_compressed = {
+    .name = "compressed-tensors",
+    .method = "compressed-tensors",
+    .code = AWQ__CODE_INTEGER,
+    .grid = grid,
+    .check = check,
+    .specs = specs,
+    .pack = pack,
+    .config = config,
+    .read_config = read_config,
+    .open = open_packed,
+};

@@ -1,0 +1,202 @@
+/* Where a module's weights lie in a checkpoint. */
+#include "run/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FLOATS (1u << AWQ_BF16 | 1u << AWQ_F16 | 1u << AWQ_F32)
+
+static void print_shape(int rank, const int64_t *shape, char *text, size_t size)
+{
+    size_t at = (size_t)snprintf(text, size, "[");
+    for (int i = 0; i < rank; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    snprintf(text + at, size - at, "]");
+}
+
+/* A tensor of one of the dtypes (a set of bits) and of this shape, or a failure that names it. */
+static awq_status find_tensor(const awq_model *model, const char *name, unsigned dtypes, int rank,
+                              const int64_t *shape, const awq__tensor **out)
+{
+    const awq__tensor *tensor = *out = awq__checkpoint_find(model->arch->checkpoint, name);
+    if (!tensor)
+        return awq__fail(model->ctx, AWQ_ERROR_FORMAT,
+                         "%s: the tensor %s is missing, which the %s architecture has",
+                         model->directory, name, model->arch->plugin->table.id);
+    if (!(dtypes & 1u << tensor->dtype))
+        return awq__fail(model->ctx, AWQ_ERROR_UNSUPPORTED, "%s: %s is %s, expected %s",
+                         tensor->file, name, awq_dtype_name(tensor->dtype),
+                         dtypes == FLOATS ? "BF16, F16 or F32" : "U8");
+    bool same = tensor->rank == rank;
+    for (int i = 0; i < rank && same; i++)
+        same = tensor->shape[i] == shape[i];
+    if (same)
+        return AWQ_OK;
+    char found[256], expected[128]; /* room for 8 and 4 numbers of 64 bits */
+    print_shape(tensor->rank, tensor->shape, found, sizeof found);
+    print_shape(rank, shape, expected, sizeof expected);
+    return awq__fail(model->ctx, AWQ_ERROR_FORMAT, "%s: %s is %s %s, expected %s", tensor->file,
+                     name, awq_dtype_name(tensor->dtype), found, expected);
+}
+
+/* A tensor by the name of its module. */
+static awq_status find_named(const awq_model *model, const awq__module *module, const char *suffix,
+                             int rank, const int64_t *shape, const awq__tensor **tensor)
+{
+    char *name = awq__format(model->ctx, "%s%s", module->name, suffix);
+    if (!name)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = find_tensor(model, name, FLOATS, rank, shape, tensor);
+    awq__free(name);
+    return status;
+}
+
+static awq_status find_plain(const awq_model *model, const awq__module *module, awq__found *found)
+{
+    const int64_t shape[] = {module->rows, module->cols};
+    const awq__tensor *tensor;
+    awq_status status =
+        find_named(model, module, module->suffix, module->vector ? 1 : 2, shape, &tensor);
+    if (status != AWQ_OK)
+        return status;
+    found->weight =
+        awq__weight_plain(module->name, tensor->dtype, tensor->data, module->rows, module->cols);
+    found->bytes = tensor->bytes;
+    return AWQ_OK;
+}
+
+static awq_status find_bias(const awq_model *model, const awq__module *module, awq__found *found)
+{
+    const int64_t shape[] = {module->rows};
+    const awq__tensor *tensor;
+    awq_status status = find_named(model, module, ".bias", 1, shape, &tensor);
+    if (status != AWQ_OK)
+        return status;
+    found->bias = tensor->data;
+    found->bias_dtype = tensor->dtype;
+    found->bias_stride = 1;
+    found->bytes += tensor->bytes;
+    return AWQ_OK;
+}
+
+/* ---- parts of fused tensors ---- */
+
+/* Which rows of gate_up [2I,H], or of down [H,I], are the module's: first, first + step, ... */
+typedef struct slice {
+    const awq_arch_experts *experts;
+    int64_t all_rows, first, step;
+} slice;
+
+static slice slice_of(const awq_model *model, const awq__module *module)
+{
+    const awq_arch_experts *experts = &model->arch->layers[module->layer].experts;
+    slice s = {.experts = experts, .all_rows = module->rows, .step = 1};
+    if (module->part == AWQ__PART_DOWN)
+        return s;
+    s.all_rows = 2 * module->rows;
+    s.step = experts->interleaved ? 2 : 1;
+    if (module->part == AWQ__PART_UP)
+        s.first = experts->interleaved ? 1 : module->rows;
+    return s;
+}
+
+static awq_status find_fused_floats(const awq_model *model, const awq__module *module,
+                                    const slice *s, const char *name, awq__found *found)
+{
+    int64_t E = s->experts->count, N = s->all_rows, K = module->cols;
+    bool transposed = s->experts->layout == AWQ_EXPERTS_FUSED_TRANSPOSED;
+    const int64_t shape[] = {E, transposed ? K : N, transposed ? N : K};
+    const awq__tensor *tensor;
+    awq_status status = find_tensor(model, name, FLOATS, 3, shape, &tensor);
+    if (status != AWQ_OK)
+        return status;
+    int64_t row_stride = transposed ? s->step : s->step * K, col_stride = transposed ? N : 1;
+    int64_t first = module->expert * N * K + (transposed ? s->first : s->first * K);
+    int64_t size = awq_dtype_bits(tensor->dtype) / 8;
+    found->weight = awq__weight_strided(module->name, tensor->dtype, tensor->data + first * size,
+                                        module->rows, K, row_stride, col_stride);
+    found->bytes = (uint64_t)(module->rows * K * size);
+    return AWQ_OK;
+}
+
+static awq_status find_fused_mxfp4(const awq_model *model, const awq__module *module,
+                                   const slice *s, const char *blocks_name, const char *scales_name,
+                                   awq__found *found)
+{
+    int64_t E = s->experts->count, N = s->all_rows, K = module->cols;
+    const int64_t shape[] = {E, N, K / 32, 16};
+    const awq__tensor *blocks, *scales;
+    awq_status status = find_tensor(model, blocks_name, 1u << AWQ_U8, 4, shape, &blocks);
+    if (status == AWQ_OK)
+        status = find_tensor(model, scales_name, 1u << AWQ_U8, 3, shape, &scales);
+    if (status != AWQ_OK)
+        return status;
+    int64_t first = module->expert * N + s->first;
+    found->weight = awq__weight_mxfp4(module->name, blocks->data + first * (K / 2),
+                                      scales->data + first * (K / 32), module->rows, K, s->step);
+    found->packed = true;
+    found->scheme =
+        (awq__scheme){.code = AWQ__CODE_E2M1, .bits = 4, .group = 32, .symmetric = true};
+    found->bytes = (uint64_t)(module->rows * (K / 2 + K / 32));
+    return AWQ_OK;
+}
+
+static awq_status find_fused_bias(const awq_model *model, const awq__module *module, const slice *s,
+                                  const char *name, awq__found *found)
+{
+    const int64_t shape[] = {s->experts->count, s->all_rows};
+    const awq__tensor *tensor;
+    awq_status status = find_tensor(model, name, FLOATS, 2, shape, &tensor);
+    if (status != AWQ_OK)
+        return status;
+    int64_t size = awq_dtype_bits(tensor->dtype) / 8;
+    found->bias = tensor->data + (module->expert * s->all_rows + s->first) * size;
+    found->bias_dtype = tensor->dtype;
+    found->bias_stride = s->step;
+    found->bytes += (uint64_t)(module->rows * size);
+    return AWQ_OK;
+}
+
+static awq_status find_fused(const awq_model *model, const awq__module *module, awq__found *found)
+{
+    char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES];
+    const slice s = slice_of(model, module);
+    bool mxfp4 = s.experts->layout == AWQ_EXPERTS_FUSED_MXFP4;
+    int down = module->part == AWQ__PART_DOWN, parts = mxfp4 ? 2 : 1;
+    awq__fused_names(s.experts, s.experts->layout, names);
+    awq_status status =
+        mxfp4 ? find_fused_mxfp4(model, module, &s, names[2 * down], names[2 * down + 1], found)
+              : find_fused_floats(model, module, &s, names[down], found);
+    if (status == AWQ_OK && module->bias)
+        status = find_fused_bias(model, module, &s, names[2 * parts + down], found);
+    return status;
+}
+
+awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__found *found)
+{
+    *found = (awq__found){0};
+    if (module->fused)
+        return find_fused(model, module, found);
+    awq_status status = AWQ_OK;
+    if (model->format && !module->vector) {
+        status =
+            model->format->open(model->ctx, model->arch->checkpoint, &model->stored, module->name,
+                                module->rows, module->cols, &found->weight, &found->packed);
+        if (status == AWQ_OK && found->packed) {
+            found->scheme = (awq__scheme){.code = model->format->code,
+                                          .bits = model->stored.bits,
+                                          .group = found->weight.group,
+                                          .symmetric = model->stored.symmetric,
+                                          .grid = model->format->grid(found->weight.dtype)};
+            awq__spec specs[AWQ__MAX_SPECS];
+            int count = model->format->specs(module->rows, module->cols, &found->scheme, specs);
+            for (int i = 0; i < count; i++)
+                found->bytes += awq__spec_bytes(&specs[i]);
+        }
+    }
+    if (status == AWQ_OK && !found->packed)
+        status = find_plain(model, module, found);
+    if (status == AWQ_OK && module->bias)
+        status = find_bias(model, module, found);
+    return status;
+}

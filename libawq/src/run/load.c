@@ -1,0 +1,271 @@
+/* The weights of a layer, and of what stands before and after the layers. */
+#include "run/model.h"
+
+#include <math.h>
+
+typedef struct loader {
+    const awq_model *model;
+    int64_t layer;
+    awq__loaded_layer *loaded;
+    size_t used; /* of loaded->vectors */
+} loader;
+
+static const awq__module *module_at(const loader *l, awq__part part, int64_t expert)
+{
+    const awq__arch *arch = l->model->arch;
+    return &arch->modules[awq__arch_index(arch, l->layer, part, expert)];
+}
+
+static awq_status check_whole(awq_context *ctx, const awq__weight *weight)
+{
+    float *work = awq__alloc_aligned(ctx, (size_t)awq__weight_work(weight), sizeof *work,
+                                     "work space to check weights");
+    awq_status status = work ? awq__weight_check(ctx, weight, work) : AWQ_ERROR_MEMORY;
+    awq__free(work);
+    return status;
+}
+
+/* How many floats the vectors and biases of a layer take. */
+static size_t count_vectors(const awq__arch *arch, int64_t layer)
+{
+    size_t count = 0;
+    for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++)
+        count += (size_t)(arch->modules[i].vector + arch->modules[i].bias) *
+                 (size_t)arch->modules[i].rows;
+    return count;
+}
+
+static float *next_vector(loader *l, int64_t count)
+{
+    float *vector = l->loaded->vectors + l->used;
+    l->used += (size_t)count;
+    return vector;
+}
+
+/* NULL where the layer has no such part. */
+static awq_status load_vector(loader *l, awq__part part, const float **vector, awq_dtype *dtype)
+{
+    awq__found found;
+    *vector = NULL;
+    if (!awq__arch_has(l->model->arch, l->layer, part))
+        return AWQ_OK;
+    awq_status status = awq__model_find(l->model, module_at(l, part, -1), &found);
+    if (status == AWQ_OK)
+        status = check_whole(l->model->ctx, &found.weight);
+    if (status != AWQ_OK)
+        return status;
+    float *values = next_vector(l, found.weight.rows);
+    awq__weight_read(&found.weight, 0, found.weight.rows, values);
+    *vector = values;
+    if (dtype)
+        *dtype = found.weight.dtype;
+    return AWQ_OK;
+}
+
+static awq_status load_bias(loader *l, const awq__found *found, awq__weight *weight)
+{
+    awq__weight stored = awq__weight_strided(weight->name, found->bias_dtype, found->bias,
+                                             weight->rows, 1, found->bias_stride, 1);
+    awq_status status = check_whole(l->model->ctx, &stored);
+    if (status != AWQ_OK)
+        return status;
+    float *values = next_vector(l, weight->rows);
+    awq__weight_read(&stored, 0, weight->rows, values);
+    weight->bias = values;
+    return AWQ_OK;
+}
+
+/* Rows 0 where the layer has no such part. */
+static awq_status load_weight(loader *l, awq__part part, int64_t expert, awq__weight *weight)
+{
+    awq__found found;
+    *weight = (awq__weight){0};
+    if (!awq__arch_has(l->model->arch, l->layer, part))
+        return AWQ_OK;
+    awq_status status = awq__model_find(l->model, module_at(l, part, expert), &found);
+    if (status != AWQ_OK)
+        return status;
+    *weight = found.weight;
+    return found.bias ? load_bias(l, &found, weight) : AWQ_OK;
+}
+
+static awq_status load_attention(loader *l)
+{
+    const awq_arch_attention *source = &l->model->arch->layers[l->layer].attention;
+    awq__attention *a = &l->loaded->layer.attention;
+    a->heads = source->heads;
+    a->kv_heads = source->kv_heads;
+    a->head_dim = source->head_dim;
+    a->window = source->window;
+    a->norm_across_heads = source->norm_across_heads != 0;
+    awq_status status = load_vector(l, AWQ__PART_ATTENTION_NORM, &a->norm, &a->norm_dtype);
+    if (status == AWQ_OK)
+        status = load_weight(l, AWQ__PART_Q, -1, &a->q);
+    if (status == AWQ_OK)
+        status = load_weight(l, AWQ__PART_K, -1, &a->k);
+    if (status == AWQ_OK)
+        status = load_weight(l, AWQ__PART_V, -1, &a->v);
+    if (status == AWQ_OK)
+        status = load_weight(l, AWQ__PART_O, -1, &a->o);
+    if (status == AWQ_OK)
+        status = load_vector(l, AWQ__PART_Q_NORM, &a->q_norm, NULL);
+    if (status == AWQ_OK)
+        status = load_vector(l, AWQ__PART_K_NORM, &a->k_norm, NULL);
+    if (status == AWQ_OK)
+        status = load_vector(l, AWQ__PART_SINKS, &a->sinks, NULL);
+    return status;
+}
+
+static awq__activation activation_of(const awq_arch_activation *a)
+{
+    return (awq__activation){.alpha = a->alpha != 0 ? (float)a->alpha : 1,
+                             .limit = a->limit != 0 ? (float)a->limit : INFINITY,
+                             .up_offset = (float)a->up_offset};
+}
+
+static awq_status load_experts(loader *l)
+{
+    const awq_arch_layer *source = &l->model->arch->layers[l->layer];
+    awq__moe *moe = &l->loaded->layer.moe;
+    awq_status status = AWQ_OK;
+    l->loaded->experts =
+        awq__alloc(l->model->ctx, (size_t)moe->expert_count, sizeof *l->loaded->experts, "experts");
+    if (!l->loaded->experts)
+        return AWQ_ERROR_MEMORY;
+    moe->experts = l->loaded->experts;
+    for (int64_t e = 0; e < moe->expert_count && status == AWQ_OK; e++) {
+        awq__expert *expert = &l->loaded->experts[e];
+        bool routed = e < moe->routed_count;
+        expert->activation =
+            activation_of(routed ? &source->experts.activation : &source->shared.activation);
+        status = load_weight(l, AWQ__PART_GATE, e, &expert->gate);
+        if (status == AWQ_OK)
+            status = load_weight(l, AWQ__PART_UP, e, &expert->up);
+        if (status == AWQ_OK)
+            status = load_weight(l, AWQ__PART_DOWN, e, &expert->down);
+        expert->intermediate = expert->gate.rows;
+        moe->intermediate = awq__max(moe->intermediate, expert->intermediate);
+    }
+    return status;
+}
+
+static awq_status load_moe(loader *l)
+{
+    const awq__arch *arch = l->model->arch;
+    const awq_arch_layer *source = &arch->layers[l->layer];
+    awq__moe *moe = &l->loaded->layer.moe;
+    moe->routed_count = source->experts.count;
+    moe->expert_count = awq__arch_experts(arch, l->layer);
+    moe->per_token = moe->expert_count - moe->routed_count;
+    if (moe->routed_count)
+        moe->per_token += source->experts.per_token;
+    moe->routing =
+        (awq__routing){.scoring = source->router.scoring,
+                       .renormalize = source->router.renormalize != 0,
+                       .scaling = source->router.scaling != 0 ? (float)source->router.scaling : 1};
+    moe->route = arch->plugin->table.route;
+    moe->activate = arch->plugin->table.activate;
+    awq_status status = load_vector(l, AWQ__PART_MOE_NORM, &moe->norm, &moe->norm_dtype);
+    if (status == AWQ_OK)
+        status = load_weight(l, AWQ__PART_ROUTER, -1, &moe->router);
+    if (status == AWQ_OK)
+        status = load_weight(l, AWQ__PART_TOKEN_GATE, -1, &moe->token_gate);
+    return status == AWQ_OK ? load_experts(l) : status;
+}
+
+typedef struct check_job {
+    awq_context *ctx;
+    const awq__layer *layer;
+} check_job;
+
+/* Tasks 0 to 5 are q, k, v, o and what routes, the rest the experts' matrices. */
+static awq_status check_matrix(void *arg, int64_t index, int worker)
+{
+    check_job *j = arg;
+    (void)worker;
+    const awq__attention *a = &j->layer->attention;
+    const awq__moe *moe = &j->layer->moe;
+    const awq__weight *weight;
+    if (index < 6) {
+        const awq__weight *fixed[] = {&a->q, &a->k, &a->v, &a->o, &moe->router, &moe->token_gate};
+        weight = fixed[index];
+    } else {
+        const awq__expert *expert = &moe->experts[(index - 6) / 3];
+        const awq__weight *parts[] = {&expert->gate, &expert->up, &expert->down};
+        weight = parts[(index - 6) % 3];
+    }
+    return weight->rows ? check_whole(j->ctx, weight) : AWQ_OK;
+}
+
+awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded)
+{
+    *loaded = (awq__loaded_layer){0};
+    loaded->layer.number = number;
+    loaded->layer.hidden = model->arch->model.hidden_size;
+    loaded->layer.epsilon = model->arch->model.norm_epsilon;
+    loader l = {.model = model, .layer = number, .loaded = loaded};
+    loaded->vectors = awq__alloc_aligned(model->ctx, count_vectors(model->arch, number),
+                                         sizeof *loaded->vectors, "norms and biases");
+    awq_status status = loaded->vectors ? load_attention(&l) : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = load_moe(&l);
+    if (status == AWQ_OK) {
+        check_job j = {model->ctx, &loaded->layer};
+        status =
+            awq__parallel_for(model->ctx, 6 + 3 * loaded->layer.moe.expert_count, check_matrix, &j);
+    }
+    if (status != AWQ_OK)
+        awq__loaded_layer_free(loaded);
+    return status;
+}
+
+void awq__loaded_layer_free(awq__loaded_layer *loaded)
+{
+    awq__free(loaded->vectors);
+    awq__free(loaded->experts);
+    *loaded = (awq__loaded_layer){0};
+}
+
+/* ---- the ends ---- */
+
+static awq_status find_end(const awq_model *model, awq__part part, awq__weight *weight)
+{
+    awq__found found;
+    const awq__arch *arch = model->arch;
+    awq_status status =
+        awq__model_find(model, &arch->modules[awq__arch_index(arch, -1, part, -1)], &found);
+    if (status == AWQ_OK)
+        *weight = found.weight;
+    return status == AWQ_OK ? check_whole(model->ctx, weight) : status;
+}
+
+awq_status awq__model_ends(const awq_model *model, awq__ends *ends)
+{
+    *ends = (awq__ends){0};
+    bool tied = !model->arch->model.head[0];
+    awq__weight norm;
+    awq_status status = find_end(model, AWQ__PART_EMBEDDING, &ends->embedding);
+    if (status == AWQ_OK && !tied)
+        status = find_end(model, AWQ__PART_HEAD, &ends->head);
+    else
+        ends->head = ends->embedding;
+    if (status == AWQ_OK)
+        status = find_end(model, AWQ__PART_FINAL_NORM, &norm);
+    if (status == AWQ_OK) {
+        ends->norm =
+            awq__alloc_aligned(model->ctx, (size_t)norm.rows, sizeof *ends->norm, norm.name);
+        if (ends->norm)
+            awq__weight_read(&norm, 0, norm.rows, ends->norm);
+        else
+            status = AWQ_ERROR_MEMORY;
+    }
+    if (status != AWQ_OK)
+        awq__ends_free(ends);
+    return status;
+}
+
+void awq__ends_free(awq__ends *ends)
+{
+    awq__free(ends->norm);
+    *ends = (awq__ends){0};
+}

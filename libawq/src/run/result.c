@@ -1,0 +1,168 @@
+/* The tensors of the result: by the names of modules, or shared by the experts of a layer. */
+#include "run/job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t layer)
+{
+    const awq__arch *arch = plan->model->arch;
+    const awq_arch_experts *experts = &arch->layers[layer].experts;
+    bool quantized = false;
+    for (int64_t e = 0; e < experts->count; e++)
+        for (awq__part part = AWQ__PART_GATE; part <= AWQ__PART_DOWN; part++)
+            quantized |= plan->rules.quantize[awq__arch_index(arch, layer, part, e)];
+    if (quantized)
+        return plan->format->fused ? AWQ__EXPERTS_PACKED : AWQ__EXPERTS_BY_NAME;
+    return experts->layout == AWQ_EXPERTS_SEPARATE ? AWQ__EXPERTS_BY_NAME : AWQ__EXPERTS_AS_SOURCE;
+}
+
+/* ---- by the names of modules ---- */
+
+int awq__result_specs(const awq__model_plan *plan, size_t index, awq__spec specs[AWQ__MAX_SPECS])
+{
+    const awq__module *module = &plan->model->arch->modules[index];
+    awq__found found;
+    int count = 1;
+    if (module->role == AWQ_ROLE_EXPERT &&
+        awq__result_experts(plan, module->layer) != AWQ__EXPERTS_BY_NAME)
+        return 0;
+    /* Cannot fail: opening the model has found every module. */
+    awq__model_find(plan->model, module, &found);
+    if (plan->rules.quantize[index]) {
+        awq__scheme scheme = awq__model_plan_scheme(plan, module, found.weight.dtype);
+        count = plan->format->specs(module->rows, module->cols, &scheme, specs);
+    } else {
+        specs[0] = (awq__spec){module->suffix,
+                               found.weight.dtype,
+                               module->vector ? 1 : 2,
+                               {module->rows, module->cols}};
+    }
+    if (found.bias)
+        specs[count++] = (awq__spec){".bias", found.bias_dtype, 1, {module->rows}};
+    return count;
+}
+
+/* ---- shared by the experts of a layer ---- */
+
+static int fused_as_source(const awq__model_plan *plan, const awq_arch_experts *experts,
+                           awq__fused_spec specs[AWQ__MAX_FUSED])
+{
+    char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES];
+    int count = awq__fused_names(experts, experts->layout, names);
+    for (int i = 0; i < count; i++) {
+        /* Opening the model has found it, with at most 4 dimensions. */
+        const awq__tensor *tensor = awq__checkpoint_find(plan->model->arch->checkpoint, names[i]);
+        specs[i] = (awq__fused_spec){.dtype = tensor->dtype, .rank = tensor->rank};
+        memcpy(specs[i].name, names[i], sizeof names[i]);
+        memcpy(specs[i].shape, tensor->shape, (size_t)tensor->rank * sizeof *tensor->shape);
+    }
+    return count;
+}
+
+static int fused_packed(const awq__model_plan *plan, int64_t layer,
+                        awq__fused_spec specs[AWQ__MAX_FUSED])
+{
+    const awq__arch *arch = plan->model->arch;
+    const awq_arch_experts *x = &arch->layers[layer].experts;
+    const char *const stems[] = {x->fused_gate_up, x->fused_down};
+    int count = 0;
+    for (int down = 0; down < 2; down++) {
+        const awq__module *module =
+            &arch->modules[awq__arch_index(arch, layer, AWQ__PART_GATE + 2 * down, 0)];
+        awq__spec parts[AWQ__MAX_SPECS];
+        awq__scheme scheme = awq__model_plan_scheme(plan, module, AWQ_BF16);
+        int64_t rows = down ? module->rows : 2 * module->rows;
+        int part_count = plan->format->specs(rows, module->cols, &scheme, parts);
+        for (int i = 0; i < part_count; i++) {
+            awq__fused_spec *spec = &specs[count++];
+            *spec = (awq__fused_spec){.dtype = parts[i].dtype, .rank = parts[i].rank + 1};
+            snprintf(spec->name, sizeof spec->name, "%s%s", stems[down], parts[i].suffix);
+            spec->shape[0] = x->count;
+            memcpy(spec->shape + 1, parts[i].shape, (size_t)parts[i].rank * sizeof *spec->shape);
+        }
+    }
+    for (int down = 0; down < 2 && x->bias; down++) {
+        const awq__module *module =
+            &arch->modules[awq__arch_index(arch, layer, AWQ__PART_GATE + 2 * down, 0)];
+        awq__found found;
+        awq__model_find(plan->model, module, &found);
+        awq__fused_spec *spec = &specs[count++];
+        *spec = (awq__fused_spec){.dtype = found.bias_dtype,
+                                  .rank = 2,
+                                  .shape = {x->count, down ? module->rows : 2 * module->rows}};
+        snprintf(spec->name, sizeof spec->name, "%s_bias", stems[down]);
+    }
+    return count;
+}
+
+int awq__result_fused(const awq__model_plan *plan, int64_t layer,
+                      awq__fused_spec specs[AWQ__MAX_FUSED])
+{
+    switch (awq__result_experts(plan, layer)) {
+    case AWQ__EXPERTS_AS_SOURCE:
+        return fused_as_source(plan, &plan->model->arch->layers[layer].experts, specs);
+    case AWQ__EXPERTS_PACKED:
+        return fused_packed(plan, layer, specs);
+    default:
+        return 0;
+    }
+}
+
+/* ---- all of them ---- */
+
+uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index)
+{
+    const awq__module *module = &plan->model->arch->modules[index];
+    awq__spec specs[AWQ__MAX_SPECS];
+    uint64_t bytes = 0;
+    int count = awq__result_specs(plan, index, specs);
+    for (int i = 0; i < count; i++)
+        bytes += awq__spec_bytes(&specs[i]);
+    if (count)
+        return bytes;
+    awq__found found;
+    awq__model_find(plan->model, module, &found);
+    if (!plan->rules.quantize[index])
+        return found.bytes;
+    awq__scheme scheme = awq__model_plan_scheme(plan, module, found.weight.dtype);
+    count = plan->format->specs(module->rows, module->cols, &scheme, specs);
+    for (int i = 0; i < count; i++)
+        bytes += awq__spec_bytes(&specs[i]);
+    if (found.bias)
+        bytes += (uint64_t)(module->rows * (awq_dtype_bits(found.bias_dtype) / 8));
+    return bytes;
+}
+
+static awq_status visit_module(awq_context *ctx, const awq__model_plan *plan, size_t index,
+                               awq__result_visit visit, void *user)
+{
+    awq__spec specs[AWQ__MAX_SPECS];
+    int count = awq__result_specs(plan, index, specs);
+    awq_status status = AWQ_OK;
+    for (int i = 0; i < count && status == AWQ_OK; i++) {
+        char *name =
+            awq__format(ctx, "%s%s", plan->model->arch->modules[index].name, specs[i].suffix);
+        status = name ? visit(user, name, specs[i].dtype, specs[i].rank, specs[i].shape)
+                      : AWQ_ERROR_MEMORY;
+        awq__free(name);
+    }
+    return status;
+}
+
+awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, int64_t layer,
+                               awq__result_visit visit, void *user)
+{
+    const awq__arch *arch = plan->model->arch;
+    awq__fused_spec fused[AWQ__MAX_FUSED];
+    int64_t layers = arch->model.layer_count;
+    size_t first = layer < 0 ? 0 : arch->layer_first[layer];
+    size_t end = layer < layers ? arch->layer_first[layer + 1] : arch->module_count;
+    awq_status status = AWQ_OK;
+    for (size_t i = first; i < end && status == AWQ_OK; i++)
+        status = visit_module(ctx, plan, i, visit, user);
+    int count = layer < 0 || layer == layers ? 0 : awq__result_fused(plan, layer, fused);
+    for (int i = 0; i < count && status == AWQ_OK; i++)
+        status = visit(user, fused[i].name, fused[i].dtype, fused[i].rank, fused[i].shape);
+    return status;
+}

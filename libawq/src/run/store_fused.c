@@ -1,0 +1,227 @@
+/* What goes to tensors that all experts of a layer share: each expert writes its slab. */
+#include "run/job.h"
+#include "core/convert.h"
+
+#include <string.h>
+
+typedef struct fused_job {
+    awq__job *job;
+    const awq__layer *layer;
+    int64_t expert;
+    float *const *limit;
+    const awq_arch_experts *described;
+    awq__fused_spec specs[AWQ__MAX_FUSED];
+    int count;
+} fused_job;
+
+static size_t slab_bytes(const awq__fused_spec *spec)
+{
+    size_t bytes = (size_t)awq_dtype_bits(spec->dtype) / 8;
+    for (int i = 1; i < spec->rank; i++)
+        bytes *= (size_t)spec->shape[i];
+    return bytes;
+}
+
+static awq_status write_slab(const fused_job *j, int index, const void *slab)
+{
+    size_t bytes = slab_bytes(&j->specs[index]);
+    return awq__output_write_part(j->job->output, j->specs[index].name, (size_t)j->expert * bytes,
+                                  slab, bytes);
+}
+
+/* The matrices that share the tensors of gate_up (down false) or of down, and where row n of the
+   i-th lies: at first + n * step. */
+typedef struct member {
+    const awq__module *module;
+    const awq__weight *weight;
+    const float *limit;
+    int64_t first, step;
+} member;
+
+static int members_of(const fused_job *j, bool down, member members[2])
+{
+    const awq__arch *arch = j->job->plan->model->arch;
+    const awq__expert *expert = &j->layer->moe.experts[j->expert];
+    const awq__weight *weights[] = {&expert->gate, &expert->up, &expert->down};
+    for (int part = down ? 2 : 0; part < (down ? 3 : 2); part++) {
+        member *m = &members[part % 2];
+        *m = (member){.module = &arch->modules[awq__arch_index(arch, j->layer->number,
+                                                               AWQ__PART_GATE + part, j->expert)],
+                      .weight = weights[part],
+                      .limit = j->limit ? j->limit[part] : NULL,
+                      .step = 1};
+        if (!down) {
+            m->first = part && !j->described->interleaved ? weights[part]->rows : part;
+            m->step = j->described->interleaved ? 2 : 1;
+        }
+    }
+    return down ? 1 : 2;
+}
+
+/* ---- biases ---- */
+
+static awq_status store_biases(const fused_job *j, bool down, int index)
+{
+    member members[2];
+    const awq__fused_spec *spec = &j->specs[index];
+    size_t size = (size_t)awq_dtype_bits(spec->dtype) / 8;
+    float *values = awq__alloc(j->job->ctx, (size_t)spec->shape[1], sizeof *values, spec->name);
+    uint8_t *slab = awq__alloc(j->job->ctx, (size_t)spec->shape[1], size, spec->name);
+    awq_status status = values && slab ? AWQ_OK : AWQ_ERROR_MEMORY;
+    int count = members_of(j, down, members);
+    for (int i = 0; i < count && status == AWQ_OK; i++) {
+        const awq__weight *w = members[i].weight;
+        for (int64_t n = 0; n < w->rows; n++)
+            values[members[i].first + n * members[i].step] =
+                w->bias[n] * (w->bias_scale ? w->bias_scale[n] : 1);
+    }
+    if (status == AWQ_OK)
+        status =
+            awq__store_check_range(j->job->ctx, spec->name, spec->dtype, values, spec->shape[1]);
+    if (status == AWQ_OK)
+        status = awq__narrow(j->job->ctx, spec->dtype, values, (size_t)spec->shape[1], slab);
+    if (status == AWQ_OK)
+        status = write_slab(j, index, slab);
+    awq__free(values);
+    awq__free(slab);
+    return status;
+}
+
+/* ---- codes ---- */
+
+/* Packs the codes of gate and up, or of down, into slabs whose rows are theirs in the fused order.
+ */
+static awq_status pack_members(const fused_job *j, const member *members, const awq__codes *codes,
+                               int count, int index, int part)
+{
+    awq_context *ctx = j->job->ctx;
+    size_t bytes = slab_bytes(&j->specs[index]);
+    size_t row_bytes = bytes / (size_t)j->specs[index].shape[1];
+    uint8_t *slab = awq__alloc_aligned(ctx, bytes, 1, "packed codes");
+    uint8_t *packed = awq__alloc_aligned(ctx, bytes, 1, "packed codes");
+    awq_status status = slab && packed ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (int i = 0; i < count && status == AWQ_OK; i++) {
+        j->job->plan->format->pack(&codes[i], part, packed);
+        for (int64_t n = 0; n < codes[i].rows; n++)
+            memcpy(slab + (size_t)(members[i].first + n * members[i].step) * row_bytes,
+                   packed + (size_t)n * row_bytes, row_bytes);
+    }
+    if (status == AWQ_OK)
+        status = write_slab(j, index, slab);
+    awq__free(slab);
+    awq__free(packed);
+    return status;
+}
+
+static awq_status store_packed(const fused_job *j, bool down)
+{
+    member members[2];
+    awq__codes codes[2] = {0};
+    int count = members_of(j, down, members);
+    int parts = (j->count - (j->described->bias ? 2 : 0)) / 2;
+    awq_status status = AWQ_OK;
+    for (int i = 0; i < count && status == AWQ_OK; i++)
+        status = awq__store_round(j->job, members[i].module, members[i].weight, members[i].limit,
+                                  &codes[i]);
+    for (int part = 0; part < parts && status == AWQ_OK; part++)
+        status = pack_members(j, members, codes, count, down * parts + part, part);
+    for (int i = 0; i < count; i++)
+        awq__codes_free(&codes[i]);
+    if (status == AWQ_OK && j->described->bias)
+        status = store_biases(j, down, 2 * parts + down);
+    return status;
+}
+
+/* ---- the source's own layout ---- */
+
+static bool changed(const awq__weight *w)
+{
+    return w->col_scale || w->row_scale || w->bias_scale;
+}
+
+static awq_status copy_slab(const fused_job *j, int index)
+{
+    const awq__tensor *tensor =
+        awq__checkpoint_find(j->job->plan->model->arch->checkpoint, j->specs[index].name);
+    return write_slab(j, index, tensor->data + (size_t)j->expert * slab_bytes(&j->specs[index]));
+}
+
+/* Scatters rows [count,K] that begin at `first` of a member into its fused slab. */
+static awq_status scatter(const fused_job *j, const member *m, const awq__fused_spec *spec,
+                          int64_t first, int64_t count, const float *rows, uint8_t *narrow,
+                          uint8_t *slab)
+{
+    size_t size = (size_t)awq_dtype_bits(spec->dtype) / 8;
+    int64_t K = m->weight->cols;
+    bool transposed = j->described->layout == AWQ_EXPERTS_FUSED_TRANSPOSED;
+    int64_t row_stride = transposed ? 1 : K, col_stride = transposed ? spec->shape[2] : 1;
+    awq_status status =
+        awq__store_check_range(j->job->ctx, m->module->name, spec->dtype, rows, count * K);
+    if (status == AWQ_OK)
+        status = awq__narrow(j->job->ctx, spec->dtype, rows, (size_t)(count * K), narrow);
+    for (int64_t n = 0; n < count && status == AWQ_OK; n++)
+        for (int64_t k = 0; k < K; k++) {
+            int64_t to = (m->first + (first + n) * m->step) * row_stride + k * col_stride;
+            memcpy(slab + (size_t)to * size, narrow + (size_t)(n * K + k) * size, size);
+        }
+    return status;
+}
+
+static awq_status store_floats(const fused_job *j, bool down)
+{
+    awq_context *ctx = j->job->ctx;
+    const awq__fused_spec *spec = &j->specs[down];
+    size_t size = (size_t)awq_dtype_bits(spec->dtype) / 8;
+    member members[2];
+    int count = members_of(j, down, members);
+    size_t work = (size_t)awq__weight_work(members[0].weight);
+    float *rows = awq__alloc_aligned(ctx, work, sizeof *rows, "a changed weight");
+    uint8_t *narrow = awq__alloc_aligned(ctx, work, size, "a changed weight");
+    uint8_t *slab = awq__alloc_aligned(ctx, slab_bytes(spec), 1, "a changed weight");
+    awq_status status = rows && narrow && slab ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (int i = 0; i < count && status == AWQ_OK; i++) {
+        const awq__weight *w = members[i].weight;
+        int64_t block = awq__weight_block(w);
+        for (int64_t first = 0; first < w->rows && status == AWQ_OK; first += block) {
+            int64_t n = awq__min(block, w->rows - first);
+            awq__weight_read(w, first, n, rows);
+            status = scatter(j, &members[i], spec, first, n, rows, narrow, slab);
+        }
+    }
+    if (status == AWQ_OK)
+        status = write_slab(j, down, slab);
+    awq__free(rows);
+    awq__free(narrow);
+    awq__free(slab);
+    if (status == AWQ_OK && j->described->bias)
+        status = store_biases(j, down, 2 + down);
+    return status;
+}
+
+static awq_status store_as_source(const fused_job *j)
+{
+    const awq__expert *expert = &j->layer->moe.experts[j->expert];
+    awq_status status = AWQ_OK;
+    if (!changed(&expert->gate) && !changed(&expert->up) && !changed(&expert->down)) {
+        for (int i = 0; i < j->count && status == AWQ_OK; i++)
+            status = copy_slab(j, i);
+        return status;
+    }
+    status = store_floats(j, false);
+    return status == AWQ_OK ? store_floats(j, true) : status;
+}
+
+awq_status awq__store_fused(awq__job *job, const awq__layer *layer, int64_t expert,
+                            float *const limit[3])
+{
+    fused_job j = {.job = job,
+                   .layer = layer,
+                   .expert = expert,
+                   .limit = limit,
+                   .described = &job->plan->model->arch->layers[layer->number].experts};
+    j.count = awq__result_fused(job->plan, layer->number, j.specs);
+    if (awq__result_experts(job->plan, layer->number) == AWQ__EXPERTS_AS_SOURCE)
+        return store_as_source(&j);
+    awq_status status = store_packed(&j, false);
+    return status == AWQ_OK ? store_packed(&j, true) : status;
+}

@@ -1,0 +1,105 @@
+/* What tests of whole runs on the trained models of tests/data share. */
+#ifndef RUNS_H
+#define RUNS_H
+
+#include "awq/awq.h"
+#include "checkpoint/checkpoint.h"
+#include "core/json.h"
+#include "../unit/temp_files.h"
+
+static char output[1024]; /* of the test that runs */
+
+static inline int set_up_run(void **state)
+{
+    if (set_up(state))
+        return -1;
+    const fixture *f = *state;
+    snprintf(output, sizeof output, "%s/out", f->directory);
+    return awq_context_add_plugin_path(f->ctx, AWQ_TEST_PLUGINS) != AWQ_OK;
+}
+
+static inline void assert_ok(const fixture *f, awq_status status)
+{
+    if (status != AWQ_OK)
+        fail_msg("%s: %s", awq_status_name(status), awq_context_message(f->ctx));
+}
+
+/* Options as name, value, name, value, ..., NULL. */
+static inline awq_recipe *recipe_of(const fixture *f, const char *model, const char *const *options)
+{
+    awq_recipe *recipe;
+    assert_ok(f, awq_recipe_create(f->ctx, &recipe));
+    assert_ok(f, awq_recipe_set(recipe, "model", model, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "output", output, NULL));
+    for (; *options; options += 2)
+        assert_ok(f, awq_recipe_set(recipe, options[0], options[1], NULL));
+    return recipe;
+}
+
+/* A few short sequences of the model's own text, and an evaluation that is as short. */
+static inline awq_recipe *short_recipe(const fixture *f, const char *model)
+{
+    char calibration[1100], evaluation[1100];
+    const char *options[] = {"calibration.data",
+                             calibration,
+                             "calibration.samples",
+                             "6",
+                             "calibration.sequence_length",
+                             "128",
+                             "evaluation.data",
+                             evaluation,
+                             "evaluation.windows",
+                             "6",
+                             NULL};
+    snprintf(calibration, sizeof calibration, "%.1000s/calib.jsonl", model);
+    snprintf(evaluation, sizeof evaluation, "%.1000s/eval.txt", model);
+    return recipe_of(f, model, options);
+}
+
+/* Runs short_recipe with more options, and returns the evaluation. */
+static inline awq_eval_result run_short(const fixture *f, const char *model,
+                                        const char *const *options, bool force)
+{
+    awq_recipe *recipe = short_recipe(f, model);
+    awq_quantize_options how = {.struct_size = sizeof how, .force = force};
+    awq_report *report;
+    for (; *options; options += 2)
+        assert_ok(f, awq_recipe_set(recipe, options[0], options[1], NULL));
+    assert_ok(f, awq_quantize(f->ctx, recipe, &how, &report));
+    awq_eval_result result = *awq_report_evaluation(report);
+    awq_report_free(report);
+    awq_recipe_free(recipe);
+    return result;
+}
+
+static inline void read_all(const fixture *f, const char *path, char **text, size_t *bytes)
+{
+    assert_ok(f, awq__read_text_file(f->ctx, path, (size_t)1 << 30, text, bytes));
+}
+
+static inline void assert_same_file(const fixture *f, const char *a, const char *b,
+                                    const char *name)
+{
+    char path[2048], *x, *y;
+    size_t x_bytes, y_bytes;
+    snprintf(path, sizeof path, "%s/%s", a, name);
+    read_all(f, path, &x, &x_bytes);
+    snprintf(path, sizeof path, "%s/%s", b, name);
+    read_all(f, path, &y, &y_bytes);
+    if (x_bytes != y_bytes || memcmp(x, y, x_bytes))
+        fail_msg("%s differs between %s and %s", name, a, b);
+    awq__free(x);
+    awq__free(y);
+}
+
+static const char *const written[] = {"model.safetensors", "config.json",
+                                      "awq_report.json",   "awq_provenance.json",
+                                      "tokenizer.json",    "generation_config.json"};
+
+static inline void assert_same_result(const fixture *f, const char *a, const char *b)
+{
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++)
+        assert_same_file(f, a, b, written[i]);
+}
+
+#endif

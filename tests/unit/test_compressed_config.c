@@ -1,0 +1,215 @@
+/* The quantization_config of compressed-tensors, written and read. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "context.h"
+#include "format/format.h"
+
+#include <stdio.h>
+
+static const awq__disk_format *const format = &awq__disk_format_compressed;
+
+static void the_config_says_what_readers_want(void **state)
+{
+    awq_context *ctx = *state;
+    static const char *const kept[] = {"l.0.gate", "l.0.attn.q", "lm_head"};
+    static const char *const quantized[] = {"l.0.e.0.w1", "l.1.attn.q"};
+    static const char head[] =
+        "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\","
+        "\"quantization_status\":\"compressed\",\"version\":\"0.11.0\","
+        "\"global_compression_ratio\":null,\"kv_cache_scheme\":null,"
+        "\"config_groups\":{\"group_0\":{\"targets\":[\"Linear\"],\"format\":\"pack-quantized\","
+        "\"weights\":{";
+    static const char tail[] =
+        ",\"dynamic\":false,\"actorder\":null,\"block_structure\":null,\"observer\":\"minmax\","
+        "\"observer_kwargs\":{}},\"input_activations\":null,\"output_activations\":null}},"
+        "\"ignore\":[\"re:.*\\\\.gate$\",\"re:.*\\\\.0\\\\.(self_attn|attn)\\\\.q$\",\"lm_head\"]}";
+    static const struct {
+        int bits;
+        int64_t group;
+        bool symmetric;
+        const char *weights;
+    } cases[] = {
+        {4, 128, true,
+         "\"num_bits\":4,\"type\":\"int\",\"symmetric\":true,\"strategy\":\"group\","
+         "\"group_size\":128"},
+        {8, -1, true,
+         "\"num_bits\":8,\"type\":\"int\",\"symmetric\":true,\"strategy\":\"channel\","
+         "\"group_size\":null"},
+        {3, 32, false,
+         "\"num_bits\":4,\"type\":\"int\",\"symmetric\":false,\"strategy\":\"group\","
+         "\"group_size\":32"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const awq__scheme scheme = {
+            .bits = cases[i].bits, .group = cases[i].group, .symmetric = cases[i].symmetric};
+        cJSON *config = format->config(ctx, &scheme, kept, 3, quantized, 2);
+        assert_non_null(config);
+        char *text = cJSON_PrintUnformatted(config), expected[2048];
+        snprintf(expected, sizeof expected, "%s%s%s", head, cases[i].weights, tail);
+        assert_string_equal(text, expected);
+        cJSON_free(text);
+        awq__stored stored;
+        succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
+        assert_int_equal(stored.bits, cases[i].bits == 8 ? 8 : 4);
+        assert_int_equal(stored.group, cases[i].group);
+        assert_int_equal(stored.symmetric, cases[i].symmetric);
+        cJSON_Delete(config);
+    }
+    const awq__scheme scheme = {.bits = 4, .group = 32, .symmetric = true};
+    assert_null(format->config(ctx, &scheme, quantized, 1, quantized, 2));
+    assert_non_null(strstr(awq_context_message(ctx), "l.0.e.0.w1"));
+}
+
+/* Members of the outer object, of the group and of its weights; NULL: the usual ones. */
+static cJSON *make_config(awq_context *ctx, const char *outer, const char *group,
+                          const char *weights)
+{
+    char text[4096];
+    snprintf(text, sizeof text, "{%s, \"config_groups\": {\"a.b\": {%s, \"weights\": {%s}}}}",
+             outer ? outer : "\"format\": \"pack-quantized\"",
+             group ? group : "\"targets\": [\"re:.*experts.*\"]",
+             weights ? weights
+                     : "\"num_bits\": 4, \"type\": \"int\", \"symmetric\": true,"
+                       "\"strategy\": \"group\", \"group_size\": 64");
+    cJSON *config;
+    succeeds(ctx, awq__json_parse(ctx, "x", text, strlen(text), &config));
+    return config;
+}
+
+static void configs_of_others_are_read(void **state)
+{
+#define USUAL "\"type\": \"int\", \"symmetric\": false, "
+    awq_context *ctx = *state;
+    static const struct {
+        const char *outer, *group, *weights;
+        awq__stored stored;
+    } cases[] = {
+        {NULL, NULL, NULL, {4, 64, true}},
+        {"\"format\": \"pack-quantized\", \"sparsity_config\": {}, \"transform_config\": {}",
+         NULL,
+         NULL,
+         {4, 64, true}},
+        {NULL,
+         "\"format\": null, \"input_activations\": null, \"output_activations\": null",
+         NULL,
+         {4, 64, true}},
+        {NULL,
+         NULL,
+         USUAL "\"num_bits\": 8, \"strategy\": \"channel\", \"group_size\": -1, \"dynamic\": false",
+         {8, -1, false}},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\"", {4, -1, false}},
+        {NULL,
+         NULL,
+         USUAL "\"num_bits\": 4, \"strategy\": \"group\", \"group_size\": 1, \"dynamic\": null,"
+               "\"actorder\": null",
+         {4, 1, false}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *config = make_config(ctx, cases[i].outer, cases[i].group, cases[i].weights);
+        awq__stored stored;
+        succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
+        assert_int_equal(stored.bits, cases[i].stored.bits);
+        assert_int_equal(stored.group, cases[i].stored.group);
+        assert_int_equal(stored.symmetric, cases[i].stored.symmetric);
+        cJSON_Delete(config);
+    }
+}
+
+static void configs_that_cannot_be_read_are_refused(void **state)
+{
+    awq_context *ctx = *state;
+    static const struct {
+        const char *outer, *group, *weights, *message;
+    } cases[] = {
+        {"\"x\": 1", NULL, NULL,
+         "a/config.json: quantization_config: format is missing, but only "
+         "\"pack-quantized\" can be read"},
+        {"\"format\": \"float-quantized\"", NULL, NULL, "format is \"float-quantized\""},
+        {"\"format\": \"a\\nb\"", NULL, NULL, "format is \"a\\nb\""},
+        {"\"format\": {}", NULL, NULL, "format is an object"},
+        {"\"format\": \"0123456789012345678901234567890123456789012345678901234567890123456789"
+         "0123456789\"",
+         NULL, NULL, "format is a long text"},
+        {"\"format\": \"pack-quantized\", \"transform_config\": {\"a\": 1}", NULL, NULL,
+         "transform_config is an object"},
+        {NULL, "\"format\": \"int-quantized\"", NULL, "a group's format is \"int-quantized\""},
+        {NULL, "\"input_activations\": {\"num_bits\": 8}", NULL, "input_activations is an object"},
+        {NULL, "\"output_activations\": {}", NULL, "output_activations is an object"},
+        {NULL, NULL, USUAL "\"strategy\": \"channel\"", "num_bits is missing, but only 4 or 8"},
+        {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": 3", "num_bits is 3"},
+        {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": 4.5", "num_bits is 4.5"},
+        {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": \"4\"", "num_bits is \"4\""},
+        {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": 1e300", "num_bits is 1e+300"},
+        {NULL, NULL, "\"num_bits\": 4, \"type\": \"float\"", "type is \"float\""},
+        {NULL, NULL, "\"num_bits\": 4, \"type\": 4", "type is 4"},
+        {NULL, NULL, "\"num_bits\": 4, \"type\": \"int\", \"symmetric\": 1", "symmetric is 1"},
+        {NULL, NULL, "\"num_bits\": 4, \"type\": \"int\"", "symmetric is missing"},
+        {NULL, NULL, USUAL "\"num_bits\": 4", "strategy is missing"},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"tensor\"", "strategy is \"tensor\""},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": []", "strategy is an array"},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"group\"", "group_size is missing"},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"group\", \"group_size\": 0",
+         "group_size is 0"},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"group\", \"group_size\": -1",
+         "group_size is -1"},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"group\", \"group_size\": 1e18",
+         "group_size is 1e+18"},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\", \"group_size\": 64",
+         "group_size is 64"},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\", \"dynamic\": true",
+         "dynamic is true, but only false"},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\", \"actorder\": \"group\"",
+         "actorder is \"group\", but only null"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *config = make_config(ctx, cases[i].outer, cases[i].group, cases[i].weights);
+        awq__stored stored;
+        fails(ctx, format->read_config(ctx, "a/config.json", config, &stored),
+              AWQ_ERROR_UNSUPPORTED, cases[i].message);
+        cJSON_Delete(config);
+    }
+}
+
+static void groups_of_the_wrong_kind_are_refused(void **state)
+{
+    awq_context *ctx = *state;
+    static const char *const cases[][2] = {
+        {"{}", "config_groups is missing"},
+        {"[]", "config_groups is missing"},
+        {"7", "config_groups is missing"},
+        {"{\"config_groups\": []}", "config_groups is an array"},
+        {"{\"config_groups\": \"group_0\"}", "config_groups is \"group_0\""},
+        {"{\"config_groups\": {}}", "config_groups has 0 groups"},
+        {"{\"config_groups\": {\"a\": {}, \"b\": {}}}", "config_groups has 2 groups"},
+        {"{\"format\": \"pack-quantized\", \"config_groups\": {\"a\": {}}}", "weights is missing"},
+        {"{\"format\": \"pack-quantized\", \"config_groups\": {\"a\": 7}}", "weights is missing"},
+        {"{\"format\": \"pack-quantized\", \"config_groups\": {\"a\": {\"weights\": null}}}",
+         "weights is null"},
+        {"{\"format\": \"pack-quantized\", \"config_groups\": {\"a\": {\"weights\": [4]}}}",
+         "weights is an array"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *config;
+        awq__stored stored;
+        succeeds(ctx, awq__json_parse(ctx, "x", cases[i][0], strlen(cases[i][0]), &config));
+        fails(ctx, format->read_config(ctx, "a/config.json", config, &stored),
+              AWQ_ERROR_UNSUPPORTED, cases[i][1]);
+        cJSON_Delete(config);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
+    const struct CMUnitTest tests[] = {
+        TEST(the_config_says_what_readers_want),
+        TEST(configs_of_others_are_read),
+        TEST(configs_that_cannot_be_read_are_refused),
+        TEST(groups_of_the_wrong_kind_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,266 @@
+/* The public functions that pack and unpack, for each layout. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "awq/tensor.h"
+#include "context.h"
+#include "numbers.h"
+
+static const awq_scheme int4 = {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER};
+static const awq_scheme mxfp4 = {.bits = 4, .group_size = 32, .code = AWQ_CODE_E2M1};
+
+/* What is kept of the first rows * columns of the weights. */
+static awq_quantized *quantize(awq_context *ctx, const float *w, int64_t rows, int64_t columns,
+                               const awq_scheme *scheme)
+{
+    const awq_matrix matrix = {w, AWQ_F32, rows, columns};
+    awq_quantized *q;
+    succeeds(ctx, awq_quantized_create(ctx, &matrix, scheme, NULL, NULL, &q));
+    return q;
+}
+
+static void packing_gemm_checks_its_arguments(void **state)
+{
+    awq_context *ctx = *state;
+    uint64_t random = 8;
+    float *w = normals(&random, 12 * 32);
+    uint32_t words[64] = {0};
+    uint16_t scales[64] = {0};
+    awq_quantized *q;
+    q = quantize(ctx, w, 12, 32, &int4);
+    fails(ctx, awq_pack_gemm(ctx, q, words, words, scales), AWQ_ERROR_ARGUMENT, "12 rows");
+    awq_quantized_free(q);
+    const awq_scheme three = {3, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER};
+    q = quantize(ctx, w, 8, 32, &three);
+    fails(ctx, awq_pack_gemm(ctx, q, words, words, scales), AWQ_ERROR_ARGUMENT, "3 bits");
+    awq_quantized_free(q);
+    q = quantize(ctx, w, 8, 32, &mxfp4);
+    fails(ctx, awq_pack_gemm(ctx, q, words, words, scales), AWQ_ERROR_ARGUMENT, "E2M1 codes");
+    awq_quantized_free(q);
+    static const awq_scale_type wide[] = {AWQ_SCALE_F32, AWQ_SCALE_BF16};
+    for (int i = 0; i < 2; i++) { /* F16 may not hold them */
+        const awq_scheme scheme = {4, 32, false, wide[i], AWQ_CODE_INTEGER};
+        q = quantize(ctx, w, 8, 32, &scheme);
+        fails(ctx, awq_pack_gemm(ctx, q, words, words, scales), AWQ_ERROR_ARGUMENT,
+              i ? "AWQ_SCALE_BF16, expected" : "AWQ_SCALE_F32, expected");
+        awq_quantized_free(q);
+    }
+    static const int64_t shapes[][3] = {{0, 8, 8}, {12, 8, 8}, {-8, 8, 8}, {8, 0, 8},
+                                        {8, 8, 0}, {8, 8, 3},  {8, 8, -2}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        fails(ctx,
+              awq_unpack_gemm(ctx, shapes[i][0], shapes[i][1], shapes[i][2], words, words, scales,
+                              &q),
+              AWQ_ERROR_ARGUMENT, "expected rows in eights");
+        assert_null(q);
+    }
+    succeeds(ctx, awq_unpack_gemm(ctx, 8, 8, -1, words, words, scales, &q));
+    awq_scheme scheme;
+    int64_t rows, columns;
+    awq_quantized_describe(q, &scheme, &rows, &columns);
+    assert_int_equal(scheme.group_size, 8);
+    awq_quantized_free(q);
+    free(w);
+}
+
+static void check_same(const awq_quantized *a, const awq_quantized *b)
+{
+    awq_scheme scheme;
+    int64_t rows, columns;
+    awq_quantized_describe(a, &scheme, &rows, &columns);
+    size_t elements = (size_t)(rows * columns);
+    size_t groups = elements / (size_t)scheme.group_size;
+    float *values = floats((int64_t)elements), *expected = floats((int64_t)elements);
+    assert_memory_equal(awq_quantized_codes(b), awq_quantized_codes(a), elements);
+    assert_memory_equal(awq_quantized_zeros(b), awq_quantized_zeros(a), groups);
+    assert_memory_equal(awq_quantized_scales(b), awq_quantized_scales(a), groups * sizeof(float));
+    awq_quantized_values(a, expected);
+    awq_quantized_values(b, values);
+    assert_memory_equal(values, expected, elements * sizeof(float));
+    free(values);
+    free(expected);
+}
+
+static void compressed_tensors_come_back(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 16, K = 64 };
+    static const awq_scale_type types[] = {AWQ_SCALE_F32, AWQ_SCALE_F16, AWQ_SCALE_BF16_F16,
+                                           AWQ_SCALE_BF16};
+    uint64_t random = 10;
+    float *w = normals(&random, N * K);
+    for (int bits = 4; bits <= 8; bits += 4)
+        for (int t = 0; t < 4; t++)
+            for (int variant = 0; variant < 4; variant++) {
+                bool symmetric = variant & 1;
+                const awq_scheme scheme = {bits, variant & 2 ? -1 : 32, symmetric, types[t],
+                                           AWQ_CODE_INTEGER};
+                uint32_t packed[N * K / 4], zeros[N * K / 32];
+                float scales[N * K / 32];
+                awq_quantized *q, *back;
+                awq_scheme found;
+                int64_t rows, columns;
+                q = quantize(ctx, w, N, K, &scheme);
+                succeeds(ctx,
+                         awq_pack_compressed(ctx, q, packed, scales, symmetric ? NULL : zeros));
+                const uint8_t *codes = awq_quantized_codes(q);
+                assert_int_equal(packed[0] & 255, bits == 4 ? codes[0] | codes[1] << 4 : codes[0]);
+                succeeds(ctx, awq_unpack_compressed(ctx, N, K, &scheme, packed, scales,
+                                                    symmetric ? NULL : zeros, &back));
+                check_same(q, back);
+                awq_quantized_describe(back, &found, &rows, &columns);
+                assert_int_equal(found.bits, bits);
+                assert_int_equal(found.group_size, variant & 2 ? K : 32);
+                assert_int_equal(found.symmetric, symmetric);
+                assert_int_equal(found.scale_type, types[t]);
+                awq_quantized_free(q);
+                awq_quantized_free(back);
+            }
+    free(w);
+}
+
+/* Stored in 4 bits, they are other codes of the same values. */
+static void three_bits_come_back_as_four(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 8, K = 64 };
+    uint64_t random = 11;
+    float *w = normals(&random, N * K);
+    for (int symmetric = 0; symmetric < 2; symmetric++) {
+        const awq_scheme three = {3, 32, symmetric, AWQ_SCALE_F16, AWQ_CODE_INTEGER};
+        const awq_scheme four = {4, 32, symmetric, AWQ_SCALE_F16, AWQ_CODE_INTEGER};
+        uint32_t packed[N * K / 8], zeros[N / 8 * K / 32];
+        uint16_t scales[N * K / 32];
+        float values[2][N * K];
+        awq_quantized *q, *back;
+        q = quantize(ctx, w, N, K, &three);
+        succeeds(ctx, awq_pack_compressed(ctx, q, packed, scales, zeros));
+        succeeds(ctx, awq_unpack_compressed(ctx, N, K, &four, packed, scales, zeros, &back));
+        for (int i = 0; i < N * K; i++)
+            assert_int_equal(awq_quantized_codes(back)[i],
+                             awq_quantized_codes(q)[i] + (symmetric ? 4 : 0));
+        awq_quantized_values(q, values[0]);
+        awq_quantized_values(back, values[1]);
+        assert_memory_equal(values[0], values[1], sizeof values[0]);
+        awq_quantized_free(q);
+        awq_quantized_free(back);
+    }
+    free(w);
+}
+
+static void mxfp4_comes_back(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 6, K = 96, G = K / 32 };
+    uint64_t random = 12;
+    float *w = normals(&random, N * K);
+    for (int i = 0; i < N * K; i++)
+        w[i] = ldexpf(w[i], i / 32 * 14 - 128);
+    uint8_t blocks[N * K / 2], scales[N * G];
+    awq_quantized *q = quantize(ctx, w, N, K, &mxfp4), *back;
+    succeeds(ctx, awq_pack_mxfp4(ctx, q, blocks, scales));
+    assert_true(scales[0] < 2 && scales[N * G - 1] > 220);
+    for (int i = 0; i < N * G; i++)
+        assert_true((double)awq_quantized_scales(q)[i] == ldexp(1, scales[i] - 127));
+    for (int i = 0; i < N * K; i++)
+        assert_int_equal(blocks[i / 2] >> (i % 2 * 4) & 15, awq_quantized_codes(q)[i]);
+    succeeds(ctx, awq_unpack_mxfp4(ctx, N, K, blocks, scales, &back));
+    check_same(q, back);
+    awq_quantized_free(q);
+    awq_quantized_free(back);
+    free(w);
+}
+
+static void packing_compressed_checks_its_arguments(void **state)
+{
+    awq_context *ctx = *state;
+    uint64_t random = 13;
+    float *w = normals(&random, 8 * 64);
+    static const struct {
+        int64_t rows, columns;
+        awq_scheme scheme;
+        const char *message;
+    } packs[] = {
+        {8, 64, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_E2M1}, "E2M1 codes, expected integers"},
+        {8, 64, {5, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "5 bits, expected 3, 4 or 8"},
+        {7, 64, {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "[7, 64] of asymmetric codes"},
+        {6, 64, {8, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "in multiples of 4"},
+        {8, 60, {4, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "columns in multiples of 8"},
+        {8, 60, {3, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "columns in multiples of 8"},
+        {7, 62, {8, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "columns in multiples of 4"},
+    };
+    uint32_t words[8 * 64] = {0};
+    float scales[8 * 64] = {0};
+    awq_quantized *q;
+    for (size_t i = 0; i < sizeof packs / sizeof *packs; i++) {
+        q = quantize(ctx, w, packs[i].rows, packs[i].columns, &packs[i].scheme);
+        fails(ctx, awq_pack_compressed(ctx, q, words, scales, words), AWQ_ERROR_ARGUMENT,
+              packs[i].message);
+        awq_quantized_free(q);
+    }
+    static const struct {
+        int64_t rows, columns;
+        awq_scheme scheme;
+        const char *message; /* NULL: right */
+    } unpacks[] = {
+        {7, 64, {4, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, NULL},
+        {0, 64, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "[0, 64]"},
+        {8, -8, {4, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "[8, -8]"},
+        {8, 64, {3, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "integers of 3 bits"},
+        {8, 64, {9, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "9 bits"},
+        {8, 64, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_E2M1}, "E2M1 codes of 4 bits"},
+        {8, 64, {4, 0, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "group_size 0"},
+        {8, 64, {4, 48, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "group_size 48"},
+        {8, 64, {4, 32, true, (awq_scale_type)-1, AWQ_CODE_INTEGER}, "scale_type -1"},
+        {8, 60, {4, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "[8, 60] of symmetric codes"},
+        {7, 64, {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "rows and columns"},
+    };
+    for (size_t i = 0; i < sizeof unpacks / sizeof *unpacks; i++) {
+        awq_status status = awq_unpack_compressed(ctx, unpacks[i].rows, unpacks[i].columns,
+                                                  &unpacks[i].scheme, words, scales, words, &q);
+        if (unpacks[i].message)
+            fails(ctx, status, AWQ_ERROR_ARGUMENT, unpacks[i].message);
+        else
+            succeeds(ctx, status);
+        assert_true((q == NULL) == (unpacks[i].message != NULL));
+        awq_quantized_free(q);
+    }
+    free(w);
+}
+
+static void packing_mxfp4_checks_its_arguments(void **state)
+{
+    awq_context *ctx = *state;
+    uint64_t random = 14;
+    float *w = normals(&random, 8 * 64);
+    uint8_t blocks[8 * 64] = {0}, scales[8 * 2] = {0};
+    awq_quantized *q;
+    q = quantize(ctx, w, 8, 64, &int4);
+    fails(ctx, awq_pack_mxfp4(ctx, q, blocks, scales), AWQ_ERROR_ARGUMENT,
+          "integers of 4 bits, expected E2M1");
+    awq_quantized_free(q);
+    static const int64_t shapes[][2] = {{0, 64}, {-8, 64}, {8, 0}, {8, -32}, {8, 48}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        fails(ctx, awq_unpack_mxfp4(ctx, shapes[i][0], shapes[i][1], blocks, scales, &q),
+              AWQ_ERROR_ARGUMENT, "columns in multiples of 32");
+        assert_null(q);
+    }
+    free(w);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
+    const struct CMUnitTest tests[] = {
+        TEST(packing_gemm_checks_its_arguments),
+        TEST(compressed_tensors_come_back),
+        TEST(three_bits_come_back_as_four),
+        TEST(mxfp4_comes_back),
+        TEST(packing_compressed_checks_its_arguments),
+        TEST(packing_mxfp4_checks_its_arguments),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
