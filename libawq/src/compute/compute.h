@@ -121,6 +121,9 @@ typedef struct awq__compute {
                            const int32_t *targets, awq__logit_stats *stats);
 } awq__compute;
 
+/* Additions and multiplications of all matrix products of the fast tables so far, on all threads.
+ */
+uint64_t awq__product_operations(void);
 const awq__compute *awq__compute_reference(void);
 /* The fastest table for this machine: OpenBLAS, and loops for the widest vectors there are. */
 const awq__compute *awq__compute_fastest(void);

@@ -2,8 +2,21 @@
 #include "compute/cpu.h"
 
 #include <cblas.h>
+#include <stdatomic.h>
 
 #define MAX_TABLES 5
+
+static _Atomic uint64_t operations;
+
+uint64_t awq__product_operations(void)
+{
+    return atomic_load_explicit(&operations, memory_order_relaxed);
+}
+
+static void count_product(int64_t T, int64_t N, int64_t K)
+{
+    atomic_fetch_add_explicit(&operations, 2 * (uint64_t)(T * N * K), memory_order_relaxed);
+}
 
 const awq__compute *const *awq__compute_all(void)
 {
@@ -36,6 +49,7 @@ const awq__compute *awq__compute_fastest(void)
 void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
 {
+    count_product(T, N, K);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
                 (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
 }
@@ -43,12 +57,14 @@ void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int6
 void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
 {
+    count_product(T, N, K);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
                 (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
 }
 
 void awq__blas_gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram)
 {
+    count_product(T, K, g);
     for (int64_t b = 0; b < K / g; b++)
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)g, (blasint)g, (blasint)T, 1,
                     x + b * g, (blasint)ldx, x + b * g, (blasint)ldx, 1, gram + b * g * g,

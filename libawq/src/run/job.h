@@ -86,8 +86,10 @@ typedef struct awq__job {
     bool evaluate;
     cJSON *layers; /* the report of each layer */
     double start_seconds, stage_seconds[AWQ__STAGE_COUNT];
+    uint64_t stage_operations[AWQ__STAGE_COUNT]; /* of matrix products */
     awq__stage stage;
     double stage_start;
+    uint64_t stage_first_operation;
 } awq__job;
 
 /* Enters a stage, books the time of the last, and tells the caller's progress callback. */

@@ -94,8 +94,8 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
     size_t kept = 0, again = 0, left = 0;
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
-        bool packed = module->fused &&
-                      arch->layers[module->layer].experts.layout == AWQ_EXPERTS_FUSED_MXFP4;
+        bool packed =
+            module->fused && arch->layers[module->layer].experts.layout == AWQ_EXPERTS_FUSED_MXFP4;
         if (!plan->rules.quantize[i])
             continue;
         if (packed && plan->format->code == AWQ__CODE_E2M1) {

@@ -16,9 +16,12 @@ const char *const awq__stage_names[AWQ__STAGE_COUNT] = {
 awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share)
 {
     double now = awq__now_seconds();
+    uint64_t operations = awq__product_operations();
     job->stage_seconds[job->stage] += now - job->stage_start;
+    job->stage_operations[job->stage] += operations - job->stage_first_operation;
     job->stage = stage;
     job->stage_start = now;
+    job->stage_first_operation = operations;
     int64_t layers = job->plan->model->arch->model.layer_count;
     awq_progress progress = {.stage = awq__stage_names[stage],
                              .layer = layer,
@@ -32,8 +35,9 @@ static void log_times(awq__job *job)
 {
     awq__job_enter(job, AWQ__STAGE_EVALUATE, job->plan->model->arch->model.layer_count, 1);
     for (int i = 0; i < AWQ__STAGE_COUNT; i++)
-        awq__log(job->ctx, AWQ_LOG_INFO, "time: %s %.3f s", awq__stage_names[i],
-                 job->stage_seconds[i]);
+        awq__log(job->ctx, AWQ_LOG_INFO, "time: %s %.3f s, matrix products %.3f GFLOP",
+                 awq__stage_names[i], job->stage_seconds[i],
+                 1e-9 * (double)job->stage_operations[i]);
 }
 
 /* ---- what is read before the first layer ---- */
@@ -366,7 +370,8 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
                     .recipe = recipe,
                     .plan = &plan,
                     .start_seconds = awq__now_seconds(),
-                    .stage_start = awq__now_seconds()};
+                    .stage_start = awq__now_seconds(),
+                    .stage_first_operation = awq__product_operations()};
     status = run(&job, options, report);
     release(&job);
     awq__model_plan_free(&plan);
