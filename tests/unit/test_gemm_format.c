@@ -197,7 +197,7 @@ static void packed_tensors_are_read_as_values(void **state)
             }
             awq__checkpoint *checkpoint =
                 write_checkpoint(f, tensors, (const void *const *)data, 3);
-            const awq__stored stored = {4, whole ? -1 : g};
+            const awq__stored stored = {.bits = 4, .group = whole ? -1 : g};
             awq__weight weight;
             bool found;
             succeeds(f->ctx,
@@ -254,7 +254,7 @@ static void wrong_tensors_are_refused(void **state)
         if (cases[i].which < 3)
             tensors[cases[i].which] = cases[i].with;
         awq__checkpoint *checkpoint = write_checkpoint(f, tensors, NULL, 3);
-        const awq__stored stored = {4, cases[i].group};
+        const awq__stored stored = {.bits = 4, .group = cases[i].group};
         awq__weight weight;
         bool found;
         awq_status status = format->open(f->ctx, checkpoint, &stored, "w", cases[i].rows,
@@ -300,6 +300,73 @@ static void the_config_says_what_readers_want(void **state)
     const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
     assert_null(format->config(ctx, &scheme, inside, 1, quantized, 1));
     assert_non_null(strstr(awq_context_message(ctx), "l.0.e"));
+}
+
+/* The skip list of a config that has these modules. */
+static void check_skipped(awq_context *ctx, const char *const *kept, size_t kept_count,
+                          const char *const *quantized, size_t quantized_count,
+                          const char *const *expected, size_t count)
+{
+    const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
+    cJSON *config = format->config(ctx, &scheme, kept, kept_count, quantized, quantized_count);
+    if (!config)
+        fail_msg("%s", awq_context_message(ctx));
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(config, "modules_to_not_convert");
+    assert_int_equal(cJSON_GetArraySize(list), count);
+    for (size_t i = 0; i < count; i++)
+        assert_string_equal(cJSON_GetArrayItem(list, (int)i)->valuestring, expected[i]);
+    cJSON_Delete(config);
+}
+
+/* Readers that hold gate and up as one matrix look for its name. */
+static void kept_gates_name_gate_and_up_as_one_too(void **state)
+{
+    awq_context *ctx = *state;
+    static const char *const kept[] = {"l.0.mlp.gate_proj", "l.0.mlp.up_proj", "l.0.mlp.down_proj",
+                                       "l.1.mlp.gate", "l.2.mlp.gate_proj"};
+    static const char *const alone[] = {"gate_proj", "gate_up_proj", "up_proj", "down_proj",
+                                        "gate"};
+    static const char *const experts[] = {"l.1.mlp.experts.0.w1", "l.1.mlp.experts.0.w2"};
+    check_skipped(ctx, kept, 4, experts, 2, alone, 5);
+    check_skipped(ctx, kept + 3, 1, experts, 2, alone + 4, 1);
+    check_skipped(ctx, NULL, 0, experts, 2, NULL, 0);
+    static const char *const others[] = {"gate_proj", "l.gate_projection", "l.xgate_proj"};
+    check_skipped(ctx, others, 3, experts, 2, (const char *const[]){"gate_proj", "gate_projection"},
+                  2);
+    static const char *const named[] = {"a.gate_proj"};
+    static const char *const quantized[] = {"a.gate_up_proj.x"};
+    const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
+    assert_null(format->config(ctx, &scheme, named, 1, quantized, 1));
+    assert_non_null(strstr(awq_context_message(ctx), "a.gate_up_proj: is kept"));
+}
+
+/* Nor may an entry be part of the name that a quantized gate and up have as one. */
+static void quantized_gates_are_not_skipped_as_one(void **state)
+{
+    awq_context *ctx = *state;
+    static const char *const modules[] = {"l.0.mlp.gate_proj", "l.0.mlp.up_proj",
+                                          "l.1.mlp.shared_expert.gate_proj",
+                                          "l.1.mlp.shared_expert.up_proj"};
+    const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
+    for (int swapped = 0; swapped < 2; swapped++) {
+        const char *as_one =
+            swapped ? "l.0.mlp.gate_up_proj" : "l.1.mlp.shared_expert.gate_up_proj";
+        const char *kept = swapped ? "l.1.mlp.shared_expert.gate_up_proj" : "l.0.mlp.gate_up_proj";
+        cJSON *config =
+            format->config(ctx, &scheme, modules + 2 * swapped, 2, modules + 2 * !swapped, 2);
+        assert_non_null(config);
+        const cJSON *entry;
+        bool covered = false;
+        cJSON_ArrayForEach(entry,
+                           cJSON_GetObjectItemCaseSensitive(config, "modules_to_not_convert"))
+        {
+            if (strstr(as_one, entry->valuestring))
+                fail_msg("\"%s\" is part of \"%s\"", entry->valuestring, as_one);
+            covered |= strstr(kept, entry->valuestring) != NULL;
+        }
+        assert_true(covered);
+        cJSON_Delete(config);
+    }
 }
 
 /* Symmetric codes carry their zero points, as zero_point true promises. */
@@ -374,6 +441,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(packed_tensors_are_read_as_values, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_tensors_are_refused, set_up, tear_down),
         TEST(the_config_says_what_readers_want),
+        TEST(kept_gates_name_gate_and_up_as_one_too),
+        TEST(quantized_gates_are_not_skipped_as_one),
         TEST(symmetric_zeros_are_all_eight),
         TEST(configs_of_others_are_read),
     };

@@ -198,6 +198,135 @@ static void files_are_read_and_named(void **state)
     assert_null(root);
 }
 
+/* ---- one member changed ---- */
+
+static void set_to(awq_context *ctx, const char *text, const char *value, const char *expected)
+{
+    awq__text out = {0};
+    awq__clear(ctx);
+    succeeds(ctx, awq__json_set_member(ctx, "a.json", text, "key", value, &out));
+    assert_string_equal(out.data, expected);
+    assert_int_equal(out.length, strlen(expected));
+    awq__text_free(&out);
+}
+
+static void a_member_is_put_in_place_of_the_old(void **state)
+{
+    awq_context *ctx = *state;
+    set_to(ctx, "{\"key\":1}", "2", "{\"key\":2}");
+    set_to(ctx, "{\"a\":1,\"key\":{\"b\":[1,{}]},\"c\":3}", "[4, 5]",
+           "{\"a\":1,\"key\":[4, 5],\"c\":3}");
+    set_to(ctx, "\t{ \"key\"\n:\r\"x\" , \"a\" : null }\n", "{\"b\": 1}",
+           "\t{ \"key\"\n:\r{\"b\": 1} , \"a\" : null }\n");
+    set_to(ctx, "{\"a\": 0.0, \"key\": true\n}\n", "-1e5", "{\"a\": 0.0, \"key\": -1e5\n}\n");
+    set_to(ctx, "{\"key\": [\"]\", \"}\\\"]\", {\"key\": \"{\"}], \"z\": 1}", "0",
+           "{\"key\": 0, \"z\": 1}");
+    set_to(ctx, "{\"key\":\"\\\\\",\"a\":1}", "0", "{\"key\":0,\"a\":1}");
+    set_to(ctx, "{\"key\":\"\"}", "0", "{\"key\":0}");
+}
+
+static void a_new_member_comes_last(void **state)
+{
+    awq_context *ctx = *state;
+    set_to(ctx, "{}", "2", "{\n  \"key\": 2}");
+    set_to(ctx, " { \n} ", "2", " {\n  \"key\": 2 \n} ");
+    set_to(ctx, "{\n  \"a\": 1\n}\n", "{}", "{\n  \"a\": 1,\n  \"key\": {}\n}\n");
+    set_to(ctx, "{\"a\":[],\"b\":\",\"  }", "2", "{\"a\":[],\"b\":\",\",\n  \"key\": 2  }");
+}
+
+/* All that looks like the member and is not it stays. */
+static void only_the_outermost_key_counts(void **state)
+{
+    awq_context *ctx = *state;
+    static const char *const others[] = {
+        "\"a\": {\"key\": 1}",
+        "\"a\": [{\"key\": 1}, [[{\"key\": [\"key\"]}]]]",
+        "\"a\": \"key\"",
+        "\"a\": \"\\\"key\\\": 1, \"",
+        "\"a\": \"\\\\\", \"b\": \", \\\"key\\\": 7\"",
+        "\"a\": \"}\", \"b\": \"{\", \"c\": \"]\"",
+        "\"Key\": 1, \"keys\": 2, \"ke\": 3, \"\": 4, \" key\": 5",
+        "\"key\\\"\": 1, \"\\\"key\": 2",
+        "\"a\": 1.0, \"b\": 1e-05, \"c\": 12345678901234567890, \"\\u00e9\\/\": \"\\ud83c\\udf0d\"",
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char text[300], expected[300];
+        snprintf(text, sizeof text, "{%s}", others[i]);
+        snprintf(expected, sizeof expected, "{%s,\n  \"key\": [9]}", others[i]);
+        set_to(ctx, text, "[9]", expected);
+        snprintf(text, sizeof text, "{\"key\" : {\"key\":1},%s\n}", others[i]);
+        snprintf(expected, sizeof expected, "{\"key\" : [9],%s\n}", others[i]);
+        set_to(ctx, text, "[9]", expected);
+        snprintf(text, sizeof text, "{%s , \"key\":0.10}", others[i]);
+        snprintf(expected, sizeof expected, "{%s , \"key\":[9]}", others[i]);
+        set_to(ctx, text, "[9]", expected);
+    }
+}
+
+/* An escape may spell the same key: an error rather than a key that stands twice. */
+static void what_would_be_no_json_is_refused(void **state)
+{
+    awq_context *ctx = *state;
+    static const struct {
+        const char *text, *value, *message;
+    } cases[] = {
+        {"{\"\\u006bey\": 1}", "2", "a.json: the key \"key\" stands twice"},
+        {"{\"a\": 1, \"k\\u0065y\": {}}", "2", "a.json: the key \"key\" stands twice"},
+        {"{\"key\": 1}", "", "a.json:1:"},
+        {"{\"key\": 1}", "1, \"key\": 2", "stands twice"},
+        {"{\"a\": 1}", "[", "a.json:2:"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        awq__text out = {0};
+        awq__clear(ctx);
+        fails(ctx, awq__json_set_member(ctx, "a.json", cases[i].text, "key", cases[i].value, &out),
+              AWQ_ERROR_FORMAT, cases[i].message);
+        awq__text_free(&out);
+    }
+}
+
+static const char *any_of(uint64_t *random, const char *const *list, uint64_t count)
+{
+    return list[awq__random(random) % count];
+}
+
+/* An object of random members with random space about them. The one at `place` is the member, and
+   has this value in place of its own. */
+static char *random_object(awq_context *ctx, uint64_t random, int members, int place,
+                           const char *value)
+{
+    static const char *const values[] = {"0.0",      "\"key\"",  "{\"key\":{}}", "[ ]",
+                                         "\"\\\\\"", "\"}, {\"", "true",         "[[\"]\"],{}]"};
+    static const char *const spaces[] = {"", " ", "\n\t", "\r\n  "};
+    awq__text text = {0};
+    succeeds(ctx, awq__text_append(ctx, &text, "%s{", any_of(&random, spaces, 4)));
+    for (int i = 0; i < members; i++) {
+        char name[20];
+        snprintf(name, sizeof name, i == place ? "key" : "key\\\"%d", i);
+        succeeds(ctx, awq__text_append(ctx, &text, "%s", any_of(&random, spaces, 4)));
+        succeeds(ctx, awq__text_append(ctx, &text, "\"%s\"%s", name, any_of(&random, spaces, 4)));
+        succeeds(ctx, awq__text_append(ctx, &text, ":%s", any_of(&random, spaces, 4)));
+        const char *old = any_of(&random, values, 8);
+        succeeds(ctx, awq__text_append(ctx, &text, "%s", i == place && value ? value : old));
+        const char *after = any_of(&random, spaces, 4);
+        succeeds(ctx, awq__text_append(ctx, &text, "%s%s", after, i < members - 1 ? "," : ""));
+    }
+    succeeds(ctx, awq__text_append(ctx, &text, "}%s", any_of(&random, spaces, 4)));
+    return text.data;
+}
+
+static void any_object_keeps_its_bytes(void **state)
+{
+    for (uint64_t round = 0; round < 1000; round++) {
+        int members = 1 + (int)(round % 5), place = (int)(round / 5 % (uint64_t)members);
+        char *text = random_object(*state, round << 32, members, place, NULL);
+        char *expected = random_object(*state, round << 32, members, place, "[{}, 5]");
+        set_to(*state, text, "[{}, 5]", expected);
+        awq__free(text);
+        awq__free(expected);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
@@ -210,6 +339,11 @@ int main(void)
         TEST(nesting_has_a_limit),
         TEST(values_are_looked_up_by_path),
         TEST(integers_are_exact),
+        TEST(a_member_is_put_in_place_of_the_old),
+        TEST(a_new_member_comes_last),
+        TEST(only_the_outermost_key_counts),
+        TEST(what_would_be_no_json_is_refused),
+        TEST(any_object_keeps_its_bytes),
         cmocka_unit_test_setup_teardown(files_are_read_and_named, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,3 +121,59 @@ bool awq__json_int(const cJSON *item, int64_t *out)
     *out = (int64_t)value;
     return true;
 }
+
+/* ---- changing one member of a text ---- */
+
+/* Past the value, string or member name that begins at `at`; brackets with all that is in them. */
+static const char *skip_value(const char *at)
+{
+    int depth = 0;
+    do {
+        if (*at == '"')
+            for (at++; *at != '"'; at++)
+                at += *at == '\\';
+        depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+        at++;
+    } while (depth || !strchr(",:}] \t\r\n", *at));
+    return at;
+}
+
+static const char *skip_space(const char *at)
+{
+    return at + strspn(at, " \t\r\n");
+}
+
+/* The value of an object's member. *end: of the last member, or of the opening bracket. */
+static const char *find_member(const char *text, const char *key, const char **end)
+{
+    size_t length = strlen(key);
+    const char *at = skip_space(text) + 1;
+    *end = at;
+    for (at = skip_space(at); *at == '"'; at = skip_space(at)) {
+        const char *name = at + 1, *name_end = skip_value(at);
+        const char *value = skip_space(skip_space(name_end) + 1);
+        if ((size_t)(name_end - 1 - name) == length && !memcmp(name, key, length))
+            return value;
+        *end = skip_value(value);
+        at = skip_space(*end);
+        at += *at == ',';
+    }
+    return NULL;
+}
+
+awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *text,
+                                const char *key, const char *value, awq__text *out)
+{
+    const char *end, *old = find_member(text, key, &end), *rest = old ? skip_value(old) : end;
+    bool first = !old && end == skip_space(text) + 1;
+    awq_status status = awq__text_append_bytes(ctx, out, text, (size_t)((old ? old : end) - text));
+    if (status == AWQ_OK && !old)
+        status = awq__text_append(ctx, out, "%s\n  \"%s\": ", first ? "" : ",", key);
+    if (status == AWQ_OK)
+        status = awq__text_append(ctx, out, "%s%s", value, rest);
+    cJSON *root = NULL;
+    if (status == AWQ_OK)
+        status = awq__json_parse(ctx, name, out->data, out->length, &root);
+    cJSON_Delete(root);
+    return status;
+}

@@ -96,12 +96,74 @@ void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t
             codes->scales[n * G + b] = awq__f16_to_f32(scales[b * N + n]);
 }
 
+/* Engines ask for gate and up as one, by a name that holds neither's: gates add it. *names is made,
+ *and fused, whose texts are the caller's to free. */
+static awq_status add_fused_names(awq_context *ctx, const char *const *given, size_t given_count,
+                                  const char ***names, size_t *count, char ***fused)
+{
+    static const char gate[] = ".gate_proj";
+    *names = awq__alloc(ctx, 2 * given_count, sizeof **names, "the skip list");
+    *fused = awq__alloc(ctx, given_count, sizeof **fused, "the skip list");
+    if (!*names || !*fused)
+        return AWQ_ERROR_MEMORY;
+    *count = 0;
+    for (size_t i = 0; i < given_count; i++) {
+        size_t length = strlen(given[i]), end = sizeof gate - 1;
+        (*names)[(*count)++] = given[i];
+        if (length < end || strcmp(given[i] + length - end, gate))
+            continue;
+        (*fused)[i] = awq__format(ctx, "%.*s.gate_up_proj", (int)(length - end), given[i]);
+        if (!(*fused)[i])
+            return AWQ_ERROR_MEMORY;
+        (*names)[(*count)++] = (*fused)[i];
+    }
+    return AWQ_OK;
+}
+
+/* Names with those that engines ask for besides, in memory of its own. */
+typedef struct name_set {
+    const char **names;
+    size_t count;
+    char **fused;
+    size_t fused_count;
+} name_set;
+
+static awq_status make_set(awq_context *ctx, const char *const *names, size_t count, name_set *set)
+{
+    *set = (name_set){.fused_count = count};
+    return add_fused_names(ctx, names, count, &set->names, &set->count, &set->fused);
+}
+
+static void free_set(name_set *set)
+{
+    for (size_t i = 0; set->fused && i < set->fused_count; i++)
+        awq__free(set->fused[i]);
+    awq__free(set->fused);
+    awq__free(set->names);
+}
+
+static awq_status list_skipped(awq_context *ctx, const char *const *kept, size_t kept_count,
+                               const char *const *quantized, size_t quantized_count, char ***list,
+                               size_t *count)
+{
+    name_set skipped, others = {0};
+    awq_status status = make_set(ctx, kept, kept_count, &skipped);
+    if (status == AWQ_OK)
+        status = make_set(ctx, quantized, quantized_count, &others);
+    if (status == AWQ_OK)
+        status = awq__skip_list(ctx, skipped.names, skipped.count, others.names, others.count, list,
+                                count);
+    free_set(&skipped);
+    free_set(&others);
+    return status;
+}
+
 static cJSON *config(awq_context *ctx, const awq__scheme *scheme, const char *const *kept,
                      size_t kept_count, const char *const *quantized, size_t quantized_count)
 {
     char **list;
     size_t count;
-    if (awq__skip_list(ctx, kept, kept_count, quantized, quantized_count, &list, &count) != AWQ_OK)
+    if (list_skipped(ctx, kept, kept_count, quantized, quantized_count, &list, &count) != AWQ_OK)
         return NULL;
     cJSON *object = cJSON_CreateObject();
     bool whole = object && cJSON_AddStringToObject(object, "quant_method", "awq") &&

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MAX_CONFIG_BYTES ((size_t)256 << 20) /* it has been parsed: it is smaller */
+
 static awq_status no_memory(awq_context *ctx, const char *what)
 {
     return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: %s", what);
@@ -106,21 +108,29 @@ static awq_status write_json(awq__job *job, const char *name, const cJSON *root)
     return status;
 }
 
+/* The source's text but for one member: readers of it tell 0 from 0.0. */
 static awq_status write_config(awq__job *job)
 {
     cJSON *quantization = NULL;
     awq_status status = awq__model_plan_config(job->ctx, job->plan, &quantization);
     if (status != AWQ_OK)
         return status;
-    cJSON *config = cJSON_Duplicate(job->plan->model->arch->config, true);
-    cJSON_DeleteItemFromObjectCaseSensitive(config, "quantization_config");
-    if (!config || !cJSON_AddItemToObject(config, "quantization_config", quantization)) {
-        cJSON_Delete(quantization);
-        cJSON_Delete(config);
+    char *printed = cJSON_Print(quantization), *source = NULL;
+    cJSON_Delete(quantization);
+    if (!printed)
         return no_memory(job->ctx, "config.json");
-    }
-    status = write_json(job, "config.json", config);
-    cJSON_Delete(config);
+    size_t bytes;
+    awq__text text = {0};
+    const char *path = job->plan->model->arch->config_path;
+    status = awq__read_text_file(job->ctx, path, MAX_CONFIG_BYTES, &source, &bytes);
+    if (status == AWQ_OK)
+        status =
+            awq__json_set_member(job->ctx, path, source, "quantization_config", printed, &text);
+    if (status == AWQ_OK)
+        status = awq__output_text(job->output, "config.json", text.data, text.length);
+    awq__text_free(&text);
+    awq__free(source);
+    cJSON_free(printed);
     return status;
 }
 

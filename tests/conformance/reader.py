@@ -1,0 +1,266 @@
+"""
+A reader of checkpoints that knows nothing of libawq: what it knows is how the engines' formats are
+described. Files are opened with the safetensors package; config.json tells what a tensor means.
+"""
+import json
+import os
+import re
+import struct
+
+import numpy
+from safetensors import SafetensorError, safe_open
+
+from report import Wrong, expect
+
+NUMPY_TYPES = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "I64": "<i8", "U8": "|u1"}
+ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "I64": 8, "U8": 1}
+FLOATS = ("F32", "F16", "BF16")
+
+
+class Tensor:
+    """BF16 is held as the U16 of its bits, since numpy has no such type."""
+
+    def __init__(self, dtype, array):
+        self.dtype, self.array = dtype, array
+
+    def f32(self):
+        if self.dtype == "BF16":
+            return (self.array.astype(numpy.uint32) << 16).view(numpy.float32)
+        return self.array.astype(numpy.float32)
+
+    def same_as(self, other):
+        return (self.dtype == other.dtype and self.array.shape == other.array.shape
+                and self.array.tobytes() == other.array.tobytes())
+
+
+class Checkpoint:
+    def __init__(self, directory):
+        self.directory = directory
+        with open(os.path.join(directory, "config.json"), encoding="utf-8") as file:
+            self.config = json.load(file)
+        self.quantization = self.config.get("quantization_config")
+        self.files = sorted(name for name in os.listdir(directory)
+                            if name.endswith(".safetensors") and name != "golden.safetensors")
+        self.tensors = {}
+        for name in self.files:
+            tensors = read_file(os.path.join(directory, name))
+            twice = tensors.keys() & self.tensors.keys()
+            expect(not twice, f"{name}: {sorted(twice)[:1]} is in two files")
+            self.tensors.update(tensors)
+
+
+# A file is a U64 with the length of the header, the header, which is JSON, and the data, in which
+# data_offsets count.
+
+def refuse_twice(pairs):
+    names = [name for name, _ in pairs]
+    expect(len(names) == len(set(names)), "a header has a name twice")
+    return dict(pairs)
+
+
+def read_header(path):
+    """(length of the header, its text, its entries)"""
+    with open(path, "rb") as file:
+        length, = struct.unpack("<Q", file.read(8))
+        text = file.read(length)
+    return length, text, json.loads(text, object_pairs_hook=refuse_twice)
+
+
+def read_file(path):
+    length, _, header = read_header(path)
+    tensors = {}
+    try:
+        with safe_open(path, framework="numpy") as file, open(path, "rb") as raw:
+            for name in file.keys():
+                part = file.get_slice(name)
+                dtype, shape = part.get_dtype(), tuple(part.get_shape())
+                expect(dtype in ITEM_BYTES, f"{path}: {name} is {dtype}")
+                if dtype == "BF16":
+                    begin, end = header[name]["data_offsets"]
+                    raw.seek(8 + length + begin)
+                    array = numpy.frombuffer(raw.read(end - begin), "<u2").reshape(shape)
+                else:
+                    array = file.get_tensor(name)
+                    expect(array.dtype == numpy.dtype(NUMPY_TYPES[dtype]),
+                           f"{path}: {name} is read as {array.dtype}")
+                tensors[name] = Tensor(dtype, array)
+    except SafetensorError as error:
+        raise Wrong(f"{path}: {error}") from error
+    return tensors
+
+
+# ---- codes ----
+
+def unpack(words, bits):
+    """[..., n] words -> [..., n * 32 / bits] codes, the lowest bits first."""
+    shifts = numpy.arange(0, 32, bits, dtype=numpy.uint32)
+    codes = words.view(numpy.uint32)[..., None] >> shifts & numpy.uint32(2 ** bits - 1)
+    return codes.reshape(*words.shape[:-1], -1).astype(numpy.int32)
+
+
+def scaled(scales, codes, zeros, group):
+    """scale * (code - zero); scales and zeros [rows, groups], codes [rows, columns]."""
+    scales, zeros = (numpy.repeat(a, group, axis=1) for a in (scales, zeros))
+    return scales * (codes - zeros).astype(numpy.float32)
+
+
+def need(tensors, name, dtypes, shape):
+    expect(name in tensors, f"{name} is missing")
+    tensor = tensors[name]
+    expect(tensor.dtype in dtypes and tensor.array.shape == tuple(shape),
+           f"{name} is {tensor.dtype} {tensor.array.shape}, expected {dtypes} {tuple(shape)}")
+    return tensor
+
+
+# AutoAWQ "gemm" packs along the outputs: nibble i of a word is output AWQ_ORDER[i] of its eight.
+#   qweight I32 [in, out/8]   qzeros I32 [in/group, out/8]   scales F16 [in/group, out]
+# Zeros are stored as they are (GPTQ stores one less). group_size -1 is a whole row.
+AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
+
+
+def unpack_awq(words):
+    nibbles = unpack(words, 4).reshape(*words.shape, 8)
+    codes = numpy.empty_like(nibbles)
+    codes[..., AWQ_ORDER] = nibbles
+    return codes.reshape(words.shape[0], -1)
+
+
+def decode_awq(tensors, module, settings):
+    inputs, words = tensors[module + ".qweight"].array.shape
+    group = inputs if settings["group_size"] == -1 else settings["group_size"]
+    expect(settings["bits"] == 4 and inputs % group == 0, f"{module}: {inputs} inputs")
+    qweight = need(tensors, module + ".qweight", ("I32",), (inputs, words))
+    qzeros = need(tensors, module + ".qzeros", ("I32",), (inputs // group, words))
+    scales = need(tensors, module + ".scales", ("F16",), (inputs // group, words * 8))
+    return scaled(scales.f32().T, unpack_awq(qweight.array).T, unpack_awq(qzeros.array).T, group)
+
+
+# compressed-tensors "pack-quantized" packs in the natural order: weights along the inputs, zero
+# points along the outputs. Codes and zero points are signed, with 2^(bits-1) added where they are
+# packed; symmetric weights have no zero points.
+#   weight_packed I32 [out, in*bits/32]   weight_scale BF16 or F16 [out, groups]
+#   weight_shape I64 {out, in}            weight_zero_point I32 [out*bits/32, groups]
+def decode_compressed(tensors, module, settings):
+    args = settings["config_groups"]["group_0"]["weights"]
+    bits, half = args["num_bits"], 2 ** (args["num_bits"] - 1)
+    shape = need(tensors, module + ".weight_shape", ("I64",), (2,)).array
+    outputs, inputs = int(shape[0]), int(shape[1])
+    group = args["group_size"] if args["strategy"] == "group" else inputs
+    groups = inputs // group
+    expect(inputs % group == 0, f"{module}: {inputs} inputs")
+    packed = need(tensors, module + ".weight_packed", ("I32",), (outputs, -(-inputs * bits // 32)))
+    scale = need(tensors, module + ".weight_scale", ("BF16", "F16"), (outputs, groups))
+    codes = unpack(packed.array, bits)[:, :inputs] - half
+    zeros = numpy.zeros((outputs, groups), numpy.int32)
+    if not args["symmetric"]:
+        words = need(tensors, module + ".weight_zero_point", ("I32",),
+                     (-(-outputs * bits // 32), groups))
+        zeros = unpack(numpy.ascontiguousarray(words.array.T), bits).T[:outputs] - half
+    return scaled(scale.f32(), codes, zeros, group)
+
+
+# MXFP4: E2M1 codes, of which the highest bit is the sign, in blocks of 32 inputs with a common
+# exponent. Byte j of the 16 of a block has input 2j in its low half, 2j+1 in its high one.
+#   NAME_blocks U8 [experts, rows, in/32, 16]   NAME_scales U8 [experts, rows, in/32]: 2^(e-127)
+E2M1 = numpy.array([0, .5, 1, 1.5, 2, 3, 4, 6], numpy.float32)
+E2M1 = numpy.concatenate([E2M1, -E2M1])
+
+
+def decode_mxfp4(tensors, name):
+    blocks = tensors[name + "_blocks"].array
+    expect(blocks.ndim == 4 and blocks.shape[3] == 16, f"{name}_blocks is {blocks.shape}")
+    need(tensors, name + "_blocks", ("U8",), blocks.shape)
+    scales = need(tensors, name + "_scales", ("U8",), blocks.shape[:3]).array
+    expect((scales != 255).all(), f"{name}_scales has a 255, which is NaN")
+    codes = numpy.stack([blocks & 15, blocks >> 4], axis=-1).reshape(*blocks.shape[:3], 32)
+    values = numpy.ldexp(E2M1[codes], scales[..., None].astype(numpy.int32) - 127)
+    return values.reshape(*blocks.shape[:2], -1).astype(numpy.float32)
+
+
+# ---- modules ----
+
+class Modules:
+    """What a checkpoint's modules hold: weights and NAME:bias, as F32."""
+
+    def __init__(self):
+        self.values = {}        # vectors and matrices
+        self.quantized = set()  # names of matrices that are stored in codes
+        self.floats = set()     # names of matrices that are not, linears and the embedding
+
+    def add(self, name, values):
+        expect(name not in self.values, f"{name} is stored in two ways")
+        self.values[name] = values
+
+
+FUSED = re.compile(r"(.*\.experts)\.(gate_up_proj|down_proj)(_blocks|_bias|)$")
+
+
+def split_rows(name, rows, interleaved):
+    """(module of an expert, its rows) for the rows of a fused tensor's expert."""
+    if name == "down_proj":
+        return [("down_proj", rows)]
+    if interleaved:
+        return [("gate_proj", rows[0::2]), ("up_proj", rows[1::2])]
+    half = len(rows) // 2
+    return [("gate_proj", rows[:half]), ("up_proj", rows[half:])]
+
+
+def fused_values(checkpoint, prefix, name, kind):
+    """[experts, rows, columns], or [experts, rows] of a bias."""
+    if kind == "_blocks":
+        return decode_mxfp4(checkpoint.tensors, f"{prefix}.{name}")
+    values = checkpoint.tensors[f"{prefix}.{name}{kind}"].f32()
+    # GPT-OSS has its plain experts the other way round: [experts, in, out].
+    transposed = checkpoint.config["model_type"] == "gpt_oss" and kind == ""
+    return values.transpose(0, 2, 1) if transposed else values
+
+
+def add_fused(checkpoint, modules, prefix, name, kind):
+    # The rows of gate_up are gate, up, gate, up in GPT-OSS, first gate and then up elsewhere.
+    interleaved = checkpoint.config["model_type"] == "gpt_oss"
+    for expert, rows in enumerate(fused_values(checkpoint, prefix, name, kind)):
+        for part, values in split_rows(name, rows, interleaved):
+            module = f"{prefix}.{expert}.{part}"
+            modules.add(module + (":bias" if kind == "_bias" else ""), values)
+            if kind != "_bias":
+                (modules.quantized if kind == "_blocks" else modules.floats).add(module)
+
+
+def add_packed(checkpoint, modules, module, decode):
+    modules.add(module, decode(checkpoint.tensors, module, checkpoint.quantization))
+    modules.quantized.add(module)
+
+
+def add_float(checkpoint, modules, name):
+    tensor = checkpoint.tensors[name]
+    expect(tensor.dtype in FLOATS, f"{name} is {tensor.dtype}, and nothing to this reader")
+    if name.endswith(".bias"):
+        modules.add(name[:-len(".bias")] + ":bias", tensor.f32())
+        return
+    module = name.removesuffix(".weight")  # some vectors are a parameter without a module
+    modules.add(module, tensor.f32())
+    if tensor.array.ndim == 2:
+        modules.floats.add(module)
+
+
+PACKED = {"awq": (".qweight", [".qzeros", ".scales"], decode_awq),
+          "compressed-tensors": (".weight_packed",
+                                 [".weight_scale", ".weight_shape", ".weight_zero_point"],
+                                 decode_compressed),
+          "mxfp4": (None, ["_scales"], None),
+          None: (None, [], None)}
+
+
+def read_modules(checkpoint):
+    """Every tensor of the checkpoint, by what quantization_config says it is part of."""
+    settings, modules = checkpoint.quantization, Modules()
+    codes, others, decode = PACKED[settings and settings["quant_method"]]
+    for name in checkpoint.tensors:
+        fused = FUSED.match(name)
+        if fused:
+            add_fused(checkpoint, modules, *fused.groups())
+        elif codes and name.endswith(codes):
+            add_packed(checkpoint, modules, name.removesuffix(codes), decode)
+        elif not any(name.endswith(other) for other in others):
+            add_float(checkpoint, modules, name)
+    return modules

@@ -1,0 +1,312 @@
+"""What readers ask of a checkpoint besides its numbers, as they are described."""
+import json
+import os
+import re
+
+import numpy
+
+from reader import ITEM_BYTES, read_header
+from report import expect
+
+# ---- files ----
+
+# The order of the reference writer is: larger types first, by this list, then names. It keeps every
+# tensor aligned to its type, which readers that map files rely on. There are F4 and F8_E8M0, but
+# engines expect MXFP4 in U8.
+LARGER_FIRST = ["I64", "F32", "I32", "BF16", "F16", "U8"]
+LONGEST_HEADER = 100_000_000
+
+
+def check_entries(name, data_start, file_bytes, entries):
+    end = 0
+    keys = []
+    for tensor, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        where = f"{name}: {tensor}"
+        expect(entry.keys() == {"dtype", "shape", "data_offsets"}, f"{where} has other members")
+        dtype, (begin, stop) = entry["dtype"], entry["data_offsets"]
+        expect(dtype in LARGER_FIRST, f"{where} is {dtype}")
+        expect(begin == end, f"{where} begins at {begin}, the tensor before it ends at {end}")
+        count = 1
+        for size in entry["shape"]:
+            count *= size
+        expect(stop - begin == count * ITEM_BYTES[dtype], f"{where} has {stop - begin} bytes")
+        expect((data_start + begin) % ITEM_BYTES[dtype] == 0, f"{where} is not aligned")
+        keys.append((LARGER_FIRST.index(dtype), tensor))
+        end = stop
+    expect(data_start + end == file_bytes, f"{name}: {file_bytes - data_start - end} bytes follow")
+    expect(keys == sorted(keys), f"{name}: tensors are not in the order of type and name")
+    expect(list(entries) == [key[1] for key in keys], f"{name}: the header has another order")
+
+
+def check_file(path):
+    """The header's rules; returns its entries."""
+    name = os.path.basename(path)
+    length, text, header = read_header(path)
+    expect(length <= LONGEST_HEADER and length % 8 == 0, f"{name}: a header of {length} bytes")
+    expect(text[:1] == b"{" and text.rstrip(b" ").endswith(b"}"), f"{name}: the header's padding")
+    # transformers has refused files without this; values must be texts.
+    metadata = header.pop("__metadata__", None)
+    expect(metadata == {"format": "pt"}, f"{name}: __metadata__ is {metadata}")
+    check_entries(name, 8 + length, os.path.getsize(path), header)
+    return header
+
+
+def check_index(directory, files, headers):
+    """model.safetensors alone, or model-0000N-of-0000M.safetensors with an index of all tensors."""
+    index_path = os.path.join(directory, "model.safetensors.index.json")
+    if files == ["model.safetensors"]:
+        expect(not os.path.exists(index_path), "an index beside a single file")
+        return "no index"
+    names = [f"model-{i + 1:05}-of-{len(files):05}.safetensors" for i in range(len(files))]
+    expect(files == names, f"files are {files}")
+    with open(index_path, encoding="utf-8") as file:
+        index = json.load(file)
+    placed = {tensor: name for name, header in headers.items() for tensor in header}
+    expect(index["weight_map"] == placed, "weight_map is not where the tensors are")
+    total = sum(stop - begin for header in headers.values()
+                for begin, stop in (entry["data_offsets"] for entry in header.values()))
+    expect(index["metadata"]["total_size"] == total,
+           f"total_size is {index['metadata']['total_size']}, tensors have {total} bytes")
+    return f"index of {len(placed)} tensors, {total} bytes"
+
+
+def check_files(directory, shard_bytes):
+    files = sorted(name for name in os.listdir(directory) if name.endswith(".safetensors"))
+    headers = {name: check_file(os.path.join(directory, name)) for name in files}
+    for name, header in headers.items():
+        size = sum(e["data_offsets"][1] - e["data_offsets"][0] for e in header.values())
+        expect(size <= shard_bytes or len(header) == 1, f"{name} has {size} bytes")
+    tensors = sum(map(len, headers.values()))
+    expect(tensors > 0, "there is no tensor")
+    return f"{len(files)} files, {tensors} tensors, {check_index(directory, files, headers)}"
+
+
+# ---- which tensors ----
+
+# The scales of the second are of the model's type, which is BF16 in all test models.
+SUFFIXES = {"awq": {".qweight": "I32", ".qzeros": "I32", ".scales": "F16"},
+            "compressed-tensors": {".weight_packed": "I32", ".weight_scale": "BF16",
+                                   ".weight_shape": "I64", ".weight_zero_point": "I32"}}
+
+
+def expected_suffixes(settings):
+    suffixes = dict(SUFFIXES[settings["quant_method"]])
+    if settings["quant_method"] == "compressed-tensors" and \
+            settings["config_groups"]["group_0"]["weights"]["symmetric"]:
+        del suffixes[".weight_zero_point"]
+    return suffixes
+
+
+def check_experts(checkpoint, modules):
+    """AWQ and compressed-tensors: engines read packed experts only one by one, as matrices, and
+    pass over fused ones without a word."""
+    suffixes = expected_suffixes(checkpoint.quantization)
+    for module in modules.quantized:
+        stored = {name[len(module):]: checkpoint.tensors[name].dtype
+                  for name in checkpoint.tensors if name.startswith(module + ".")}
+        stored.pop(".bias", None)
+        expect(stored == suffixes, f"{module} is stored as {stored}")
+    for name, tensor in checkpoint.tensors.items():
+        expect(tensor.array.ndim <= 2, f"{name} is {tensor.array.shape}")
+        expect(".experts." not in name or re.search(r"\.experts\.\d+\.", name),
+               f"{name} is not one expert's")
+
+
+def check_scales(checkpoint):
+    """AWQ's scales are F16; engines that run the model in its own BF16 round them to that."""
+    for name, tensor in checkpoint.tensors.items():
+        if name.endswith(".scales"):
+            lost = tensor.f32().view(numpy.uint32) & 0xFFFF
+            expect(not lost.any(), f"{name} has values that BF16 has not")
+
+
+def check_tensors(checkpoint, modules, source):
+    """source: what the modules' shapes were before."""
+    method = checkpoint.quantization["quant_method"]
+    if method != "mxfp4":
+        check_experts(checkpoint, modules)
+    check_scales(checkpoint)
+    for name, values in source.values.items():
+        found = modules.values.get(name)
+        if checkpoint.config.get("tie_word_embeddings") and name == "lm_head":
+            expect(found is None, "lm_head is stored although it is the embedding")
+            continue
+        expect(found is not None and found.shape == values.shape,
+               f"{name} is {found if found is None else found.shape}, was {values.shape}")
+    new = modules.values.keys() - source.values.keys()
+    expect(not new, f"{sorted(new)[:4]} were not there")
+    expect(modules.quantized, "nothing is quantized")
+    return f"{len(checkpoint.tensors)} tensors store {len(modules.values)} weights and biases, " \
+           f"{len(modules.quantized)} of them in codes"
+
+
+# ---- config.json ----
+
+# compressed-tensors refuses members of these objects that it does not know, old releases those that
+# came later (scale_dtype, zp_dtype).
+GROUP_MEMBERS = {"targets", "weights", "input_activations", "output_activations", "format"}
+WEIGHTS_MEMBERS = {"num_bits", "type", "symmetric", "strategy", "group_size", "dynamic", "actorder",
+                   "block_structure", "observer", "observer_kwargs"}
+
+
+def check_awq_config(settings):
+    # The long names: some engines read no others. Kernels for experts need zero points.
+    expect(settings["bits"] == 4 and settings["zero_point"] is True and
+           settings["version"] == "gemm" and settings["group_size"] in (-1, 32, 64, 128),
+           f"the config is {settings}")
+    return f"4 bits, group_size {settings['group_size']}, zero_point"
+
+
+def check_compressed_config(settings):
+    expect(settings["format"] == "pack-quantized" and
+           settings["quantization_status"] == "compressed" and
+           settings["kv_cache_scheme"] is None and list(settings["config_groups"]) == ["group_0"],
+           f"the config is {settings}")
+    group = settings["config_groups"]["group_0"]
+    weights = group["weights"]
+    expect(group.keys() <= GROUP_MEMBERS, f"the group has members {sorted(group)}")
+    expect(weights.keys() <= WEIGHTS_MEMBERS, f"weights have members {sorted(weights)}")
+    expect(group["targets"] == ["Linear"] and group["format"] == "pack-quantized" and
+           group["input_activations"] is None and group["output_activations"] is None,
+           f"the group is {group}")
+    size = weights["group_size"]
+    expect(weights["type"] == "int" and weights["num_bits"] in (4, 8) and
+           weights["dynamic"] is False and weights["actorder"] is None and
+           weights["strategy"] in ("group", "channel") and
+           (size > 0 if weights["strategy"] == "group" else size in (None, -1)),
+           f"weights are {weights}")
+    return f"{weights['num_bits']} bits, {weights['strategy']} {size}, " \
+           f"{'symmetric' if weights['symmetric'] else 'asymmetric'}"
+
+
+def check_config(checkpoint):
+    settings = checkpoint.quantization
+    method = settings["quant_method"]
+    if method == "awq":
+        return check_awq_config(settings)
+    if method == "compressed-tensors":
+        return check_compressed_config(settings)
+    expect(settings.keys() == {"quant_method", "modules_to_not_convert"} and
+           checkpoint.config["model_type"] == "gpt_oss", f"the config is {settings}")
+    return "mxfp4"
+
+
+# ---- which linears are skipped ----
+
+# Engines that run these as one linear ask for each of its parts, and refuse the model where the
+# answers differ; some ask for the name of the whole.
+FUSED_LINEARS = {"qkv_proj": ("q_proj", "k_proj", "v_proj"),
+                 "gate_up_proj": ("gate_proj", "up_proj")}
+
+
+def fused_linears(names):
+    """{name of a fused linear: its parts}; experts are not of this kind."""
+    fused = {}
+    for name in names:
+        parent, _, leaf = name.rpartition(".")
+        for whole, parts in FUSED_LINEARS.items():
+            if leaf in parts and ".experts." not in name:
+                fused.setdefault(f"{parent}.{whole}", []).append(name)
+    return fused
+
+
+def contains(entries, name):
+    return any(entry in name for entry in entries)
+
+
+def contains_or_leaf(entries, name):
+    return contains(entries, name) or name.split(".")[-1] in entries
+
+
+def starts_or_ends(entries, name):
+    return any(re.match(entry, name) or name.endswith(entry) for entry in entries)
+
+
+def starts_whole_or_ends(entries, name):
+    """Later releases: what an entry matches ends where a component of the name does."""
+    boundary = r"(?:(?<=\.)|(?=\.|$))"
+    return any(re.match(f"(?:{entry}){boundary}", name) or name.endswith(entry)
+               for entry in entries)
+
+
+def but_head(skips):
+    """The head is left out unasked."""
+    return lambda entries, name: name == "lm_head" or skips(entries, name)
+
+
+def whole_or_regex(entries, name):
+    # Of a class's name there is only "Linear" here, which would match every linear.
+    return any(re.match(entry[3:], name) if entry.startswith("re:")
+               else entry in (name, "Linear") for entry in entries)
+
+
+def as_on_disk(name):
+    return name
+
+
+def as_in_transformers_5(name):
+    return name.replace(".block_sparse_moe.", ".mlp.")
+
+
+def as_in_vllm(name):
+    """Experts are asked for by these names whatever the file has, and GPT-OSS has attn."""
+    for on_disk, asked in (("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")):
+        name = re.sub(rf"(\.experts\.\d+)\.{on_disk}$", rf"\1.{asked}", name)
+    return name
+
+
+def as_gpt_oss_in_vllm(name):
+    return as_in_vllm(name).replace(".self_attn.", ".attn.")
+
+
+# (who, in which spelling, does it skip the name?)
+READERS = {
+    "awq": [("AutoAWQ, SGLang and vLLM", as_on_disk, contains),
+            ("transformers 4", as_on_disk, but_head(contains_or_leaf)),
+            ("transformers 5", as_on_disk, but_head(starts_or_ends)),
+            ("transformers 5.20", as_on_disk, but_head(starts_whole_or_ends))],
+    "compressed-tensors": [("SGLang", as_on_disk, whole_or_regex),
+                           ("vLLM", as_in_vllm, whole_or_regex),
+                           ("vLLM, GPT-OSS", as_gpt_oss_in_vllm, whole_or_regex),
+                           ("transformers 5", as_in_transformers_5, whole_or_regex)],
+    "mxfp4": [("transformers 4 and 5", as_on_disk, starts_or_ends),
+              ("transformers 5.20", as_on_disk, starts_whole_or_ends)],
+}
+
+
+def check_reader(who, spell, skips, entries, kept, quantized):
+    # Whole names in a list are put into the engine's spelling as well, regular expressions are not.
+    spelled = [entry if entry.startswith("re:") else spell(entry) for entry in entries]
+    for name in sorted(kept):
+        expect(skips(spelled, spell(name)), f"{who}: {name} is float and not skipped by {entries}")
+    for name in sorted(quantized):
+        expect(not skips(spelled, spell(name)), f"{who}: {name} is in codes, skipped by {entries}")
+
+
+def check_fused(method, entries, kept, quantized):
+    """Parts agree with one another and, where entries are substrings, with the whole's name."""
+    fused = fused_linears(kept | quantized)
+    for whole, parts in sorted(fused.items()):
+        states = {part in quantized for part in parts}
+        expect(len(states) == 1, f"of {whole} a part is quantized")
+        expect(method != "awq" or states == {not contains(entries, whole)},
+               f"{whole} is not as its parts by {entries}")
+    return len(fused)
+
+
+def check_skipped(checkpoint, modules):
+    """Does every reader skip all linears that are float, and none in codes?"""
+    settings = checkpoint.quantization
+    method = settings["quant_method"]
+    entries = settings["ignore" if method == "compressed-tensors" else "modules_to_not_convert"]
+    kept, quantized = set(modules.floats), set(modules.quantized)
+    if method == "mxfp4":
+        # What is converted is the experts of a layer as one.
+        quantized = {name.partition(".experts.")[0] + ".experts" for name in quantized}
+    else:
+        kept.discard("model.embed_tokens")  # no linear
+    fused = check_fused(method, entries, kept, quantized)
+    for who, spell, skips in READERS[method]:
+        check_reader(who, spell, skips, entries, kept, quantized)
+    return f"{len(entries)} entries, {len(kept)} skipped and {len(quantized)} not by the rules " \
+           f"of {len(READERS[method])} readers, {fused} fused linears"

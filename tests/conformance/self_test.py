@@ -1,0 +1,334 @@
+"""Makes things wrong one at a time: the checks of formats.py must notice each."""
+import copy
+import json
+import os
+import shutil
+
+import numpy
+
+from compare import (compare_perplexity, compare_rounded, compare_tensors, compare_texts,
+                     compare_weights)
+from make_fused import copy_texts, write
+from programs import NO_LIMIT
+from reader import AWQ_ORDER, Checkpoint, Tensor, read_header, read_modules, unpack, unpack_awq
+from rules import check_config, check_files, check_skipped, check_tensors
+
+# ---- weights ----
+
+
+def pack(codes, bits):
+    """The inverse of unpack."""
+    shifts = numpy.arange(0, 32, bits, dtype=numpy.uint32)
+    words = codes.astype(numpy.uint32).reshape(*codes.shape[:-1], -1, 32 // bits) << shifts
+    return numpy.bitwise_or.reduce(words, axis=-1).view(numpy.int32)
+
+
+def pack_awq(codes):
+    return pack(codes.reshape(len(codes), -1, 8)[..., AWQ_ORDER].reshape(codes.shape), 4)
+
+
+def on(suffix, function):
+    """A change of all arrays whose names end so."""
+    def change(checkpoint):
+        for name, tensor in checkpoint.tensors.items():
+            if name.endswith(suffix):
+                tensor.array = numpy.ascontiguousarray(function(tensor.array))
+    return change
+
+
+def exchange(first, second):
+    def change(checkpoint):
+        for name in [name for name in checkpoint.tensors if first in name]:
+            other = name.replace(first, second)
+            tensors = checkpoint.tensors
+            tensors[name], tensors[other] = tensors[other], tensors[name]
+    return change
+
+
+def set_weights(**members):
+    return lambda checkpoint: checkpoint.quantization["config_groups"]["group_0"][
+        "weights"].update(members)
+
+
+def set_config(**members):
+    return lambda checkpoint: checkpoint.quantization.update(members)
+
+
+def along_last(function):
+    """A change of words that are packed along the first axis."""
+    return lambda words: function(numpy.ascontiguousarray(words.T)).T
+
+
+def halves_first(rows):
+    return numpy.concatenate([rows[:, 0::2], rows[:, 1::2]], axis=1)
+
+
+def as_gguf(blocks):
+    codes = numpy.stack([blocks & 15, blocks >> 4], axis=-1).reshape(*blocks.shape[:3], 32)
+    return codes[..., :16] | codes[..., 16:] << 4
+
+
+def in_awq_order(words):
+    return pack_awq(unpack(words, 4))
+
+
+def flip_sign(words):
+    return pack(unpack(words, 4) ^ 8, 4)
+
+
+NOTHING = ("nothing", lambda checkpoint: None)
+WRONG_WEIGHTS = {
+    "awq": [
+        ("natural order of weights", on(".qweight", lambda w: pack(unpack_awq(w), 4))),
+        ("natural order of zeros", on(".qzeros", lambda w: pack(unpack_awq(w), 4))),
+        ("zeros less one", on(".qzeros", lambda w: pack_awq((unpack_awq(w) - 1) & 15))),
+        ("scales of other outputs", on(".scales", lambda s: numpy.roll(s, 1, axis=1))),
+        ("another group size", set_config(group_size=32)),
+        ("gate and up exchanged", exchange("experts.0.w1", "experts.0.w3")),
+        ("experts exchanged", exchange("experts.0.", "experts.1."))],
+    "compressed-tensors": [
+        ("AWQ's order of weights", on(".weight_packed", in_awq_order)),
+        ("AWQ's order of zero points", on(".weight_zero_point", along_last(in_awq_order))),
+        ("signed weights", on(".weight_packed", flip_sign)),
+        ("signed zero points", on(".weight_zero_point", along_last(flip_sign))),
+        ("scales of other outputs", on(".weight_scale", lambda s: numpy.roll(s, 1, axis=0))),
+        ("no zero points", set_weights(symmetric=True)),
+        ("another group size", set_weights(group_size=64)),
+        ("8 bits", set_weights(num_bits=8)),
+        ("another shape", on(".weight_shape", lambda s: s[::-1]))],
+    "mxfp4": [
+        ("halves of bytes exchanged", on("_blocks", lambda b: b >> 4 | b << 4)),
+        ("GGUF's order", on("_blocks", as_gguf)),
+        ("exponents one higher", on("_scales", lambda s: s + 1)),
+        ("gate and then up", on("gate_up_proj_blocks", halves_first)),
+        ("scales of gate and then up", on("gate_up_proj_scales", halves_first)),
+        ("biases of gate and then up", on("gate_up_proj_bias", halves_first)),
+        ("experts in another order", on("down_proj_blocks", lambda b: b[::-1])),
+        ("a NaN", on("down_proj_scales", lambda s: numpy.full_like(s, 255)))],
+}
+
+
+def changed(checkpoint, change):
+    checkpoint = copy.deepcopy(checkpoint)
+    change(checkpoint)
+    return checkpoint
+
+
+def test_weights(report, name, checkpoint, dumped):
+    def compare(change):
+        return compare_weights(read_modules(changed(checkpoint, change)), dumped)
+    report.check(f"{name}: {NOTHING[0]} wrong", compare, NOTHING[1])
+    for what, change in WRONG_WEIGHTS[checkpoint.quantization["quant_method"]]:
+        report.must_fail(f"{name}: {what}", compare, change)
+
+
+def test_packing(report, checkpoint):
+    """That what the changes above pack is as it was but for what they mean to change."""
+    changes = [on(".qweight", lambda w: pack_awq(unpack_awq(w))),
+               on(".qzeros", lambda w: pack(unpack(w, 4), 4))]
+    for change in changes:
+        report.check("packing again", lambda change: compare_weights(
+            read_modules(changed(checkpoint, change)), read_modules(checkpoint).values), change)
+
+
+# ---- files ----
+
+def write_file(path, header, data, padding=0):
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8 + padding)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text + data)
+
+
+def lay_out(header, data, names):
+    """Header and data with the tensors in another order."""
+    metadata = {"__metadata__": header["__metadata__"]}
+    moved, parts, end = dict(metadata), [], 0
+    for name in names:
+        begin, stop = header[name]["data_offsets"]
+        parts.append(data[begin:stop])
+        moved[name] = {**header[name], "data_offsets": [end, end + stop - begin]}
+        end += stop - begin
+    return moved, b"".join(parts)
+
+
+def set_last(header, **members):
+    name = list(header)[-1]
+    return {**header, name: {**header[name], **members}}
+
+
+def wrong_files(header, data):
+    """(what, header, data, bytes of padding too many)"""
+    names = [name for name in header if name != "__metadata__"]
+    begin, end = header[names[-1]]["data_offsets"]
+    without = {name: header[name] for name in names}
+    yield "other order of the data", *lay_out(header, data, names[::-1]), 0
+    yield "other order of names", *lay_out(header, data, [names[1], names[0], *names[2:]]), 0
+    yield "other order of the header", {name: header[name] for name in reversed(header)}, data, 0
+    yield "a header that is no multiple of 8", header, data, 2
+    yield "no metadata", without, data, 0
+    yield "other metadata", {"__metadata__": {"format": "np"}, **without}, data, 0
+    yield "bytes behind", header, data + b"\0\0", 0
+    yield "a hole", set_last(header, data_offsets=[begin + 8, end + 8]), data + bytes(8), 0
+    yield "a shape that is too small", set_last(header, shape=[1]), data, 0
+    yield "an E8M0", set_last(header, dtype="F8_E8M0"), data, 0
+    yield "another member", set_last(header, comment=""), data, 0
+
+
+def test_files(report, programs, directory):
+    length, _, header = read_header(os.path.join(directory, "model.safetensors"))
+    with open(os.path.join(directory, "model.safetensors"), "rb") as file:
+        data = file.read()[8 + length:]
+    target = programs.path()
+    os.mkdir(target)
+    path = os.path.join(target, "model.safetensors")
+    write_file(path, header, data)
+    report.check("files: nothing wrong", check_files, target, NO_LIMIT)
+    for what, *content in wrong_files(header, data):
+        write_file(path, *content)
+        report.must_fail(f"files: {what}", check_files, target, NO_LIMIT)
+
+
+def test_index(report, programs, directory):
+    target = programs.path()
+    shutil.copytree(directory, target)
+    path = os.path.join(target, "model.safetensors.index.json")
+    with open(path, encoding="utf-8") as file:
+        index = json.load(file)
+    first = min(index["weight_map"])
+    others = {name: file for name, file in index["weight_map"].items() if name != first}
+    total = index["metadata"]["total_size"]
+    changes = [("a tensor that the index has not", {"weight_map": others}),
+               ("a tensor in no such file", {"weight_map": {**others, first: "other.safetensors"}}),
+               ("another total", {"metadata": {"total_size": total + 1}})]
+    for what, change in changes:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({**index, **change}, file)
+        report.must_fail(f"index: {what}", check_files, target, NO_LIMIT)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(index, file)
+    report.check("index: nothing wrong", check_files, target, 1_000_000)
+    report.must_fail("index: a shard that is too large", check_files, target, 100_000)
+    os.remove(os.path.join(target, "model-00001-of-00002.safetensors"))
+    report.must_fail("index: a shard is missing", check_files, target, NO_LIMIT)
+
+
+# ---- config.json and which tensors there are ----
+
+TOO_MUCH = {
+    ("awq", "mixtral"): ["experts", "w1"],
+    ("awq", "qwen2_moe"): ["experts", "gate_proj", "gate", "mlp", "up_proj"],
+    ("compressed-tensors", "mixtral"): [r"re:.*\.w1$", r"re:.*\.gate_proj$", "re:.*mlp", "Linear"],
+    ("compressed-tensors", "qwen2_moe"): ["re:.*experts", "re:.*mlp", "re:.*shared_expert",
+                                          "Linear"],
+    ("mxfp4", "gpt_oss"): ["model.layers.*.mlp", "model", "experts"]}
+
+
+def test_list(report, name, checkpoint):
+    """Each entry is needed, and none may match more."""
+    key = "ignore" if "ignore" in checkpoint.quantization else "modules_to_not_convert"
+    modules, entries = read_modules(checkpoint), checkpoint.quantization[key]
+
+    def check(new):
+        return check_skipped(changed(checkpoint, set_config(**{key: new})), modules)
+    report.check(f"{name}: its list", check, entries)
+    for entry in entries:
+        report.must_fail(f"{name}: no {entry}", check, [e for e in entries if e != entry])
+    method, model = checkpoint.quantization["quant_method"], checkpoint.config["model_type"]
+    for entry in TOO_MUCH[method, model]:
+        report.must_fail(f"{name}: {entry} too", check, entries + [entry])
+
+
+def add(name, array, dtype="I32"):
+    return lambda checkpoint: checkpoint.tensors.update({name: Tensor(dtype, array)})
+
+
+def remove(name):
+    return lambda checkpoint: checkpoint.tensors.pop(name)
+
+
+def test_config(report, awq, compressed):
+    def check(checkpoint, change):
+        return check_config(changed(checkpoint, change))
+    for what, checkpoint, change in (
+            ("no zero points in AWQ", awq, set_config(zero_point=False)),
+            ("AWQ's gemv", awq, set_config(version="gemv")),
+            ("a member that old engines refuse", compressed, set_weights(scale_dtype=None)),
+            ("channels with a group size", compressed, set_weights(strategy="channel")),
+            ("an order of activations", compressed, set_weights(actorder="group"))):
+        report.must_fail(f"config: {what}", check, checkpoint, change)
+
+
+def test_tensors(report, awq, compressed, source):
+    def check(checkpoint, change):
+        new = changed(checkpoint, change)
+        return check_tensors(new, read_modules(checkpoint), source)
+    expert = "model.layers.0.block_sparse_moe.experts.0.w1"
+    fused = "model.layers.0.mlp.experts.gate_up_proj_packed"
+    cube = numpy.zeros((4, 8, 8), numpy.int32)
+    for what, checkpoint, change in (
+            ("no scales", awq, remove(expert + ".scales")),
+            ("fused codes", awq, add(fused, cube)),
+            ("codes of all experts", awq, add(fused, cube[0])),
+            ("scales beyond BF16", awq, on(".scales", lambda s: s.view(numpy.int16) + 1)),
+            ("no shape", compressed, remove(expert + ".weight_shape")),
+            ("order of activations", compressed, add(expert + ".weight_g_idx", cube[0, 0])),
+            ("a tied head", compressed, lambda c: c.config.update(tie_word_embeddings=True))):
+        report.must_fail(f"tensors: {what}", check, checkpoint, change)
+
+
+# ---- comparisons ----
+
+def write_changed(programs, source, change):
+    directory = programs.path()
+    copy_texts(source, directory)
+    tensors = changed(Checkpoint(source), change).tensors
+    write({name: (tensor.dtype, tensor.array) for name, tensor in tensors.items()},
+          os.path.join(directory, "model.safetensors"))
+    return directory
+
+
+def test_comparisons(report, programs, source, directory):
+    checkpoint, modules = Checkpoint(directory), read_modules(Checkpoint(directory))
+    exchanged = read_modules(changed(checkpoint, exchange("experts.0.w1", "experts.0.w3")))
+    before = read_modules(Checkpoint(source))
+    report.check("rounding: nothing wrong", compare_rounded, modules, before, 4)
+    report.must_fail("rounding: gate and up exchanged", compare_rounded, exchanged, before, 4)
+    unrounded = copy.copy(modules)
+    unrounded.values = before.values
+    report.must_fail("rounding: nothing rounded", compare_rounded, unrounded, before, 4)
+    report.check("texts: nothing wrong", compare_texts, source, checkpoint)
+    report.must_fail("texts: 0 for 0.0", compare_texts, source, changed(
+        checkpoint, lambda c: c.config.update(attention_dropout=0)))
+    report.must_fail("texts: another vocabulary", compare_texts, source, changed(
+        checkpoint, lambda c: c.config.update(vocab_size=1)))
+    damaged = write_changed(programs, source, exchange(".w1.", ".w3."))
+    report.check("perplexity: nothing wrong", compare_perplexity, programs, source, directory)
+    report.must_fail("perplexity: gate and up exchanged", compare_perplexity, programs, source,
+                     damaged)
+    report.must_fail("tensors of two files", compare_tensors, source, damaged)
+
+
+def run(report, programs, data):
+    mixtral, qwen2, qwen3, gpt_oss = (
+        os.path.join(data, f"{name}-tiny")
+        for name in ("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss"))
+    shared = ["*.experts.*", "*.shared_expert.*"]
+    outputs = {
+        "awq": programs.quantize(mixtral, "awq", "rtn", {}),
+        "ct": programs.quantize(mixtral, "compressed-tensors", "rtn", {"symmetric": False}),
+        "mxfp4": programs.quantize(gpt_oss, "mxfp4", "rtn", {}),
+        "awq, shared": programs.quantize(qwen2, "awq", "rtn", {"modules": shared}),
+        "ct, shared": programs.quantize(qwen2, "compressed-tensors", "rtn", {"modules": shared}),
+        "shards": programs.quantize(qwen3, "compressed-tensors", "rtn", {"shard_size": 1_000_000})}
+    checkpoints = {name: Checkpoint(directory) for name, directory in outputs.items()}
+    for name in ("awq", "ct", "mxfp4"):
+        test_weights(report, name, checkpoints[name], programs.weights(outputs[name]))
+    test_packing(report, checkpoints["awq"])
+    test_files(report, programs, outputs["awq"])
+    test_index(report, programs, outputs["shards"])
+    for name in ("awq", "ct", "mxfp4", "awq, shared", "ct, shared"):
+        test_list(report, name, checkpoints[name])
+    test_config(report, checkpoints["awq"], checkpoints["ct"])
+    test_tensors(report, checkpoints["awq"], checkpoints["ct"], read_modules(Checkpoint(mixtral)))
+    test_comparisons(report, programs, mixtral, outputs["awq"])
