@@ -78,8 +78,10 @@ static void test_scales_beat_plain_rounding(void **state)
 static void test_the_same_bytes_for_any_number_of_threads(void **state)
 {
     fixture *f = *state;
-    static const combination cases[] = {{QWEN2, {"quantize.modules", "*", NULL}},
-                                        {GPT_OSS, {NULL}}};
+    static const combination cases[] = {
+        {QWEN2, {"quantize.modules", "*", "quantize.rounding", "gptq", NULL}},
+        {GPT_OSS, {NULL}},
+        {QWEN3, {"quantize.sketch_rows", "48", NULL}}};
     static const int threads[] = {1, 2, 5};
     char first[1024];
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -107,6 +109,52 @@ static void test_an_interrupted_run_of_fused_experts_goes_on(void **state)
     awq_recipe_free(recipe);
     run_short(f, GPT_OSS, none, false);
     assert_same_result(f, whole, output);
+}
+
+/* ---- error-compensated rounding ---- */
+
+static void test_compensated_rounding_is_better(void **state)
+{
+    static const char *const models[] = {MIXTRAL, QWEN2, QWEN3, GPT_OSS};
+    const char *more[] = {"calibration.samples", "40", "calibration.sequence_length", "256", NULL};
+    const char *gptq[] = {more[0], more[1], more[2], more[3], "quantize.rounding", "gptq", NULL};
+    const char *alone[] = {more[0], more[1], more[2], more[3], "quantize.method", "gptq", NULL};
+    const char *plain[] = {"quantize.method", "rtn", NULL};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        double rtn = run_short(*state, models[i], plain, i > 0).kl;
+        double nearest = run_short(*state, models[i], more, true).kl;
+        assert_true(run_short(*state, models[i], gptq, true).kl < nearest);
+        assert_true(run_short(*state, models[i], alone, true).kl < 0.9 * rtn);
+    }
+}
+
+static void test_compensated_rounding_of_few_tokens(void **state)
+{
+    const char *few[] = {"quantize.rounding",
+                         "gptq",
+                         "calibration.samples",
+                         "1",
+                         "calibration.sequence_length",
+                         "32",
+                         NULL};
+    const char *plain[] = {"quantize.method", "rtn", NULL};
+    double rtn = run_short(*state, QWEN3, plain, false).kl;
+    assert_true(run_short(*state, QWEN3, few, true).kl < rtn);
+}
+
+/* ---- the search ---- */
+
+/* Sketches, and the output itself, lead to about the same scales as whole second moments. */
+static void test_searches_agree(void **state)
+{
+    static const char *const models[] = {MIXTRAL, QWEN2, GPT_OSS};
+    const char *sketch[] = {"quantize.sketch_rows", "96", NULL};
+    const char *output_search[] = {"quantize.search", "output", NULL};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        double moments = run_short(*state, models[i], none, i > 0).kl;
+        assert_true(run_short(*state, models[i], sketch, true).kl < 1.15 * moments);
+        assert_true(run_short(*state, models[i], output_search, true).kl < 1.15 * moments);
+    }
 }
 
 /* ---- the shared expert ---- */
@@ -319,6 +367,9 @@ int main(void)
         CASE(test_scales_beat_plain_rounding),
         CASE(test_the_same_bytes_for_any_number_of_threads),
         CASE(test_an_interrupted_run_of_fused_experts_goes_on),
+        CASE(test_compensated_rounding_is_better),
+        CASE(test_compensated_rounding_of_few_tokens),
+        CASE(test_searches_agree),
         CASE(test_an_uncompensated_token_gate_stops_the_run),
         CASE(test_some_modules_only),
         CASE(test_choosing_exponents_helps),

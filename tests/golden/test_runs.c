@@ -297,6 +297,78 @@ static void test_a_quantized_model_is_not_quantized_again(void **state)
     awq_recipe_free(recipe);
 }
 
+/* ---- a tied head ---- */
+
+/* Writes the embedding's bytes, as they are stored, over those of the head; `changed` of them are
+   something else. */
+static void copy_embedding_to_head(const fixture *f, size_t changed)
+{
+    awq__checkpoint *checkpoint;
+    char path[1100];
+    assert_ok(f, awq__checkpoint_open(f->ctx, source, &checkpoint));
+    const awq__tensor *embedding = awq__checkpoint_find(checkpoint, "model.embed_tokens.weight");
+    const awq__tensor *head = awq__checkpoint_find(checkpoint, "lm_head.weight");
+    size_t bytes = embedding->bytes;
+    assert_int_equal(head->bytes, bytes);
+    uint8_t *old = malloc(bytes), *copy = malloc(bytes);
+    assert_true(old && copy);
+    memcpy(old, head->data, bytes);
+    memcpy(copy, embedding->data, bytes);
+    awq__checkpoint_free(checkpoint);
+    for (size_t i = 0; i < changed; i++)
+        copy[bytes - 1 - i] ^= 1;
+    char *file;
+    size_t length, at = 0;
+    snprintf(path, sizeof path, "%s/model.safetensors", source);
+    FILE *stream = fopen(path, "rb+");
+    assert_non_null(stream);
+    assert_int_equal(fseek(stream, 0, SEEK_END), 0);
+    length = (size_t)ftell(stream);
+    file = malloc(length);
+    assert_non_null(file);
+    rewind(stream);
+    assert_int_equal(fread(file, 1, length, stream), length);
+    while (at + bytes <= length && memcmp(file + at, old, bytes) != 0)
+        at++;
+    assert_true(at + bytes <= length);
+    assert_int_equal(fseek(stream, (long)at, SEEK_SET), 0);
+    assert_int_equal(fwrite(copy, 1, bytes, stream), bytes);
+    assert_int_equal(fclose(stream), 0);
+    free(file);
+    free(old);
+    free(copy);
+}
+
+/* A head that is stored although the embedding is the head too: left out if it is the same, kept
+   as it is if any byte is another; a head that is not tied is a head. */
+static void test_a_stored_copy_of_a_tied_head_is_left_out(void **state)
+{
+    static const struct {
+        bool tied;
+        size_t changed;
+        bool stored;
+    } cases[] = {{true, 0, false}, {true, 1, true}, {false, 0, true}};
+    for (int i = 0; i < 3; i++) {
+        const fixture *f = *state;
+        const synthetic model = SYNTHETIC_SMALL;
+        awq_recipe *recipe = begin(f, &model);
+        assert_ok(f, awq_recipe_set(recipe, "quantize.method", "rtn", NULL));
+        copy_embedding_to_head(f, cases[i].changed);
+        if (cases[i].tied)
+            assert_ok(f, synthetic_edit_config(f->ctx, source, "\"tie_word_embeddings\": false",
+                                               "\"tie_word_embeddings\": true"));
+        finish(f, recipe, NULL);
+        awq__checkpoint *result;
+        assert_ok(f, awq__checkpoint_open(f->ctx, output, &result));
+        assert_non_null(awq__checkpoint_find(result, "model.embed_tokens.weight"));
+        if ((awq__checkpoint_find(result, "lm_head.weight") != NULL) != cases[i].stored)
+            fail_msg("case %d: the head is %s", i, cases[i].stored ? "lost" : "stored");
+        awq__checkpoint_free(result);
+        tear_down(state);
+        assert_int_equal(set_up_run(state), 0);
+    }
+}
+
 #define CASE(function) cmocka_unit_test_setup_teardown(function, set_up_run, tear_down)
 
 int main(void)
@@ -311,6 +383,7 @@ int main(void)
         CASE(test_the_router_is_compensated),
         CASE(test_a_weight_that_is_not_finite_is_named),
         CASE(test_ids_outside_the_vocabulary_are_refused),
+        CASE(test_a_stored_copy_of_a_tied_head_is_left_out),
         CASE(test_a_quantized_model_is_not_quantized_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

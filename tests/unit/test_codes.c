@@ -10,6 +10,8 @@
 #include "core/half.h"
 #include "tables.h"
 
+#include <stdio.h>
+
 static const awq__scale_grid grids[] = {AWQ__GRID_F32, AWQ__GRID_F16, AWQ__GRID_BF16_F16,
                                         AWQ__GRID_BF16};
 enum { GRIDS = sizeof grids / sizeof *grids };
@@ -152,15 +154,15 @@ typedef struct result {
 } result;
 
 static result quantize(const awq__compute *table, const awq__scheme *scheme, int64_t K,
-                       const float *w, const float *limit, const float *unscale)
+                       const float *w, const awq__range *range, const float *unscale)
 {
     int64_t groups = ROWS * K / scheme->group;
     result r = {.codes = space_for(ROWS * K, 1),
                 .zeros = space_for(groups, 1),
                 .scales = floats(groups),
                 .values = copy_of(w, ROWS * K)};
-    r.finite = table->quantize(ROWS, K, scheme, w, limit, r.codes, r.scales, r.zeros);
-    table->fake_quantize(ROWS, K, scheme, limit, unscale, r.values);
+    r.finite = table->quantize(ROWS, K, scheme, w, range, r.codes, r.scales, r.zeros);
+    table->fake_quantize(ROWS, K, scheme, range, unscale, r.values);
     return r;
 }
 
@@ -181,8 +183,23 @@ static bool same_floats(const float *a, const float *b, int64_t count)
 }
 
 /* What is checked of each combination. */
-typedef void (*check)(const awq__scheme *scheme, int64_t K, const float *w, const float *limit,
+typedef void (*check)(const awq__scheme *scheme, int64_t K, const float *w, const awq__range *range,
                       const float *unscale, uint64_t *random);
+
+/* Of a group that has the weight w: all kinds of ends, the whole range, and nothing but 0. */
+static awq__range random_range(uint64_t *random, int64_t i, float w)
+{
+    float magnitude = fabsf(w);
+    awq__range range = {-magnitude * between(random, 0.1f, 1.5f),
+                        magnitude * between(random, 0.1f, 1.5f)};
+    if (i % 7 == 0)
+        return awq__whole_range();
+    if (i % 5 == 0)
+        range.low = 0;
+    if (i % 5 == 1 || i % 10 == 0)
+        range.high = 0;
+    return range;
+}
 
 static void for_each_combination(check body)
 {
@@ -194,29 +211,65 @@ static void for_each_combination(check body)
                     int64_t K = shapes[s][0], g = shapes[s][1];
                     const awq__scheme scheme = {
                         .bits = bits, .group = g, .symmetric = symmetric != 0, .grid = grids[grid]};
-                    float *w = floats(ROWS * K), *limit = floats(ROWS * K / g);
-                    float *unscale = floats(K);
+                    float *w = floats(ROWS * K), *unscale = floats(K);
+                    awq__range *range = space_for(ROWS * K / g, sizeof *range);
                     for (int64_t i = 0; i < ROWS * K / g; i++) {
                         fill(&random, (int)(i * g / K) % KINDS, g, w + i * g);
-                        limit[i] = i % 5 ? fabsf(w[i * g]) * between(&random, 0.1f, 1.5f) : 0;
-                        if (i % 7 == 0)
-                            limit[i] = INFINITY;
+                        range[i] = random_range(&random, i, w[i * g]);
                     }
                     for (int64_t k = 0; k < K; k++)
                         unscale[k] = between(&random, 0.01f, 10);
-                    body(&scheme, K, w, limit, unscale, &random);
+                    body(&scheme, K, w, range, unscale, &random);
                     free(w);
-                    free(limit);
+                    free(range);
                     free(unscale);
                 }
 }
 
-static void compare_tables(const awq__scheme *scheme, int64_t K, const float *w, const float *limit,
-                           const float *unscale, uint64_t *random)
+/* What quantize_error gives: of the reference, there and back by fake_quantize. */
+static void compare_errors(const awq__scheme *scheme, int64_t K, const float *w,
+                           const awq__range *range, const float *unscale, uint64_t *random)
+{
+    float *scale = floats(K), *expected = floats(ROWS * K), *found = floats(ROWS * K);
+    for (int64_t k = 0; k < K; k++)
+        scale[k] = between(random, 0.1f, 10);
+    for (int with = 0; with < 8; with++) {
+        const awq__range *r = with & 1 ? range : NULL;
+        const float *s = with & 2 ? scale : NULL, *u = with & 4 ? unscale : NULL;
+        for (int64_t i = 0; i < ROWS * K; i++)
+            expected[i] = s ? w[i] * s[i % K] : w[i];
+        awq__compute_reference()->fake_quantize(ROWS, K, scheme, r, u, expected);
+        for (int64_t i = 0; i < ROWS * K; i++)
+            expected[i] -= w[i];
+        FOR_EACH_TABLE(table)
+        {
+            shifted at = shift(w, ROWS * K, (int)(awq__random(random) % 9));
+            table->quantize_error(ROWS, K, scheme, r, s, u, at.x, found);
+            if (!same_floats(found, expected, ROWS * K))
+                fail_msg("%s: %d bits, group %d, grid %d", table->name, scheme->bits,
+                         (int)scheme->group, (int)scheme->grid);
+            assert_memory_equal(at.x, w, (size_t)(ROWS * K) * sizeof *w);
+            free(at.base);
+        }
+    }
+    free(scale);
+    free(expected);
+    free(found);
+}
+
+static void tables_err_alike(void **state)
+{
+    (void)state;
+    for_each_combination(compare_errors);
+}
+
+static void compare_tables(const awq__scheme *scheme, int64_t K, const float *w,
+                           const awq__range *range, const float *unscale, uint64_t *random)
 {
     int64_t groups = ROWS * K / scheme->group;
     for (int with = 0; with < 4; with++) {
-        const float *l = with & 1 ? limit : NULL, *u = with & 2 ? unscale : NULL;
+        const awq__range *l = with & 1 ? range : NULL;
+        const float *u = with & 2 ? unscale : NULL;
         result reference = quantize(awq__compute_reference(), scheme, K, w, l, u);
         FOR_EACH_TABLE(table)
         {
@@ -243,14 +296,14 @@ static void tables_round_alike(void **state)
     for_each_combination(compare_tables);
 }
 
-static void compare_values(const awq__scheme *scheme, int64_t K, const float *w, const float *limit,
-                           const float *unscale, uint64_t *random)
+static void compare_values(const awq__scheme *scheme, int64_t K, const float *w,
+                           const awq__range *range, const float *unscale, uint64_t *random)
 {
     int64_t g = scheme->group;
     (void)random;
     FOR_EACH_TABLE(table)
     {
-        result r = quantize(table, scheme, K, w, limit, unscale);
+        result r = quantize(table, scheme, K, w, range, unscale);
         for (int64_t i = 0; i < ROWS * K; i++) {
             float scale = r.scales[i / g];
             float read = scale * ((float)r.codes[i] - (float)r.zeros[i / g]) * unscale[i % K];
@@ -268,15 +321,15 @@ static void fake_quantize_is_codes_read_back(void **state)
 }
 
 /* What rounding must do, by the definition of the reference. */
-static void check_meaning(const awq__scheme *scheme, int64_t K, const float *w, const float *limit,
-                          const float *unscale, uint64_t *random)
+static void check_meaning(const awq__scheme *scheme, int64_t K, const float *w,
+                          const awq__range *range, const float *unscale, uint64_t *random)
 {
     int64_t g = scheme->group;
     double top = (1 << scheme->bits) - 1, half = 1 << (scheme->bits - 1);
     double rounding = scheme->grid == AWQ__GRID_F32   ? 0x1p-23
                       : scheme->grid == AWQ__GRID_F16 ? 0x1p-11
                                                       : 0x1.02p-8; /* of a scale, at most */
-    (void)limit;
+    (void)range;
     (void)unscale;
     (void)random;
     result r = quantize(awq__compute_reference(), scheme, K, w, NULL, NULL);
@@ -288,8 +341,8 @@ static void check_meaning(const awq__scheme *scheme, int64_t K, const float *w, 
             low = fmin(low, (double)w[k]);
             high = fmax(high, (double)w[k]);
         }
-        double range = scheme->symmetric ? fmax(-low, high) : high - low;
-        double wanted = range == 0 ? 1 : range / (scheme->symmetric ? half - 1 : top);
+        double width = scheme->symmetric ? fmax(-low, high) : high - low;
+        double wanted = width == 0 ? 1 : width / (scheme->symmetric ? half - 1 : top);
         assert_true(scheme->symmetric ? zero == half : zero <= top);
         if (isinf(scale)) {
             assert_true(is_of_f16(scheme->grid) && wanted > 65000);
@@ -327,14 +380,14 @@ static void rounding_errs_by_half_a_step(void **state)
 
 static const awq__scheme plain = {.bits = 4, .group = 8, .grid = AWQ__GRID_F16};
 
-static void check_codes(const awq__scheme *scheme, const float *w, const float *limit,
+static void check_codes(const awq__scheme *scheme, const float *w, const awq__range *range,
                         const uint8_t *codes, float scale, uint8_t zero)
 {
     FOR_EACH_TABLE(table)
     {
         uint8_t found[8], found_zero;
         float found_scale;
-        assert_true(table->quantize(1, 8, scheme, w, limit, found, &found_scale, &found_zero));
+        assert_true(table->quantize(1, 8, scheme, w, range, found, &found_scale, &found_zero));
         assert_memory_equal(found, codes, 8);
         assert_true(found_scale == scale);
         assert_int_equal(found_zero, zero);
@@ -366,7 +419,6 @@ static void zeros_stay_zero(void **state)
     const awq__scheme symmetric = {.bits = 4, .group = 8, .symmetric = true, .grid = AWQ__GRID_F16};
     check_codes(&plain, (float[8]){0}, NULL, (uint8_t[8]){0}, 1, 0);
     check_codes(&symmetric, (float[8]){0}, NULL, (uint8_t[]){8, 8, 8, 8, 8, 8, 8, 8}, 1, 8);
-    check_codes(&plain, (float[]){1, -2, 3, 0, 0, 0, 0, 0}, (float[]){0}, (uint8_t[8]){0}, 1, 0);
 }
 
 static void tiny_groups_use_the_smallest_scale(void **state)
@@ -379,11 +431,45 @@ static void tiny_groups_use_the_smallest_scale(void **state)
                 0);
 }
 
-static void limits_clamp_first(void **state)
+/* Scale and zero point are of the range, whatever the weights are; those outside take its ends. */
+static void a_range_decides(void **state)
 {
     (void)state;
-    check_codes(&plain, (float[]){90, -90, 7, -8, 1, 0, 5, -2}, (float[]){7.5f},
-                (uint8_t[]){15, 0, 15, 0, 9, 8, 13, 6}, 1, 8);
+    const awq__scheme symmetric = {.bits = 4, .group = 8, .symmetric = true, .grid = AWQ__GRID_F16};
+    const float w[] = {90, -90, 7, -8, 1, 0, 5, -2}, small[8] = {1, -1, 0.5f};
+    check_codes(&plain, w, &(awq__range){-8, 7}, (uint8_t[]){15, 0, 15, 0, 9, 8, 13, 6}, 1, 8);
+    check_codes(&plain, w, &(awq__range){-3, 12}, (uint8_t[]){15, 0, 10, 0, 4, 3, 8, 1}, 1, 3);
+    check_codes(&plain, w, &(awq__range){0, 15}, (uint8_t[]){15, 0, 7, 0, 1, 0, 5, 0}, 1, 0);
+    check_codes(&plain, w, &(awq__range){-15, 0}, (uint8_t[]){15, 0, 15, 7, 15, 15, 15, 13}, 1, 15);
+    check_codes(&plain, w, &(awq__range){-2, 5.5f}, (uint8_t[]){15, 0, 15, 0, 6, 4, 14, 0}, 0.5f,
+                4);
+    check_codes(&plain, small, &(awq__range){-10, 20}, (uint8_t[]){5, 5, 5, 5, 5, 5, 5, 5}, 2, 5);
+    check_codes(&plain, (float[8]){0}, &(awq__range){-8, 7}, (uint8_t[]){8, 8, 8, 8, 8, 8, 8, 8}, 1,
+                8);
+    check_codes(&plain, (float[]){3e38f, -3e38f, INFINITY, -INFINITY, 1e9f, -1e9f, 7, -8},
+                &(awq__range){-8, 7}, (uint8_t[]){15, 0, 15, 0, 15, 0, 15, 0}, 1, 8);
+    check_codes(&symmetric, w, &(awq__range){-7, 2}, (uint8_t[]){15, 0, 15, 0, 9, 8, 13, 6}, 1, 8);
+    check_codes(&symmetric, w, &(awq__range){-3, 14}, (uint8_t[]){15, 0, 12, 4, 8, 8, 10, 7}, 2, 8);
+}
+
+/* Of its weights and 0: an end of a range that goes on is none. */
+static void a_range_without_end_is_the_whole(void **state)
+{
+    (void)state;
+    const float w[] = {15, 14, 3, 12, 0, 10, 9, 8};
+    const uint8_t codes[] = {15, 14, 3, 12, 0, 10, 9, 8};
+    const awq__range whole = awq__whole_range(), half = {-1, INFINITY};
+    check_codes(&plain, w, NULL, codes, 1, 0);
+    check_codes(&plain, w, &whole, codes, 1, 0);
+    check_codes(&plain, w, &half, codes, 1, 0);
+}
+
+/* What is not a number is the low end, as elsewhere. */
+static void ranges_hold_for_what_is_no_number(void **state)
+{
+    (void)state;
+    check_codes(&plain, (float[]){NAN, -NAN, 1, 2, 3, 4, 5, 6}, &(awq__range){-8, 7},
+                (uint8_t[]){0, 0, 9, 10, 11, 12, 13, 14}, 1, 8);
 }
 
 static void a_scale_that_does_not_fit_is_told(void **state)
@@ -406,37 +492,42 @@ static void a_scale_that_does_not_fit_is_told(void **state)
 
 static void check_matrix(awq_context *ctx, const awq__scheme *scheme, const char *type)
 {
-    enum { N = 150, K = 4096 };
+    enum { N = 1100, K = 512 };
     const int64_t G = scheme->group;
     uint64_t random = 5;
-    float *w = normals(&random, N * K), *limit = floats(N * K / G), *fake, *row = floats(2 * K);
-    float *scale = floats(K);
+    float *w = normals(&random, N * K), *fake, *row = floats(2 * K), *scale = floats(K);
+    awq__range *range = space_for(N * K / G, sizeof *range);
     for (int64_t i = 0; i < N * K / G; i++)
-        limit[i] = between(&random, 0.5f, 3);
+        range[i] = (awq__range){-between(&random, 0.5f, 3), between(&random, 0.5f, 3)};
     for (int64_t k = 0; k < K; k++)
         scale[k] = between(&random, 0.5f, 2);
     awq__weight weight = awq__weight_plain("m", AWQ_F32, w, N, K);
     weight.col_scale = scale;
-    assert_true(awq__weight_block(&weight) < N / 2);
+    const int64_t block = awq__weight_block(&weight);
+    assert_true(block < N / 2);
     float *work = floats(awq__weight_work(&weight));
     awq__codes codes;
     succeeds(ctx, awq__codes_create(ctx, N, K, scheme, &codes));
-    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, limit, work, &codes));
+    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, range, work, &codes));
     fake = floats(N * K);
     awq__weight_read(&weight, 0, N, fake);
-    awq__compute_reference()->fake_quantize(N, K, scheme, limit, NULL, fake);
+    awq__compute_reference()->fake_quantize(N, K, scheme, range, NULL, fake);
     for (int64_t n = 0; n + 2 <= N; n += 2) {
         awq__codes_read(&codes, n, 2, row);
         assert_memory_equal(row, fake + n * K, 2 * K * sizeof *row);
     }
-    w[140 * K] = INFINITY;
+    w[(N - 3) * K] = INFINITY; /* in the last block */
+    char message[100];
+    snprintf(message, sizeof message,
+             "m: a group scale in rows %d to %d does not fit its stored type, ",
+             (int)((N - 3) / block * block), N - 1);
     fails(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, work, &codes),
-          AWQ_ERROR_NUMERIC, "m: a group scale in rows 128 to 149 does not fit its stored type, ");
+          AWQ_ERROR_NUMERIC, message);
     assert_non_null(strstr(awq_context_message(ctx), type));
     awq__codes_free(&codes);
     assert_null(codes.codes);
     free(w);
-    free(limit);
+    free(range);
     free(fake);
     free(row);
     free(scale);
@@ -460,13 +551,16 @@ int main(void)
         cmocka_unit_test(scales_at_the_ends),
         cmocka_unit_test(values_of_the_grid_stay),
         cmocka_unit_test(tables_round_alike),
+        cmocka_unit_test(tables_err_alike),
         cmocka_unit_test(fake_quantize_is_codes_read_back),
         cmocka_unit_test(rounding_errs_by_half_a_step),
         cmocka_unit_test(ties_go_to_even),
         cmocka_unit_test(one_sign_is_not_cut),
         cmocka_unit_test(zeros_stay_zero),
         cmocka_unit_test(tiny_groups_use_the_smallest_scale),
-        cmocka_unit_test(limits_clamp_first),
+        cmocka_unit_test(a_range_decides),
+        cmocka_unit_test(a_range_without_end_is_the_whole),
+        cmocka_unit_test(ranges_hold_for_what_is_no_number),
         cmocka_unit_test(a_scale_that_does_not_fit_is_told),
         cmocka_unit_test_setup_teardown(a_matrix_is_rounded_by_blocks, make_context, free_context),
     };

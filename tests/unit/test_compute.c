@@ -426,6 +426,7 @@ static void sums_are_right(void **state)
         float *weight = normals(&random, T);
         shifted s = shift(a, T * ld, 1 + i % 3);
         double *sums = space_for(K, sizeof *sums), dot = 0, size = 0, error = 0, weighted = 0;
+        double row_dot = 0, row_size = 0;
         sums[0] = 3;
         table->add_abs(T, K, s.x, ld, sums);
         for (int64_t k = 0; k < K; k++) {
@@ -440,8 +441,13 @@ static void sums_are_right(void **state)
             size += fabs((double)a[j] * (double)b[j]);
             error += d * d;
             weighted += w * w * d * d;
+            row_dot += w * (double)a[j] * (double)b[j];
+            row_size += fabs(w * (double)a[j] * (double)b[j]);
         }
         assert_near(table->dot(T * K, s.x, b), dot, 1e-13 * size);
+        assert_near(table->weighted_dot(T, K, s.x, b, NULL), dot, 1e-13 * size);
+        assert_near(table->weighted_dot(T, K, s.x, b, weight), row_dot, 1e-13 * row_size);
+        assert_true(table->weighted_dot(0, K, s.x, b, weight) == 0);
         assert_near(table->squared_error(T, K, s.x, b, NULL), error, 1e-13 * error);
         assert_near(table->squared_error(T, K, s.x, b, weight), weighted, 1e-13 * weighted);
         free(s.base);
@@ -568,7 +574,7 @@ static void fast_tables_agree_to_the_bit(void **state)
     enum { T = 9, K = 257, OUTPUTS = 5 };
     uint64_t random = 12;
     float *x = normals(&random, T * K), *w = normals(&random, T * K), *first[OUTPUTS] = {0};
-    double first_sums[4] = {0};
+    double first_sums[5] = {0};
     const int32_t targets[T] = {0, 1, 2, 3, -1, 5, 6, 7, 256};
     for (const awq__compute *const *at = awq__compute_all() + 1; *at; at++) {
         const awq__compute *table = *at;
@@ -584,7 +590,8 @@ static void fast_tables_agree_to_the_bit(void **state)
         table->multiply_nt(T, T, K, x, K, w, K, 0, out[4], K);
         table->compare_logits(T, K, x, w, targets, &stats);
         const double sums[] = {stats.nll, stats.kl, table->dot(T * K, x, w),
-                               table->squared_error(T, K, x, w, x)};
+                               table->squared_error(T, K, x, w, x),
+                               table->weighted_dot(T, K, x, w, w)};
         if (!first[0]) {
             memcpy(first, out, sizeof out);
             memcpy(first_sums, sums, sizeof sums);

@@ -128,14 +128,14 @@ static void fill(uint64_t *random, int kind, int64_t g, float *w)
 }
 
 /* What one group must become. */
-static void check_group(const char *table, int64_t g, const float *w, float limit,
+static void check_group(const char *table, int64_t g, const float *w, float high,
                         const float *unscale, const uint8_t *codes, float scale, uint8_t zero,
                         const float *values)
 {
     float largest = 0;
     for (int64_t k = 0; k < g; k++)
         largest = fmaxf(largest, fabsf(w[k]));
-    assert_true((double)scale == expected_scale(isinf(limit) ? largest : limit));
+    assert_true((double)scale == expected_scale(isinf(high) ? largest : high));
     assert_int_equal(zero, 0);
     for (int64_t k = 0; k < g; k++) {
         int code = nearest((double)w[k] / (double)scale);
@@ -152,26 +152,34 @@ static void check_shape(const awq__compute *table, int s, bool limited, bool uns
 {
     int64_t N = shapes[s][0], K = shapes[s][1], g = groups[s], G = K / g;
     const awq__scheme scheme = scheme_of(g);
-    float *w = floats(N * K), *limit = floats(N * G), *unscale = floats(K);
-    float *scales = floats(N * G);
+    float *w = floats(N * K), *unscale = floats(K), *scales = floats(N * G);
+    float *error = floats(N * K);
+    awq__range *range = space_for(N * G, sizeof *range);
     uint8_t *codes = space_for(N * K, 1), *zeros = space_for(N * G, 1);
     for (int64_t i = 0; i < N * G; i++) {
         fill(random, (int)(awq__random(random) % KINDS), g, w + i * g);
-        limit[i] = i % 3 ? fabsf(w[i * g]) * between(random, 0.1f, 4) : INFINITY;
+        float high = i % 3 ? fabsf(w[i * g]) * between(random, 0.1f, 4) : INFINITY;
+        range[i] = (awq__range){-high * between(random, 0, 2), high};
         zeros[i] = 99;
     }
     for (int64_t k = 0; k < K; k++)
         unscale[k] = between(random, 0.01f, 10);
     shifted at = shift(w, N * K, (int)(awq__random(random) % 9));
-    assert_true(table->quantize(N, K, &scheme, at.x, limited ? limit : NULL, codes, scales, zeros));
-    table->fake_quantize(N, K, &scheme, limited ? limit : NULL, unscaled ? unscale : NULL, at.x);
+    const awq__range *given = limited ? range : NULL;
+    const float *back = unscaled ? unscale : NULL;
+    assert_true(table->quantize(N, K, &scheme, at.x, given, codes, scales, zeros));
+    table->quantize_error(N, K, &scheme, given, NULL, back, at.x, error);
+    table->fake_quantize(N, K, &scheme, given, back, at.x);
+    for (int64_t i = 0; i < N * K; i++)
+        assert_true(error[i] == at.x[i] - w[i]);
     for (int64_t i = 0; i < N * G; i++)
-        check_group(table->name, g, w + i * g, limited ? limit[i] : INFINITY,
+        check_group(table->name, g, w + i * g, limited ? range[i].high : INFINITY,
                     unscaled ? unscale + i % G * g : NULL, codes + i * g, scales[i], zeros[i],
                     at.x + i * g);
     free(at.base);
     free(w);
-    free(limit);
+    free(error);
+    free(range);
     free(unscale);
     free(scales);
     free(codes);
@@ -190,14 +198,14 @@ static void the_nearest_code_is_taken(void **state)
 
 /* ---- single groups ---- */
 
-static void check_codes(const float *w, const float *limit, const uint8_t *codes, float scale)
+static void check_codes(const float *w, const awq__range *range, const uint8_t *codes, float scale)
 {
     const awq__scheme scheme = scheme_of(8);
     FOR_EACH_TABLE(table)
     {
         uint8_t found[8], zero;
         float found_scale;
-        assert_true(table->quantize(1, 8, &scheme, w, limit, found, &found_scale, &zero));
+        assert_true(table->quantize(1, 8, &scheme, w, range, found, &found_scale, &zero));
         assert_memory_equal(found, codes, 8);
         assert_true(found_scale == scale);
         assert_int_equal(zero, 0);
@@ -230,16 +238,17 @@ static void there_is_no_minus_zero(void **state)
     }
 }
 
-/* Between 6 and 8 times the scale weights are cut off; a limit above leaves them room. */
-static void limits_choose_the_scale(void **state)
+/* Between 6 and 8 times the scale weights are cut off; a range above leaves them room. Its low
+   end means nothing. */
+static void ranges_choose_the_scale(void **state)
 {
     (void)state;
     const float w[8] = {7.5f, -7.5f, 5.9f, 1, -3, 0.4f, 0.6f, -8.0f + 1e-6f};
     check_codes(w, NULL, (uint8_t[]){7, 15, 7, 2, 13, 1, 1, 15}, 1);
-    check_codes(w, (float[]){INFINITY}, (uint8_t[]){7, 15, 7, 2, 13, 1, 1, 15}, 1);
-    check_codes(w, (float[]){15}, (uint8_t[]){6, 14, 5, 1, 11, 0, 1, 14}, 2);
-    check_codes(w, (float[]){2}, (uint8_t[]){7, 15, 7, 4, 15, 2, 2, 15}, 0.5f);
-    check_codes(w, (float[]){0}, (uint8_t[]){7, 15, 7, 2, 13, 1, 1, 15}, 1);
+    check_codes(w, &(awq__range){-1, INFINITY}, (uint8_t[]){7, 15, 7, 2, 13, 1, 1, 15}, 1);
+    check_codes(w, &(awq__range){-15, 15}, (uint8_t[]){6, 14, 5, 1, 11, 0, 1, 14}, 2);
+    check_codes(w, &(awq__range){-99, 2}, (uint8_t[]){7, 15, 7, 4, 15, 2, 2, 15}, 0.5f);
+    check_codes(w, &(awq__range){0, 0}, (uint8_t[]){7, 15, 7, 2, 13, 1, 1, 15}, 1);
 }
 
 /* ---- what is not finite ---- */
@@ -255,7 +264,7 @@ static void what_is_not_finite_is_told(void **state)
         for (int kind = 0; kind < 4; kind++)
             for (int limited = 0; limited < 2; limited++) {
                 float *w = normals(&random, N * K), first[N * K];
-                float limit[N * K / 32] = {1, 2, 3, 4};
+                const awq__range range[N * K / 32] = {{0, 1}, {-2, 2}, {-9, 3}, {-4, 4}};
                 uint8_t codes[2][N * K], zeros[N * K / 32];
                 w[i] = wrong[kind];
                 FOR_EACH_TABLE(table)
@@ -263,10 +272,10 @@ static void what_is_not_finite_is_told(void **state)
                     bool is_first = table == awq__compute_reference();
                     float scales[N * K / 32], *values = copy_of(w, N * K);
                     uint8_t *found = codes[!is_first];
-                    /* A limit gives a scale of its own. */
-                    assert_true(table->quantize(N, K, &scheme, w, limited ? limit : NULL, found,
+                    /* A range gives a scale of its own. */
+                    assert_true(table->quantize(N, K, &scheme, w, limited ? range : NULL, found,
                                                 scales, zeros) == limited);
-                    table->fake_quantize(N, K, &scheme, limited ? limit : NULL, NULL, values);
+                    table->fake_quantize(N, K, &scheme, limited ? range : NULL, NULL, values);
                     for (int64_t j = 0; j < N * K; j++) {
                         assert_true(found[j] < 16 && found[j] != 8);
                         assert_true(isfinite(values[j]) || (j / 32 == i / 32 && !limited));
@@ -361,7 +370,7 @@ int main(void)
         cmocka_unit_test(the_nearest_code_is_taken),
         cmocka_unit_test(ties_go_to_even_codes),
         cmocka_unit_test(there_is_no_minus_zero),
-        cmocka_unit_test(limits_choose_the_scale),
+        cmocka_unit_test(ranges_choose_the_scale),
         cmocka_unit_test(what_is_not_finite_is_told),
         cmocka_unit_test(codes_come_back_from_mxfp4),
         cmocka_unit_test(values_of_mxfp4_stay),

@@ -30,9 +30,9 @@ static void assert_same_stats(const awq__stats *a, const awq__stats *b, double t
         assert_near_at(a->abs_sums[k], b->abs_sums[k], tolerance * b->abs_sums[k], "sum", k);
     double largest = 0;
     for (int64_t i = 0; i < a->cols * a->group; i++)
-        largest = fmax(largest, fabs((double)b->gram[i]));
+        largest = fmax(largest, fabs((double)b->moments[i]));
     for (int64_t i = 0; i < a->cols * a->group; i++)
-        assert_near_at(a->gram[i], b->gram[i], tolerance * largest, "gram", i);
+        assert_near_at(a->moments[i], b->moments[i], tolerance * largest, "moment", i);
 }
 
 static void statistics_are_sums_over_tokens(void **state)
@@ -60,12 +60,12 @@ static void statistics_are_sums_over_tokens(void **state)
                 double product = 0;
                 for (int64_t t = 0; t < T; t++)
                     product += (double)x[t * (K + 1) + k] * (double)x[t * (K + 1) + k / g * g + j];
-                assert_near_at(stats.gram[k * g + j], product, 1e-6 * T * 400, table->name, j);
+                assert_near_at(stats.moments[k * g + j], product, 1e-6 * T * 400, table->name, j);
             }
         }
         awq__stats_free(&stats);
         awq__stats_free(&part);
-        assert_null(stats.gram);
+        assert_null(stats.moments);
     }
     free(x);
 }
@@ -110,7 +110,7 @@ static void blocks_are_cut_from_the_whole(void **state)
     for (int i = 0; i < 4; i++) {
         succeeds(ctx, awq__stats_create(ctx, K, groups[i], &direct));
         awq__stats_add(awq__compute_reference(), &direct, T, x, K);
-        succeeds(ctx, awq__stats_blocks(ctx, &whole, groups[i], &blocks));
+        succeeds(ctx, awq__stats_blocks(ctx, awq__compute_reference(), &whole, groups[i], &blocks));
         assert_same_stats(&blocks, &direct, 0);
         awq__stats_free(&direct);
         awq__stats_free(&blocks);
@@ -119,13 +119,184 @@ static void blocks_are_cut_from_the_whole(void **state)
     free(x);
     fails(ctx, awq__stats_create(ctx, INT64_MAX / 2, INT64_MAX / 2, &whole), AWQ_ERROR_MEMORY,
           "out of memory");
-    assert_null(whole.gram);
+    assert_null(whole.moments);
 }
+
+/* ---- sketches ---- */
+
+/* Whole numbers, so that sums of a few products are exact whatever their order. */
+static float *whole_inputs(uint64_t *random, int64_t T, int64_t K)
+{
+    float *x = normals(random, T * K);
+    for (int64_t i = 0; i < T * K; i++)
+        x[i] = rintf(8 * x[i]);
+    return x;
+}
+
+/* sum over rows of x[row,i] * x[row,j] */
+static double product_of(const float *x, int64_t rows, int64_t ld, int64_t i, int64_t j)
+{
+    double sum = 0;
+    for (int64_t row = 0; row < rows; row++)
+        sum += (double)x[row * ld + i] * (double)x[row * ld + j];
+    return sum;
+}
+
+static void tokens_with_rows_of_their_own_lose_nothing(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 11, K = 9, ROWS = 13 };
+    uint64_t random = 11;
+    float *x = normals(&random, T * (K + 2));
+    for (uint64_t seed = 0; seed < 5; seed++) {
+        awq__stats sketch;
+        succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &sketch));
+        assert_int_equal(sketch.rows, ROWS);
+        assert_int_equal(sketch.cols, K);
+        assert_int_equal(sketch.group, K);
+        for (int64_t t = 0; t < T; t++)
+            awq__stats_sketch(&sketch, 1 + t, 1, seed, 1, x + t * (K + 2), K + 2);
+        for (int64_t i = 0; i < K; i++) {
+            assert_true(sketch.moments[i] == 0 && sketch.moments[(ROWS - 1) * K + i] == 0);
+            for (int64_t j = 0; j < K; j++)
+                assert_true(product_of(sketch.moments, ROWS, K, i, j) ==
+                            product_of(x, T, K + 2, i, j));
+        }
+        awq__stats_free(&sketch);
+        assert_null(sketch.moments);
+    }
+    free(x);
+}
+
+/* The variance of (R^T R)[i,j]: two tokens meet in one of `rows` rows, with a random sign. */
+static double sketch_variance(const float *x, int64_t T, int64_t K, int64_t rows, int64_t i,
+                              int64_t j)
+{
+    double sum = 0;
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t u = 0; u < t; u++) {
+            double cross = (double)x[t * K + i] * (double)x[u * K + j] +
+                           (double)x[u * K + i] * (double)x[t * K + j];
+            sum += cross * cross;
+        }
+    return sum / (double)rows;
+}
+
+/* Over many seeds the mean is right, and the spread is that of independent signs and rows. */
+static void a_sketch_expects_the_products(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 40, K = 6, SEEDS = 2000 };
+    static const int64_t rows[] = {1, 4, 16};
+    uint64_t random = 12;
+    float *x = inputs(&random, T, K);
+    for (int r = 0; r < 3; r++) {
+        double mean[K * K] = {0}, spread[K * K] = {0};
+        for (uint64_t seed = 0; seed < SEEDS; seed++) {
+            awq__stats sketch;
+            succeeds(ctx, awq__stats_create_sketch(ctx, K, rows[r] + 2, &sketch));
+            awq__stats_sketch(&sketch, 1, rows[r], seed * T, T, x, K);
+            for (int64_t k = 0; k < K; k++) /* rows that are not meant stay */
+                assert_true(sketch.moments[k] == 0 && sketch.moments[(rows[r] + 1) * K + k] == 0);
+            for (int64_t at = 0; at < K * K; at++) {
+                double error = product_of(sketch.moments, rows[r] + 2, K, at / K, at % K) -
+                               product_of(x, T, K, at / K, at % K);
+                mean[at] += error / SEEDS;
+                spread[at] += error * error / SEEDS;
+            }
+            awq__stats_free(&sketch);
+        }
+        for (int64_t at = 0; at < K * K; at++) {
+            double variance = sketch_variance(x, T, K, rows[r], at / K, at % K);
+            assert_near_at(mean[at], 0, 4.5 * sqrt(variance / SEEDS), "mean error", at);
+            assert_near_at(spread[at] / variance, 1, 0.3, "spread", at);
+        }
+    }
+    free(x);
+}
+
+static void sketches_add_up(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 30, K = 16, ROWS = 5 };
+    uint64_t random = 13;
+    float *x = whole_inputs(&random, T, K), factor[K];
+    awq__stats whole, part, rescaled;
+    succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &whole));
+    succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &part));
+    succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &rescaled));
+    awq__stats_sketch(&whole, 0, ROWS, 77, T, x, K);
+    /* A token's row and sign are those of its number, wherever a block begins. */
+    awq__stats_sketch(&part, 0, ROWS, 77, 13, x, K);
+    awq__stats_sketch(&part, 0, ROWS, 77 + 13, T - 13, x + 13 * K, K);
+    assert_memory_equal(part.moments, whole.moments, ROWS * K * sizeof *part.moments);
+    awq__stats_sketch(&rescaled, 0, ROWS, 1234, T, x, K); /* other seeds, other rows */
+    assert_memory_not_equal(rescaled.moments, whole.moments, ROWS * K * sizeof *part.moments);
+    memset(rescaled.moments, 0, ROWS * K * sizeof *part.moments);
+
+    memset(part.moments, 0, ROWS * K * sizeof *part.moments);
+    awq__stats_sketch(&part, 0, ROWS, 77, 13, x, K);
+    awq__stats_sketch(&rescaled, 0, ROWS, 77 + 13, T - 13, x + 13 * K, K);
+    part.tokens = 13;
+    rescaled.tokens = T - 13;
+    part.abs_sums[3] = 2;
+    rescaled.abs_sums[3] = 5;
+    awq__stats_merge(&part, &rescaled);
+    assert_memory_equal(part.moments, whole.moments, ROWS * K * sizeof *part.moments);
+    assert_int_equal(part.tokens, T);
+    assert_true(part.abs_sums[3] == 7);
+
+    for (int k = 0; k < K; k++)
+        factor[k] = ldexpf(1, k % 7 - 3); /* exact in every sum */
+    awq__stats_rescale(&part, factor);
+    assert_true(part.abs_sums[3] == 7 * (double)factor[3]);
+    memset(rescaled.moments, 0, ROWS * K * sizeof *part.moments);
+    for (int i = 0; i < T * K; i++)
+        x[i] *= factor[i % K];
+    awq__stats_sketch(&rescaled, 0, ROWS, 77, T, x, K);
+    assert_memory_equal(part.moments, rescaled.moments, ROWS * K * sizeof *part.moments);
+    awq__stats_free(&whole);
+    awq__stats_free(&part);
+    awq__stats_free(&rescaled);
+    free(x);
+}
+
+static void blocks_come_from_a_sketch(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 20, K = 24, ROWS = 6 };
+    static const int64_t groups[] = {1, 3, 8, 24};
+    uint64_t random = 14;
+    float *x = whole_inputs(&random, T, K);
+    awq__stats sketch, blocks;
+    succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &sketch));
+    awq__stats_sketch(&sketch, 0, ROWS, 5, T, x, K);
+    sketch.tokens = T;
+    for (int k = 0; k < K; k++)
+        sketch.abs_sums[k] = k;
+    FOR_EACH_TABLE(table)
+    for (int i = 0; i < 4; i++) {
+        int64_t g = groups[i];
+        succeeds(ctx, awq__stats_blocks(ctx, table, &sketch, g, &blocks));
+        assert_int_equal(blocks.rows, 0);
+        assert_int_equal(blocks.group, g);
+        assert_int_equal(blocks.tokens, T);
+        assert_memory_equal(blocks.abs_sums, sketch.abs_sums, K * sizeof *blocks.abs_sums);
+        for (int64_t at = 0; at < K * g; at++)
+            assert_true((double)blocks.moments[at] ==
+                        product_of(sketch.moments, ROWS, K, at / g, at / g / g * g + at % g));
+        awq__stats_free(&blocks);
+    }
+    awq__stats_free(&sketch);
+    free(x);
+}
+
+/* ---- weights ---- */
 
 static void relative_weight_is_a_mean_over_all_rows(void **state)
 {
     (void)state;
-    enum { K = 4096, N = 90, SECOND = 7, G = 64 };
+    enum { K = 512, N = 600, SECOND = 7, G = 64 };
     uint64_t random = 4;
     float *w = normals(&random, (N + SECOND) * K);
     const awq__weight weights[] = {awq__weight_plain("a", AWQ_F32, w, N, K),
@@ -350,6 +521,10 @@ int main(void)
         TEST(statistics_are_sums_over_tokens),
         TEST(rescaled_statistics_are_those_of_rescaled_inputs),
         TEST(blocks_are_cut_from_the_whole),
+        TEST(tokens_with_rows_of_their_own_lose_nothing),
+        TEST(a_sketch_expects_the_products),
+        TEST(sketches_add_up),
+        TEST(blocks_come_from_a_sketch),
         cmocka_unit_test(relative_weight_is_a_mean_over_all_rows),
         cmocka_unit_test(candidates_follow_the_formula),
         cmocka_unit_test(norms_stay_exact_as_stored),

@@ -50,7 +50,7 @@ static void every_default_is_a_legal_value(void **state)
     fixture *f = *state;
     size_t count;
     const awq_option *options = awq_option_list(&count);
-    assert_int_equal(count, 25);
+    assert_int_equal(count, 29);
     for (size_t i = 0; i < count; i++) {
         const awq_option *option = &options[i];
         assert_ptr_equal(awq_option_find(option->name), option);
@@ -157,6 +157,11 @@ static void integers_are_strict(void **state)
     assert_int_equal(awq__recipe_int(f->recipe, "calibration.seed"), INT64_C(1) << 53);
     set(f, "quantize.search_tokens", "1099511627776");
     assert_int_equal(awq__recipe_int(f->recipe, "quantize.search_tokens"), INT64_C(1) << 40);
+    set(f, "quantize.sketch_rows", "0");
+    assert_int_equal(awq__recipe_int(f->recipe, "quantize.sketch_rows"), 0);
+    assert_refused(f, "quantize.sketch_rows", "1048577",
+                   "quantize.sketch_rows: \"1048577\" is not allowed; allowed is an integer from 0 "
+                   "to 1048576");
 }
 
 static void booleans_are_true_or_false(void **state)
@@ -184,7 +189,8 @@ static void choices_are_exact(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         char message[200];
         snprintf(message, sizeof message,
-                 "quantize.group_size: \"%s\" is not allowed; allowed is auto|32|64|128|-1", wrong[i]);
+                 "quantize.group_size: \"%s\" is not allowed; allowed is auto|32|64|128|-1",
+                 wrong[i]);
         assert_refused(f, name, wrong[i], message);
     }
     assert_string_equal(awq__recipe_text(f->recipe, name), "auto");
@@ -198,8 +204,12 @@ static void choices_are_exact(void **state)
     }
     set(f, "quantize.method", "rtn");
     assert_string_equal(awq__recipe_text(f->recipe, "quantize.method"), "rtn");
-    assert_refused(f, "quantize.method", "gptq",
-                   "quantize.method: \"gptq\" is not allowed; allowed is awq|rtn");
+    assert_refused(f, "quantize.method", "moments",
+                   "quantize.method: \"moments\" is not allowed; allowed is awq|gptq|rtn");
+    set(f, "quantize.search", "output");
+    assert_string_equal(awq__recipe_text(f->recipe, "quantize.search"), "output");
+    assert_refused(f, "quantize.search", "outputs",
+                   "quantize.search: \"outputs\" is not allowed; allowed is moments|output");
 }
 
 static void sizes_have_units(void **state)
@@ -373,12 +383,16 @@ static void the_recipe_in_force_is_written_as_yaml(void **state)
         "  min_expert_tokens: 128\n"
         "quantize:\n"
         "  method: awq\n"
+        "  rounding: nearest\n"
+        "  gptq_sweeps: 1\n"
         "  bits: 4\n"
         "  group_size: -1\n"
         "  symmetric: auto\n"
         "  clip: true\n"
         "  modules: [\"*.experts.*\"]\n"
         "  ratio_steps: 20\n"
+        "  search: moments\n"
+        "  sketch_rows: 512\n"
         "  search_tokens: 8192\n"
         "  scale_rounding: norm\n"
         "evaluation:\n"

@@ -240,7 +240,7 @@ static void the_scheme_is_the_recipes(void **state)
     fixture *f = *state;
     const awq__module *down = module_of(f, "model.layers.1.block_sparse_moe.experts.2.w2");
     succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
-    assert_true(f->rules.awq && f->rules.clip);
+    assert_true(f->rules.calibrate && f->rules.scale && f->rules.clip && !f->rules.gptq);
     awq__scheme scheme = awq__rules_scheme(&f->rules, down);
     assert_int_equal(scheme.bits, 4);
     assert_int_equal(scheme.group, 128);
@@ -249,15 +249,34 @@ static void the_scheme_is_the_recipes(void **state)
     set(f, "quantize.symmetric", "true");
     set(f, "quantize.clip", "false");
     succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
-    assert_true(f->rules.awq && !f->rules.clip);
+    assert_true(f->rules.calibrate && f->rules.scale && !f->rules.clip && !f->rules.gptq);
     scheme = awq__rules_scheme(&f->rules, down);
     assert_int_equal(scheme.group, down->cols);
     assert_true(scheme.symmetric);
     assert_int_equal(f->rules.scheme.group, -1);
-    set(f, "quantize.method", "rtn");
-    set(f, "quantize.clip", "true"); /* clipping needs activations */
-    succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
-    assert_false(f->rules.awq || f->rules.clip);
+}
+
+static void the_method_says_what_is_done(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *method, *rounding;
+        bool calibrate, scale, clip, gptq;
+    } cases[] = {{"awq", "nearest", true, true, true, false},
+                 {"awq", "gptq", true, true, true, true},
+                 {"gptq", "nearest", true, false, false, true},
+                 {"rtn", "nearest", false, false, false, false},
+                 {"rtn", "gptq", false, false, false, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        set(f, "quantize.method", cases[i].method);
+        set(f, "quantize.rounding", cases[i].rounding);
+        set(f, "quantize.clip", "true"); /* clipping needs activations */
+        succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
+        assert_int_equal(f->rules.calibrate, cases[i].calibrate);
+        assert_int_equal(f->rules.scale, cases[i].scale);
+        assert_int_equal(f->rules.clip, cases[i].clip);
+        assert_int_equal(f->rules.gptq, cases[i].gptq);
+    }
 }
 
 static void warnings_are_kept(void **state)
@@ -285,6 +304,7 @@ int main(void)
         TEST(auto_takes_the_largest_group_that_fits),
         TEST(auto_is_the_formats),
         TEST(the_scheme_is_the_recipes),
+        TEST(the_method_says_what_is_done),
         TEST(warnings_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

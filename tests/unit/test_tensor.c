@@ -68,15 +68,16 @@ static void the_whole_order_of_work(void **state)
     uint64_t random = 1;
     linear l;
     make_linear(ctx, &l, 80, N, K, &random);
-    float scales[K], limits[N * G];
+    float scales[K];
+    awq_range ranges[N * G];
     awq_scale_result result;
     succeeds(ctx, awq_search_scales(ctx, &l.matrix, 1, &int4, l.statistics, 20, scales, &result));
-    succeeds(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, scales, limits));
+    succeeds(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, scales, ranges));
 
     awq_quantized *plain, *scaled, *clipped, *unpacked;
     succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &plain));
     succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, NULL, &scaled));
-    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, limits, &clipped));
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, ranges, &clipped));
     double plain_error = output_error(&l, plain, NULL);
     double scaled_error = output_error(&l, scaled, scales);
     double clipped_error = output_error(&l, clipped, scales);
@@ -87,8 +88,8 @@ static void the_whole_order_of_work(void **state)
     assert_true(clipped_error < 1.05 * scaled_error); /* groups are clipped one by one */
     int finite = 0;
     for (int i = 0; i < N * G; i++) {
-        assert_true(limits[i] > 0);
-        finite += isfinite(limits[i]) != 0;
+        assert_true(ranges[i].low < 0 && ranges[i].high > 0);
+        finite += isfinite(ranges[i].high) != 0;
     }
     assert_true(finite > 0);
 
@@ -124,7 +125,8 @@ static void clips_are_those_of_the_scaled_linear(void **state)
     linear l, scaled;
     make_linear(ctx, &l, T, N, K, &random);
     make_linear(ctx, &scaled, T, N, K, &random);
-    float scales[K], limits[2][N * G];
+    float scales[K];
+    awq_range ranges[2][N * G];
     for (int k = 0; k < K; k++)
         scales[k] = ldexpf(1, (int)(awq__random(&random) % 6) - 2); /* exact in every product */
     for (int i = 0; i < N * K; i++)
@@ -135,14 +137,14 @@ static void clips_are_those_of_the_scaled_linear(void **state)
     succeeds(ctx, awq_statistics_create(ctx, K, &scaled.statistics));
     succeeds(ctx, awq_statistics_add(scaled.statistics, scaled.x, T / 2));
     succeeds(ctx, awq_statistics_add(scaled.statistics, scaled.x + T / 2 * K, T - T / 2));
-    succeeds(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, scales, limits[0]));
-    succeeds(ctx, awq_search_clips(ctx, &scaled.matrix, &int4, scaled.statistics, NULL, limits[1]));
-    assert_memory_equal(limits[0], limits[1], sizeof limits[0]);
+    succeeds(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, scales, ranges[0]));
+    succeeds(ctx, awq_search_clips(ctx, &scaled.matrix, &int4, scaled.statistics, NULL, ranges[1]));
+    assert_memory_equal(ranges[0], ranges[1], sizeof ranges[0]);
     free_linear(&l);
     free_linear(&scaled);
 }
 
-/* For E2M1 codes a limit chooses the power of two. */
+/* For E2M1 codes a range chooses the power of two. */
 static void e2m1_clips_lessen_the_error(void **state)
 {
     awq_context *ctx = *state;
@@ -150,18 +152,18 @@ static void e2m1_clips_lessen_the_error(void **state)
     uint64_t random = 12;
     linear l;
     make_linear(ctx, &l, T, N, K, &random);
-    float limits[N * G];
+    awq_range ranges[N * G];
     awq_quantized *plain, *clipped;
-    succeeds(ctx, awq_search_clips(ctx, &l.matrix, &mxfp4, l.statistics, NULL, limits));
+    succeeds(ctx, awq_search_clips(ctx, &l.matrix, &mxfp4, l.statistics, NULL, ranges));
     succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &mxfp4, NULL, NULL, &plain));
-    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &mxfp4, NULL, limits, &clipped));
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &mxfp4, NULL, ranges, &clipped));
     int changed = 0;
     for (int i = 0; i < N * G; i++) {
         int exponent;
         float scale = awq_quantized_scales(clipped)[i];
         assert_true((double)frexpf(scale, &exponent) == 0.5);
-        if (isfinite(limits[i]))
-            assert_true(scale == awq__e2m1_scale(limits[i]));
+        if (isfinite(ranges[i].high))
+            assert_true(scale == awq__e2m1_scale(ranges[i].high));
         changed += scale != awq_quantized_scales(plain)[i];
     }
     assert_true(changed > 0);
@@ -169,6 +171,26 @@ static void e2m1_clips_lessen_the_error(void **state)
     awq_quantized_free(plain);
     awq_quantized_free(clipped);
     free_linear(&l);
+}
+
+/* Codes cover the range that is given, of the scaled weights, and what is outside takes its ends.
+ */
+static void codes_cover_the_ranges(void **state)
+{
+    awq_context *ctx = *state;
+    static const float w[2 * 8] = {40, -40, 0, 1, 2, -2, 3.5f, -4, 1, 2, 3, 4, 5, 6, 7, -8};
+    static const float scales[8] = {2, 2, 2, 2, 2, 2, 2, 2};
+    static const awq_range ranges[2] = {{-6, 9}, {-INFINITY, INFINITY}};
+    static const uint8_t codes[2 * 8] = {15, 0, 6, 8, 10, 2, 13, 0, 9, 10, 11, 12, 13, 14, 15, 0};
+    const awq_scheme scheme = {4, 8, false, AWQ_SCALE_F32, AWQ_CODE_INTEGER};
+    const awq_matrix matrix = {w, AWQ_F32, 2, 8};
+    awq_quantized *q;
+    succeeds(ctx, awq_quantized_create(ctx, &matrix, &scheme, scales, ranges, &q));
+    assert_memory_equal(awq_quantized_codes(q), codes, sizeof codes);
+    assert_true(awq_quantized_scales(q)[0] == 1 && awq_quantized_scales(q)[1] == 2);
+    assert_int_equal(awq_quantized_zeros(q)[0], 6);
+    assert_int_equal(awq_quantized_zeros(q)[1], 8);
+    awq_quantized_free(q);
 }
 
 static void salience_is_the_mean_magnitude(void **state)
@@ -340,7 +362,8 @@ static void wrong_matrices_and_schemes_are_refused(void **state)
         {{w, AWQ_F32, 4, 48}, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_E2M1}, "does not divide 48"},
     };
     awq_statistics *statistics;
-    float scales[64], limits[8];
+    float scales[64];
+    awq_range ranges[8];
     succeeds(ctx, awq_statistics_create(ctx, 64, &statistics));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const awq_matrix *m = &cases[i].matrix;
@@ -351,7 +374,7 @@ static void wrong_matrices_and_schemes_are_refused(void **state)
         assert_null(q);
         fails(ctx, awq_search_scales(ctx, m, 1, s, statistics, 5, scales, NULL), AWQ_ERROR_ARGUMENT,
               cases[i].message);
-        fails(ctx, awq_search_clips(ctx, m, s, statistics, NULL, limits), AWQ_ERROR_ARGUMENT,
+        fails(ctx, awq_search_clips(ctx, m, s, statistics, NULL, ranges), AWQ_ERROR_ARGUMENT,
               cases[i].message);
     }
     awq_statistics_free(statistics);
@@ -365,7 +388,8 @@ static void searches_check_their_arguments(void **state)
     make_linear(ctx, &l, 10, 4, 64, &random);
     make_linear(ctx, &other, 10, 4, 32, &random);
     const awq_matrix both[] = {l.matrix, other.matrix};
-    float scales[64], limits[8];
+    float scales[64];
+    awq_range ranges[8];
     fails(ctx, awq_search_scales(ctx, both, 0, &int4, l.statistics, 5, scales, NULL),
           AWQ_ERROR_ARGUMENT, "0 matrices");
     fails(ctx, awq_search_scales(ctx, both, 1, &int4, l.statistics, 0, scales, NULL),
@@ -374,7 +398,7 @@ static void searches_check_their_arguments(void **state)
           AWQ_ERROR_ARGUMENT, "1001 steps");
     fails(ctx, awq_search_scales(ctx, both, 2, &int4, l.statistics, 5, scales, NULL),
           AWQ_ERROR_ARGUMENT, "32 columns, but the statistics are of 64");
-    fails(ctx, awq_search_clips(ctx, &other.matrix, &int4, l.statistics, NULL, limits),
+    fails(ctx, awq_search_clips(ctx, &other.matrix, &int4, l.statistics, NULL, ranges),
           AWQ_ERROR_ARGUMENT, "32 columns");
     succeeds(ctx, awq_search_scales(ctx, both, 1, &int4, l.statistics, 1000, scales, NULL));
     assert_string_equal(awq_context_message(ctx), "");
@@ -382,37 +406,45 @@ static void searches_check_their_arguments(void **state)
     free_linear(&other);
 }
 
-static void scales_and_limits_must_make_sense(void **state)
+static void scales_and_ranges_must_make_sense(void **state)
 {
     awq_context *ctx = *state;
-    static const float wrong_scales[] = {0, -1, NAN, INFINITY}, wrong_limits[] = {-1, NAN};
+    static const float wrong_scales[] = {0, -1, NAN, INFINITY};
+    static const awq_range wrong_ranges[] = {{0.5f, 1}, {-1, -0.5f},   {2, -2},   {NAN, 1},
+                                             {-1, NAN}, {1, INFINITY}, {NAN, NAN}};
     uint64_t random = 6;
     linear l;
     make_linear(ctx, &l, 10, 4, 64, &random);
-    float scales[64], limits[8];
+    float scales[64];
+    awq_range ranges[8];
     awq_quantized *q;
     for (int i = 0; i < 64; i++)
         scales[i] = 1;
     for (int i = 0; i < 8; i++)
-        limits[i] = INFINITY;
-    limits[1] = 0;
+        ranges[i] = (awq_range){-INFINITY, INFINITY};
+    ranges[1] = (awq_range){0, 5};
+    ranges[2] = (awq_range){-5, 0};
     for (int i = 0; i < 4; i++) {
         scales[63] = wrong_scales[i];
         fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, NULL, &q),
               AWQ_ERROR_ARGUMENT, "scales: ");
         assert_null(q);
-        fails(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, scales, limits),
+        fails(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, scales, ranges),
               AWQ_ERROR_ARGUMENT, "in column 63");
     }
     scales[63] = 1;
-    for (int i = 0; i < 2; i++) {
-        limits[7] = wrong_limits[i];
-        fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, limits, &q),
+    for (size_t i = 0; i < sizeof wrong_ranges / sizeof *wrong_ranges; i++) {
+        ranges[7] = wrong_ranges[i];
+        fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, ranges, &q),
               AWQ_ERROR_ARGUMENT, "in row 3, group 1");
         assert_null(q);
     }
-    limits[7] = 1;
-    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, limits, &q));
+    ranges[7] = (awq_range){-INFINITY, 5}; /* no scale can cover it */
+    fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, ranges, &q), AWQ_ERROR_NUMERIC,
+          "rows 0 to 3");
+    assert_null(q);
+    ranges[7] = (awq_range){-1, 1};
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, ranges, &q));
     awq_quantized_free(q);
     free_linear(&l);
 }
@@ -423,7 +455,8 @@ static void wrong_numbers_are_refused(void **state)
     uint64_t random = 7;
     linear l;
     make_linear(ctx, &l, 10, 4, 64, &random);
-    float scales[64], limits[8];
+    float scales[64];
+    awq_range ranges[8];
     awq_quantized *q;
     l.w[2 * 64 + 5] = NAN;
     fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &q), AWQ_ERROR_NUMERIC,
@@ -431,7 +464,7 @@ static void wrong_numbers_are_refused(void **state)
     assert_null(q);
     fails(ctx, awq_search_scales(ctx, &l.matrix, 1, &int4, l.statistics, 5, scales, NULL),
           AWQ_ERROR_NUMERIC, "row 2, column 5");
-    fails(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, NULL, limits),
+    fails(ctx, awq_search_clips(ctx, &l.matrix, &int4, l.statistics, NULL, ranges),
           AWQ_ERROR_NUMERIC, "row 2, column 5");
     l.w[2 * 64 + 5] = 1e7f;
     fails(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &q), AWQ_ERROR_NUMERIC,
@@ -449,17 +482,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
     const struct CMUnitTest tests[] = {
-        TEST(the_whole_order_of_work),
-        TEST(clips_are_those_of_the_scaled_linear),
-        TEST(e2m1_clips_lessen_the_error),
-        TEST(salience_is_the_mean_magnitude),
-        TEST(wrong_activations_are_refused_whole),
-        TEST(stored_dtypes_are_read),
-        TEST(schemes_are_described_as_they_are),
-        TEST(e2m1_is_described_as_symmetric),
-        TEST(wrong_matrices_and_schemes_are_refused),
-        TEST(searches_check_their_arguments),
-        TEST(scales_and_limits_must_make_sense),
+        TEST(the_whole_order_of_work),        TEST(clips_are_those_of_the_scaled_linear),
+        TEST(e2m1_clips_lessen_the_error),    TEST(codes_cover_the_ranges),
+        TEST(salience_is_the_mean_magnitude), TEST(wrong_activations_are_refused_whole),
+        TEST(stored_dtypes_are_read),         TEST(schemes_are_described_as_they_are),
+        TEST(e2m1_is_described_as_symmetric), TEST(wrong_matrices_and_schemes_are_refused),
+        TEST(searches_check_their_arguments), TEST(scales_and_ranges_must_make_sense),
         TEST(wrong_numbers_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,11 +223,11 @@ static void multipliers_apply_to_rows_and_columns(void **state)
 }
 
 /* Shapes whose blocks are the smallest, in the middle, and the whole matrix. */
-static const int64_t shapes[][2] = {{5, 3},      {40, 9000}, {17, 1 << 15},
-                                    {150, 2000}, {70, 4096}, {1, 1 << 17}};
+static const int64_t shapes[][2] = {{5, 3},     {1100, 300},   {20, 140000},
+                                    {600, 100}, {70, 1 << 16}, {1, 1 << 17}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-static void blocks_fit_the_cache(void **state)
+static void blocks_are_bounded(void **state)
 {
     (void)state;
     int several = 0;
@@ -236,7 +236,7 @@ static void blocks_fit_the_cache(void **state)
         int64_t block = awq__weight_block(&weight);
         assert_true(block >= 1 && block <= weight.rows);
         assert_true(block == weight.rows || block % 16 == 0);
-        assert_true(block <= 16 || block * weight.cols <= 1 << 18);
+        assert_true(block <= 16 || (block <= 512 && block * weight.cols <= 1 << 22));
         assert_int_equal(awq__weight_work(&weight), block * weight.cols);
         several += block < weight.rows;
     }
@@ -318,11 +318,12 @@ static void products_go_by_blocks(void **state)
         for (int64_t j = 0; j < T * ldy; j++)
             y[j] = -77;
         awq__linear(table, &weight, T, x, ldx, y, ldy, work);
-        /* Sums of K products of size 1: rounding grows like the root of K. */
+        /* Sums of K products of size 1: rounding grows like the root of K where they are many sums,
+           and like K where it is one. */
+        double tolerance = 1e-5 * sqrt((double)K) + 2e-8 * (double)K;
         for (int64_t t = 0; t < T; t++) {
             for (int64_t n = 0; n < N; n++)
-                assert_near_at(y[t * ldy + n], expected[t * N + n], 5e-6 * sqrt((double)K),
-                               table->name, n);
+                assert_near_at(y[t * ldy + n], expected[t * N + n], tolerance, table->name, n);
             assert_true(y[t * ldy + N] == -77);
         }
         awq__linear(table, &weight, 0, x, ldx, y, ldy, work);
@@ -360,7 +361,7 @@ int main(void)
         cmocka_unit_test(only_what_is_stored_so_is_plain),
         cmocka_unit_test_setup_teardown(mxfp4_is_read, make_context, free_context),
         cmocka_unit_test(multipliers_apply_to_rows_and_columns),
-        cmocka_unit_test(blocks_fit_the_cache),
+        cmocka_unit_test(blocks_are_bounded),
         cmocka_unit_test_setup_teardown(what_is_not_finite_is_found, make_context, free_context),
         cmocka_unit_test_setup_teardown(the_largest_numbers_are_finite, make_context, free_context),
         cmocka_unit_test(products_go_by_blocks),

@@ -83,24 +83,30 @@ AWQ_API awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrice
                                      const awq_scheme *scheme, const awq_statistics *statistics,
                                      int steps, float *scales, awq_scale_result *result);
 
+/* What the codes of a group cover; a weight outside takes the nearest end. low <= 0 <= high; high
+   INFINITY: as wide as the group's weights and 0. Symmetric codes cover the larger side. For E2M1
+   codes high is the magnitude from which the scale is made: 2^(floor(log2(high)) - 2). */
+typedef struct awq_range {
+    float low, high;
+} awq_range;
+
 /*
- * Searches, for each group of each row, how far its range may shrink: limits[N, K/G] is the clamp
- * of the scaled weights, INFINITY for none. For E2M1 codes it is the magnitude in place of the
- * group's largest from which its scale is made: 2^(floor(log2(limit)) - 2). scales[K], positive,
- * may be NULL; with scales, statistics are still those of the input before it was divided by them.
+ * Searches, for each group of each row, what range of the scaled weights gives the least error:
+ * ranges[N, K/G] is set. scales[K], positive, may be NULL; with scales, statistics are still those
+ * of the input before it was divided by them.
  */
 AWQ_API awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix,
                                     const awq_scheme *scheme, const awq_statistics *statistics,
-                                    const float *scales, float *limits);
+                                    const float *scales, awq_range *ranges);
 
 /* Codes, scales and zero points of one matrix. */
 typedef struct awq_quantized awq_quantized;
-/* Rounds W * diag(scales) within the limits of awq_search_clips; both may be NULL.
-   AWQ_ERROR_ARGUMENT for a scale that is not positive and finite or a limit below 0;
+/* Rounds W * diag(scales) within the ranges of awq_search_clips; both may be NULL.
+   AWQ_ERROR_ARGUMENT for a scale that is not positive and finite or a range without 0;
    AWQ_ERROR_NUMERIC for a weight that is not finite or a group scale that the type cannot hold. */
 AWQ_API awq_status awq_quantized_create(awq_context *ctx, const awq_matrix *matrix,
                                         const awq_scheme *scheme, const float *scales,
-                                        const float *limits, awq_quantized **out);
+                                        const awq_range *ranges, awq_quantized **out);
 AWQ_API void awq_quantized_free(awq_quantized *quantized);
 /* Its scheme, with group_size resolved, and sizes. */
 AWQ_API void awq_quantized_describe(const awq_quantized *quantized, awq_scheme *scheme,

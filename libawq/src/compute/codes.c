@@ -22,8 +22,7 @@ void awq__codes_free(awq__codes *codes)
     *codes = (awq__codes){0};
 }
 
-/* What bounds the scales that can be stored. */
-static const char *scale_type(const awq__scheme *scheme)
+const char *awq__scale_type(const awq__scheme *scheme)
 {
     static const char *const names[] = {"F32", "F16, which ends at 65504",
                                         "F16, which ends at 65504", "BF16"};
@@ -31,21 +30,21 @@ static const char *scale_type(const awq__scheme *scheme)
 }
 
 awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
-                            const awq__weight *weight, const float *limit, float *work,
+                            const awq__weight *weight, const awq__range *range, float *work,
                             awq__codes *codes)
 {
     int64_t K = codes->cols, G = K / codes->scheme.group, block = awq__weight_block(weight);
     for (int64_t first = 0; first < codes->rows; first += block) {
         int64_t count = awq__min(block, codes->rows - first);
         awq__weight_read(weight, first, count, work);
-        if (!compute->quantize(count, K, &codes->scheme, work, limit ? limit + first * G : NULL,
+        if (!compute->quantize(count, K, &codes->scheme, work, range ? range + first * G : NULL,
                                codes->codes + first * K, codes->scales + first * G,
                                codes->zeros + first * G))
             return awq__fail(ctx, AWQ_ERROR_NUMERIC,
                              "%s: a group scale in rows %lld to %lld does not fit its stored type, "
                              "%s",
                              weight->name, (long long)first, (long long)(first + count - 1),
-                             scale_type(&codes->scheme));
+                             awq__scale_type(&codes->scheme));
     }
     return AWQ_OK;
 }

@@ -17,12 +17,14 @@ typedef struct awq__codes {
 awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
                              const awq__scheme *scheme, awq__codes *codes);
 void awq__codes_free(awq__codes *codes);
-/* Rounds the weight (with its multipliers). limit [N,K/g] or NULL as in awq__compute.quantize.
+/* Rounds the weight (with its multipliers). range [N,K/g] or NULL as in awq__compute.quantize.
    work: awq__weight_work. AWQ_ERROR_NUMERIC names the module if a scale does not fit the stored
    type. */
 awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
-                            const awq__weight *weight, const float *limit, float *work,
+                            const awq__weight *weight, const awq__range *range, float *work,
                             awq__codes *codes);
+/* What bounds the scales that can be stored, for messages. */
+const char *awq__scale_type(const awq__scheme *scheme);
 /* Back to F32: rows first .. first+count-1 -> out[count,K]. */
 void awq__codes_read(const awq__codes *codes, int64_t first, int64_t count, float *out);
 

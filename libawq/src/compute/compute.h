@@ -12,6 +12,8 @@
 
 #include "core/core.h"
 
+#include <math.h>
+
 /* Which values a group's scale may take: those that the stored scale can hold exactly. */
 typedef enum awq__scale_grid {
     AWQ__GRID_F32,
@@ -44,6 +46,17 @@ typedef struct awq__scheme {
    times the scale become that. */
 float awq__e2m1_scale(float range);
 
+/* What the codes of a group of weights cover; a weight outside takes the nearest end. low <= 0 <=
+   high; high INFINITY: as wide as the group's weights and 0. Symmetric codes cover the larger side;
+   E2M1 takes its scale from high. */
+typedef struct awq__range {
+    float low, high;
+} awq__range;
+static inline awq__range awq__whole_range(void)
+{
+    return (awq__range){-INFINITY, INFINITY};
+}
+
 /* a(g, u) = (clamp(u, -limit, limit) + up_offset) * g' * sigmoid(alpha * g'), g' = min(g, limit) */
 typedef struct awq__activation {
     float alpha, limit, up_offset; /* limit is INFINITY for none */
@@ -73,8 +86,15 @@ typedef struct awq__compute {
     /* y[T,N] = x[T,K] w[K,N] + beta * y */
     void (*multiply_nn)(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                         const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
+    /* y[T,N] = x[K,T]^T w[K,N] + beta * y */
+    void (*multiply_tn)(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                        const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
     /* gram[b] [g,g] += x_b^T x_b for each block b of g columns of x[T,K]; g divides K */
     void (*gram)(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram);
+    /* The factors of a symmetric h[K,K] = (I + V) D (I + V)^T, V strictly upper triangular and D
+       diagonal: V takes the place of what is above the diagonal and D that of the diagonal; what is
+       below stays. False, with nothing of value above, if h is not positive definite in F32. */
+    bool (*factor)(int64_t K, float *h);
 
     /* out[T,H] = x / sqrt(mean(x^2) + epsilon) * weight; out may be x */
     void (*rms_norm)(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
@@ -102,19 +122,24 @@ typedef struct awq__compute {
     /* sum over t of weight[t]^2 * |a[t] - b[t]|^2, a and b [T,N]; weight NULL means 1 */
     double (*squared_error)(int64_t T, int64_t N, const float *a, const float *b,
                             const float *weight);
+    /* sum over n of weight[n] * sum over k of a[n,k] * b[n,k]; weight NULL means 1 */
+    double (*weighted_dot)(int64_t N, int64_t K, const float *a, const float *b,
+                           const float *weight);
     /* sum of a[i] * b[i] */
     double (*dot)(int64_t count, const float *a, const float *b);
 
-    /* w[N,K] -> codes[N,K], scales[N,K/g], zeros[N,K/g]. limit[N,K/g], or NULL, is the range of
-       each group: an INTEGER weight is first clamped to +-limit; an E2M1 group takes the scale of
-       limit in place of that of its largest magnitude; INFINITY is none. False if a scale is not
-       finite. */
+    /* w[N,K] -> codes[N,K], scales[N,K/g], zeros[N,K/g]. range[N,K/g], or NULL for the whole. False
+       if a scale is not finite. */
     bool (*quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
-                     const float *limit, uint8_t *codes, float *scales, uint8_t *zeros);
+                     const awq__range *range, uint8_t *codes, float *scales, uint8_t *zeros);
     /* The same, and back again in place: w = value of the code * unscale[k]; unscale NULL means 1.
      */
-    void (*fake_quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const float *limit,
+    void (*fake_quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
                           const float *unscale, float *w);
+    /* error[N,K] = what w[N,K] becomes, times scale[k], there and back, times unscale[k], less w.
+       scale and unscale NULL mean 1. */
+    void (*quantize_error)(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
+                           const float *scale, const float *unscale, const float *w, float *error);
 
     /* Adds up over rows. targets[r] is a column, or -1 for no target; reference NULL: nll alone. */
     void (*compare_logits)(int64_t rows, int64_t V, const float *logits, const float *reference,

@@ -14,7 +14,11 @@ void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int6
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
 void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
+void awq__blas_multiply_tn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                           const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
 void awq__blas_gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram);
+bool awq__reference_factor(int64_t K, float *h);
+bool awq__lapack_factor(int64_t K, float *h);
 void awq__reference_route(int64_t T, int64_t E, int64_t k, const awq__routing *routing,
                           const float *logits, int32_t *index, float *weight);
 

@@ -93,6 +93,15 @@ FUNCTION double dot(int64_t count, const float *a, const float *b)
     return join_sums(lane);
 }
 
+FUNCTION double weighted_dot(int64_t N, int64_t K, const float *a, const float *b,
+                             const float *weight)
+{
+    double sum = 0;
+    for (int64_t n = 0; n < N; n++)
+        sum += (weight ? (double)weight[n] : 1) * dot(K, a + n * K, b + n * K);
+    return sum;
+}
+
 FUNCTION void rms_norm(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
                        float *out)
 {
@@ -229,52 +238,61 @@ INLINE float clamp(float value, float low, float high)
     return value > low ? value < high ? value : high : low; /* NaN gives low */
 }
 
-INLINE void group_range(const awq__scheme *scheme, int64_t g, const float *w, float limit,
-                        float *scale, float *zero)
+/* Bits of floats as integers in the order of their values, NaN beyond all; its own inverse. Integer
+   minima and maxima vectorize without lanes. */
+INLINE int32_t ordered(int32_t bits)
 {
-    float low_lane[LANES] = {0}, high_lane[LANES] = {0}, low = 0, high = 0;
-    int64_t i = 0;
-    for (; i + LANES <= g; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            float value = clamp(w[i + l], -limit, limit);
-            low_lane[l] = value < low_lane[l] ? value : low_lane[l];
-            high_lane[l] = value > high_lane[l] ? value : high_lane[l];
-        }
-    for (; i < g; i++) {
-        float value = clamp(w[i], -limit, limit);
-        low = value < low ? value : low;
-        high = value > high ? value : high;
+    return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+
+INLINE float from_ordered(int32_t key)
+{
+    return awq__f32_from_bits((uint32_t)ordered(key));
+}
+
+INLINE void group_range(const awq__scheme *scheme, int64_t g, const float *w,
+                        const awq__range *given, float *scale, float *zero)
+{
+    float top = (float)((1 << scheme->bits) - 1), middle = (float)(1 << (scheme->bits - 1));
+    bool is_given = given && given->high < INFINITY;
+    int32_t lowest = 0, highest = 0; /* the range includes 0 */
+    for (int64_t k = 0; k < g && !is_given; k++) {
+        int32_t key = ordered((int32_t)awq__f32_bits(w[k]));
+        lowest = key < lowest ? key : lowest;
+        highest = key > highest ? key : highest;
     }
-    for (int l = 0; l < LANES; l++) {
-        low = low_lane[l] < low ? low_lane[l] : low;
-        high = high_lane[l] > high ? high_lane[l] : high;
-    }
-    float top = (float)((1 << scheme->bits) - 1), half = (float)(1 << (scheme->bits - 1));
-    float range = scheme->symmetric ? (-low > high ? -low : high) : high - low;
-    *zero = scheme->symmetric ? half : 0;
+    float low = is_given ? given->low : from_ordered(lowest);
+    float high = is_given ? given->high : from_ordered(highest);
+    high = isnan(low) ? low : high;
+    float range = high - low;
+    if (scheme->symmetric)
+        range = -low > high ? -low : high;
+    *zero = scheme->symmetric ? middle : 0;
     *scale = 1;
     if (range == 0)
         return;
-    *scale = awq__round_scale(scheme->grid, range / (scheme->symmetric ? half - 1 : top));
+    range /= scheme->symmetric ? middle - 1 : top;
+    *scale = isfinite(range) ? awq__round_scale(scheme->grid, range) : INFINITY;
     if (!scheme->symmetric)
-        *zero = clamp(round_even(-low / *scale), 0, top);
+        *zero = clamp(round_even(clamp(-low / *scale, 0, 512)), 0, top);
 }
 
-INLINE float code_of(float w, float limit, float scale, float zero, float top)
+INLINE float code_of(float w, float inverse, float zero, float top)
 {
-    return clamp(round_even(clamp(w, -limit, limit) / scale) + zero, 0, top);
+    return clamp(round_even(clamp(w * inverse, -512, 512)) + zero, 0, top);
 }
 
 /* The scale of one group of weights for E2M1 codes. Bits of magnitudes are in the order of their
    values, NaN above all. */
-INLINE float group_power(int64_t g, const float *w, float limit)
+INLINE float group_power(int64_t g, const float *w, const awq__range *range)
 {
     int32_t largest = 0;
     for (int64_t k = 0; k < g; k++) {
         int32_t magnitude = (int32_t)(awq__f32_bits(w[k]) & 0x7fffffffu);
         largest = magnitude > largest ? magnitude : largest;
     }
-    return awq__e2m1_scale(isfinite(limit) ? limit : awq__f32_from_bits((uint32_t)largest));
+    bool is_given = range && range->high < INFINITY;
+    return awq__e2m1_scale(is_given ? range->high : awq__f32_from_bits((uint32_t)largest));
 }
 
 /* The E2M1 value nearest to w times a power of two, ties to even, never -0. Values are multiples of
@@ -304,27 +322,29 @@ INLINE void quantize_e2m1(int64_t g, const float *w, float inverse, uint8_t *cod
         codes[k] = (uint8_t)(int)e2m1_code(e2m1_value(w[k], inverse));
 }
 
-INLINE void quantize_integer(int64_t g, const float *w, float limit, float scale, float zero,
-                             float top, uint8_t *codes)
+INLINE void quantize_integer(int64_t g, const float *w, float scale, float zero, float top,
+                             uint8_t *codes)
 {
+    float inverse = 1 / scale;
     for (int64_t k = 0; k < g; k++)
-        codes[k] = (uint8_t)(int)code_of(w[k], limit, scale, zero, top);
+        codes[k] = (uint8_t)(int)code_of(w[k], inverse, zero, top);
 }
 
 FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
-                       const float *limit, uint8_t *codes, float *scales, uint8_t *zeros)
+                       const awq__range *range, uint8_t *codes, float *scales, uint8_t *zeros)
 {
     const int64_t g = scheme->group;
     const float top = (float)((1 << scheme->bits) - 1);
     bool finite = true;
     for (int64_t i = 0; i < N * K / g; i++) {
-        float bound = limit ? limit[i] : INFINITY, scale, zero = 0;
+        const awq__range *given = range ? &range[i] : NULL;
+        float scale, zero = 0;
         if (scheme->code == AWQ__CODE_E2M1) {
-            scale = group_power(g, w + i * g, bound);
+            scale = group_power(g, w + i * g, given);
             quantize_e2m1(g, w + i * g, 1 / scale, codes + i * g);
         } else {
-            group_range(scheme, g, w + i * g, bound, &scale, &zero);
-            quantize_integer(g, w + i * g, bound, scale, zero, top, codes + i * g);
+            group_range(scheme, g, w + i * g, given, &scale, &zero);
+            quantize_integer(g, w + i * g, scale, zero, top, codes + i * g);
         }
         scales[i] = scale;
         zeros[i] = (uint8_t)zero;
@@ -333,28 +353,52 @@ FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const fl
     return finite;
 }
 
-FUNCTION void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *limit,
-                            const float *unscale, float *w)
+/* The values of one group, there and back. */
+INLINE void round_group(const awq__scheme *scheme, int64_t g, const awq__range *given, float top,
+                        const float *unscale, float *x)
+{
+    float scale, zero;
+    if (scheme->code == AWQ__CODE_E2M1) {
+        scale = group_power(g, x, given);
+        float inverse = 1 / scale; /* exact */
+        for (int64_t k = 0; k < g; k++)
+            x[k] = scale * e2m1_value(x[k], inverse);
+    } else {
+        group_range(scheme, g, x, given, &scale, &zero);
+        float inverse = 1 / scale;
+        for (int64_t k = 0; k < g; k++)
+            x[k] = scale * (code_of(x[k], inverse, zero, top) - zero);
+    }
+    if (unscale)
+        for (int64_t k = 0; k < g; k++)
+            x[k] *= unscale[k];
+}
+
+FUNCTION void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme,
+                            const awq__range *range, const float *unscale, float *w)
+{
+    const int64_t g = scheme->group, groups = K / g;
+    const float top = (float)((1 << scheme->bits) - 1);
+    for (int64_t i = 0; i < N * groups; i++)
+        round_group(scheme, g, range ? &range[i] : NULL, top,
+                    unscale ? unscale + i % groups * g : NULL, w + i * g);
+}
+
+FUNCTION void quantize_error(int64_t N, int64_t K, const awq__scheme *scheme,
+                             const awq__range *range, const float *scale, const float *unscale,
+                             const float *w, float *error)
 {
     const int64_t g = scheme->group, groups = K / g;
     const float top = (float)((1 << scheme->bits) - 1);
     for (int64_t i = 0; i < N * groups; i++) {
-        float bound = limit ? limit[i] : INFINITY, scale, zero;
-        float *x = w + i * g;
-        const float *u = unscale ? unscale + (i % groups) * g : NULL;
-        if (scheme->code == AWQ__CODE_E2M1) {
-            scale = group_power(g, x, bound);
-            float inverse = 1 / scale; /* exact */
-            for (int64_t k = 0; k < g; k++)
-                x[k] = scale * e2m1_value(x[k], inverse);
-        } else {
-            group_range(scheme, g, x, bound, &scale, &zero);
-            for (int64_t k = 0; k < g; k++)
-                x[k] = scale * (code_of(x[k], bound, scale, zero, top) - zero);
-        }
-        if (u)
-            for (int64_t k = 0; k < g; k++)
-                x[k] *= u[k];
+        const float *from = w + i * g, *factor = scale ? scale + i % groups * g : NULL;
+        float *to = error + i * g;
+        for (int64_t k = 0; k < g; k++)
+            to[k] = factor ? from[k] * factor[k] : from[k];
+        round_group(scheme, g, range ? &range[i] : NULL, top,
+                    unscale ? unscale + i % groups * g : NULL, to);
+        for (int64_t k = 0; k < g; k++)
+            to[k] -= from[k];
     }
 }
 
@@ -420,7 +464,9 @@ const awq__compute *AWQ__TABLE(void)
         .name = AWQ__LABEL,
         .multiply_nt = awq__blas_multiply_nt,
         .multiply_nn = awq__blas_multiply_nn,
+        .multiply_tn = awq__blas_multiply_tn,
         .gram = awq__blas_gram,
+        .factor = awq__lapack_factor,
         .rms_norm = rms_norm,
         .rotate = rotate,
         .causal_softmax = causal_softmax,
@@ -429,9 +475,11 @@ const awq__compute *AWQ__TABLE(void)
         .add_abs = add_abs,
         .add_group_relative = add_group_relative,
         .squared_error = squared_error,
+        .weighted_dot = weighted_dot,
         .dot = dot,
         .quantize = quantize,
         .fake_quantize = fake_quantize,
+        .quantize_error = quantize_error,
         .compare_logits = compare_logits,
     };
     return &table;

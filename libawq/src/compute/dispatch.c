@@ -62,6 +62,14 @@ void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int6
                 (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
 }
 
+void awq__blas_multiply_tn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                           const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
+{
+    count_product(T, N, K);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
+                (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
+}
+
 void awq__blas_gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram)
 {
     count_product(T, K, g);

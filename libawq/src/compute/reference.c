@@ -58,6 +58,18 @@ static void multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t
         }
 }
 
+static void multiply_tn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                        const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t n = 0; n < N; n++) {
+            double sum = beta != 0 ? (double)beta * (double)y[t * ldy + n] : 0;
+            for (int64_t k = 0; k < K; k++)
+                sum += (double)x[k * ldx + t] * (double)w[k * ldw + n];
+            y[t * ldy + n] = (float)sum;
+        }
+}
+
 static void gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *out)
 {
     for (int64_t b = 0; b < K / g; b++)
@@ -216,34 +228,46 @@ static double dot(int64_t count, const float *a, const float *b)
     return sum;
 }
 
+static double weighted_dot(int64_t N, int64_t K, const float *a, const float *b,
+                           const float *weight)
+{
+    double sum = 0;
+    for (int64_t n = 0; n < N; n++)
+        sum += (weight ? (double)weight[n] : 1) * dot(K, a + n * K, b + n * K);
+    return sum;
+}
+
 static float clamp(float value, float low, float high)
 {
     return value > low ? value < high ? value : high : low; /* NaN gives low */
 }
 
 /* The scale of one group of weights for E2M1 codes. */
-static float group_power(int64_t g, const float *w, float limit)
+static float group_power(int64_t g, const float *w, const awq__range *range)
 {
     float largest = 0;
     for (int64_t k = 0; k < g; k++)
         largest = isnan(w[k]) ? INFINITY : fmaxf(largest, fabsf(w[k]));
-    return awq__e2m1_scale(isfinite(limit) ? limit : largest);
+    return awq__e2m1_scale(range && isfinite(range->high) ? range->high : largest);
 }
 
 /* Scale and zero point of one group of weights. An all-zero group gets scale 1. */
-static void group_range(const awq__scheme *scheme, int64_t g, const float *w, float limit,
-                        float *scale, float *zero)
+static void group_range(const awq__scheme *scheme, int64_t g, const float *w,
+                        const awq__range *given, float *scale, float *zero)
 {
     if (scheme->code == AWQ__CODE_E2M1) {
-        *scale = group_power(g, w, limit);
+        *scale = group_power(g, w, given);
         *zero = 0;
         return;
     }
     float low = 0, high = 0; /* the range includes 0, or a group of one sign would be cut */
     for (int64_t k = 0; k < g; k++) {
-        float value = clamp(w[k], -limit, limit);
-        low = value < low ? value : low;
-        high = value > high ? value : high;
+        low = w[k] < low ? w[k] : low;
+        high = w[k] > high || isnan(w[k]) ? w[k] : high;
+    }
+    if (given && isfinite(given->high)) {
+        low = given->low;
+        high = given->high;
     }
     float top = (float)((1 << scheme->bits) - 1), half = (float)(1 << (scheme->bits - 1));
     float range = scheme->symmetric ? (-low > high ? -low : high) : high - low;
@@ -251,7 +275,8 @@ static void group_range(const awq__scheme *scheme, int64_t g, const float *w, fl
     *scale = 1;
     if (range == 0)
         return;
-    *scale = awq__round_scale(scheme->grid, range / (scheme->symmetric ? half - 1 : top));
+    range /= scheme->symmetric ? half - 1 : top;
+    *scale = isfinite(range) ? awq__round_scale(scheme->grid, range) : INFINITY;
     if (!scheme->symmetric)
         *zero = clamp(rintf(-low / *scale), 0, top);
 }
@@ -269,12 +294,11 @@ static uint8_t e2m1_code(float value)
     return (uint8_t)(value > 0 || code == 0 ? code : code + 8);
 }
 
-static uint8_t code_of(const awq__scheme *scheme, float w, float limit, float scale, float zero)
+static uint8_t code_of(const awq__scheme *scheme, float w, float scale, float zero)
 {
     if (scheme->code == AWQ__CODE_E2M1)
         return e2m1_code(w / scale);
-    return (uint8_t)clamp(rintf(clamp(w, -limit, limit) / scale) + zero, 0,
-                          (float)((1 << scheme->bits) - 1));
+    return (uint8_t)clamp(rintf(w * (1 / scale)) + zero, 0, (float)((1 << scheme->bits) - 1));
 }
 
 static float value_of(const awq__scheme *scheme, uint8_t code, float scale, float zero)
@@ -283,34 +307,44 @@ static float value_of(const awq__scheme *scheme, uint8_t code, float scale, floa
 }
 
 static bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
-                     const float *limit, uint8_t *codes, float *scales, uint8_t *zeros)
+                     const awq__range *range, uint8_t *codes, float *scales, uint8_t *zeros)
 {
     int64_t g = scheme->group;
     bool finite = true;
     for (int64_t i = 0; i < N * K / g; i++) {
-        float bound = limit ? limit[i] : INFINITY, zero;
-        group_range(scheme, g, w + i * g, bound, &scales[i], &zero);
+        float zero;
+        group_range(scheme, g, w + i * g, range ? &range[i] : NULL, &scales[i], &zero);
         zeros[i] = (uint8_t)zero;
         finite &= isfinite(scales[i]) != 0;
         for (int64_t k = 0; k < g; k++)
-            codes[i * g + k] = code_of(scheme, w[i * g + k], bound, scales[i], zero);
+            codes[i * g + k] = code_of(scheme, w[i * g + k], scales[i], zero);
     }
     return finite;
 }
 
-static void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *limit,
+static void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
                           const float *unscale, float *w)
 {
     int64_t g = scheme->group;
     for (int64_t i = 0; i < N * K / g; i++) {
-        float bound = limit ? limit[i] : INFINITY, scale, zero;
-        group_range(scheme, g, w + i * g, bound, &scale, &zero);
+        float scale, zero;
+        group_range(scheme, g, w + i * g, range ? &range[i] : NULL, &scale, &zero);
         for (int64_t k = 0; k < g; k++) {
-            uint8_t code = code_of(scheme, w[i * g + k], bound, scale, zero);
+            uint8_t code = code_of(scheme, w[i * g + k], scale, zero);
             w[i * g + k] =
                 value_of(scheme, code, scale, zero) * (unscale ? unscale[(i * g + k) % K] : 1);
         }
     }
+}
+
+static void quantize_error(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
+                           const float *scale, const float *unscale, const float *w, float *error)
+{
+    for (int64_t i = 0; i < N * K; i++)
+        error[i] = scale ? w[i] * scale[i % K] : w[i];
+    fake_quantize(N, K, scheme, range, unscale, error);
+    for (int64_t i = 0; i < N * K; i++)
+        error[i] -= w[i];
 }
 
 static double log_sum_exp(int64_t V, const float *row)
@@ -358,7 +392,9 @@ const awq__compute *awq__compute_reference(void)
         .name = "reference",
         .multiply_nt = multiply_nt,
         .multiply_nn = multiply_nn,
+        .multiply_tn = multiply_tn,
         .gram = gram,
+        .factor = awq__reference_factor,
         .rms_norm = rms_norm,
         .rotate = rotate,
         .causal_softmax = causal_softmax,
@@ -367,9 +403,11 @@ const awq__compute *awq__compute_reference(void)
         .add_abs = add_abs,
         .add_group_relative = add_group_relative,
         .squared_error = squared_error,
+        .weighted_dot = weighted_dot,
         .dot = dot,
         .quantize = quantize,
         .fake_quantize = fake_quantize,
+        .quantize_error = quantize_error,
         .compare_logits = compare_logits,
     };
     return &table;

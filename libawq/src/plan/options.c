@@ -36,8 +36,14 @@ static const awq_option options[] = {
     {"calibration.min_expert_tokens", AWQ_OPTION_INTEGER, "128", "", 0, MEBI, false,
      "An expert that saw fewer tokens borrows those that came nearest to being routed to it."},
 
-    {"quantize.method", AWQ_OPTION_CHOICE, "awq", "awq|rtn", 0, 0, false,
-     "awq searches scales and clips on activations; rtn only rounds to nearest."},
+    {"quantize.method", AWQ_OPTION_CHOICE, "awq", "awq|gptq|rtn", 0, 0, false,
+     "awq searches scales and ranges on activations; gptq only compensates errors of rounding; rtn "
+     "only rounds to nearest."},
+    {"quantize.rounding", AWQ_OPTION_CHOICE, "nearest", "nearest|gptq", 0, 0, false,
+     "How awq rounds: to nearest, or with each column taking back the error of those before it "
+     "(GPTQ), which takes longer."},
+    {"quantize.gptq_sweeps", AWQ_OPTION_INTEGER, "1", "", 0, 100, false,
+     "How often GPTQ goes over all columns again; each time takes twice as long as the first."},
     {"quantize.bits", AWQ_OPTION_CHOICE, "4", "3|4|8", 0, 0, false,
      "Bits of one quantized weight. 3 is for measurements: its codes are stored in 4 bits."},
     {"quantize.group_size", AWQ_OPTION_CHOICE, "auto", "auto|32|64|128|-1", 0, 0, false,
@@ -52,8 +58,15 @@ static const awq_option options[] = {
      "Globs on the names of the modules to quantize; all others stay as they are."},
     {"quantize.ratio_steps", AWQ_OPTION_INTEGER, "20", "", 1, 1000, false,
      "The scale search tries the ratios 0/n to n/n of this n."},
+    {"quantize.search", AWQ_OPTION_CHOICE, "moments", "moments|output", 0, 0, false,
+     "What the scale search of gate and up goes by: second moments of their input, or the output "
+     "of "
+     "the experts, which is exact and many times slower."},
+    {"quantize.sketch_rows", AWQ_OPTION_INTEGER, "512", "", 0, MEBI, false,
+     "Second moments of more columns than this are kept as a sketch of so many rows; 0 keeps them "
+     "whole."},
     {"quantize.search_tokens", AWQ_OPTION_INTEGER, "8192", "", 0, MANY, false,
-     "Tokens of a layer, spread evenly, that the gate and up search uses; 0 is all."},
+     "Tokens of a layer, spread evenly, that a search by output uses; 0 is all."},
     {"quantize.scale_rounding", AWQ_OPTION_CHOICE, "norm", "norm|power_of_two|none", 0, 0, false,
      "How channel scales are rounded so that folding them into a stored norm adds no error."},
 

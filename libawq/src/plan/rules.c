@@ -156,9 +156,13 @@ awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe, const a
 {
     *rules = (awq__rules){
         .scheme = scheme_from(recipe, defaults),
-        .awq = !strcmp(awq__recipe_text(recipe, "quantize.method"), "awq"),
     };
-    rules->clip = rules->awq && awq__recipe_bool(recipe, "quantize.clip");
+    const char *method = awq__recipe_text(recipe, "quantize.method");
+    rules->calibrate = strcmp(method, "rtn") != 0;
+    rules->scale = !strcmp(method, "awq");
+    rules->clip = rules->scale && awq__recipe_bool(recipe, "quantize.clip");
+    rules->gptq = !strcmp(method, "gptq") ||
+                  (rules->scale && !strcmp(awq__recipe_text(recipe, "quantize.rounding"), "gptq"));
     rules->quantize =
         awq__alloc(ctx, arch->module_count, sizeof *rules->quantize, "the treatment of modules");
     awq_status status = rules->quantize ? apply(ctx, recipe, arch, rules) : AWQ_ERROR_MEMORY;

@@ -9,8 +9,10 @@
 typedef struct awq__rules {
     bool *quantize;     /* [module_count] */
     awq__scheme scheme; /* group is -1 for the whole row; code and grid are the format's to set */
-    bool awq;           /* method: scales are searched; else plain rounding */
-    bool clip;
+    bool calibrate;     /* activations are needed; else plain rounding */
+    bool scale;         /* channel scales are searched and folded */
+    bool clip;          /* ranges are searched */
+    bool gptq;          /* rounding is error-compensated */
     char **warnings;
     size_t warning_count, warning_capacity;
 } awq__rules;

@@ -1,90 +1,158 @@
-/* How far each group's range may shrink; for E2M1 codes, which power of two is its scale. */
+/* What range each group's codes cover; for E2M1 codes, which power of two is the scale. */
 #include "quant/quant.h"
 
-#include <math.h>
 #include <string.h>
 
-#define STEP 0.05f
+/* A block of rows in work. Arrays of groups are [block,K/g]. */
+typedef struct clip {
+    const awq__compute *compute;
+    const awq__scheme *scheme;
+    const awq__stats *stats; /* in blocks of the group */
+    int64_t rows;
+    float *weight, *error, *product; /* [block,K] */
+    awq__range *whole;               /* of the group's weights and 0 */
+    awq__range *base, *tried;
+    awq__range *best; /* of these rows in the result */
+    double *least;
+} clip;
 
-static int step_count(const awq__scheme *scheme)
+static int64_t group_count(const clip *c)
 {
-    return scheme->code == AWQ__CODE_E2M1 ? 3 : 10;
+    return c->rows * (c->stats->cols / c->stats->group);
 }
 
-/* Step 0 is no limit. */
-static float limit_at(const awq__scheme *scheme, int step, float largest)
+static void measure_groups(clip *c)
 {
-    if (step == 0)
-        return INFINITY;
-    if (scheme->code == AWQ__CODE_E2M1)
-        return largest * (step == 1 ? 2 : 0.5f);
-    return largest * (1 - STEP * (float)step);
-}
-
-typedef struct space {
-    float *weight, *rounded, *product; /* [block,K] */
-    float *largest, *limit;            /* [block,K/g] */
-    double *least;                     /* [block,K/g] */
-} space;
-
-static void group_maxima(int64_t count, int64_t g, const float *w, float *largest)
-{
-    for (int64_t i = 0; i < count; i++) {
-        largest[i] = 0;
-        for (int64_t k = 0; k < g; k++)
-            largest[i] = fmaxf(largest[i], fabsf(w[i * g + k]));
+    int64_t g = c->stats->group;
+    for (int64_t i = 0; i < group_count(c); i++) {
+        awq__range range = {0, 0};
+        for (int64_t k = 0; k < g; k++) {
+            float w = c->weight[i * g + k];
+            range.low = w < range.low ? w : range.low;
+            range.high = w > range.high ? w : range.high;
+        }
+        c->whole[i] = range;
     }
 }
 
-/* One step for all groups of a block of n rows: keeps it where it is better than what was tried.
- */
-static void try_step(const awq__compute *compute, const awq__scheme *scheme,
-                     const awq__stats *stats, int64_t n, int step, const space *s, float *best)
+/* The error with the tried ranges, weighed by each group's block of x^T x: keeps what is better
+   than the best so far. */
+static void evaluate(clip *c, bool first)
 {
-    int64_t K = stats->cols, g = scheme->group, G = K / g;
-    for (int64_t i = 0; i < n * G; i++)
-        s->limit[i] = limit_at(scheme, step, s->largest[i]);
-    memcpy(s->rounded, s->weight, (size_t)(n * K) * sizeof *s->rounded);
-    compute->fake_quantize(n, K, scheme, s->limit, NULL, s->rounded);
-    for (int64_t i = 0; i < n * K; i++)
-        s->rounded[i] -= s->weight[i];
+    int64_t K = c->stats->cols, g = c->stats->group, G = K / g, n = c->rows;
+    c->compute->quantize_error(n, K, c->scheme, c->tried, NULL, NULL, c->weight, c->error);
     for (int64_t b = 0; b < G; b++)
-        compute->multiply_nn(n, g, g, s->rounded + b * g, K, stats->gram + b * g * g, g, 0,
-                             s->product + b * g, K);
+        c->compute->multiply_nn(n, g, g, c->error + b * g, K, c->stats->moments + b * g * g, g, 0,
+                                c->product + b * g, K);
     for (int64_t i = 0; i < n * G; i++) {
-        double loss = compute->dot(g, s->product + i * g, s->rounded + i * g);
-        if (step == 0 || loss < s->least[i]) {
-            s->least[i] = loss;
-            best[i] = s->limit[i];
+        double loss = c->compute->dot(g, c->product + i * g, c->error + i * g);
+        if (first || loss < c->least[i]) {
+            c->least[i] = loss;
+            c->best[i] = c->tried[i];
         }
     }
+}
+
+/* Both ends cut to `share` of the larger magnitude of the group. */
+static void cut_to(clip *c, float share)
+{
+    for (int64_t i = 0; i < group_count(c); i++) {
+        awq__range w = c->whole[i];
+        float end = share * (-w.low > w.high ? -w.low : w.high);
+        c->tried[i] = (awq__range){w.low < -end ? -end : w.low, w.high > end ? end : w.high};
+    }
+    evaluate(c, false);
+}
+
+/* The best range so far with its ends moved. */
+static void move_ends(clip *c, float low, float high)
+{
+    for (int64_t i = 0; i < group_count(c); i++)
+        c->tried[i] = (awq__range){c->base[i].low * low, c->base[i].high * high};
+    evaluate(c, false);
+}
+
+static void begin_from_best(clip *c)
+{
+    for (int64_t i = 0; i < group_count(c); i++) {
+        bool whole = !(c->best[i].high < INFINITY);
+        c->base[i] = whole ? c->whole[i] : c->best[i];
+    }
+}
+
+/* Smaller ranges first, both ends alike; then, where they are independent, each end by itself. */
+static void search_integer(clip *c)
+{
+    static const float moves[][3] = {{0.9f, 0.95f, 1.05f}, {0.97f, 0.985f, 1.025f}};
+    for (int step = 1; step <= 11; step++)
+        cut_to(c, 1 - 0.05f * (float)step);
+    begin_from_best(c);
+    move_ends(c, 0.975f, 0.975f);
+    move_ends(c, 1.025f, 1.025f);
+    for (int round = 0; round < 2 && !c->scheme->symmetric; round++)
+        for (int end = 0; end < 2; end++) {
+            begin_from_best(c);
+            for (int i = 0; i < 3; i++)
+                move_ends(c, end ? 1 : moves[round][i], end ? moves[round][i] : 1);
+        }
+}
+
+/* The exponent above, with which nothing is cut off, and the one below. */
+static void search_e2m1(clip *c)
+{
+    static const float shares[] = {2, 0.5f};
+    for (int step = 0; step < 2; step++) {
+        for (int64_t i = 0; i < group_count(c); i++) {
+            awq__range w = c->whole[i];
+            float end = shares[step] * (-w.low > w.high ? -w.low : w.high);
+            c->tried[i] = (awq__range){-end, end};
+        }
+        evaluate(c, false);
+    }
+}
+
+static void search_rows(clip *c)
+{
+    measure_groups(c);
+    for (int64_t i = 0; i < group_count(c); i++)
+        c->tried[i] = awq__whole_range();
+    evaluate(c, true);
+    if (c->scheme->code == AWQ__CODE_E2M1)
+        search_e2m1(c);
+    else
+        search_integer(c);
 }
 
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,
-                            const awq__stats *stats, float *limit)
+                            const awq__stats *stats, awq__range *range)
 {
     int64_t K = weight->cols, G = K / scheme->group, block = awq__weight_block(weight);
     size_t whole = (size_t)(block * K), groups = (size_t)(block * G);
-    float *floats = awq__alloc_aligned(ctx, 3 * whole + 2 * groups, sizeof *floats, "clip search");
+    float *floats = awq__alloc_aligned(ctx, 3 * whole, sizeof *floats, "clip search");
+    awq__range *ranges = awq__alloc_aligned(ctx, 3 * groups, sizeof *ranges, "clip search");
     double *least = awq__alloc_aligned(ctx, groups, sizeof *least, "clip search");
-    if (floats && least) {
-        space s = {.weight = floats,
-                   .rounded = floats + whole,
-                   .product = floats + 2 * whole,
-                   .largest = floats + 3 * whole,
-                   .limit = floats + 3 * whole + groups,
-                   .least = least};
+    if (floats && ranges && least) {
+        clip c = {.compute = compute,
+                  .scheme = scheme,
+                  .stats = stats,
+                  .weight = floats,
+                  .error = floats + whole,
+                  .product = floats + 2 * whole,
+                  .whole = ranges,
+                  .base = ranges + groups,
+                  .tried = ranges + 2 * groups,
+                  .least = least};
         for (int64_t first = 0; first < weight->rows; first += block) {
-            int64_t n = awq__min(block, weight->rows - first);
-            awq__weight_read(weight, first, n, s.weight);
-            group_maxima(n * G, scheme->group, s.weight, s.largest);
-            for (int step = 0; step < step_count(scheme); step++)
-                try_step(compute, scheme, stats, n, step, &s, limit + first * G);
+            c.rows = awq__min(block, weight->rows - first);
+            c.best = range + first * G;
+            awq__weight_read(weight, first, c.rows, c.weight);
+            search_rows(&c);
         }
     }
-    awq_status status = floats && least ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status = floats && ranges && least ? AWQ_OK : AWQ_ERROR_MEMORY;
     awq__free(floats);
+    awq__free(ranges);
     awq__free(least);
     return status;
 }

@@ -11,24 +11,37 @@
 
 /* ---- stats.c: what a linear's loss needs to know of its input x[T,K] ---- */
 
+/*
+ * Second moments of x: the whole x^T x, its diagonal blocks, or a sketch R[r,K] with R^T R ~ x^T x.
+ * In a sketch each token is added, with a random sign, to one of r rows: what the sum of products
+ * of two columns expects is kept.
+ */
 typedef struct awq__stats {
-    int64_t cols, group; /* K, g */
+    int64_t cols, group; /* K, g; g == K: the whole x^T x, or a sketch */
+    int64_t rows;        /* r of a sketch, or 0 */
     int64_t tokens;
     double *abs_sums; /* [K] sum over tokens of |x| */
-    float *gram;      /* [K/g][g,g] sum over tokens of x_b^T x_b; g == K: the whole x^T x */
+    float *moments;   /* [K/g][g,g] sum over tokens of x_b^T x_b; or R[r,K] */
 } awq__stats;
 
 awq_status awq__stats_create(awq_context *ctx, int64_t cols, int64_t group, awq__stats *stats);
+awq_status awq__stats_create_sketch(awq_context *ctx, int64_t cols, int64_t rows,
+                                    awq__stats *stats);
 void awq__stats_free(awq__stats *stats);
+/* Not for sketches. */
 void awq__stats_add(const awq__compute *compute, awq__stats *stats, int64_t T, const float *x,
                     int64_t ldx);
+/* Adds x[T,K] to rows first .. first+count-1 of a sketch; token t's row and sign depend on seed + t
+   alone. abs_sums and tokens are left to the caller. */
+void awq__stats_sketch(awq__stats *stats, int64_t first, int64_t count, uint64_t seed, int64_t T,
+                       const float *x, int64_t ldx);
 /* into += from; same shape. */
 void awq__stats_merge(awq__stats *into, const awq__stats *from);
 /* What the statistics would be had column k of every x been multiplied by factor[k]. */
 void awq__stats_rescale(awq__stats *stats, const float *factor);
-/* The blocks of `group` columns of whole (whose group is K): *blocks is made. */
-awq_status awq__stats_blocks(awq_context *ctx, const awq__stats *whole, int64_t group,
-                             awq__stats *blocks);
+/* The blocks of `group` columns of what is whole or a sketch: *blocks is made. */
+awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, const awq__stats *whole,
+                             int64_t group, awq__stats *blocks);
 
 /* ---- scales.c: candidates ---- */
 
@@ -75,17 +88,41 @@ typedef struct awq__found_scale {
 awq_status awq__choose(awq_context *ctx, const char *name, const double *losses, int64_t count,
                        awq__found_scale *found);
 
-/* ---- linear_search.c: loss from x^T x ---- */
+/* ---- moment_search.c: loss from second moments ---- */
 
-/* sum over rows of (w - q) G (w - q)^T for q = Q(w * scale) / scale, G = gram [K,K]. limit as in
-   awq__compute.quantize, scale NULL for 1; else the weight has no col_scale. space:
-   awq__linear_loss_space floats. */
-double awq__linear_loss(const awq__compute *compute, const awq__weight *weight,
-                        const awq__scheme *scheme, const float *scale, const float *unscale,
-                        const float *limit, const float *gram, float *space);
-int64_t awq__linear_loss_space(const awq__weight *weight);
-/* Best scale for weights that share an input and have no col_scale; stats are whole. scale[K] is
- * set, unscale[K] to 1/scale. */
+/* sum over rows of e G e^T for e = Q(w) - w and the G of stats, whole or a sketch; the weight with
+   its multipliers. range as in awq__compute.quantize. space: awq__moment_loss_space floats. */
+double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
+                        const awq__scheme *scheme, const awq__range *range, const awq__stats *stats,
+                        float *space);
+int64_t awq__moment_loss_space(const awq__weight *weight, const awq__stats *stats);
+
+/* Scales to be found for an input. */
+typedef struct awq__search_set {
+    awq__candidates candidates;
+    const char *name;       /* of a module, for messages */
+    float *scale, *unscale; /* [K] set to the best, and 1/scale */
+    awq__found_scale found;
+} awq__search_set;
+
+/* A matrix that is scaled by a set. It has no col_scale. */
+typedef struct awq__search_item {
+    const awq__weight *weight;
+    const awq__stats *stats; /* of its input, whole or a sketch */
+    const float *row_weight; /* [N] what the squared error of each output counts, or NULL for 1 */
+    awq__scheme scheme;
+    int64_t set;
+} awq__search_item;
+
+/*
+ * For each set, the scale with the least sum over its items and their rows n of
+ * row_weight[n] * e_n G e_n^T, e = Q(w * scale) / scale - w. Ratios are tried from coarse to fine.
+ */
+awq_status awq__search_moments(awq_context *ctx, const awq__compute *compute,
+                               const awq__search_item *items, int64_t item_count,
+                               awq__search_set *sets, int64_t set_count);
+
+/* The same for weights that share scheme, input and scales, each row counting 1. */
 awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
                               const awq__weight *const *weights, int64_t count,
                               const awq__scheme *scheme, const awq__candidates *candidates,
@@ -120,14 +157,15 @@ void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
 /* ---- clip.c ---- */
 
 /*
- * limit[N,K/g]: for each group of each row the limit (see awq__compute.quantize), of 1, 0.95, ...
- * 0.55 times its largest magnitude, that gives the least (w - q) G_b (w - q)^T with the block G_b
- * of stats (whose group is the scheme's); INFINITY where 1 is best. E2M1 schemes have three
- * choices: 1, 2 (the next power of two as scale, with which nothing is cut off) and 0.5. weight and
- * stats are in folded coordinates.
+ * range[N,K/g]: for each group of each row what its codes cover (see awq__compute.quantize), by the
+ * least (w - q) G_b (w - q)^T with the block G_b of stats (whose group is the scheme's). Tried are
+ * the whole range; both ends cut to 0.95, 0.9, ... 0.45 of the larger magnitude; from the best of
+ * these, smaller changes, and, where codes are asymmetric, of each end alone. E2M1 schemes have
+ * three choices: the power of two of the largest magnitude, the next one, with which nothing is cut
+ * off, and the one below. weight and stats are in folded coordinates.
  */
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,
-                            const awq__stats *stats, float *limit);
+                            const awq__stats *stats, awq__range *range);
 
 #endif

@@ -61,81 +61,126 @@ static void run_sample(const awq__experts_job *j, const awq__expert *expert, con
     awq__linear(forward->compute, &expert->down, s->T, s->y, I, output, H, s->work);
 }
 
-/* Error of the expert with its quantized parts rounded: as in `layer` (folded or the source's),
-   with limits or without. */
-static awq_status rounded_error(const awq__experts_job *j, int64_t e, const awq__layer *layer,
-                                float *const *limit, const sample *s, double *error)
+/* Error of the expert's output with codes in place of its quantized parts. */
+static double codes_error(const awq__experts_job *j, int64_t e, const awq__layer *layer,
+                          const awq__codes codes[3], const sample *s)
 {
     const awq__compute *compute = j->job->calibration.forward.compute;
-    const float *unscale = layer == j->layer ? NULL : j->folded->moe_unscale;
     awq__expert expert = layer->moe.experts[e];
     awq__weight *parts[] = {&expert.gate, &expert.up, &expert.down};
+    for (int part = 0; part < 3; part++) {
+        awq__weight source = *parts[part];
+        /* x is not folded: the fold is taken out of the columns of gate and up */
+        const float *unscale = part < 2 && source.col_scale ? j->folded->moe_unscale : NULL;
+        if (j->experts[e].quantize[part])
+            *parts[part] = weight_of_codes(&codes[part], unscale, &source);
+        else if (part < 2)
+            parts[part]->col_scale = NULL;
+    }
+    run_sample(j, &expert, s, s->output);
+    return compute->squared_error(s->T, j->layer->hidden, s->output, s->expected, NULL);
+}
+
+/* The same with its parts rounded to nearest: as in `layer` (folded or the source's), with ranges
+   or without. */
+static awq_status rounded_error(const awq__experts_job *j, int64_t e, const awq__layer *layer,
+                                awq__range *const *range, const sample *s, double *error)
+{
+    const awq__compute *compute = j->job->calibration.forward.compute;
     awq__codes codes[3] = {0};
     awq_status status = AWQ_OK;
     for (int part = 0; part < 3 && status == AWQ_OK; part++) {
-        awq__weight source = *parts[part];
-        if (!j->experts[e].quantize[part]) {
-            if (part < 2) /* x is not folded: take the fold out of the columns */
-                parts[part]->col_scale = NULL;
-            continue;
-        }
+        const awq__weight *source = awq__expert_weight(layer, e, part);
         awq__scheme scheme = awq__expert_scheme(j, e, part);
-        status = awq__codes_create(j->job->ctx, source.rows, source.cols, &scheme, &codes[part]);
+        if (!j->experts[e].quantize[part])
+            continue;
+        status = awq__codes_create(j->job->ctx, source->rows, source->cols, &scheme, &codes[part]);
         if (status == AWQ_OK)
-            status = awq__codes_round(j->job->ctx, compute, &source, limit ? limit[part] : NULL,
+            status = awq__codes_round(j->job->ctx, compute, source, range ? range[part] : NULL,
                                       s->work, &codes[part]);
-        *parts[part] = weight_of_codes(&codes[part], part < 2 ? unscale : NULL, &source);
     }
-    if (status == AWQ_OK) {
-        run_sample(j, &expert, s, s->output);
-        *error = compute->squared_error(s->T, j->layer->hidden, s->output, s->expected, NULL);
-    }
+    if (status == AWQ_OK)
+        *error = codes_error(j, e, layer, codes, s);
     for (int part = 0; part < 3; part++)
         awq__codes_free(&codes[part]);
     return status;
 }
 
-static awq_status search_limits(awq__experts_job *j, int64_t e)
+awq_status awq__expert_error(const awq__experts_job *j, int64_t e, const awq__codes codes[3],
+                             double *error)
+{
+    sample s;
+    float *space = take_sample(j, e, &s);
+    if (!space)
+        return AWQ_ERROR_MEMORY;
+    run_sample(j, &j->layer->moe.experts[e], &s, s.expected);
+    *error = codes_error(j, e, &j->folded->layer, codes, &s);
+    awq__free(space);
+    return AWQ_OK;
+}
+
+static awq_status search_part(awq__experts_job *j, int64_t e, int part)
 {
     awq__expert_state *state = &j->experts[e];
-    const awq__folded *folded = j->folded;
+    awq_context *ctx = j->job->ctx;
     const awq__compute *compute = j->job->calibration.forward.compute;
-    int64_t stride = j->layer->moe.intermediate;
-    if (folded->moe_unscale)
-        awq__stats_rescale(&state->input, folded->moe_unscale);
-    if (j->fold_up && state->quantize[2])
-        awq__stats_rescale(&state->inner, folded->down_unscale + e * stride);
-    awq_status status = AWQ_OK;
-    for (int part = 0; part < 3 && status == AWQ_OK; part++) {
-        if (!state->quantize[part])
-            continue;
-        const awq__weight *weight = awq__expert_weight(&folded->layer, e, part);
-        awq__scheme scheme = awq__expert_scheme(j, e, part);
-        size_t groups = (size_t)(weight->rows * (weight->cols / scheme.group));
-        state->limit[part] = awq__alloc_aligned(j->job->ctx, groups, sizeof(float), "clip limits");
-        if (!state->limit[part])
-            return AWQ_ERROR_MEMORY;
-        status = awq__search_clip(j->job->ctx, compute, weight, &scheme,
-                                  part < 2 ? &state->input : &state->inner, state->limit[part]);
-    }
+    const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
+    awq__scheme scheme = awq__expert_scheme(j, e, part);
+    size_t groups = (size_t)(weight->rows * (weight->cols / scheme.group));
+    const awq__stats *stats = part < 2 ? &state->input : &state->inner;
+    const awq__stats *kept = &state->blocks[part == 2];
+    awq__stats made = {0};
+    state->range[part] =
+        awq__alloc_aligned(ctx, groups, sizeof *state->range[part], "ranges of groups");
+    awq_status status = state->range[part] ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK && !kept->cols)
+        status = awq__stats_blocks(ctx, compute, stats, scheme.group, &made);
+    if (status == AWQ_OK)
+        status = awq__search_clip(ctx, compute, weight, &scheme, kept->cols ? kept : &made,
+                                  state->range[part]);
+    awq__stats_free(&made);
     return status;
 }
 
-static void drop_limits(awq__expert_state *state)
+/* Takes the fold into the statistics of gate and up (0) or of down (1). */
+static void rescale(awq__expert_state *state, int which, const float *factor)
+{
+    awq__stats_rescale(which ? &state->inner : &state->input, factor);
+    if (state->blocks[which].cols)
+        awq__stats_rescale(&state->blocks[which], factor);
+}
+
+static awq_status search_ranges(awq__experts_job *j, int64_t e)
+{
+    awq__expert_state *state = &j->experts[e];
+    const awq__folded *folded = j->folded;
+    int64_t stride = j->layer->moe.intermediate;
+    if (folded->moe_unscale)
+        rescale(state, 0, folded->moe_unscale);
+    if (j->fold_up && state->quantize[2])
+        rescale(state, 1, folded->down_unscale + e * stride);
+    awq_status status = AWQ_OK;
+    for (int part = 0; part < 3 && status == AWQ_OK; part++)
+        if (state->quantize[part])
+            status = search_part(j, e, part);
+    return status;
+}
+
+static void drop_ranges(awq__expert_state *state)
 {
     for (int part = 0; part < 3; part++) {
-        awq__free(state->limit[part]);
-        state->limit[part] = NULL;
+        awq__free(state->range[part]);
+        state->range[part] = NULL;
     }
 }
 
-/* All of one expert: a task. Limits stay only if they do not make the sample's output worse. */
+/* All of one expert: a task. Ranges stay only if they do not make the sample's output worse. */
 static awq_status run_expert(void *arg, int64_t e, int worker)
 {
     awq__experts_job *j = arg;
     (void)worker;
     awq__expert_state *state = &j->experts[e];
-    double with_limits = 0;
+    double with_ranges = 0;
     sample s;
     float *space = take_sample(j, e, &s);
     if (!space)
@@ -145,14 +190,14 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
     if (status == AWQ_OK)
         status = rounded_error(j, e, &j->folded->layer, NULL, &s, &state->error);
     if (status == AWQ_OK && j->job->plan->rules.clip) {
-        status = search_limits(j, e);
+        status = search_ranges(j, e);
         if (status == AWQ_OK)
-            status = rounded_error(j, e, &j->folded->layer, state->limit, &s, &with_limits);
-        state->clipped = status == AWQ_OK && with_limits < state->error;
+            status = rounded_error(j, e, &j->folded->layer, state->range, &s, &with_ranges);
+        state->clipped = status == AWQ_OK && with_ranges < state->error;
         if (state->clipped)
-            state->error = with_limits;
+            state->error = with_ranges;
         else
-            drop_limits(state);
+            drop_ranges(state);
     }
     awq__free(space);
     return status;

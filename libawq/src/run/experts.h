@@ -8,14 +8,21 @@
 typedef struct awq__expert_state {
     bool quantize[3];
     int64_t *tokens; /* the routed ones, then the borrowed ones */
+    float *weights;  /* how much each token counts: its routing weight */
     int64_t routed, borrowed;
-    awq__stats input, inner; /* of gate and up, and of down, in blocks of the group */
-    double *relative;        /* [H] of its quantized gate and up */
+    awq__stats input, inner; /* of gate and up, and of down, tokens times their weights; whole or
+                                sketches */
+    awq__stats blocks[2]; /* of the same inputs, exact for each group, where those are sketches */
+    float *row_weight[2]; /* [I] of gate and up: what an output's squared error counts in the
+                             expert's output */
+    double *relative;     /* [H] of its quantized gate and up */
     int64_t relative_rows;
     awq__found_scale down;
-    float *limit[3];
+    awq__range *range[3];
     bool clipped;
     double plain_error, error; /* of the output on a sample, by plain rounding and as chosen */
+    double gptq_error;         /* the same by GPTQ, which is used if it is less */
+    bool compensated;          /* it is */
 } awq__expert_state;
 
 typedef struct awq__experts_job {
@@ -36,9 +43,23 @@ const awq__module *awq__expert_module(const awq__experts_job *j, int64_t expert,
 awq__scheme awq__expert_scheme(const awq__experts_job *j, int64_t expert, int part);
 const awq__weight *awq__expert_weight(const awq__layer *layer, int64_t expert, int part);
 
-/* expert_stats.c: tokens, statistics and the scale of down, for all experts. */
+/* expert_stats.c: tokens and statistics of all experts. */
 awq_status awq__experts_statistics(awq__experts_job *j);
-/* expert_clip.c: limits, and what rounding does to the output of each expert on a sample. */
+/* expert_search.c: the scales of the experts' common input (*input, if it is folded) and of each
+   down. */
+awq_status awq__experts_search(awq__experts_job *j, awq__found_scale *input);
+/* expert_clip.c: ranges, and what rounding does to the output of each expert on a sample. */
 awq_status awq__experts_clip(awq__experts_job *j);
+/* What the codes of an expert's quantized parts (of its folded weights) do to its output on the
+   same sample. */
+awq_status awq__expert_error(const awq__experts_job *j, int64_t expert, const awq__codes codes[3],
+                             double *error);
+/* expert_gptq.c: codes of the expert's quantized parts, which the caller frees: by GPTQ, or to
+   nearest where that is better on the sample. */
+awq_status awq__expert_round(awq__experts_job *j, int64_t expert, awq__codes codes[3]);
+/* expert_stats.c: the whole x^T x of the expert's inputs, as the folded weights see them, over its
+   tokens and, where these are few, others of the layer. Both are made. */
+awq_status awq__expert_moments(const awq__experts_job *j, int64_t expert, awq__stats *input,
+                               awq__stats *inner);
 
 #endif

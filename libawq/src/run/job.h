@@ -148,21 +148,25 @@ awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const
    else rounded to its stored type. */
 awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq__weight *weight);
 awq_status awq__store_vector(awq__job *job, const awq__module *module, const float *values);
-/* Rounds with limit (or NULL) and writes, with its bias. */
+/* Rounds within range (or NULL) and writes, with its bias. */
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
-                              const float *limit);
+                              const awq__range *range);
+/* Writes codes, and the bias of the weight that they stand for. */
+awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
+                            const awq__codes *codes);
 /* Rounds to codes, which the caller frees. */
 awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
-                            const float *limit, awq__codes *codes);
+                            const awq__range *range, awq__codes *codes);
 /* AWQ_ERROR_NUMERIC if a fold has made a value larger than the type holds. */
 awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
                                   const float *values, int64_t count);
 
 /* ---- store_fused.c: what goes to tensors that experts share ---- */
 
-/* One expert's part of its layer's fused tensors. limit: of gate, up and down; each may be NULL. */
+/* One expert's part of its layer's fused tensors. codes [3]: of gate, up and down where they are
+   quantized, or NULL to round within range [3]; each range may be NULL. */
 awq_status awq__store_fused(awq__job *job, const awq__layer *layer, int64_t expert,
-                            float *const limit[3]);
+                            awq__range *const range[3], const awq__codes *codes);
 
 /* ---- journal.c: what lets an interrupted run go on ---- */
 

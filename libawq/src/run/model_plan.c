@@ -108,7 +108,7 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
     }
     awq_status status = AWQ_OK;
     if (!left) /* nothing to calibrate for */
-        plan->rules.awq = plan->rules.clip = false;
+        plan->rules.calibrate = plan->rules.scale = plan->rules.clip = plan->rules.gptq = false;
     if (kept)
         status =
             awq__rules_warn(ctx, &plan->rules,
@@ -257,7 +257,7 @@ static bool scales_experts(const awq__model_plan *plan, int64_t layer)
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
 {
     const awq__module *module = &plan->model->arch->modules[index];
-    if (!plan->rules.awq || plan->rules.quantize[index] || module->layer < 0)
+    if (!plan->rules.scale || plan->rules.quantize[index] || module->layer < 0)
         return false;
     int64_t n = module->layer;
     uint32_t folds = plan->model->arch->layers[n].folds;

@@ -39,6 +39,11 @@ static void make_pattern(const char *name, char *pattern)
     *pattern = 0;
 }
 
+static const char *method_name(const awq__rules *rules)
+{
+    return rules->scale ? "awq" : rules->gptq ? "gptq" : "rtn";
+}
+
 static void describe_treatment(const awq__model_plan *plan, size_t index, const awq__found *found,
                                char *text, size_t size)
 {
@@ -49,16 +54,20 @@ static void describe_treatment(const awq__model_plan *plan, size_t index, const 
         return;
     }
     if (plan->format->code == AWQ__CODE_E2M1) {
-        snprintf(text, size, "%s mxfp4%s", rules->awq ? "awq" : "rtn",
-                 rules->clip ? ", choice of exponents" : "");
+        snprintf(text, size, "%s mxfp4%s", method_name(rules),
+                 rules->gptq   ? ", error-compensated"
+                 : rules->clip ? ", choice of exponents"
+                               : "");
         return;
     }
     char group_text[32] = "row";
     if (rules->scheme.group > 0)
         snprintf(group_text, sizeof group_text, "g%lld", (long long)rules->scheme.group);
-    snprintf(text, size, "%s int%d %s %s%s", rules->awq ? "awq" : "rtn", rules->scheme.bits,
-             group_text, rules->scheme.symmetric ? "symmetric" : "asymmetric",
-             rules->clip ? ", clip" : "");
+    snprintf(text, size, "%s int%d %s %s%s", method_name(rules), rules->scheme.bits, group_text,
+             rules->scheme.symmetric ? "symmetric" : "asymmetric",
+             rules->gptq   ? ", error-compensated"
+             : rules->clip ? ", clip"
+                           : "");
 }
 
 static awq_status find_group(awq_context *ctx, awq_plan *plan, const char *pattern,

@@ -7,6 +7,7 @@
  */
 #include "run/job.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const char *const awq__stage_names[AWQ__STAGE_COUNT] = {
@@ -46,7 +47,7 @@ static awq_status load_calibration(awq__job *job)
 {
     const awq_recipe *recipe = job->recipe;
     const awq_model *model = job->plan->model;
-    if (!job->plan->rules.awq)
+    if (!job->plan->rules.calibrate)
         return AWQ_OK;
     awq__corpus_options options = {
         .field = awq__recipe_text(recipe, "calibration.field"),
@@ -101,6 +102,17 @@ static awq_status declare(void *user, const char *name, awq_dtype dtype, int ran
     return awq__output_declare(job->output, name, dtype, rank, shape);
 }
 
+/* A head that some write although it is the embedding. */
+static bool is_tied_copy(const awq__arch *arch, const awq__tensor *tensor)
+{
+    char name[AWQ_NAME_BYTES + 8];
+    snprintf(name, sizeof name, "%s.weight", arch->model.embedding);
+    const awq__tensor *embedding = awq__checkpoint_find(arch->checkpoint, name);
+    return !arch->model.head[0] && embedding && tensor->dtype == embedding->dtype &&
+           tensor->bytes == embedding->bytes &&
+           !memcmp(tensor->data, embedding->data, tensor->bytes);
+}
+
 /* Tensors that no module has are kept as they are, after all others. */
 static awq_status each_undescribed(awq__job *job, bool write)
 {
@@ -108,7 +120,7 @@ static awq_status each_undescribed(awq__job *job, bool write)
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < awq__checkpoint_count(arch->checkpoint) && status == AWQ_OK; i++) {
         const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
-        if (awq__arch_stores(arch, tensor->name))
+        if (awq__arch_stores(arch, tensor->name) || is_tied_copy(arch, tensor))
             continue;
         if (write) {
             status = awq__output_write(job->output, tensor->name, tensor->data, tensor->bytes);
@@ -202,14 +214,14 @@ static awq_status process_layer(awq__job *job, const awq__layer *layer)
     awq_status status = awq__folded_create(job->ctx, layer, &folded);
     if (status == AWQ_OK)
         status = awq__quantize_attention(job, layer, &folded, stream->hidden, report);
-    if (status == AWQ_OK && job->plan->rules.awq) {
+    if (status == AWQ_OK && job->plan->rules.calibrate) {
         status = awq__job_enter(job, AWQ__STAGE_FORWARD, n, 0.09);
         if (status == AWQ_OK)
             status = awq__stream_to_experts(stream, layer, &routes);
     }
     if (status == AWQ_OK)
         status = awq__quantize_experts(job, layer, &folded, stream->hidden, &routes, report);
-    if (status == AWQ_OK && job->plan->rules.awq) {
+    if (status == AWQ_OK && job->plan->rules.calibrate) {
         status = awq__job_enter(job, AWQ__STAGE_FORWARD, n, 0.97);
         if (status == AWQ_OK)
             status = awq__moe_experts(&stream->forward, layer, stream->x, &routes, stream->hidden);
@@ -223,7 +235,7 @@ static awq_status process_layer(awq__job *job, const awq__layer *layer)
 static awq_status pass_layer(awq__job *job, const awq__layer *layer)
 {
     awq__routes routes = {0};
-    if (!job->plan->rules.awq)
+    if (!job->plan->rules.calibrate)
         return AWQ_OK;
     awq_status status = awq__job_enter(job, AWQ__STAGE_FORWARD, layer->number, 0);
     if (status == AWQ_OK)
@@ -264,7 +276,7 @@ static awq_status run_layers(awq__job *job, uint64_t fingerprint)
 static awq_status begin_streams(awq__job *job, awq__sequences *windows)
 {
     awq_status status = AWQ_OK;
-    if (job->plan->rules.awq)
+    if (job->plan->rules.calibrate)
         status = awq__stream_begin(job->ctx, job->plan->model, &job->sequences, &job->calibration);
     if (status != AWQ_OK || !job->evaluate)
         return status;

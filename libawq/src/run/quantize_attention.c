@@ -1,11 +1,14 @@
 /* The attention of one layer: q, k and v through the input norm, o through v. */
 #include "run/job.h"
+#include "quant/gptq.h"
 
 #include <math.h>
 #include <string.h>
 
 #define PARTS 4 /* q, k, v, o */
 #define STATS_CHUNK 4096
+#define GPTQ_RANGES 8
+#define GPTQ_DAMPING 0.05
 
 typedef struct attention_job {
     awq__job *job;
@@ -18,7 +21,7 @@ typedef struct attention_job {
     awq__found_scale input_found, value_found;
     awq__scale_rounding rounding;
     int64_t steps;
-    float *limit[PARTS];
+    awq__range *range[PARTS];
 } attention_job;
 
 static const awq__weight *weight_of(const awq__layer *layer, int part)
@@ -211,7 +214,7 @@ static awq_status fold_value(attention_job *j)
 
 /* ---- clipping ---- */
 
-/* v and o; clipping q and k is known to hurt. Limits stay only if they lower the whole loss. */
+/* v and o; clipping q and k is known to hurt. Ranges stay only if they lower the whole loss. */
 static awq_status clip_part(attention_job *j, int part)
 {
     awq_context *ctx = j->job->ctx;
@@ -221,22 +224,20 @@ static awq_status clip_part(attention_job *j, int part)
     awq__scheme scheme = scheme_of(j, part);
     size_t groups = (size_t)(weight->rows * (weight->cols / scheme.group));
     awq__stats blocks = {0};
-    float *space = awq__alloc_aligned(ctx, (size_t)awq__linear_loss_space(weight), sizeof *space,
-                                      "clip search");
-    j->limit[part] = awq__alloc_aligned(ctx, groups, sizeof(float), "clip limits");
-    awq_status status = space && j->limit[part] ? AWQ_OK : AWQ_ERROR_MEMORY;
+    float *space = awq__alloc_aligned(ctx, (size_t)awq__moment_loss_space(weight, whole),
+                                      sizeof *space, "clip search");
+    j->range[part] = awq__alloc_aligned(ctx, groups, sizeof *j->range[part], "ranges of groups");
+    awq_status status = space && j->range[part] ? AWQ_OK : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
-        status = awq__stats_blocks(ctx, whole, scheme.group, &blocks);
+        status = awq__stats_blocks(ctx, compute, whole, scheme.group, &blocks);
     if (status == AWQ_OK)
-        status = awq__search_clip(ctx, compute, weight, &scheme, &blocks, j->limit[part]);
+        status = awq__search_clip(ctx, compute, weight, &scheme, &blocks, j->range[part]);
     if (status == AWQ_OK) {
-        double with = awq__linear_loss(compute, weight, &scheme, NULL, NULL, j->limit[part],
-                                       whole->gram, space);
-        double without =
-            awq__linear_loss(compute, weight, &scheme, NULL, NULL, NULL, whole->gram, space);
+        double with = awq__moment_loss(compute, weight, &scheme, j->range[part], whole, space);
+        double without = awq__moment_loss(compute, weight, &scheme, NULL, whole, space);
         if (!(with < without)) {
-            awq__free(j->limit[part]);
-            j->limit[part] = NULL;
+            awq__free(j->range[part]);
+            j->range[part] = NULL;
         }
     }
     awq__stats_free(&blocks);
@@ -276,8 +277,8 @@ static void report_attention(const attention_job *j, const awq__proof *proof, cJ
         add_found(j, object, "o_ratio", "o_plain_loss", "o_loss", &j->value_found);
     cJSON_AddNumberToObject(object, "fold_error", proof->largest_error);
     cJSON_AddNumberToObject(object, "fold_tokens", (double)proof->tokens);
-    cJSON_AddBoolToObject(object, "v_clipped", j->limit[2] != NULL);
-    cJSON_AddBoolToObject(object, "o_clipped", j->limit[3] != NULL);
+    cJSON_AddBoolToObject(object, "v_clipped", j->range[2] != NULL);
+    cJSON_AddBoolToObject(object, "o_clipped", j->range[3] != NULL);
 }
 
 static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)
@@ -316,6 +317,44 @@ static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)
     return status;
 }
 
+/* q, k and v, or o: those that are quantized, with the moments of their input, which are used up.
+ */
+static awq_status store_compensated(attention_job *j, int first, int last, awq__stats *stats)
+{
+    awq_context *ctx = j->job->ctx;
+    const awq__compute *compute = j->job->calibration.forward.compute;
+    const awq__gptq_effort effort = {
+        .ranges = GPTQ_RANGES,
+        .sweeps = (int)awq__recipe_int(j->job->recipe, "quantize.gptq_sweeps")};
+    awq__gptq gptq = {0};
+    awq_status status =
+        awq__gptq_create(ctx, compute, module_of(j, first)->name, stats->moments, stats->cols,
+                         scheme_of(j, first).group, GPTQ_DAMPING, &gptq);
+    for (int part = first; part <= last && status == AWQ_OK; part++) {
+        const awq__weight *weight = weight_of(&j->folded->layer, part);
+        awq__scheme scheme = scheme_of(j, part);
+        awq__codes codes = {0};
+        if (!j->quantize[part])
+            continue;
+        status = awq__codes_create(ctx, weight->rows, weight->cols, &scheme, &codes);
+        if (status == AWQ_OK)
+            status = awq__gptq_round_all(ctx, compute, &gptq, &effort, weight, &codes);
+        if (status == AWQ_OK)
+            status = awq__store_codes(j->job, module_of(j, part), weight, &codes);
+        awq__codes_free(&codes);
+    }
+    awq__gptq_free(&gptq);
+    return status;
+}
+
+static awq_status store_part(attention_job *j, int part)
+{
+    const awq__weight *weight = weight_of(&j->folded->layer, part);
+    return j->quantize[part]
+               ? awq__store_rounded(j->job, module_of(j, part), weight, j->range[part])
+               : awq__store_weight(j->job, module_of(j, part), weight);
+}
+
 /* Norms of heads and sinks, which no fold changes. */
 static awq_status copy_vectors(attention_job *j)
 {
@@ -341,12 +380,15 @@ static awq_status store(attention_job *j)
         j->job,
         &arch->modules[awq__arch_index(arch, j->layer->number, AWQ__PART_ATTENTION_NORM, -1)],
         j->folded->attention_norm);
-    for (int part = 0; part < PARTS && status == AWQ_OK; part++) {
-        const awq__weight *weight = weight_of(&j->folded->layer, part);
-        status = j->quantize[part]
-                     ? awq__store_rounded(j->job, module_of(j, part), weight, j->limit[part])
-                     : awq__store_weight(j->job, module_of(j, part), weight);
-    }
+    bool gptq = j->job->plan->rules.gptq;
+    bool any = j->quantize[0] || j->quantize[1] || j->quantize[2];
+    if (status == AWQ_OK && gptq && any)
+        status = store_compensated(j, 0, 2, &j->input);
+    if (status == AWQ_OK && gptq && j->quantize[3])
+        status = store_compensated(j, 3, 3, &j->output);
+    for (int part = 0; part < PARTS && status == AWQ_OK; part++)
+        if (!gptq || !j->quantize[part])
+            status = store_part(j, part);
     return status == AWQ_OK ? copy_vectors(j) : status;
 }
 
@@ -364,11 +406,11 @@ awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__
         j.quantize[part] = rules->quantize[module_of(&j, part) - arch->modules];
         any |= j.quantize[part];
     }
-    j.fold_input = rules->awq && (folds & AWQ_FOLD_ATTENTION_NORM) &&
+    j.fold_input = rules->scale && (folds & AWQ_FOLD_ATTENTION_NORM) &&
                    (j.quantize[0] || j.quantize[1] || j.quantize[2]);
-    j.fold_value = rules->awq && (folds & AWQ_FOLD_VALUE) && j.quantize[3];
+    j.fold_value = rules->scale && (folds & AWQ_FOLD_VALUE) && j.quantize[3];
     awq_status status = AWQ_OK;
-    if (any && rules->awq)
+    if (any && rules->calibrate)
         status = run_awq(&j, hidden, report);
     if (status == AWQ_OK)
         status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.08);
@@ -377,6 +419,6 @@ awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__
     awq__stats_free(&j.input);
     awq__stats_free(&j.output);
     for (int part = 0; part < PARTS; part++)
-        awq__free(j.limit[part]);
+        awq__free(j.range[part]);
     return status;
 }

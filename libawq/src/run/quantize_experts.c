@@ -27,100 +27,6 @@ awq__scheme awq__expert_scheme(const awq__experts_job *j, int64_t expert, int pa
                                   awq__expert_weight(j->layer, expert, part)->dtype);
 }
 
-/* ---- the scale of the experts' common input ---- */
-
-typedef struct salience_job {
-    const awq__stream *stream;
-    int64_t H;
-    double *sums; /* [blocks of tokens][H] */
-} salience_job;
-
-static awq_status add_block(void *arg, int64_t index, int worker)
-{
-    salience_job *j = arg;
-    (void)worker;
-    int64_t first = index * AWQ__TOKEN_BLOCK;
-    int64_t T = awq__min(AWQ__TOKEN_BLOCK, j->stream->tokens - first);
-    j->stream->forward.compute->add_abs(T, j->H, j->stream->x + first * j->H, j->H,
-                                        j->sums + index * j->H);
-    return AWQ_OK;
-}
-
-/* Mean |x| of each channel over all tokens of the layer. */
-static awq_status layer_salience(const awq__experts_job *j, double *salience)
-{
-    awq_context *ctx = j->job->ctx;
-    int64_t H = j->layer->hidden, T = j->job->calibration.tokens;
-    int64_t blocks = awq__ceil_div(T, AWQ__TOKEN_BLOCK);
-    salience_job s = {.stream = &j->job->calibration, .H = H};
-    s.sums = awq__alloc(ctx, (size_t)(blocks * H), sizeof *s.sums, "salience");
-    awq_status status = s.sums ? awq__parallel_for(ctx, blocks, add_block, &s) : AWQ_ERROR_MEMORY;
-    for (int64_t h = 0; h < H && status == AWQ_OK; h++) {
-        salience[h] = 0;
-        for (int64_t b = 0; b < blocks; b++)
-            salience[h] += s.sums[b * H + h] / (double)T;
-        if (!isfinite(salience[h]))
-            status =
-                awq__fail(ctx, AWQ_ERROR_NUMERIC,
-                          "%s: its output on the calibration tokens is not finite in channel %lld",
-                          awq__expert_module(j, 0, 0)->name, (long long)h);
-    }
-    awq__free(s.sums);
-    return status;
-}
-
-static void layer_relative(const awq__experts_job *j, double *relative)
-{
-    int64_t H = j->layer->hidden, rows = 0;
-    memset(relative, 0, (size_t)H * sizeof *relative);
-    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
-        rows += j->experts[e].relative_rows;
-    for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
-        const awq__expert_state *state = &j->experts[e];
-        for (int64_t h = 0; h < H && state->relative_rows; h++)
-            relative[h] += state->relative[h] * (double)state->relative_rows / (double)rows;
-    }
-}
-
-static awq_status search_input(awq__experts_job *j, awq__found_scale *found)
-{
-    awq__job *job = j->job;
-    int64_t H = j->layer->hidden, E = j->layer->moe.expert_count;
-    double *salience = awq__alloc(job->ctx, 2 * (size_t)H, sizeof *salience, "salience");
-    bool *parts = awq__alloc(job->ctx, 2 * (size_t)E, sizeof *parts, "the treatment of experts");
-    awq_status status = salience && parts ? layer_salience(j, salience) : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        double *relative = salience + H;
-        layer_relative(j, relative);
-        for (int64_t e = 0; e < E; e++) {
-            parts[e] = j->experts[e].quantize[0];
-            parts[E + e] = j->experts[e].quantize[1];
-        }
-        awq__candidates candidates = {.cols = H,
-                                      .salience = salience,
-                                      .relative = relative,
-                                      .steps = j->steps,
-                                      .rounding = j->rounding,
-                                      .norm = j->layer->moe.norm,
-                                      .norm_dtype = j->layer->moe.norm_dtype};
-        int64_t used = awq__recipe_int(job->recipe, "quantize.search_tokens");
-        awq__block_search search = {.forward = &job->calibration.forward,
-                                    .layer = j->layer,
-                                    .x = job->calibration.x,
-                                    .routes = j->routes,
-                                    .gate = parts,
-                                    .up = parts + E,
-                                    .scheme = awq__expert_scheme(j, 0, 0),
-                                    .candidates = &candidates,
-                                    .stride =
-                                        used ? awq__ceil_div(job->calibration.tokens, used) : 1};
-        status = awq__search_block(&search, j->folded->moe_scale, j->folded->moe_unscale, found);
-    }
-    awq__free(salience);
-    awq__free(parts);
-    return status;
-}
-
 /* ---- the fold ---- */
 
 static void fold_input(awq__experts_job *j)
@@ -162,8 +68,8 @@ static void unfold(awq__experts_job *j)
     for (int64_t e = 0; e < E; e++) {
         awq__expert_state *state = &j->experts[e];
         for (int part = 0; part < 3; part++) {
-            awq__free(state->limit[part]);
-            state->limit[part] = NULL;
+            awq__free(state->range[part]);
+            state->range[part] = NULL;
         }
         state->clipped = false;
         state->error = state->plain_error;
@@ -184,22 +90,32 @@ static cJSON *report_expert(const awq__experts_job *j, int64_t e)
     cJSON_AddBoolToObject(object, "clipped", state->clipped);
     cJSON_AddNumberToObject(object, "plain_error", state->plain_error);
     cJSON_AddNumberToObject(object, "error", state->error);
+    if (j->job->plan->rules.gptq) {
+        cJSON_AddNumberToObject(object, "compensated_error", state->gptq_error);
+        cJSON_AddBoolToObject(object, "compensated", state->compensated);
+    }
     return object;
 }
 
-static void report_layer(const awq__experts_job *j, const awq__found_scale *input,
-                         const awq__proof *proof, bool guarded, cJSON *report)
+/* What became of a layer's experts. */
+typedef struct outcome {
+    awq__found_scale input;
+    awq__proof proof;
+    bool guarded; /* plain rounding was better */
+} outcome;
+
+static void report_layer(const awq__experts_job *j, const outcome *out, cJSON *report)
 {
     cJSON *object = cJSON_AddObjectToObject(report, "experts");
     if (j->fold_input) {
-        awq__report_ratio(object, "gate_up_ratio", input, j->steps);
-        cJSON_AddNumberToObject(object, "gate_up_plain_loss", input->identity_loss);
-        cJSON_AddNumberToObject(object, "gate_up_loss", input->loss);
+        awq__report_ratio(object, "gate_up_ratio", &out->input, j->steps);
+        cJSON_AddNumberToObject(object, "gate_up_plain_loss", out->input.identity_loss);
+        cJSON_AddNumberToObject(object, "gate_up_loss", out->input.loss);
     }
-    cJSON_AddNumberToObject(object, "fold_error", proof->largest_error);
-    cJSON_AddNumberToObject(object, "fold_tokens", (double)proof->tokens);
-    cJSON_AddNumberToObject(object, "stored_router_agreement", proof->stored_agreement);
-    cJSON_AddBoolToObject(object, "fell_back_to_plain_rounding", guarded);
+    cJSON_AddNumberToObject(object, "fold_error", out->proof.largest_error);
+    cJSON_AddNumberToObject(object, "fold_tokens", (double)out->proof.tokens);
+    cJSON_AddNumberToObject(object, "stored_router_agreement", out->proof.stored_agreement);
+    cJSON_AddBoolToObject(object, "fell_back_to_plain_rounding", out->guarded);
     const awq__moe *moe = &j->layer->moe;
     cJSON *list = moe->routed_count ? cJSON_AddArrayToObject(object, "each") : NULL;
     for (int64_t e = 0; e < moe->routed_count; e++)
@@ -211,26 +127,54 @@ static void report_layer(const awq__experts_job *j, const awq__found_scale *inpu
 
 /* ---- writing ---- */
 
+/* One part of an expert that is stored by name. codes NULL: it is rounded to nearest. */
+static awq_status store_one(const awq__experts_job *j, int64_t e, int part, const awq__codes *codes)
+{
+    const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
+    const awq__module *module = awq__expert_module(j, e, part);
+    if (!j->experts[e].quantize[part])
+        return awq__store_weight(j->job, module, weight);
+    return codes ? awq__store_codes(j->job, module, weight, codes)
+                 : awq__store_rounded(j->job, module, weight, j->experts[e].range[part]);
+}
+
+/* Three tasks an expert. */
+static awq_status store_part(void *arg, int64_t index, int worker)
+{
+    awq__experts_job *j = arg;
+    (void)worker;
+    return store_one(j, j->first_by_name + index / 3, (int)(index % 3), NULL);
+}
+
 /* A task for each expert whose matrices share tensors with those of others. */
 static awq_status store_fused(void *arg, int64_t index, int worker)
 {
     awq__experts_job *j = arg;
     (void)worker;
-    return awq__store_fused(j->job, &j->folded->layer, index, j->experts[index].limit);
+    return awq__store_fused(j->job, &j->folded->layer, index, j->experts[index].range, NULL);
 }
 
-/* Three tasks an expert that is stored by name. */
-static awq_status store_part(void *arg, int64_t index, int worker)
+static bool quantizes(const awq__expert_state *state)
+{
+    return state->quantize[0] || state->quantize[1] || state->quantize[2];
+}
+
+/* A task for each expert, with codes that compensate errors. */
+static awq_status store_compensated(void *arg, int64_t e, int worker)
 {
     awq__experts_job *j = arg;
     (void)worker;
-    int64_t e = j->first_by_name + index / 3;
-    int part = (int)(index % 3);
-    const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
-    const awq__module *module = awq__expert_module(j, e, part);
-    return j->experts[e].quantize[part]
-               ? awq__store_rounded(j->job, module, weight, j->experts[e].limit[part])
-               : awq__store_weight(j->job, module, weight);
+    bool rounds = quantizes(&j->experts[e]);
+    awq__codes codes[3] = {0};
+    awq_status status = rounds ? awq__expert_round(j, e, codes) : AWQ_OK;
+    if (status == AWQ_OK && e < j->first_by_name)
+        status = awq__store_fused(j->job, &j->folded->layer, e, j->experts[e].range,
+                                  rounds ? codes : NULL);
+    for (int part = 0; part < 3 && status == AWQ_OK && e >= j->first_by_name; part++)
+        status = store_one(j, e, part, &codes[part]);
+    for (int part = 0; part < 3; part++)
+        awq__codes_free(&codes[part]);
+    return status;
 }
 
 static awq_status store_layer(awq__experts_job *j)
@@ -249,6 +193,8 @@ static awq_status store_layer(awq__experts_job *j)
                                        gates[part - AWQ__PART_ROUTER]);
     if (awq__result_experts(j->job->plan, n) != AWQ__EXPERTS_BY_NAME)
         j->first_by_name = moe->routed_count;
+    if (status == AWQ_OK && j->job->plan->rules.gptq)
+        return awq__parallel_for(j->job->ctx, moe->expert_count, store_compensated, j);
     if (status == AWQ_OK)
         status = awq__parallel_for(j->job->ctx, j->first_by_name, store_fused, j);
     if (status == AWQ_OK)
@@ -275,36 +221,32 @@ static bool no_worse_than_plain(const awq__experts_job *j)
     return chosen <= plain;
 }
 
-static awq_status run_awq(awq__experts_job *j, const float *hidden, cJSON *report)
+static awq_status run_awq(awq__experts_job *j, const float *hidden, outcome *out)
 {
     awq__job *job = j->job;
     int64_t n = j->layer->number;
-    awq__found_scale input = {0};
-    awq__proof proof = {0};
-    bool guarded = false;
     awq_status status = awq__job_enter(job, AWQ__STAGE_STATISTICS, n, 0.1);
     if (status == AWQ_OK)
         status = awq__experts_statistics(j);
     if (status == AWQ_OK)
         status = awq__job_enter(job, AWQ__STAGE_SCALES, n, 0.2);
-    if (status == AWQ_OK && j->fold_input) {
-        status = search_input(j, &input);
-        if (status == AWQ_OK)
-            fold_input(j);
-    }
+    if (status == AWQ_OK)
+        status = awq__experts_search(j, &out->input);
+    if (status == AWQ_OK && j->fold_input)
+        fold_input(j);
     if (status == AWQ_OK && j->fold_up)
         fold_up(j);
     if (status == AWQ_OK)
         status = awq__job_enter(job, AWQ__STAGE_PROOF, n, 0.8);
     if (status == AWQ_OK)
         status = awq__prove_experts(job, j->layer, &j->folded->layer, hidden,
-                                    job->calibration.tokens, &proof);
+                                    job->calibration.tokens, &out->proof);
     if (status == AWQ_OK)
         status = awq__job_enter(job, AWQ__STAGE_CLIP, n, 0.85);
     if (status == AWQ_OK)
         status = awq__experts_clip(j);
     if (status == AWQ_OK && !no_worse_than_plain(j)) {
-        guarded = true;
+        out->guarded = true;
         unfold(j);
         awq__log(job->ctx, AWQ_LOG_WARNING,
                  "layer %lld: scales and clipping made the experts' output worse than plain "
@@ -312,8 +254,6 @@ static awq_status run_awq(awq__experts_job *j, const float *hidden, cJSON *repor
                  "which is used instead",
                  (long long)n);
     }
-    if (status == AWQ_OK)
-        report_layer(j, &input, &proof, guarded, report);
     return status;
 }
 
@@ -340,8 +280,8 @@ static awq_status prepare(awq__experts_job *j)
             input |= quantize && part < 2;
             up |= quantize && part == 2;
         }
-    j->fold_input = rules->awq && input && (folds & AWQ_FOLD_EXPERT_NORM);
-    j->fold_up = rules->awq && up && (folds & AWQ_FOLD_UP);
+    j->fold_input = rules->scale && input && (folds & AWQ_FOLD_EXPERT_NORM);
+    j->fold_up = rules->scale && up && (folds & AWQ_FOLD_UP);
     awq__folded *folded = j->folded;
     if (j->fold_input) {
         folded->moe_scale = awq__alloc_aligned(job->ctx, H, sizeof(float), "scales");
@@ -359,7 +299,7 @@ static awq_status prepare(awq__experts_job *j)
 static bool any_quantized(const awq__experts_job *j)
 {
     for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
-        if (j->experts[e].quantize[0] || j->experts[e].quantize[1] || j->experts[e].quantize[2])
+        if (quantizes(&j->experts[e]))
             return true;
     return false;
 }
@@ -368,21 +308,30 @@ awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__fo
                                  const float *hidden, const awq__routes *routes, cJSON *report)
 {
     awq__experts_job j = {.job = job, .layer = layer, .folded = folded, .routes = routes};
+    outcome out = {0};
     awq_status status = prepare(&j);
-    if (status == AWQ_OK && job->plan->rules.awq && any_quantized(&j))
-        status = run_awq(&j, hidden, report);
+    bool calibrated = status == AWQ_OK && job->plan->rules.calibrate && any_quantized(&j);
+    if (calibrated)
+        status = run_awq(&j, hidden, &out);
     if (status == AWQ_OK)
         status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.95);
     if (status == AWQ_OK)
         status = store_layer(&j);
+    if (status == AWQ_OK && calibrated)
+        report_layer(&j, &out, report);
     for (int64_t e = 0; j.experts && e < layer->moe.expert_count; e++) {
         awq__expert_state *state = &j.experts[e];
         awq__stats_free(&state->input);
         awq__stats_free(&state->inner);
+        awq__stats_free(&state->blocks[0]);
+        awq__stats_free(&state->blocks[1]);
         awq__free(state->tokens);
+        awq__free(state->weights);
         awq__free(state->relative);
+        awq__free(state->row_weight[0]);
+        awq__free(state->row_weight[1]);
         for (int part = 0; part < 3; part++)
-            awq__free(state->limit[part]);
+            awq__free(state->range[part]);
     }
     awq__free(j.experts);
     return status;

@@ -13,7 +13,7 @@ static awq_status write_tensor(awq__job *job, const awq__module *module, const c
     return status;
 }
 
-static awq_status store_codes(awq__job *job, const awq__module *module, const awq__codes *codes)
+static awq_status pack_codes(awq__job *job, const awq__module *module, const awq__codes *codes)
 {
     awq__spec specs[AWQ__MAX_SPECS];
     int count = job->plan->format->specs(codes->rows, codes->cols, &codes->scheme, specs);
@@ -122,7 +122,7 @@ awq_status awq__store_vector(awq__job *job, const awq__module *module, const flo
 }
 
 awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
-                            const float *limit, awq__codes *codes)
+                            const awq__range *range, awq__codes *codes)
 {
     awq__scheme scheme = awq__model_plan_scheme(job->plan, module, weight->dtype);
     float *work = awq__alloc_aligned(job->ctx, (size_t)awq__weight_work(weight), sizeof *work,
@@ -132,18 +132,25 @@ awq_status awq__store_round(awq__job *job, const awq__module *module, const awq_
         work ? awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes)
              : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
-        status = awq__codes_round(job->ctx, awq__compute_fastest(), weight, limit, work, codes);
+        status = awq__codes_round(job->ctx, awq__compute_fastest(), weight, range, work, codes);
     awq__free(work);
     return status;
 }
 
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
-                              const float *limit)
+                              const awq__range *range)
 {
     awq__codes codes;
-    awq_status status = awq__store_round(job, module, weight, limit, &codes);
+    awq_status status = awq__store_round(job, module, weight, range, &codes);
     if (status == AWQ_OK)
-        status = store_codes(job, module, &codes);
+        status = awq__store_codes(job, module, weight, &codes);
     awq__codes_free(&codes);
+    return status;
+}
+
+awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
+                            const awq__codes *codes)
+{
+    awq_status status = pack_codes(job, module, codes);
     return status == AWQ_OK ? store_bias(job, module, weight) : status;
 }

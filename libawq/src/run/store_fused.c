@@ -8,7 +8,8 @@ typedef struct fused_job {
     awq__job *job;
     const awq__layer *layer;
     int64_t expert;
-    float *const *limit;
+    awq__range *const *range;
+    const awq__codes *codes;
     const awq_arch_experts *described;
     awq__fused_spec specs[AWQ__MAX_FUSED];
     int count;
@@ -34,7 +35,7 @@ static awq_status write_slab(const fused_job *j, int index, const void *slab)
 typedef struct member {
     const awq__module *module;
     const awq__weight *weight;
-    const float *limit;
+    const awq__range *range;
     int64_t first, step;
 } member;
 
@@ -48,7 +49,7 @@ static int members_of(const fused_job *j, bool down, member members[2])
         *m = (member){.module = &arch->modules[awq__arch_index(arch, j->layer->number,
                                                                AWQ__PART_GATE + part, j->expert)],
                       .weight = weights[part],
-                      .limit = j->limit ? j->limit[part] : NULL,
+                      .range = j->range ? j->range[part] : NULL,
                       .step = 1};
         if (!down) {
             m->first = part && !j->described->interleaved ? weights[part]->rows : part;
@@ -116,17 +117,18 @@ static awq_status pack_members(const fused_job *j, const member *members, const 
 static awq_status store_packed(const fused_job *j, bool down)
 {
     member members[2];
-    awq__codes codes[2] = {0};
+    awq__codes rounded[2] = {0};
+    const awq__codes *codes = j->codes ? j->codes + 2 * down : rounded;
     int count = members_of(j, down, members);
     int parts = (j->count - (j->described->bias ? 2 : 0)) / 2;
     awq_status status = AWQ_OK;
-    for (int i = 0; i < count && status == AWQ_OK; i++)
-        status = awq__store_round(j->job, members[i].module, members[i].weight, members[i].limit,
-                                  &codes[i]);
+    for (int i = 0; i < count && status == AWQ_OK && !j->codes; i++)
+        status = awq__store_round(j->job, members[i].module, members[i].weight, members[i].range,
+                                  &rounded[i]);
     for (int part = 0; part < parts && status == AWQ_OK; part++)
         status = pack_members(j, members, codes, count, down * parts + part, part);
     for (int i = 0; i < count; i++)
-        awq__codes_free(&codes[i]);
+        awq__codes_free(&rounded[i]);
     if (status == AWQ_OK && j->described->bias)
         status = store_biases(j, down, 2 * parts + down);
     return status;
@@ -212,12 +214,13 @@ static awq_status store_as_source(const fused_job *j)
 }
 
 awq_status awq__store_fused(awq__job *job, const awq__layer *layer, int64_t expert,
-                            float *const limit[3])
+                            awq__range *const range[3], const awq__codes *codes)
 {
     fused_job j = {.job = job,
                    .layer = layer,
                    .expert = expert,
-                   .limit = limit,
+                   .range = range,
+                   .codes = codes,
                    .described = &job->plan->model->arch->layers[layer->number].experts};
     j.count = awq__result_fused(job->plan, layer->number, j.specs);
     if (awq__result_experts(job->plan, layer->number) == AWQ__EXPERTS_AS_SOURCE)

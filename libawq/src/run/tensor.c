@@ -60,7 +60,7 @@ static awq_status check_matrix(awq_context *ctx, const awq_matrix *matrix, const
 
 /* Of a matrix and a scheme that have been found right; either array may be NULL. */
 static awq_status check_arrays(awq_context *ctx, const awq_matrix *matrix, const awq_scheme *scheme,
-                               const float *scales, const float *limits)
+                               const float *scales, const awq_range *ranges)
 {
     int64_t K = matrix->columns, groups = scheme->group_size < 0 ? 1 : K / scheme->group_size;
     for (int64_t k = 0; k < K && scales; k++)
@@ -68,11 +68,12 @@ static awq_status check_arrays(awq_context *ctx, const awq_matrix *matrix, const
             return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                              "scales: %g in column %lld, expected positive and finite",
                              (double)scales[k], (long long)k);
-    for (int64_t i = 0; i < matrix->rows * groups && limits; i++)
-        if (!(limits[i] >= 0))
+    for (int64_t i = 0; i < matrix->rows * groups && ranges; i++)
+        if (!(ranges[i].low <= 0 && ranges[i].high >= 0))
             return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
-                             "limits: %g in row %lld, group %lld, expected 0 or more",
-                             (double)limits[i], (long long)(i / groups), (long long)(i % groups));
+                             "ranges: %g to %g in row %lld, group %lld, expected one with 0 in it",
+                             (double)ranges[i].low, (double)ranges[i].high, (long long)(i / groups),
+                             (long long)(i % groups));
     return AWQ_OK;
 }
 
@@ -240,7 +241,8 @@ awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrices, size_
 }
 
 awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const awq_scheme *scheme,
-                            const awq_statistics *statistics, const float *scales, float *limits)
+                            const awq_statistics *statistics, const float *scales,
+                            awq_range *ranges)
 {
     awq__clear(ctx);
     awq_status status = check_search(ctx, matrix, scheme, statistics);
@@ -256,7 +258,8 @@ awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const aw
     status = unscale ? checked_work(ctx, &weight, &work) : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK) {
         awq__free(work);
-        status = awq__stats_blocks(ctx, &statistics->stats, inner.group, &blocks);
+        status = awq__stats_blocks(ctx, awq__compute_fastest(), &statistics->stats, inner.group,
+                                   &blocks);
     }
     if (status == AWQ_OK && scales) {
         for (int64_t k = 0; k < K; k++)
@@ -264,7 +267,8 @@ awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const aw
         awq__stats_rescale(&blocks, unscale);
     }
     if (status == AWQ_OK)
-        status = awq__search_clip(ctx, awq__compute_fastest(), &weight, &inner, &blocks, limits);
+        status = awq__search_clip(ctx, awq__compute_fastest(), &weight, &inner, &blocks,
+                                  (awq__range *)ranges);
     awq__stats_free(&blocks);
     awq__free(unscale);
     return status;
@@ -273,14 +277,14 @@ awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const aw
 /* ---- codes ---- */
 
 awq_status awq_quantized_create(awq_context *ctx, const awq_matrix *matrix,
-                                const awq_scheme *scheme, const float *scales, const float *limits,
-                                awq_quantized **out)
+                                const awq_scheme *scheme, const float *scales,
+                                const awq_range *ranges, awq_quantized **out)
 {
     awq__clear(ctx);
     *out = NULL;
     awq_status status = check_matrix(ctx, matrix, scheme);
     if (status == AWQ_OK)
-        status = check_arrays(ctx, matrix, scheme, scales, limits);
+        status = check_arrays(ctx, matrix, scheme, scales, ranges);
     if (status != AWQ_OK)
         return status;
     awq__weight weight = inner_weight(matrix, scales);
@@ -291,8 +295,8 @@ awq_status awq_quantized_create(awq_context *ctx, const awq_matrix *matrix,
     if (status == AWQ_OK)
         status = awq__codes_create(ctx, matrix->rows, matrix->columns, &inner, &quantized->codes);
     if (status == AWQ_OK)
-        status =
-            awq__codes_round(ctx, awq__compute_fastest(), &weight, limits, work, &quantized->codes);
+        status = awq__codes_round(ctx, awq__compute_fastest(), &weight, (const awq__range *)ranges,
+                                  work, &quantized->codes);
     awq__free(work);
     if (status == AWQ_OK)
         *out = quantized;

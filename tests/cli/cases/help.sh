@@ -36,7 +36,7 @@ expect 0 help recipe
 out_has "  model: path, required"
 out_has "  shard_size: size from 1.00 MB, default 5GB"
 out_has "  calibration.samples: integer from 1 to 1048576, default 128"
-out_has "  quantize.method: awq|rtn, default awq"
+out_has "  quantize.method: awq|gptq|rtn, default awq"
 out_has "  quantize.modules: list of texts, default *.experts.*"
 out_has "  evaluation.data: list of paths, no default"
 

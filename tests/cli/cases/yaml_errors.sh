@@ -48,7 +48,7 @@ bad 'calibration: {samples: 1_000}\n' 1:24 \
     'calibration.samples: "1_000" is not allowed; allowed is an integer from 1 to 1048576'
 bad 'quantize: {bits: 5}\n' 1:18 'quantize.bits: "5" is not allowed; allowed is 3|4|8'
 bad 'quantize: {clip: yes}\n' 1:18 'quantize.clip: "yes" is not allowed; allowed is true or false'
-bad 'quantize: {method: gptq}\n' 1:20 'quantize.method: "gptq" is not allowed; allowed is awq|rtn'
+bad 'quantize: {method: gpt}\n' 1:20 'quantize.method: "gpt" is not allowed; allowed is awq|gptq|rtn'
 bad 'quantize: {group_size: 16}\n' 1:24 \
     'quantize.group_size: "16" is not allowed; allowed is auto|32|64|128|-1'
 bad 'shard_size: 5 GB\n' 1:13 \

@@ -1,0 +1,69 @@
+/*
+ * Error-compensated rounding (GPTQ, Frantar et al., arXiv 2210.17323): the error that rounding one
+ * column makes in the output is taken back, as far as the inputs allow, by what the columns after
+ * it are rounded from.
+ *
+ * It is done without an inverse. With the Hessian H = (I + V) D (I + V)^T, V strictly upper
+ * triangular, column k is rounded from w_k + sum over j < k of (w_j - q_j) V_jk, and the loss of a
+ * row, (w - q) H (w - q)^T, is the sum over k of D_k times the square of what rounding column k
+ * adds. That is the same as the paper's updates by the Cholesky factor of the inverse of H.
+ */
+#ifndef AWQ__GPTQ_H
+#define AWQ__GPTQ_H
+
+#include "compute/codes.h"
+
+/* Rows that are worked on at a time: row blocks begin at multiples of it. */
+#define AWQ__GPTQ_ROWS 128
+
+/* A factorized Hessian, for any number of weights that share an input. */
+typedef struct awq__gptq {
+    int64_t cols, group; /* K, g */
+    double damping;      /* the share that was added */
+    float *h;        /* [K,K] in the order of rounding: V above the diagonal, D on it, the damped
+                        Hessian below */
+    float *diagonal; /* [K] of the damped Hessian, in the order of rounding */
+    int64_t *order;  /* [K] which column comes when; groups stay together */
+} awq__gptq;
+
+/*
+ * gram[K,K] is the sum over tokens of x^T x, x being the input as the folded weight sees it. It is
+ * borrowed and factorized in place. damping is the share of the mean diagonal that is added to the
+ * diagonal: raised ten-fold, at most three times, while H is not positive definite. A gram of zeros
+ * is taken as the identity. Groups come in the order of their falling sum of the diagonal, columns
+ * of a group in that of their diagonal. AWQ_ERROR_NUMERIC names `name`, a module.
+ */
+awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const char *name,
+                            float *gram, int64_t cols, int64_t group, double damping,
+                            awq__gptq *gptq);
+void awq__gptq_free(awq__gptq *gptq);
+
+typedef struct awq__gptq_effort {
+    /* Ranges to choose from for each group of each row, by the sum over k of D_k (w_k - q_k)^2 with
+       nearest rounding: 1, 0.95, ... of the smallest and largest weight; E2M1: the scale, its
+       double and its half. From 1 to 10; 1: what awq__codes_round takes. */
+    int ranges;
+    /* Passes over all columns after the first: each column is rounded again, best for what all
+       others are now. INTEGER scales are fitted to the codes in between, where a group is not wider
+       than 512. A pass never makes the loss greater and costs twice the first. */
+    int sweeps;
+} awq__gptq_effort;
+
+/* Floats of work space. */
+int64_t awq__gptq_work(const awq__gptq *gptq);
+/*
+ * Rounds rows first .. first+count-1 of the weight (with its multipliers); first is a multiple of
+ * AWQ__GPTQ_ROWS. A row's codes depend on nothing but the row and the Hessian. scheme.group of
+ * codes is the Hessian's. AWQ_ERROR_NUMERIC names the module if a scale does not fit the stored
+ * type.
+ */
+awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const awq__gptq *gptq,
+                           const awq__gptq_effort *effort, const awq__weight *weight, int64_t first,
+                           int64_t count, float *work, awq__codes *codes);
+
+/* All rows, in parallel where the caller is not a task itself. */
+awq_status awq__gptq_round_all(awq_context *ctx, const awq__compute *compute, const awq__gptq *gptq,
+                               const awq__gptq_effort *effort, const awq__weight *weight,
+                               awq__codes *codes);
+
+#endif

@@ -1,0 +1,127 @@
+/* The Hessian of error-compensated rounding: order of columns, damping, factors. */
+#include "quant/gptq.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRIES 3
+#define FIRST_DAMPING 1e-3 /* where none was asked for and the Hessian needs some */
+
+typedef struct item {
+    double key;
+    int64_t number;
+} item;
+
+/* Falling keys; equal ones in their order. */
+static int compare_items(const void *a, const void *b)
+{
+    const item *x = a, *y = b;
+    if (x->key != y->key)
+        return x->key < y->key ? 1 : -1;
+    return x->number < y->number ? -1 : 1;
+}
+
+static void order_columns(const awq__gptq *gptq, item *items)
+{
+    int64_t K = gptq->cols, g = gptq->group;
+    item *groups = items + K;
+    for (int64_t b = 0; b < K / g; b++) {
+        groups[b] = (item){0, b};
+        for (int64_t k = b * g; k < (b + 1) * g; k++) {
+            items[k] = (item){(double)gptq->h[k * K + k], k};
+            groups[b].key += items[k].key;
+        }
+        qsort(items + b * g, (size_t)g, sizeof *items, compare_items);
+    }
+    qsort(groups, (size_t)(K / g), sizeof *groups, compare_items);
+    for (int64_t p = 0; p < K; p++)
+        gptq->order[p] = items[groups[p / g].number * g + p % g].number;
+}
+
+/* Rows and columns into their order. */
+static void reorder(const awq__gptq *gptq, float *row, bool *moved)
+{
+    int64_t K = gptq->cols;
+    const int64_t *order = gptq->order;
+    size_t bytes = (size_t)K * sizeof *row;
+    for (int64_t i = 0; i < K; i++) {
+        memcpy(row, gptq->h + i * K, bytes);
+        for (int64_t p = 0; p < K; p++)
+            gptq->h[i * K + p] = row[order[p]];
+        moved[i] = false;
+    }
+    for (int64_t start = 0; start < K; start++) { /* each cycle of rows by way of `row` */
+        if (moved[start])
+            continue;
+        memcpy(row, gptq->h + start * K, bytes);
+        for (int64_t i = start; !moved[i]; i = order[i]) {
+            moved[i] = true;
+            memcpy(gptq->h + i * K, moved[order[i]] ? row : gptq->h + order[i] * K, bytes);
+        }
+    }
+}
+
+/* Factorizes with more and more damping. What is below the diagonal outlives each attempt. */
+static bool factorize(const awq__compute *compute, awq__gptq *gptq, const float *raw, double mean)
+{
+    int64_t K = gptq->cols;
+    float *h = gptq->h;
+    for (int attempt = 0; attempt <= RETRIES; attempt++) {
+        if (attempt) {
+            gptq->damping = gptq->damping > 0 ? 10 * gptq->damping : FIRST_DAMPING;
+            for (int64_t i = 0; i < K; i++)
+                for (int64_t k = i + 1; k < K; k++)
+                    h[i * K + k] = h[k * K + i];
+        }
+        for (int64_t k = 0; k < K; k++)
+            h[k * K + k] = gptq->diagonal[k] =
+                mean > 0 ? (float)((double)raw[k] + gptq->damping * mean) : 1;
+        if (compute->factor(K, h))
+            return true;
+    }
+    return false;
+}
+
+awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const char *name,
+                            float *gram, int64_t cols, int64_t group, double damping,
+                            awq__gptq *gptq)
+{
+    *gptq = (awq__gptq){.cols = cols, .group = group, .damping = damping, .h = gram};
+    size_t K = (size_t)cols;
+    item *items = awq__alloc(ctx, K + K / (size_t)group, sizeof *items, "the order of columns");
+    float *row = awq__alloc_aligned(ctx, 2 * K, sizeof *row, "a row of the Hessian");
+    bool *moved = awq__alloc(ctx, K, sizeof *moved, "the order of columns");
+    gptq->diagonal = awq__alloc_aligned(ctx, K, sizeof *gptq->diagonal, "the Hessian's diagonal");
+    gptq->order = awq__alloc(ctx, K, sizeof *gptq->order, "the order of columns");
+    awq_status status =
+        items && row && moved && gptq->diagonal && gptq->order ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        float *raw = row + K;
+        double mean = 0;
+        order_columns(gptq, items);
+        reorder(gptq, row, moved);
+        for (int64_t k = 0; k < cols; k++) {
+            raw[k] = gram[k * cols + k];
+            mean += (double)raw[k] / (double)cols;
+        }
+        if (!(mean >= 0 && isfinite(mean)) || !factorize(compute, gptq, raw, mean))
+            status = awq__fail(ctx, AWQ_ERROR_NUMERIC,
+                               "%s: the Gram matrix of its input is not positive definite with a "
+                               "damping of %g (the mean of its diagonal is %g)",
+                               name, gptq->damping, mean);
+    }
+    awq__free(items);
+    awq__free(row);
+    awq__free(moved);
+    if (status != AWQ_OK)
+        awq__gptq_free(gptq);
+    return status;
+}
+
+void awq__gptq_free(awq__gptq *gptq)
+{
+    awq__free(gptq->diagonal);
+    awq__free(gptq->order);
+    *gptq = (awq__gptq){0};
+}

@@ -1,0 +1,302 @@
+/*
+ * Scale search by second moments: the squared error of a linear's output depends on its inputs only
+ * through x^T x, or a sketch of it, so a candidate costs the same for any number of tokens.
+ */
+#include "quant/quant.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Ratios of the first round are at most so many strides apart; the rounds after it halve the
+ * stride. */
+#define COARSE_RATIOS 6
+
+/* sum over the n rows of weight[row] * e G e^T for the errors e[n,K]; product [n, max(K, r)]. */
+static double error_loss(const awq__compute *compute, const awq__stats *stats, int64_t n,
+                         const float *error, const float *row_weight, float *product)
+{
+    int64_t K = stats->cols, r = stats->rows;
+    if (!r) {
+        compute->multiply_nn(n, K, K, error, K, stats->moments, K, 0, product, K);
+        return compute->weighted_dot(n, K, product, error, row_weight);
+    }
+    compute->multiply_nt(n, r, K, error, K, stats->moments, K, 0, product, r);
+    return compute->weighted_dot(n, r, product, product, row_weight);
+}
+
+static int64_t product_floats(const awq__weight *weight, const awq__stats *stats)
+{
+    return awq__weight_block(weight) * awq__max(stats->cols, stats->rows);
+}
+
+double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
+                        const awq__scheme *scheme, const awq__range *range, const awq__stats *stats,
+                        float *space)
+{
+    int64_t K = weight->cols, block = awq__weight_block(weight), G = K / scheme->group;
+    float *values = space, *error = values + block * K, *product = error + block * K;
+    double loss = 0;
+    for (int64_t first = 0; first < weight->rows; first += block) {
+        int64_t n = awq__min(block, weight->rows - first);
+        awq__weight_read(weight, first, n, values);
+        compute->quantize_error(n, K, scheme, range ? range + first * G : NULL, NULL, NULL, values,
+                                error);
+        loss += error_loss(compute, stats, n, error, NULL, product);
+    }
+    return loss;
+}
+
+int64_t awq__moment_loss_space(const awq__weight *weight, const awq__stats *stats)
+{
+    return 2 * awq__weight_block(weight) * weight->cols + product_floats(weight, stats);
+}
+
+/* ---- the search ---- */
+
+/* One set in work. */
+typedef struct set_state {
+    double *losses; /* [candidates]; NaN: not tried */
+    int64_t *tried; /* candidates of this round */
+    int64_t count;
+    float *scales; /* [count][2][K] */
+} set_state;
+
+/* A block of rows of one item, against all candidates of the round. */
+typedef struct task {
+    int64_t item, first;
+} task;
+
+typedef struct search {
+    awq_context *ctx;
+    const awq__compute *compute;
+    const awq__search_item *items;
+    int64_t item_count;
+    awq__search_set *sets;
+    set_state *states;
+    int64_t set_count, most_candidates, space;
+    task *tasks;
+    int64_t task_count;
+    double *losses; /* [tasks][most_candidates] */
+    awq__scratch scratch;
+} search;
+
+static awq_status run_task(void *arg, int64_t index, int worker)
+{
+    search *s = arg;
+    const awq__search_item *item = &s->items[s->tasks[index].item];
+    const set_state *set = &s->states[item->set];
+    int64_t K = item->weight->cols, first = s->tasks[index].first;
+    int64_t n = awq__min(awq__weight_block(item->weight), item->weight->rows - first);
+    float *values = awq__scratch_get(&s->scratch, worker, (size_t)s->space);
+    if (!values)
+        return AWQ_ERROR_MEMORY;
+    float *error = values + n * K, *product = error + n * K;
+    if (set->count)
+        awq__weight_read(item->weight, first, n, values);
+    for (int64_t c = 0; c < set->count; c++) {
+        const float *scale = set->scales + c * 2 * K;
+        s->compute->quantize_error(n, K, &item->scheme, NULL, scale, scale + K, values, error);
+        s->losses[index * s->most_candidates + c] =
+            error_loss(s->compute, item->stats, n, error,
+                       item->row_weight ? item->row_weight + first : NULL, product);
+    }
+    return AWQ_OK;
+}
+
+static void make_scales(const awq__search_set *set, set_state *state)
+{
+    int64_t K = set->candidates.cols;
+    for (int64_t c = 0; c < state->count; c++) {
+        float *scale = state->scales + c * 2 * K;
+        awq__candidate(&set->candidates, state->tried[c], scale);
+        for (int64_t k = 0; k < K; k++)
+            scale[K + k] = 1 / scale[k];
+    }
+}
+
+static void add_candidate(set_state *state, int64_t candidate)
+{
+    if (isnan(state->losses[candidate]))
+        state->tried[state->count++] = candidate;
+}
+
+static int64_t best_of(const set_state *state, int64_t candidates)
+{
+    int64_t best = 0;
+    for (int64_t c = 1; c < candidates; c++)
+        if (state->losses[c] < state->losses[best])
+            best = c;
+    return best;
+}
+
+/* The first round tries the identity and every stride-th ratio; later ones the neighbours, a stride
+   away, of the best ratio so far. */
+static void choose_candidates(const search *s, bool first, int64_t stride)
+{
+    for (int64_t i = 0; i < s->set_count; i++) {
+        set_state *state = &s->states[i];
+        int64_t steps = s->sets[i].candidates.steps;
+        state->count = 0;
+        if (first) {
+            add_candidate(state, 0);
+            for (int64_t r = 0; r < steps; r += stride)
+                add_candidate(state, 1 + r);
+            add_candidate(state, 1 + steps);
+        } else {
+            int64_t best = best_of(state, steps + 2) - 1;
+            if (best >= stride)
+                add_candidate(state, 1 + best - stride);
+            if (best >= 0 && best + stride <= steps)
+                add_candidate(state, 1 + best + stride);
+        }
+    }
+}
+
+/* All sets' candidates of a round, side by side; losses are added up in the order of the tasks. */
+static awq_status run_round(search *s, bool first, int64_t stride)
+{
+    choose_candidates(s, first, stride);
+    for (int64_t i = 0; i < s->set_count; i++) {
+        make_scales(&s->sets[i], &s->states[i]);
+        for (int64_t c = 0; c < s->states[i].count; c++)
+            s->states[i].losses[s->states[i].tried[c]] = 0;
+    }
+    awq_status status = awq__parallel_for(s->ctx, s->task_count, run_task, s);
+    for (int64_t t = 0; t < s->task_count && status == AWQ_OK; t++) {
+        set_state *state = &s->states[s->items[s->tasks[t].item].set];
+        for (int64_t c = 0; c < state->count; c++)
+            state->losses[state->tried[c]] += s->losses[t * s->most_candidates + c];
+    }
+    return status;
+}
+
+/* A loss that is not finite never wins, and does not count as not tried. */
+static void settle_losses(const set_state *state)
+{
+    for (int64_t c = 0; c < state->count; c++)
+        if (!isfinite(state->losses[state->tried[c]]))
+            state->losses[state->tried[c]] = INFINITY;
+}
+
+static awq_status run_rounds(search *s)
+{
+    int64_t stride = 1, steps = 0;
+    for (int64_t i = 0; i < s->set_count; i++)
+        steps = awq__max(steps, s->sets[i].candidates.steps);
+    while (stride * COARSE_RATIOS < steps)
+        stride *= 2;
+    awq_status status = run_round(s, true, stride);
+    for (int64_t i = 0; i < s->set_count && status == AWQ_OK; i++)
+        settle_losses(&s->states[i]);
+    for (stride /= 2; stride && status == AWQ_OK; stride /= 2) {
+        status = run_round(s, false, stride);
+        for (int64_t i = 0; i < s->set_count && status == AWQ_OK; i++)
+            settle_losses(&s->states[i]);
+    }
+    return status;
+}
+
+static awq_status take_best(const search *s, int64_t index)
+{
+    awq__search_set *set = &s->sets[index];
+    const set_state *state = &s->states[index];
+    int64_t K = set->candidates.cols, candidates = set->candidates.steps + 2;
+    for (int64_t c = 1; c < candidates; c++)
+        if (isnan(state->losses[c]))
+            state->losses[c] = INFINITY;
+    awq_status status = awq__choose(s->ctx, set->name, state->losses, candidates, &set->found);
+    if (status != AWQ_OK)
+        return status;
+    awq__candidate(&set->candidates, set->found.candidate, set->scale);
+    for (int64_t k = 0; k < K; k++)
+        set->unscale[k] = 1 / set->scale[k];
+    return AWQ_OK;
+}
+
+static awq_status prepare(search *s)
+{
+    int64_t tasks = 0;
+    for (int64_t i = 0; i < s->item_count; i++) {
+        const awq__weight *weight = s->items[i].weight;
+        int64_t space = 2 * awq__weight_block(weight) * weight->cols +
+                        product_floats(weight, s->items[i].stats);
+        tasks += awq__ceil_div(weight->rows, awq__weight_block(weight));
+        s->space = awq__max(s->space, space);
+    }
+    for (int64_t i = 0; i < s->set_count; i++)
+        s->most_candidates = awq__max(s->most_candidates, s->sets[i].candidates.steps + 2);
+    s->states = awq__alloc(s->ctx, (size_t)s->set_count, sizeof *s->states, "scale search");
+    s->tasks = awq__alloc(s->ctx, (size_t)tasks, sizeof *s->tasks, "scale search");
+    s->losses =
+        awq__alloc(s->ctx, (size_t)(tasks * s->most_candidates), sizeof *s->losses, "scale search");
+    if (!s->states || !s->tasks || !s->losses)
+        return AWQ_ERROR_MEMORY;
+    for (int64_t i = 0; i < s->set_count; i++) {
+        set_state *state = &s->states[i];
+        size_t candidates = (size_t)s->sets[i].candidates.steps + 2;
+        size_t K = (size_t)s->sets[i].candidates.cols;
+        size_t round = candidates < COARSE_RATIOS + 3 ? candidates : COARSE_RATIOS + 3;
+        state->losses = awq__alloc(s->ctx, candidates, sizeof *state->losses, "scale search");
+        state->tried = awq__alloc(s->ctx, candidates, sizeof *state->tried, "scale search");
+        state->scales =
+            awq__alloc_aligned(s->ctx, round * 2 * K, sizeof *state->scales, "candidate scales");
+        if (!state->losses || !state->tried || !state->scales)
+            return AWQ_ERROR_MEMORY;
+        for (size_t c = 0; c < candidates; c++)
+            state->losses[c] = NAN;
+    }
+    for (int64_t i = 0; i < s->item_count; i++)
+        for (int64_t first = 0; first < s->items[i].weight->rows;
+             first += awq__weight_block(s->items[i].weight))
+            s->tasks[s->task_count++] = (task){i, first};
+    return AWQ_OK;
+}
+
+awq_status awq__search_moments(awq_context *ctx, const awq__compute *compute,
+                               const awq__search_item *items, int64_t item_count,
+                               awq__search_set *sets, int64_t set_count)
+{
+    search s = {.ctx = ctx,
+                .compute = compute,
+                .items = items,
+                .item_count = item_count,
+                .sets = sets,
+                .set_count = set_count};
+    awq_status status = awq__scratch_create(ctx, "scale search work space", &s.scratch);
+    if (status == AWQ_OK)
+        status = prepare(&s);
+    if (status == AWQ_OK)
+        status = run_rounds(&s);
+    for (int64_t i = 0; i < set_count && status == AWQ_OK; i++)
+        status = take_best(&s, i);
+    for (int64_t i = 0; s.states && i < set_count; i++) {
+        awq__free(s.states[i].losses);
+        awq__free(s.states[i].tried);
+        awq__free(s.states[i].scales);
+    }
+    awq__scratch_free(&s.scratch);
+    awq__free(s.states);
+    awq__free(s.tasks);
+    awq__free(s.losses);
+    return status;
+}
+
+awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
+                              const awq__weight *const *weights, int64_t count,
+                              const awq__scheme *scheme, const awq__candidates *candidates,
+                              const awq__stats *stats, float *scale, float *unscale,
+                              awq__found_scale *found)
+{
+    awq__search_set set = {
+        .candidates = *candidates, .name = weights[0]->name, .scale = scale, .unscale = unscale};
+    awq__search_item *items = awq__alloc(ctx, (size_t)count, sizeof *items, "scale search");
+    if (!items)
+        return AWQ_ERROR_MEMORY;
+    for (int64_t i = 0; i < count; i++)
+        items[i] =
+            (awq__search_item){.weight = weights[i], .stats = stats, .scheme = *scheme, .set = 0};
+    awq_status status = awq__search_moments(ctx, compute, items, count, &set, 1);
+    *found = set.found;
+    awq__free(items);
+    return status;
+}

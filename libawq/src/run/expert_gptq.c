@@ -1,0 +1,81 @@
+/* Error-compensated rounding of one expert. */
+#include "run/experts.h"
+#include "quant/gptq.h"
+
+#include <string.h>
+
+/* Shares of the mean diagonal that are added to it: more for experts with few tokens. */
+#define DAMPING 0.05
+#define MOST_DAMPING 0.3
+#define RANGES 8
+
+static awq_status round_part(awq__experts_job *j, int64_t e, int part, const awq__gptq *gptq,
+                             awq__codes *codes)
+{
+    awq__job *job = j->job;
+    const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
+    awq__scheme scheme = awq__expert_scheme(j, e, part);
+    const awq__gptq_effort effort = {
+        .ranges = RANGES, .sweeps = (int)awq__recipe_int(job->recipe, "quantize.gptq_sweeps")};
+    awq_status status = awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes);
+    return status == AWQ_OK ? awq__gptq_round_all(job->ctx, job->calibration.forward.compute, gptq,
+                                                  &effort, weight, codes)
+                            : status;
+}
+
+/* The quantized ones of parts first .. last, which share an input. */
+static awq_status round_parts(awq__experts_job *j, int64_t e, int first, int last,
+                              awq__stats *stats, awq__codes codes[3])
+{
+    const awq__expert_state *state = &j->experts[e];
+    double own = (double)(state->routed + state->borrowed), cols = (double)stats->cols;
+    double damping = own > 0 ? DAMPING * (1 + cols / own) : MOST_DAMPING;
+    awq__gptq gptq = {0};
+    awq_status status = AWQ_OK;
+    bool any = false;
+    for (int part = first; part <= last; part++)
+        any |= state->quantize[part];
+    if (any)
+        status = awq__gptq_create(j->job->ctx, j->job->calibration.forward.compute,
+                                  awq__expert_module(j, e, first)->name, stats->moments,
+                                  stats->cols, awq__expert_scheme(j, e, first).group,
+                                  damping < MOST_DAMPING ? damping : MOST_DAMPING, &gptq);
+    for (int part = first; part <= last && status == AWQ_OK; part++)
+        if (state->quantize[part])
+            status = round_part(j, e, part, &gptq, &codes[part]);
+    awq__gptq_free(&gptq);
+    return status;
+}
+
+static awq_status round_to_nearest(awq__experts_job *j, int64_t e, awq__codes codes[3])
+{
+    awq_status status = AWQ_OK;
+    for (int part = 0; part < 3 && status == AWQ_OK; part++) {
+        awq__codes_free(&codes[part]);
+        if (j->experts[e].quantize[part])
+            status = awq__store_round(j->job, awq__expert_module(j, e, part),
+                                      awq__expert_weight(&j->folded->layer, e, part),
+                                      j->experts[e].range[part], &codes[part]);
+    }
+    return status;
+}
+
+awq_status awq__expert_round(awq__experts_job *j, int64_t e, awq__codes codes[3])
+{
+    awq__expert_state *state = &j->experts[e];
+    awq__stats input, inner;
+    memset(codes, 0, 3 * sizeof *codes);
+    awq_status status = awq__expert_moments(j, e, &input, &inner);
+    if (status == AWQ_OK)
+        status = round_parts(j, e, 0, 1, &input, codes);
+    if (status == AWQ_OK)
+        status = round_parts(j, e, 2, 2, &inner, codes);
+    awq__stats_free(&input);
+    awq__stats_free(&inner);
+    if (status == AWQ_OK)
+        status = awq__expert_error(j, e, codes, &state->gptq_error);
+    state->compensated = status == AWQ_OK && state->gptq_error <= state->error;
+    if (status == AWQ_OK && !state->compensated)
+        status = round_to_nearest(j, e, codes);
+    return status;
+}
