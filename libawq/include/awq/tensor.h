@@ -84,8 +84,9 @@ AWQ_API awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrice
                                      int steps, float *scales, awq_scale_result *result);
 
 /* What the codes of a group cover; a weight outside takes the nearest end. low <= 0 <= high; high
-   INFINITY: as wide as the group's weights and 0. Symmetric codes cover the larger side. For E2M1
-   codes high is the magnitude from which the scale is made: 2^(floor(log2(high)) - 2). */
+   INFINITY: as wide as the group's weights and 0; 0 to 0 is for groups of zeros. Symmetric codes
+   cover the larger side. For E2M1 codes high is the magnitude from which the scale is made:
+   2^(floor(log2(high)) - 2). */
 typedef struct awq_range {
     float low, high;
 } awq_range;

@@ -13,7 +13,7 @@ awq_status awq__json_parse(awq_context *ctx, const char *name, const char *text,
 /* Reads and parses a file of at most 256 MiB. Free with cJSON_Delete. */
 awq_status awq__json_read(awq_context *ctx, const char *path, cJSON **root);
 
-/* Appends to out the text of an object, already parsed without an error, with a member that has
+/* Makes of out, which is empty, the text of an object, already parsed without an error, with a member that has
    this value (a JSON text): in place of the one with the same key, else at the end. All else stays
    as it is written. AWQ_ERROR_FORMAT if the result is no JSON. */
 awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *text,

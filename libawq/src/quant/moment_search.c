@@ -120,12 +120,13 @@ static void add_candidate(set_state *state, int64_t candidate)
         state->tried[state->count++] = candidate;
 }
 
-static int64_t best_of(const set_state *state, int64_t candidates)
+/* The best ratio that was tried, whether or not it is better than the identity. */
+static int64_t best_ratio(const set_state *state, int64_t steps)
 {
     int64_t best = 0;
-    for (int64_t c = 1; c < candidates; c++)
-        if (state->losses[c] < state->losses[best])
-            best = c;
+    for (int64_t r = 1; r <= steps; r++)
+        if (state->losses[1 + r] < state->losses[1 + best])
+            best = r;
     return best;
 }
 
@@ -143,10 +144,10 @@ static void choose_candidates(const search *s, bool first, int64_t stride)
                 add_candidate(state, 1 + r);
             add_candidate(state, 1 + steps);
         } else {
-            int64_t best = best_of(state, steps + 2) - 1;
+            int64_t best = best_ratio(state, steps);
             if (best >= stride)
                 add_candidate(state, 1 + best - stride);
-            if (best >= 0 && best + stride <= steps)
+            if (best + stride <= steps)
                 add_candidate(state, 1 + best + stride);
         }
     }

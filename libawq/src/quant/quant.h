@@ -116,7 +116,8 @@ typedef struct awq__search_item {
 
 /*
  * For each set, the scale with the least sum over its items and their rows n of
- * row_weight[n] * e_n G e_n^T, e = Q(w * scale) / scale - w. Ratios are tried from coarse to fine.
+ * row_weight[n] * e_n G e_n^T, e = Q(w * scale) / scale - w. Ratios are tried from coarse to fine;
+ * all sets have as many steps.
  */
 awq_status awq__search_moments(awq_context *ctx, const awq__compute *compute,
                                const awq__search_item *items, int64_t item_count,

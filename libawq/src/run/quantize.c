@@ -109,6 +109,7 @@ static bool is_tied_copy(const awq__arch *arch, const awq__tensor *tensor)
     snprintf(name, sizeof name, "%s.weight", arch->model.embedding);
     const awq__tensor *embedding = awq__checkpoint_find(arch->checkpoint, name);
     return !arch->model.head[0] && embedding && tensor->dtype == embedding->dtype &&
+           tensor->rank == 2 && tensor->shape[0] == embedding->shape[0] &&
            tensor->bytes == embedding->bytes &&
            !memcmp(tensor->data, embedding->data, tensor->bytes);
 }
