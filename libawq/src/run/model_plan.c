@@ -127,16 +127,27 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
 static awq_status warn_about_engines(awq_context *ctx, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
-    const awq__module *native = NULL;
+    const awq__module *native = NULL, *expert = NULL;
     for (size_t i = 0; i < arch->module_count && !native; i++)
-        if (plan->rules.quantize[i] && arch->modules[i].role == AWQ_ROLE_EXPERT &&
-            arch->layers[arch->modules[i].layer].experts.mxfp4)
-            native = &arch->modules[i];
+        if (plan->rules.quantize[i] && arch->modules[i].role == AWQ_ROLE_EXPERT) {
+            expert = &arch->modules[i];
+            if (arch->layers[expert->layer].experts.mxfp4)
+                native = expert;
+        }
     if (native && !plan->format->fused)
         return awq__rules_warn(ctx, &plan->rules,
                                "%s: no engine loads experts of this architecture in the %s format "
                                "today, only in mxfp4; awqc eval does",
                                native->name, plan->format->name);
+    if (expert && plan->format == &awq__disk_format_compressed && !plan->rules.scheme.symmetric) {
+        awq_status status = awq__rules_warn(
+            ctx, &plan->rules,
+            "%s: transformers 5 loads no experts with zero points, nor does vLLM before 0.23; "
+            "quantize.symmetric true suits all engines",
+            expert->name);
+        if (status != AWQ_OK)
+            return status;
+    }
     if (plan->rules.scheme.bits == 3)
         return awq__rules_warn(ctx, &plan->rules,
                                "quantize.bits 3: the codes are stored in words of 4 bits each, so "

@@ -26,6 +26,10 @@ for pair in mixtral-tiny:int4.g128.asymmetric qwen2_moe-tiny:int4.g128.symmetric
     out_like "^model\.layers.* expert .* awq ${pair#*:}"
 done
 
+# Zero points that not all engines load.
+expect 0 plan recipe.yaml --set model="$models/qwen3_moe-tiny" --set quantize.symmetric=false
+out_like '^warning .* transformers 5 loads no experts with zero points'
+
 # Experts that no engine loads in the format are told of, and others refused.
 expect 0 plan recipe.yaml --set model="$models/gpt_oss-tiny" --set format=compressed-tensors
 out_like '^warning .* no engine loads experts of this architecture in the compressed-tensors format'
