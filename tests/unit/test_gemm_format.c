@@ -8,8 +8,7 @@
 #include "context.h"
 #include "core/half.h"
 #include "format/format.h"
-#include "numbers.h"
-#include "temp_files.h"
+#include "temp_checkpoint.h"
 
 static const awq__disk_format *const format = &awq__disk_format_awq;
 
@@ -139,41 +138,6 @@ static void what_cannot_be_stored_is_refused(void **state)
 }
 
 /* ---- tensors on disk ---- */
-
-/* One tensor of a checkpoint that is to be written. */
-typedef struct stored_tensor {
-    const char *name;
-    awq_dtype dtype;
-    int rank;
-    int64_t shape[3];
-} stored_tensor;
-
-/* Writes a checkpoint in directory "out"; data[i] NULL is zeros. */
-static awq__checkpoint *write_checkpoint(fixture *f, const stored_tensor *tensors,
-                                         const void *const *data, int count)
-{
-    awq__output *output;
-    succeeds(f->ctx, awq__output_begin(f->ctx, path_of(f, "out"), true, false, &output));
-    for (int i = 0; i < count; i++)
-        succeeds(f->ctx, awq__output_declare(output, tensors[i].name, tensors[i].dtype,
-                                             tensors[i].rank, tensors[i].shape));
-    succeeds(f->ctx, awq__output_layout(output, 1 << 20));
-    for (int i = 0; i < count; i++) {
-        int64_t elements = 1;
-        for (int r = 0; r < tensors[i].rank; r++)
-            elements *= tensors[i].shape[r];
-        size_t bytes = (size_t)elements * (size_t)awq_dtype_bits(tensors[i].dtype) / 8;
-        void *zeros = space_for((int64_t)bytes, 1);
-        succeeds(f->ctx, awq__output_write(output, tensors[i].name, data ? data[i] : zeros, bytes));
-        free(zeros);
-    }
-    succeeds(f->ctx, awq__output_text(output, "config.json", "{}", 2));
-    succeeds(f->ctx, awq__output_commit(output));
-    awq__output_free(output);
-    awq__checkpoint *checkpoint;
-    succeeds(f->ctx, awq__checkpoint_open(f->ctx, path_of(f, "out"), &checkpoint));
-    return checkpoint;
-}
 
 static void packed_tensors_are_read_as_values(void **state)
 {

@@ -2,14 +2,14 @@
 
 #include <string.h>
 
-awq_status awq__stats_create(awq_context *ctx, int64_t cols, int64_t group, awq__stats *stats)
+/* Allocates the sums and moments of [height, width], cleared. */
+static awq_status create(awq_context *ctx, int64_t height, int64_t width, awq__stats *stats)
 {
-    *stats = (awq__stats){.cols = cols, .group = group};
     size_t floats;
-    if (awq__mul_overflows((size_t)cols, (size_t)group, &floats))
+    if (awq__mul_overflows((size_t)height, (size_t)width, &floats))
         return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: statistics of %lld columns",
-                         (long long)cols);
-    stats->abs_sums = awq__alloc(ctx, (size_t)cols, sizeof *stats->abs_sums, "statistics");
+                         (long long)stats->cols);
+    stats->abs_sums = awq__alloc(ctx, (size_t)stats->cols, sizeof *stats->abs_sums, "statistics");
     stats->moments = awq__alloc_aligned(ctx, floats, sizeof *stats->moments, "statistics");
     if (!stats->abs_sums || !stats->moments) {
         awq__stats_free(stats);
@@ -19,18 +19,16 @@ awq_status awq__stats_create(awq_context *ctx, int64_t cols, int64_t group, awq_
     return AWQ_OK;
 }
 
+awq_status awq__stats_create(awq_context *ctx, int64_t cols, int64_t group, awq__stats *stats)
+{
+    *stats = (awq__stats){.cols = cols, .group = group};
+    return create(ctx, cols, group, stats);
+}
+
 awq_status awq__stats_create_sketch(awq_context *ctx, int64_t cols, int64_t rows, awq__stats *stats)
 {
     *stats = (awq__stats){.cols = cols, .group = cols, .rows = rows};
-    size_t floats = (size_t)(rows * cols);
-    stats->abs_sums = awq__alloc(ctx, (size_t)cols, sizeof *stats->abs_sums, "statistics");
-    stats->moments = awq__alloc_aligned(ctx, floats, sizeof *stats->moments, "statistics");
-    if (!stats->abs_sums || !stats->moments) {
-        awq__stats_free(stats);
-        return AWQ_ERROR_MEMORY;
-    }
-    memset(stats->moments, 0, floats * sizeof *stats->moments);
-    return AWQ_OK;
+    return create(ctx, rows, cols, stats);
 }
 
 void awq__stats_free(awq__stats *stats)
