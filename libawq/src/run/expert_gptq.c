@@ -1,27 +1,10 @@
 /* Error-compensated rounding of one expert. */
 #include "run/experts.h"
-#include "quant/gptq.h"
 
 #include <string.h>
 
-/* Shares of the mean diagonal that are added to it: more for experts with few tokens. */
-#define DAMPING 0.05
+/* Of experts with few tokens, which take more than AWQ__GPTQ_DAMPING. */
 #define MOST_DAMPING 0.3
-#define RANGES 8
-
-static awq_status round_part(awq__experts_job *j, int64_t e, int part, const awq__gptq *gptq,
-                             awq__codes *codes)
-{
-    awq__job *job = j->job;
-    const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
-    awq__scheme scheme = awq__expert_scheme(j, e, part);
-    const awq__gptq_effort effort = {
-        .ranges = RANGES, .sweeps = (int)awq__recipe_int(job->recipe, "quantize.gptq_sweeps")};
-    awq_status status = awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes);
-    return status == AWQ_OK ? awq__gptq_round_all(job->ctx, job->calibration.forward.compute, gptq,
-                                                  &effort, weight, codes)
-                            : status;
-}
 
 /* The quantized ones of parts first .. last, which share an input. */
 static awq_status round_parts(awq__experts_job *j, int64_t e, int first, int last,
@@ -29,7 +12,7 @@ static awq_status round_parts(awq__experts_job *j, int64_t e, int first, int las
 {
     const awq__expert_state *state = &j->experts[e];
     double own = (double)(state->routed + state->borrowed), cols = (double)stats->cols;
-    double damping = own > 0 ? DAMPING * (1 + cols / own) : MOST_DAMPING;
+    double damping = own > 0 ? AWQ__GPTQ_DAMPING * (1 + cols / own) : MOST_DAMPING;
     awq__gptq gptq = {0};
     awq_status status = AWQ_OK;
     bool any = false;
@@ -42,7 +25,9 @@ static awq_status round_parts(awq__experts_job *j, int64_t e, int first, int las
                                   damping < MOST_DAMPING ? damping : MOST_DAMPING, &gptq);
     for (int part = first; part <= last && status == AWQ_OK; part++)
         if (state->quantize[part])
-            status = round_part(j, e, part, &gptq, &codes[part]);
+            status = awq__store_compensate(j->job, awq__expert_module(j, e, part),
+                                           awq__expert_weight(&j->folded->layer, e, part), &gptq,
+                                           &codes[part]);
     awq__gptq_free(&gptq);
     return status;
 }

@@ -3,6 +3,7 @@
 #define AWQ__JOB_H
 
 #include "plan/rules.h"
+#include "quant/gptq.h"
 #include "quant/quant.h"
 #include "run/stream.h"
 
@@ -154,6 +155,12 @@ awq_status awq__store_rounded(awq__job *job, const awq__module *module, const aw
 /* Writes codes, and the bias of the weight that they stand for. */
 awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
                             const awq__codes *codes);
+/* Share of the mean diagonal that GPTQ adds where tokens are plenty. */
+#define AWQ__GPTQ_DAMPING 0.05
+/* Rounds by GPTQ, with as much effort as the recipe asks for, to codes, which the caller frees. */
+awq_status awq__store_compensate(awq__job *job, const awq__module *module,
+                                 const awq__weight *weight, const awq__gptq *gptq,
+                                 awq__codes *codes);
 /* Rounds to codes, which the caller frees. */
 awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
                             const awq__range *range, awq__codes *codes);

@@ -1,14 +1,11 @@
 /* The attention of one layer: q, k and v through the input norm, o through v. */
 #include "run/job.h"
-#include "quant/gptq.h"
 
 #include <math.h>
 #include <string.h>
 
 #define PARTS 4 /* q, k, v, o */
 #define STATS_CHUNK 4096
-#define GPTQ_RANGES 8
-#define GPTQ_DAMPING 0.05
 
 typedef struct attention_job {
     awq__job *job;
@@ -321,24 +318,16 @@ static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)
  */
 static awq_status store_compensated(attention_job *j, int first, int last, awq__stats *stats)
 {
-    awq_context *ctx = j->job->ctx;
-    const awq__compute *compute = j->job->calibration.forward.compute;
-    const awq__gptq_effort effort = {
-        .ranges = GPTQ_RANGES,
-        .sweeps = (int)awq__recipe_int(j->job->recipe, "quantize.gptq_sweeps")};
     awq__gptq gptq = {0};
-    awq_status status =
-        awq__gptq_create(ctx, compute, module_of(j, first)->name, stats->moments, stats->cols,
-                         scheme_of(j, first).group, GPTQ_DAMPING, &gptq);
+    awq_status status = awq__gptq_create(j->job->ctx, j->job->calibration.forward.compute,
+                                         module_of(j, first)->name, stats->moments, stats->cols,
+                                         scheme_of(j, first).group, AWQ__GPTQ_DAMPING, &gptq);
     for (int part = first; part <= last && status == AWQ_OK; part++) {
         const awq__weight *weight = weight_of(&j->folded->layer, part);
-        awq__scheme scheme = scheme_of(j, part);
         awq__codes codes = {0};
         if (!j->quantize[part])
             continue;
-        status = awq__codes_create(ctx, weight->rows, weight->cols, &scheme, &codes);
-        if (status == AWQ_OK)
-            status = awq__gptq_round_all(ctx, compute, &gptq, &effort, weight, &codes);
+        status = awq__store_compensate(j->job, module_of(j, part), weight, &gptq, &codes);
         if (status == AWQ_OK)
             status = awq__store_codes(j->job, module_of(j, part), weight, &codes);
         awq__codes_free(&codes);

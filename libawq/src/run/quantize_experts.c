@@ -1,7 +1,6 @@
 /* The experts of one layer: statistics, scale search, fold, proof, clip, guard, write. */
 #include "run/experts.h"
 
-#include <math.h>
 #include <string.h>
 
 static awq__part part_of(int part)

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#define GPTQ_RANGES 8 /* that each group chooses from */
+
 static awq_status write_tensor(awq__job *job, const awq__module *module, const char *suffix,
                                const void *data, size_t bytes)
 {
@@ -135,6 +137,19 @@ awq_status awq__store_round(awq__job *job, const awq__module *module, const awq_
         status = awq__codes_round(job->ctx, awq__compute_fastest(), weight, range, work, codes);
     awq__free(work);
     return status;
+}
+
+awq_status awq__store_compensate(awq__job *job, const awq__module *module,
+                                 const awq__weight *weight, const awq__gptq *gptq,
+                                 awq__codes *codes)
+{
+    const awq__gptq_effort effort = {
+        .ranges = GPTQ_RANGES, .sweeps = (int)awq__recipe_int(job->recipe, "quantize.gptq_sweeps")};
+    awq__scheme scheme = awq__model_plan_scheme(job->plan, module, weight->dtype);
+    awq_status status = awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes);
+    return status == AWQ_OK
+               ? awq__gptq_round_all(job->ctx, awq__compute_fastest(), gptq, &effort, weight, codes)
+               : status;
 }
 
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
