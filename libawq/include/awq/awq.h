@@ -84,6 +84,8 @@ typedef enum awq_option_type {
     AWQ_OPTION_SIZE,    /* bytes: 1048576, 500MB, 5GB, 2GiB */
     AWQ_OPTION_TEXT_LIST,
     AWQ_OPTION_PATH_LIST,
+    AWQ_OPTION_CHOICES, /* one or more of `choices`, with commas between */
+    AWQ_OPTION_INDICES, /* "0-3,-1", "even", "::2": -1 is the last */
 } awq_option_type;
 
 typedef struct awq_option {
@@ -120,6 +122,25 @@ AWQ_API awq_status awq_recipe_clear(awq_recipe *recipe, const char *name);
 AWQ_API size_t awq_recipe_count(const awq_recipe *recipe, const char *name);
 /* The value, or the default, as text; NULL past the end or for an unknown name. */
 AWQ_API const char *awq_recipe_get(const awq_recipe *recipe, const char *name, size_t index);
+
+/*
+ * Rules treat modules in another way than quantize.* says; of the rules that match a module the
+ * first counts. A rule has selectors, all of which must match, and a treatment; what it does not
+ * say is as quantize.* has it. A module that no rule matches is quantized if quantize.modules names
+ * it.
+ */
+/* What a rule may say: names such as "layers" and "bits", in the order of a well-written rule. */
+AWQ_API const awq_option *awq_rule_option_list(size_t *count);
+AWQ_API const awq_option *awq_rule_option_find(const char *name);
+AWQ_API const awq_option *awq_rule_option_nearest(const char *name);
+/* Appends an empty rule, the last. */
+AWQ_API awq_status awq_recipe_add_rule(awq_recipe *recipe);
+AWQ_API size_t awq_recipe_rule_count(const awq_recipe *recipe);
+/* Errors as awq_recipe_set; AWQ_ERROR_ARGUMENT also if there is no such rule. */
+AWQ_API awq_status awq_recipe_rule_set(awq_recipe *recipe, size_t rule, const char *name,
+                                       const char *value);
+/* NULL where the rule does not say. */
+AWQ_API const char *awq_recipe_rule_get(const awq_recipe *recipe, size_t rule, const char *name);
 
 /* ------------------------------------------------------------------ model */
 

@@ -30,6 +30,16 @@ awq_status awq__recipe_check(const awq_recipe *recipe);
    to the same values. */
 awq_status awq__recipe_yaml(awq_context *ctx, const awq_recipe *recipe, awq__text *out);
 
+/* Was the option set, or is its default in force? */
+bool awq__recipe_says(const awq_recipe *recipe, const char *name);
+/* Does some method it names need activations? */
+bool awq__recipe_calibrates(const awq_recipe *recipe);
+/* The values in force, set or default: *count texts. */
+const char *const *awq__recipe_values(const awq_recipe *recipe, const awq_option *option,
+                                      size_t *count);
+bool awq__option_is_list(const awq_option *option);
+bool awq__option_is_path(const awq_option *option);
+
 /* "samples" of "calibration.samples". */
 const char *awq__option_last_part(const char *name);
 

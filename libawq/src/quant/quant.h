@@ -135,10 +135,10 @@ awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
 typedef struct awq__block_search {
     const awq__forward *forward;
     const awq__layer *layer;
-    const float *x;            /* [T,H] normed input of the experts */
-    const awq__routes *routes; /* of these T tokens */
-    const bool *gate, *up;     /* [E] which matrices will be quantized */
-    awq__scheme scheme;
+    const float *x;             /* [T,H] normed input of the experts */
+    const awq__routes *routes;  /* of these T tokens */
+    const bool *gate, *up;      /* [E] which matrices will be quantized */
+    const awq__scheme *schemes; /* [E] of gate and up, where they will be */
     const awq__candidates *candidates;
     int64_t stride; /* every stride-th token is used */
 } awq__block_search;

@@ -172,28 +172,35 @@ static awq_status find_fused(const awq_model *model, const awq__module *module, 
     return status;
 }
 
+/* In codes, if quantization_config says so and its tensors are there. */
+static awq_status find_packed(const awq_model *model, const awq__module *module, awq__found *found)
+{
+    const awq__disk_format *format = model->format;
+    const awq__stored_scheme *stored;
+    awq_status status = awq__stored_find(model->ctx, &model->stored, module->name, &stored);
+    if (status == AWQ_OK && stored)
+        status = format->open(model->ctx, model->arch->checkpoint, stored, module->name,
+                              module->rows, module->cols, &found->weight, &found->packed);
+    if (status != AWQ_OK || !found->packed)
+        return status;
+    found->scheme = (awq__scheme){
+        .bits = stored->bits, .group = found->weight.group, .symmetric = stored->symmetric};
+    format->complete(&found->scheme, found->weight.dtype);
+    awq__spec specs[AWQ__MAX_SPECS];
+    int count = format->specs(module->rows, module->cols, &found->scheme, specs);
+    for (int i = 0; i < count; i++)
+        found->bytes += awq__spec_bytes(&specs[i]);
+    return AWQ_OK;
+}
+
 awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__found *found)
 {
     *found = (awq__found){0};
     if (module->fused)
         return find_fused(model, module, found);
     awq_status status = AWQ_OK;
-    if (model->format && !module->vector) {
-        status =
-            model->format->open(model->ctx, model->arch->checkpoint, &model->stored, module->name,
-                                module->rows, module->cols, &found->weight, &found->packed);
-        if (status == AWQ_OK && found->packed) {
-            found->scheme = (awq__scheme){.code = model->format->code,
-                                          .bits = model->stored.bits,
-                                          .group = found->weight.group,
-                                          .symmetric = model->stored.symmetric,
-                                          .grid = model->format->grid(found->weight.dtype)};
-            awq__spec specs[AWQ__MAX_SPECS];
-            int count = model->format->specs(module->rows, module->cols, &found->scheme, specs);
-            for (int i = 0; i < count; i++)
-                found->bytes += awq__spec_bytes(&specs[i]);
-        }
-    }
+    if (model->format && !module->vector)
+        status = find_packed(model, module, found);
     if (status == AWQ_OK && !found->packed)
         status = find_plain(model, module, found);
     if (status == AWQ_OK && module->bias)

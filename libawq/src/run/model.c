@@ -98,6 +98,7 @@ void awq_model_free(awq_model *model)
         awq__free(model->texts[i]);
     awq__free(model->texts);
     awq__free(model->modules);
+    awq__stored_free(&model->stored);
     awq__arch_free(model->arch);
     awq__free(model->directory);
     awq__free(model);

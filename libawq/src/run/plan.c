@@ -39,35 +39,36 @@ static void make_pattern(const char *name, char *pattern)
     *pattern = 0;
 }
 
-static const char *method_name(const awq__rules *rules)
+static const char *method_name(const awq__treatment *treatment)
 {
-    return rules->scale ? "awq" : rules->gptq ? "gptq" : "rtn";
+    return treatment->scale ? "awq" : treatment->gptq ? "gptq" : "rtn";
 }
 
 static void describe_treatment(const awq__model_plan *plan, size_t index, const awq__found *found,
                                char *text, size_t size)
 {
-    const awq__rules *rules = &plan->rules;
-    if (!rules->quantize[index]) {
+    const awq__treatment *treatment = plan->rules.of[index];
+    if (!treatment) {
         snprintf(text, size, "%s %s", awq__model_plan_rescales(plan, index) ? "rescale" : "keep",
                  found->packed ? "mxfp4" : awq_dtype_name(found->weight.dtype));
         return;
     }
-    if (plan->format->code == AWQ__CODE_E2M1) {
-        snprintf(text, size, "%s mxfp4%s", method_name(rules),
-                 rules->gptq   ? ", error-compensated"
-                 : rules->clip ? ", choice of exponents"
-                               : "");
+    awq__scheme scheme = awq__model_plan_scheme(plan, index, AWQ_BF16);
+    if (scheme.code == AWQ__CODE_E2M1) {
+        snprintf(text, size, "%s mxfp4%s", method_name(treatment),
+                 treatment->gptq   ? ", error-compensated"
+                 : treatment->clip ? ", choice of exponents"
+                                   : "");
         return;
     }
     char group_text[32] = "row";
-    if (rules->scheme.group > 0)
-        snprintf(group_text, sizeof group_text, "g%lld", (long long)rules->scheme.group);
-    snprintf(text, size, "%s int%d %s %s%s", method_name(rules), rules->scheme.bits, group_text,
-             rules->scheme.symmetric ? "symmetric" : "asymmetric",
-             rules->gptq   ? ", error-compensated"
-             : rules->clip ? ", clip"
-                           : "");
+    if (treatment->scheme.group > 0)
+        snprintf(group_text, sizeof group_text, "g%lld", (long long)scheme.group);
+    snprintf(text, size, "%s int%d %s %s%s", method_name(treatment), scheme.bits, group_text,
+             scheme.symmetric ? "symmetric" : "asymmetric",
+             treatment->gptq   ? ", error-compensated"
+             : treatment->clip ? ", clip"
+                               : "");
 }
 
 static awq_status find_group(awq_context *ctx, awq_plan *plan, const char *pattern,
@@ -106,7 +107,7 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
         return status;
     uint64_t after = awq__result_bytes(&plan->plan, index);
     g->shown.count++;
-    g->shown.quantized = plan->plan.rules.quantize[index];
+    g->shown.quantized = plan->plan.rules.of[index] != NULL;
     g->shown.bytes_before += found.bytes;
     g->shown.bytes_after += after;
     g->weights += (double)module->rows * (double)module->cols;
