@@ -14,13 +14,14 @@ static void print_groups(const awq_plan *plan)
 {
     char text[TEXT_BYTES];
     cli_table table = {
-        .column_count = 7,
-        .titles = {"modules", "role", "count", "treatment", "bits", "before", "after"},
-        .right = {[2] = true, [4] = true, [5] = true, [6] = true}};
+        .column_count = 8,
+        .titles = {"modules", "role", "layers", "count", "treatment", "bits", "before", "after"},
+        .right = {[3] = true, [5] = true, [6] = true, [7] = true}};
     for (size_t i = 0; i < awq_plan_group_count(plan); i++) {
         const awq_plan_group *group = awq_plan_group_at(plan, i);
         table_add(&table, "%s", group->pattern);
         table_add(&table, "%s", awq_role_name(group->role));
+        table_add(&table, "%s", group->layers);
         table_add(&table, "%s", format_count(text, group->count));
         table_add(&table, "%s", group->treatment);
         table_add(&table, "%.2f", group->bits_per_weight);

@@ -85,6 +85,7 @@ typedef enum awq_option_type {
     AWQ_OPTION_TEXT_LIST,
     AWQ_OPTION_PATH_LIST,
     AWQ_OPTION_CHOICES, /* one or more of `choices`, with commas between */
+    AWQ_OPTION_NUMBER,  /* a decimal number, as 4.25; bounds are whole */
     AWQ_OPTION_INDICES, /* "0-3,-1", "even", "::2": -1 is the last */
 } awq_option_type;
 
@@ -198,7 +199,8 @@ AWQ_API void awq_model_describe(const awq_model *model, awq_model_info *info);
 typedef struct awq_plan_group {
     const char *pattern; /* module names with their numbers as *, e.g. model.layers.*.mlp.gate */
     awq_role role;
-    uint64_t count; /* modules */
+    const char *layers; /* those they are in: "0-3,47"; "" outside the layers */
+    uint64_t count;     /* modules */
     /* "awq int4 g128 asymmetric, clip"; "keep BF16", bit for bit; or "rescale BF16", for what
        stays float but takes up the scales of its neighbours */
     const char *treatment;
@@ -209,7 +211,8 @@ typedef struct awq_plan_group {
 
 typedef struct awq_plan awq_plan;
 /* Checks the recipe against the model and says what would happen. Writes nothing; reads headers,
-   no weights. A recipe that cannot be run fails here with AWQ_ERROR_RECIPE. */
+   no weights, unless schemes are to be chosen within a target: that takes a pass through the model
+   with the calibration. A recipe that cannot be run fails here with AWQ_ERROR_RECIPE. */
 AWQ_API awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out);
 AWQ_API void awq_plan_free(awq_plan *plan);
 AWQ_API size_t awq_plan_group_count(const awq_plan *plan);
@@ -218,6 +221,9 @@ AWQ_API size_t awq_plan_warning_count(const awq_plan *plan);
 AWQ_API const char *awq_plan_warning_at(const awq_plan *plan, size_t index);
 AWQ_API uint64_t awq_plan_bytes_before(const awq_plan *plan);
 AWQ_API uint64_t awq_plan_bytes_after(const awq_plan *plan);
+/* Where schemes were chosen within a target: the sum over layers of the mean squared error of what
+   the experts add to the hidden state, over the mean square of that; NAN where none were. */
+AWQ_API double awq_plan_predicted_loss(const awq_plan *plan);
 AWQ_API void awq_plan_describe(const awq_plan *plan, awq_model_info *info);
 
 /* ------------------------------------------------------------------ evaluate */
