@@ -324,8 +324,7 @@ static int read_rule_option(yaml_reader *reader, bool *seen)
     size_t rule = awq_recipe_rule_count(reader->recipe) - 1;
     awq_status status = awq_recipe_rule_set(reader->recipe, rule, option->name, words);
     free(words);
-    return status == AWQ_OK ? DONE
-                            : refuse(reader, mark, "%s", awq_context_message(reader->ctx));
+    return status == AWQ_OK ? DONE : refuse(reader, mark, "%s", awq_context_message(reader->ctx));
 }
 
 static int read_rule(yaml_reader *reader)
