@@ -71,7 +71,8 @@ const cli_command command_plan = {
     "Show what quantize would do, and write nothing.",
     "Checks the recipe against the model and shows how each kind of module would be "
     "stored and how large the result would be: what is kept stays bit for bit, what is "
-    "rescaled stays float but takes up the scales of its neighbours. Reads no weights.",
+    "rescaled stays float but takes up the scales of its neighbours. Reads no weights: "
+    "a model that is not on disk yet can be planned from its config.json alone.",
     options,
     sizeof options / sizeof options[0],
     run,

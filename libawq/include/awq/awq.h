@@ -174,9 +174,18 @@ typedef struct awq_module {
     bool quantized;
 } awq_module;
 
-/* Opens a checkpoint directory, plain or quantized, with the plugin that serves its model_type.
-   `plugin` names one by id where several do; NULL or "" otherwise. Weights are mapped, not read. */
-AWQ_API awq_status awq_model_open(awq_context *ctx, const char *directory, const char *plugin,
+/*
+ * Opens a checkpoint directory, plain or quantized, with the plugin that serves its model_type.
+ * `plugin` names one by id where several do; NULL or "" otherwise. Weights are mapped, not read.
+ *
+ * A model whose weights are not on disk is described by its config.json: `path` is then a directory
+ * that has one and no file of weights at all, or the path of a config.json itself, whatever lies
+ * beside it. Its modules are told as they would be stored: plain, of config.json's dtype (or
+ * torch_dtype; BF16 where it says nothing), or with the quantization_config of mxfp4. It can be
+ * planned; awq_quantize and awq_evaluate refuse it with AWQ_ERROR_IO. A checkpoint that is there in
+ * part is an error.
+ */
+AWQ_API awq_status awq_model_open(awq_context *ctx, const char *path, const char *plugin,
                                   awq_model **out);
 AWQ_API void awq_model_free(awq_model *model);
 AWQ_API size_t awq_model_module_count(const awq_model *model);
@@ -190,6 +199,7 @@ typedef struct awq_model_info {
     int64_t layer_count, hidden_size, vocabulary_size, expert_count, experts_per_token;
     uint64_t bytes;   /* of all tensors */
     uint64_t weights; /* number of weights of all modules, quantized or not */
+    bool described; /* by config.json alone: no weights are on disk, bytes is what they would be */
 } awq_model_info;
 AWQ_API void awq_model_describe(const awq_model *model, awq_model_info *info);
 
@@ -211,8 +221,10 @@ typedef struct awq_plan_group {
 
 typedef struct awq_plan awq_plan;
 /* Checks the recipe against the model and says what would happen. Writes nothing; reads headers,
-   no weights, unless schemes are to be chosen within a target: that takes a pass through the model
-   with the calibration. A recipe that cannot be run fails here with AWQ_ERROR_RECIPE. */
+   no weights: the model need not have any (awq_model_open). But where schemes are to be chosen
+   within a target, a pass through the model with the calibration measures what each would do; of a
+   model without weights the plan then shows quantize.bits and group_size, and warns. A recipe that
+   cannot be run fails here with AWQ_ERROR_RECIPE. */
 AWQ_API awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out);
 AWQ_API void awq_plan_free(awq_plan *plan);
 AWQ_API size_t awq_plan_group_count(const awq_plan *plan);

@@ -16,7 +16,8 @@
 
 /* In the order of a well-written recipe; the options of a section stand together. */
 static const awq_option options[] = {
-    {"model", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory of the checkpoint to quantize."},
+    {"model", AWQ_OPTION_PATH, "", "", 0, 0, true,
+     "Directory of the checkpoint to quantize; to plan only, its config.json is enough."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
     {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|mxfp4", 0, 0, false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "

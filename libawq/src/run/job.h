@@ -61,13 +61,14 @@ typedef struct awq__fused_spec {
     int rank;
     int64_t shape[4];
 } awq__fused_spec;
-/* Those of a layer; none if its experts are stored by name. Returns their number. */
+/* Those of a layer of a model with weights; none if its experts are stored by name. Returns their
+   number. */
 int awq__result_fused(const awq__model_plan *plan, int64_t layer,
                       awq__fused_spec specs[AWQ__MAX_FUSED]);
 /* Bytes of the result that store module `index`. */
 uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index);
-/* Calls visit for each tensor of a layer; -1 is what comes before the layers, layer_count what
-   comes after. Stops at the first failure. */
+/* Calls visit for each tensor of a layer of a model with weights; -1 is what comes before the
+   layers, layer_count what comes after. Stops at the first failure. */
 typedef awq_status (*awq__result_visit)(void *user, const char *name, awq_dtype dtype, int rank,
                                         const int64_t *shape);
 awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, int64_t layer,

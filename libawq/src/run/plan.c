@@ -172,6 +172,11 @@ static awq_status choose_schemes(awq_context *ctx, const awq_recipe *recipe, awq
     plan->predicted_loss = NAN;
     if (!awq__recipe_has_target(recipe))
         return AWQ_OK;
+    if (!awq__model_has_weights(plan->plan.model))
+        return awq__rules_warn(ctx, &plan->plan.rules,
+                               "quantize.target_bits and target_size: schemes are chosen by what "
+                               "they do to the weights, which are not there; shown are "
+                               "quantize.bits and group_size for all");
     awq__job job = {.ctx = ctx,
                     .recipe = recipe,
                     .plan = &plan->plan,

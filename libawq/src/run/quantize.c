@@ -352,6 +352,11 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
     awq_status status = awq__model_plan_create(ctx, recipe, &plan);
     if (status != AWQ_OK)
         return status;
+    status = awq__model_require_weights(plan.model, "quantized");
+    if (status != AWQ_OK) {
+        awq__model_plan_free(&plan);
+        return status;
+    }
     for (size_t i = 0; i < plan.rules.warning_count; i++)
         awq__log(ctx, AWQ_LOG_WARNING, "%s", plan.rules.warnings[i]);
     awq__job job = {.ctx = ctx,
