@@ -13,6 +13,8 @@ typedef struct awq__expert_state {
     awq__stats input, inner; /* of gate and up, and of down, tokens times their weights; whole or
                                 sketches */
     awq__stats blocks[2]; /* of the same inputs, exact for each group, where those are sketches */
+    double *slope;        /* [2][I] of gate and up: sums over tokens of the squared derivative of
+                             what it activates; NULL: not needed */
     float *row_weight[2]; /* [I] of gate and up: what an output's squared error counts in the
                              expert's output */
     double *relative;     /* [H] of its quantized gate and up */
@@ -43,7 +45,9 @@ const awq__module *awq__expert_module(const awq__experts_job *j, int64_t expert,
 awq__scheme awq__expert_scheme(const awq__experts_job *j, int64_t expert, int part);
 const awq__weight *awq__expert_weight(const awq__layer *layer, int64_t expert, int part);
 
-/* expert_stats.c: tokens and statistics of all experts. */
+/* expert_stats.c: takes the calibration through the layer's experts, and on the way the statistics
+   of their tokens. Then what is missing: borrowed tokens, and what the weights tell. */
+awq_status awq__experts_pass(awq__experts_job *j);
 awq_status awq__experts_statistics(awq__experts_job *j);
 /* expert_search.c: the scales of the experts' common input (*input, if it is folded) and of each
    down. */

@@ -54,6 +54,7 @@ awq_status awq__stream_layer(awq__stream *stream, const awq__layer *layer, awq__
     *routes = (awq__routes){0};
     awq_status status = awq__stream_to_experts(stream, layer, routes);
     if (status == AWQ_OK)
-        status = awq__moe_experts(&stream->forward, layer, stream->x, routes, stream->hidden);
+        status = awq__moe_experts(&stream->forward, layer, stream->x, routes, stream->hidden, NULL,
+                                  NULL);
     return status;
 }
