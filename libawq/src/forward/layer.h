@@ -87,8 +87,8 @@ static inline int64_t awq__token_count(const awq__sequences *sequences)
 typedef void (*awq__attention_tap)(void *user, int64_t slot, int worker, int64_t tokens,
                                    const float *x, const float *c);
 
-/* out[T,H] = attention(norm(hidden)). out may be hidden with `add`, which adds to it. tap may be
- * NULL. */
+/* out[T,H] = attention(norm(hidden)). out may be hidden with `add`, which adds to it; NULL: the tap
+ * is all that is wanted. tap may be NULL. */
 awq_status awq__attention_forward(const awq__forward *forward, const awq__layer *layer,
                                   const float *hidden, bool add, float *out, awq__attention_tap tap,
                                   void *user);

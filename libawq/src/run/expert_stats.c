@@ -9,11 +9,6 @@
 
 /* The step of the differences that stand for the derivatives of the activation. */
 #define STEP 0.01f
-/* An expert that saw fewer tokens than OWN_TOKENS a column takes POOLED_TOKENS a column of the
-   layer's into its whole moments, but no more than MOST_POOLED. */
-#define OWN_TOKENS 8
-#define POOLED_TOKENS 2
-#define MOST_POOLED ((int64_t)4096)
 
 typedef struct nearness {
     float logit;
@@ -59,8 +54,7 @@ static awq_status borrow(awq__experts_job *j, int64_t e)
     return AWQ_OK;
 }
 
-/* The mean routing weight of the layer, for tokens that are borrowed. */
-static float mean_weight(const awq__routes *routes)
+float awq__mean_routing_weight(const awq__routes *routes)
 {
     double sum = 0;
     int64_t count = 0;
@@ -88,7 +82,7 @@ static awq_status list_tokens(awq__experts_job *j, int64_t e)
         state->weights[i] = routes->weight[routes->slots[first + i]];
     }
     awq_status status = borrow(j, e);
-    float weight = state->borrowed ? mean_weight(routes) : 0;
+    float weight = state->borrowed ? awq__mean_routing_weight(routes) : 0;
     for (int64_t i = 0; i < state->borrowed; i++)
         state->weights[state->routed + i] = weight;
     return status;
@@ -125,13 +119,6 @@ static void add_slopes(const statistics *s, const awq__expert_block *b, float *i
     }
 }
 
-static void scale_rows(int64_t T, int64_t K, const float *weight, float *x)
-{
-    for (int64_t t = 0; t < T; t++)
-        for (int64_t k = 0; k < K; k++)
-            x[t * K + k] *= weight[t];
-}
-
 /* Adds x[T,K], the expert's tokens from `first` on. A sketch that has as many rows as there are
    tokens gives each its own. */
 static void add_tokens(const awq__compute *compute, awq__stats *stats, awq__stats *blocks,
@@ -166,8 +153,8 @@ static void take_block(const statistics *s, const awq__expert_block *b, float *m
         add_slopes(s, b, b->gate, moved, state->slope);
         add_slopes(s, b, b->up, moved, state->slope + I);
     }
-    scale_rows(T, H, weight, b->x);
-    scale_rows(T, I, weight, b->inner);
+    awq__scale_rows(T, H, weight, b->x);
+    awq__scale_rows(T, I, weight, b->inner);
     add_tokens(compute, &state->input, &state->blocks[0], all, b->first, T, b->x);
     add_tokens(compute, &state->inner, &state->blocks[1], all, b->first, T, b->inner);
 }
@@ -350,86 +337,5 @@ awq_status awq__experts_statistics(awq__experts_job *j)
         status = awq__parallel_within(ctx, (size_t)borrowed_floats(j->layer) * sizeof(float),
                                       j->layer->moe.expert_count, finish_expert, &s);
     awq__scratch_free(&s.scratch);
-    return status;
-}
-
-/* ---- whole moments ---- */
-
-/* Tokens of the layer, spread evenly, that join those of an expert with few: without them its
-   moments would not tell what other inputs do. */
-static int64_t pooled_tokens(const awq__experts_job *j, int64_t e, int64_t cols)
-{
-    const awq__expert_state *state = &j->experts[e];
-    int64_t own = state->routed + state->borrowed;
-    if (own >= OWN_TOKENS * cols)
-        return 0;
-    return awq__min(awq__min(POOLED_TOKENS * cols, MOST_POOLED), j->routes->tokens);
-}
-
-static void add_moments(const awq__experts_job *j, int64_t e, const int64_t *tokens,
-                        const float *weights, int64_t count, float *space, awq__stats *input,
-                        awq__stats *inner)
-{
-    const awq__stream *stream = &j->job->calibration;
-    const awq__expert *expert = &j->layer->moe.experts[e];
-    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden, I = expert->intermediate;
-    float *x = space, *y = x + B * H, *up = y + B * I, *work = up + B * I;
-    for (int64_t first = 0; first < count; first += B) {
-        int64_t T = awq__min(B, count - first);
-        for (int64_t i = 0; i < T; i++)
-            memcpy(x + i * H, stream->x + tokens[first + i] * H, (size_t)H * sizeof *x);
-        awq__expert_inner(&stream->forward, j->layer, expert, T, x, y, up, work);
-        scale_rows(T, H, weights + first, x);
-        scale_rows(T, I, weights + first, y);
-        awq__stats_add(stream->forward.compute, input, T, x, H);
-        awq__stats_add(stream->forward.compute, inner, T, y, I);
-    }
-}
-
-static awq_status add_all_moments(const awq__experts_job *j, int64_t e, awq__stats *input,
-                                  awq__stats *inner)
-{
-    awq_context *ctx = j->job->ctx;
-    const awq__expert_state *state = &j->experts[e];
-    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden;
-    const int64_t I = j->layer->moe.experts[e].intermediate;
-    int64_t pooled = pooled_tokens(j, e, awq__max(H, I));
-    size_t floats = (size_t)(B * (H + 2 * I) + awq__expert_work(j->layer));
-    float *space = awq__alloc_aligned(ctx, floats, sizeof *space, "expert statistics");
-    int64_t *tokens = awq__alloc(ctx, (size_t)pooled, sizeof *tokens, "tokens of the layer");
-    float *weights = awq__alloc(ctx, (size_t)pooled, sizeof *weights, "tokens of the layer");
-    awq_status status = space && tokens && weights ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        float weight = mean_weight(j->routes);
-        for (int64_t i = 0; i < pooled; i++) {
-            tokens[i] = i * j->routes->tokens / pooled;
-            weights[i] = weight;
-        }
-        add_moments(j, e, state->tokens, state->weights, state->routed + state->borrowed, space,
-                    input, inner);
-        add_moments(j, e, tokens, weights, pooled, space, input, inner);
-    }
-    awq__free(space);
-    awq__free(tokens);
-    awq__free(weights);
-    return status;
-}
-
-awq_status awq__expert_moments(const awq__experts_job *j, int64_t e, awq__stats *input,
-                               awq__stats *inner)
-{
-    awq_context *ctx = j->job->ctx;
-    const awq__expert *folded = &j->folded->layer.moe.experts[e];
-    int64_t H = j->layer->hidden, I = folded->intermediate, stride = j->layer->moe.intermediate;
-    *input = *inner = (awq__stats){0};
-    awq_status status = awq__stats_create(ctx, H, H, input);
-    if (status == AWQ_OK)
-        status = awq__stats_create(ctx, I, I, inner);
-    if (status == AWQ_OK)
-        status = add_all_moments(j, e, input, inner);
-    if (status == AWQ_OK && folded->gate.col_scale)
-        awq__stats_rescale(input, j->folded->moe_unscale);
-    if (status == AWQ_OK && folded->down.col_scale)
-        awq__stats_rescale(inner, j->folded->down_unscale + e * stride);
     return status;
 }

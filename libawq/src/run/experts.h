@@ -61,9 +61,18 @@ awq_status awq__expert_error(const awq__experts_job *j, int64_t expert, const aw
 /* expert_gptq.c: codes of the expert's quantized parts, which the caller frees: by GPTQ, or to
    nearest where that is better on the sample. */
 awq_status awq__expert_round(awq__experts_job *j, int64_t expert, awq__codes codes[3]);
-/* expert_stats.c: the whole x^T x of the expert's inputs, as the folded weights see them, over its
-   tokens and, where these are few, others of the layer. Both are made. */
-awq_status awq__expert_moments(const awq__experts_job *j, int64_t expert, awq__stats *input,
-                               awq__stats *inner);
+/* What that takes of memory, work space of the loops inside apart. */
+size_t awq__expert_round_bytes(const awq__layer *layer);
+/* expert_moments.c: the whole x^T x of the input of gate and up, or of down (inner), as the folded
+   weights see it, over the expert's tokens and, where these are few, others of the layer. *stats is
+   made, and the caller's to free also after a failure. */
+awq_status awq__expert_moments(const awq__experts_job *j, int64_t expert, bool inner,
+                               awq__stats *stats);
+/* What the larger of the two takes, with the work space to make it. */
+size_t awq__expert_moments_bytes(const awq__layer *layer);
+/* x[t,k] *= weight[t] */
+void awq__scale_rows(int64_t T, int64_t K, const float *weight, float *x);
+/* expert_stats.c: of the layer's routed tokens, for those that no router has sent. */
+float awq__mean_routing_weight(const awq__routes *routes);
 
 #endif

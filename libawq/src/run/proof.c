@@ -191,20 +191,11 @@ awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const a
 
 /* ---- the attention ---- */
 
-/* The first sequences, of at most PROOF_TOKENS tokens together, but at least one. */
-static awq__sequences first_sequences(const awq__sequences *all)
-{
-    awq__sequences first = *all;
-    first.count = 1;
-    while (first.count < all->count && all->offsets[first.count + 1] <= PROOF_TOKENS)
-        first.count++;
-    return first;
-}
-
 awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const awq__layer *folded,
                                 const float *hidden, awq__proof *proof)
 {
-    awq__sequences sequences = first_sequences(job->calibration.forward.sequences);
+    awq__sequences sequences =
+        awq__some_sequences(job->calibration.forward.sequences, 0, PROOF_TOKENS);
     awq__forward forward = job->calibration.forward;
     forward.sequences = &sequences;
     int64_t count = awq__token_count(&sequences) * original->hidden;

@@ -193,7 +193,8 @@ static awq_status store_layer(awq__experts_job *j)
     if (awq__result_experts(j->job->plan, n) != AWQ__EXPERTS_BY_NAME)
         j->first_by_name = moe->routed_count;
     if (status == AWQ_OK && j->job->plan->rules.gptq)
-        return awq__parallel_for(j->job->ctx, moe->expert_count, store_compensated, j);
+        return awq__parallel_within(j->job->ctx, awq__expert_round_bytes(j->layer),
+                                    moe->expert_count, store_compensated, j);
     if (status == AWQ_OK)
         status = awq__parallel_for(j->job->ctx, j->first_by_name, store_fused, j);
     if (status == AWQ_OK)
