@@ -134,10 +134,11 @@ void awq__report_ratio(cJSON *object, const char *name, const awq__found_scale *
    before the layer; unused for plain rounding. */
 awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__folded *folded,
                                    const float *hidden, cJSON *report);
-/* The same for the norm, router and experts. hidden [T,H] is the calibration after the attention,
-   job->calibration.x its norm, routes its routes; all unused for plain rounding. */
+/* The same for the norm, router and experts. job->calibration.hidden is the calibration after the
+   attention, which leaves the layer, x its norm, routes its routes; all unused for plain rounding.
+ */
 awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__folded *folded,
-                                 const float *hidden, const awq__routes *routes, cJSON *report);
+                                 const awq__routes *routes, cJSON *report);
 
 /* ---- proof.c ---- */
 
@@ -147,6 +148,9 @@ typedef struct awq__proof {
     double stored_agreement;  /* share of tokens with the same experts once norm and router are
                                  rounded to  their stored type */
 } awq__proof;
+/* Hidden states of tokens spread evenly, before the layer's experts: [*count,H], awq__free takes
+   it. NULL without memory. */
+float *awq__proof_sample(awq_context *ctx, const awq__stream *stream, int64_t H, int64_t *count);
 /* Does the folded float block compute what the original does? hidden [T,H] is the input of its
    norm. Both fail with AWQ_ERROR_PROOF, naming the layer, if not. */
 awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const awq__layer *folded,
