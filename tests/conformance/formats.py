@@ -20,6 +20,7 @@ from rules import check_config, check_files, check_skipped, check_tensors
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 ALL = ["*.experts.*", "*.shared_expert.*", "*.q_proj", "*.k_proj", "*.v_proj", "*.o_proj"]
+SOME = ["*.experts.0.*", "*.experts.2.*"]
 SHARED = ["*.experts.*", "*.shared_expert.*"]
 
 # name, model, format, options of `quantize`. Each is run with method rtn and with method awq.
@@ -51,6 +52,8 @@ CASES = [
     ("qwen3_moe awq", "qwen3_moe", "awq", {}),
     ("qwen3_moe awq, one layer", "qwen3_moe", "awq",
      {"modules": ["model.layers.0.mlp.experts.*"]}),
+    ("qwen3_moe awq, some experts", "qwen3_moe", "awq", {"modules": SOME}),
+    ("qwen3_moe ct, some experts", "qwen3_moe", "compressed-tensors", {"modules": SOME}),
     ("gpt_oss mxfp4", "gpt_oss", "mxfp4", {}),
     ("gpt_oss mxfp4, shards", "gpt_oss", "mxfp4", {"shard_size": 1_000_000}),
     ("gpt_oss ct g32", "gpt_oss", "compressed-tensors", {"group_size": 32}),

@@ -294,6 +294,11 @@ def check_fused(method, entries, kept, quantized):
     return len(fused)
 
 
+def names_of_all_experts(names):
+    """Engines that hold the experts of a layer as one module ask for that."""
+    return {name.partition(".experts.")[0] + ".experts" for name in names if ".experts." in name}
+
+
 def check_skipped(checkpoint, modules):
     """Does every reader skip all linears that are float, and none in codes?"""
     settings = checkpoint.quantization
@@ -302,9 +307,12 @@ def check_skipped(checkpoint, modules):
     kept, quantized = set(modules.floats), set(modules.quantized)
     if method == "mxfp4":
         # What is converted is the experts of a layer as one.
-        quantized = {name.partition(".experts.")[0] + ".experts" for name in quantized}
+        quantized = names_of_all_experts(quantized)
     else:
         kept.discard("model.embed_tokens")  # no linear
+        experts = names_of_all_experts(quantized)
+        kept |= names_of_all_experts(kept) - experts
+        quantized |= experts
     fused = check_fused(method, entries, kept, quantized)
     for who, spell, skips in READERS[method]:
         check_reader(who, spell, skips, entries, kept, quantized)
