@@ -257,7 +257,8 @@ static void check_combination(fixture *f, const choice *const chosen[5])
     succeeds(f->ctx, status);
     assert_int_equal(f->rules.warning_count, !meant || routers);
     if (!meant)
-        assert_non_null(strstr(f->rules.warnings[0], "matches no module; names look like model."));
+        assert_non_null(
+            strstr(f->rules.warnings[0], ": matches no module; names look like model."));
     else if (routers)
         assert_non_null(strstr(f->rules.warnings[0], "matches routers, as model.layers."));
 }

@@ -236,6 +236,8 @@ static awq_status rule_matches(awq_context *ctx, const awq__arch *arch, const ru
                           : AWQ_OK;
 }
 
+#define RULE_NAME_BYTES 256
+
 /* "rules[2] (role: router, layers: 0-3)", for messages. */
 static void name_rule(const awq_recipe *recipe, size_t index, char *text, size_t size)
 {
@@ -270,7 +272,7 @@ static awq_status check_keep(awq_context *ctx, const awq_recipe *recipe, size_t 
 static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe, size_t index,
                             awq__rule_defaults defaults, rule *r)
 {
-    char name[256];
+    char name[RULE_NAME_BYTES];
     const char *match = awq_recipe_rule_get(recipe, index, "match");
     const char *keep = awq_recipe_rule_get(recipe, index, "keep");
     name_rule(recipe, index, name, sizeof name);
@@ -329,13 +331,15 @@ static awq_status judge_unused(awq_context *ctx, const awq__arch *arch, const ru
                          "%s: matches only what is never quantized: %s (%s); keep: true says that "
                          "it stays as it is",
                          name, refused->name, awq_role_name(refused->role));
-    return nothing_matches(ctx, arch, rules, name);
+    char what[RULE_NAME_BYTES + 1];
+    snprintf(what, sizeof what, "%s:", name);
+    return nothing_matches(ctx, arch, rules, what);
 }
 
 static awq_status judge_rule(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
                              size_t index, const rule *r, awq__rules *rules)
 {
-    char name[256];
+    char name[RULE_NAME_BYTES];
     name_rule(recipe, index, name, sizeof name);
     if (r->keep && (r->matched.treated || r->matched.refused))
         return AWQ_OK;
