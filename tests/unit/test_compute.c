@@ -458,6 +458,78 @@ static void sums_are_right(void **state)
     }
 }
 
+static void quadratic_forms_are_right(void **state)
+{
+    (void)state;
+    uint64_t random = 15;
+    static const int64_t shapes[][2] = {{1, 1},    {700, 32},  {5, 24},  {300, 64},
+                                        {130, 66}, {129, 128}, {9, 300}, {0, 32}};
+    FOR_EACH_TABLE(table)
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        int64_t N = shapes[i][0], K = shapes[i][1];
+        float *e = normals(&random, N * K), *x = normals(&random, 7 * K), *m = floats(K * K);
+        float *space = floats(N * K);
+        double *sums = space_for(N + 1, sizeof *sums);
+        awq__compute_reference()->gram(7, K, K, x, K, m);
+        sums[N] = -77;
+        table->quadratic(N, K, e, m, space, sums);
+        for (int64_t n = 0; n < N; n++) {
+            double expected = 0, size = 0;
+            for (int64_t a = 0; a < K; a++)
+                for (int64_t b = 0; b < K; b++) {
+                    double term =
+                        (double)e[n * K + a] * (double)m[a * K + b] * (double)e[n * K + b];
+                    expected += term;
+                    size += fabs(term);
+                }
+            assert_near_at((float)sums[n], expected, (sqrt((double)K) + 3) * FLOAT_ROUNDING * size,
+                           table->name, n);
+        }
+        assert_true(sums[N] == -77);
+        free(e);
+        free(x);
+        free(m);
+        free(space);
+        free(sums);
+    }
+}
+
+static void extents_of_groups_include_0(void **state)
+{
+    (void)state;
+    uint64_t random = 16;
+    static const int64_t shapes[][3] = {{3, 7, 7},   {2, 64, 32},  {5, 99, 33},
+                                        {1, 100, 1}, {4, 128, 64}, {2, 257, 257}};
+    FOR_EACH_TABLE(table)
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        int64_t N = shapes[i][0], K = shapes[i][1], g = shapes[i][2], groups = N * K / g;
+        float *w = normals(&random, N * K);
+        awq__range *range = space_for(groups, sizeof *range);
+        for (int64_t k = 0; k < N * K; k++) /* of one sign, or of none */
+            w[k] = k / g % 4 == 0 ? fabsf(w[k]) : k / g % 4 == 1 ? -fabsf(w[k]) : w[k];
+        memset(w, 0, (size_t)g * sizeof *w);
+        shifted s = shift(w, N * K, (int)i % 5);
+        table->group_extents(N, K, g, s.x, range);
+        for (int64_t j = 0; j < groups; j++) {
+            float low = 0, high = 0;
+            for (int64_t k = j * g; k < (j + 1) * g; k++) {
+                low = fminf(low, w[k]);
+                high = fmaxf(high, w[k]);
+            }
+            assert_true(range[j].low == low && range[j].high == high);
+        }
+        for (int sign = -1; sign <= 1; sign += 2) {
+            s.x[N * K - g / 2 - 1] = copysignf(NAN, (float)sign);
+            table->group_extents(N, K, g, s.x, range);
+            assert_true(isnan(range[groups - 1].high));
+            assert_true(groups == 1 || !isnan(range[groups - 2].high));
+        }
+        free(s.base);
+        free(w);
+        free(range);
+    }
+}
+
 static void relative_magnitudes_are_right(void **state)
 {
     (void)state;
@@ -571,10 +643,12 @@ static void equal_logits_go_to_the_lower_token(void **state)
 static void fast_tables_agree_to_the_bit(void **state)
 {
     (void)state;
-    enum { T = 9, K = 257, OUTPUTS = 5 };
+    enum { T = 9, K = 257, OUTPUTS = 6 };
     uint64_t random = 12;
     float *x = normals(&random, T * K), *w = normals(&random, T * K), *first[OUTPUTS] = {0};
-    double first_sums[5] = {0};
+    float *moments = floats(K * K);
+    awq__compute_reference()->gram(T, K, K, x, K, moments);
+    double first_sums[5] = {0}, first_forms[T];
     const int32_t targets[T] = {0, 1, 2, 3, -1, 5, 6, 7, 256};
     for (const awq__compute *const *at = awq__compute_all() + 1; *at; at++) {
         const awq__compute *table = *at;
@@ -589,15 +663,19 @@ static void fast_tables_agree_to_the_bit(void **state)
         table->rotate(T, 1, K, K / 2, w, out[3]);
         table->multiply_nt(T, T, K, x, K, w, K, 0, out[4], K);
         table->compare_logits(T, K, x, w, targets, &stats);
+        double forms[T];
+        table->quadratic(T, K, x, moments, out[5], forms);
         const double sums[] = {stats.nll, stats.kl, table->dot(T * K, x, w),
                                table->squared_error(T, K, x, w, x),
                                table->weighted_dot(T, K, x, w, w)};
         if (!first[0]) {
             memcpy(first, out, sizeof out);
             memcpy(first_sums, sums, sizeof sums);
+            memcpy(first_forms, forms, sizeof forms);
             continue;
         }
         assert_memory_equal(sums, first_sums, sizeof sums);
+        assert_memory_equal(forms, first_forms, sizeof forms);
         for (int i = 0; i < OUTPUTS; i++) {
             assert_memory_equal(out[i], first[i], T * K * sizeof(float));
             free(out[i]);
@@ -607,6 +685,7 @@ static void fast_tables_agree_to_the_bit(void **state)
         free(first[i]);
     free(x);
     free(w);
+    free(moments);
 }
 
 int main(void)
@@ -625,6 +704,8 @@ int main(void)
         cmocka_unit_test(routing_takes_the_largest),
         cmocka_unit_test(both_softmax_orders_agree_when_renormalized),
         cmocka_unit_test(sums_are_right),
+        cmocka_unit_test(quadratic_forms_are_right),
+        cmocka_unit_test(extents_of_groups_include_0),
         cmocka_unit_test(relative_magnitudes_are_right),
         cmocka_unit_test(logits_are_compared),
         cmocka_unit_test(equal_logits_go_to_the_lower_token),

@@ -127,6 +127,14 @@ typedef struct awq__compute {
                            const float *weight);
     /* sum of a[i] * b[i] */
     double (*dot)(int64_t count, const float *a, const float *b);
+    /* sums[n] = e[n] m e[n]^T for the rows of e[N,K] and a symmetric m[K,K]; product is [N,K] of
+       work space. */
+    void (*quadratic)(int64_t N, int64_t K, const float *e, const float *m, float *product,
+                      double *sums);
+
+    /* range[N,K/g]: the least and the largest of each group of w[N,K] and 0; high is NaN if a
+       weight is. */
+    void (*group_extents)(int64_t N, int64_t K, int64_t g, const float *w, awq__range *range);
 
     /* w[N,K] -> codes[N,K], scales[N,K/g], zeros[N,K/g]. range[N,K/g], or NULL for the whole. False
        if a scale is not finite. */

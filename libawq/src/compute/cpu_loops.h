@@ -18,6 +18,11 @@
 
 #define LANES 32
 #define ACTIVATION_BLOCK 512
+#define JOINED 512
+/* Products of so few rows that OpenBLAS multiplies them without packing, and that they are still in
+   the first cache when their sums are taken (measured). */
+#define QUADRATIC_BLOCK 16384
+#define QUADRATIC_PANEL 256
 #define INLINE AWQ__TARGET static inline
 #define FUNCTION AWQ__TARGET static
 
@@ -51,12 +56,14 @@ INLINE float exponential(float x)
     return p * awq__f32_from_bits(power);
 }
 
+/* By halves: one addition after the other would take longer than the sums of a group. */
 INLINE double join_sums(const double *lane)
 {
-    double sum = 0;
-    for (int l = 0; l < LANES; l++)
-        sum += lane[l];
-    return sum;
+    double part[LANES / 4];
+    for (int l = 0; l < LANES / 4; l++)
+        part[l] = (lane[l] + lane[l + LANES / 4]) + (lane[l + LANES / 2] + lane[l + LANES / 4 * 3]);
+    return ((part[0] + part[4]) + (part[2] + part[6])) +
+           ((part[1] + part[5]) + (part[3] + part[7]));
 }
 
 INLINE float join_largest(const float *lane)
@@ -100,6 +107,52 @@ FUNCTION double weighted_dot(int64_t N, int64_t K, const float *a, const float *
     for (int64_t n = 0; n < N; n++)
         sum += (weight ? (double)weight[n] : 1) * dot(K, a + n * K, b + n * K);
     return sum;
+}
+
+/* Products and sums of JOINED terms are of floats: they are as exact as the matrix product. */
+INLINE double dot_of_product(int64_t count, const float *restrict a, const float *restrict b)
+{
+    double sum = 0;
+    for (int64_t first = 0; first < count; first += JOINED) {
+        int64_t end = awq__min(first + JOINED, count), i = first;
+        float lane[LANES] = {0};
+        for (; i + LANES <= end; i += LANES)
+            for (int l = 0; l < LANES; l++)
+                lane[l] += a[i + l] * b[i + l];
+        for (; i < end; i++)
+            lane[0] += a[i] * b[i];
+        for (int l = 0; l < LANES / 2; l++)
+            lane[l] += lane[l + LANES / 2];
+        for (int l = 0; l < LANES / 4; l++)
+            lane[l] += lane[l + LANES / 4];
+        sum += (double)((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+               (double)((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    }
+    return sum;
+}
+
+/*
+ * e m e^T of a symmetric m is the sum over panels j of columns of e_j . (e_j m_jj + 2 sum over
+ * earlier panels i of e_i m_ij): little more than half of the product.
+ */
+FUNCTION void quadratic(int64_t N, int64_t K, const float *e, const float *m, float *product,
+                        double *sums)
+{
+    int64_t panel = awq__min(awq__max(K / 4 / LANES * LANES, LANES), QUADRATIC_PANEL);
+    int64_t block = K <= QUADRATIC_PANEL ? QUADRATIC_BLOCK / K : N;
+    for (int64_t first = 0; first < N; first += block) {
+        int64_t n = awq__min(block, N - first);
+        const float *x = e + first * K;
+        for (int64_t j = 0; j < K; j += panel) {
+            int64_t width = awq__min(panel, K - j);
+            if (j)
+                awq__blas_multiply_nn(n, width, j, x, K, m + j, K, 0, product + j, K);
+            awq__blas_multiply_nn(n, width, width, x + j, K, m + j * K + j, K, j ? 2 : 0,
+                                  product + j, K);
+        }
+        for (int64_t r = 0; r < n; r++)
+            sums[first + r] = dot_of_product(K, product + r * K, x + r * K);
+    }
 }
 
 FUNCTION void rms_norm(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
@@ -250,49 +303,162 @@ INLINE float from_ordered(int32_t key)
     return awq__f32_from_bits((uint32_t)ordered(key));
 }
 
-INLINE void group_range(const awq__scheme *scheme, int64_t g, const float *w,
-                        const awq__range *given, float *scale, float *zero)
+/* As ordered integers: the least and the largest of x[count] and 0. The largest is NaN if any is.
+ */
+INLINE awq__range extent_of(int64_t count, const float *restrict x, const float *restrict factor)
 {
-    float top = (float)((1 << scheme->bits) - 1), middle = (float)(1 << (scheme->bits - 1));
-    bool is_given = given && given->high < INFINITY;
-    int32_t lowest = 0, highest = 0; /* the range includes 0 */
-    for (int64_t k = 0; k < g && !is_given; k++) {
-        int32_t key = ordered((int32_t)awq__f32_bits(w[k]));
+    int32_t lowest = 0, highest = 0;
+    for (int64_t k = 0; k < count; k++) {
+        float value = factor ? x[k] * factor[k] : x[k];
+        int32_t key = ordered((int32_t)awq__f32_bits(value));
         lowest = key < lowest ? key : lowest;
         highest = key > highest ? key : highest;
     }
-    float low = is_given ? given->low : from_ordered(lowest);
-    float high = is_given ? given->high : from_ordered(highest);
-    high = isnan(low) ? low : high;
-    float range = high - low;
-    if (scheme->symmetric)
-        range = -low > high ? -low : high;
-    *zero = scheme->symmetric ? middle : 0;
-    *scale = 1;
-    if (range == 0)
-        return;
-    range /= scheme->symmetric ? middle - 1 : top;
-    *scale = isfinite(range) ? awq__round_scale(scheme->grid, range) : INFINITY;
-    if (!scheme->symmetric)
-        *zero = clamp(round_even(clamp(-low / *scale, 0, 512)), 0, top);
+    float low = from_ordered(lowest), high = from_ordered(highest);
+    return (awq__range){low, isnan(low) ? low : high};
 }
 
-INLINE float code_of(float w, float inverse, float zero, float top)
+FUNCTION void group_extents(int64_t N, int64_t K, int64_t g, const float *w, awq__range *range)
 {
-    return clamp(round_even(clamp(w * inverse, -512, 512)) + zero, 0, top);
+    for (int64_t i = 0; i < N * K / g; i++)
+        range[i] = extent_of(g, w + i * g, NULL);
 }
 
-/* The scale of one group of weights for E2M1 codes. Bits of magnitudes are in the order of their
-   values, NaN above all. */
-INLINE float group_power(int64_t g, const float *w, const awq__range *range)
+/* Groups in work at the same time: what is done once for each is done for all of them at once. With
+   16, compilers unroll the loops over them before they would vectorize them. */
+#define BATCH 32
+typedef struct batch {
+    float low[BATCH], high[BATCH]; /* what the codes cover */
+    float scale[BATCH], inverse[BATCH], zero[BATCH];
+} batch;
+
+/* awq__round_scale of positive numbers. */
+INLINE float round_to_bf16(float s)
 {
-    int32_t largest = 0;
-    for (int64_t k = 0; k < g; k++) {
-        int32_t magnitude = (int32_t)(awq__f32_bits(w[k]) & 0x7fffffffu);
-        largest = magnitude > largest ? magnitude : largest;
+    uint32_t bits = awq__f32_bits(s);
+    return awq__f32_from_bits((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
+}
+
+INLINE float round_to_f16(float s)
+{
+    uint32_t bits = awq__f32_bits(s);
+    float normal = awq__f32_from_bits((bits + 0xfffu + ((bits >> 13) & 1u)) & 0xffffe000u);
+    float small = (s + 0.5f) - 0.5f; /* multiples of 2^-24 */
+    float rounded = s < 0x1p-14f ? small : normal;
+    return s < 65520.0f ? rounded : INFINITY;
+}
+
+INLINE void round_scales(awq__scale_grid grid, float *s)
+{
+    if (grid == AWQ__GRID_BF16)
+        for (int i = 0; i < BATCH; i++)
+            s[i] = round_to_bf16(s[i]);
+    if (grid == AWQ__GRID_BF16_F16)
+        for (int i = 0; i < BATCH; i++)
+            s[i] = round_to_f16(s[i] >= 0x1p-16f ? round_to_bf16(s[i]) : s[i]);
+    if (grid == AWQ__GRID_F16)
+        for (int i = 0; i < BATCH; i++)
+            s[i] = round_to_f16(s[i]);
+    float least = grid == AWQ__GRID_F32 || grid == AWQ__GRID_BF16 ? 0x1p-126f : 0x1p-24f;
+    for (int i = 0; i < BATCH; i++)
+        s[i] = s[i] > least ? s[i] : least;
+}
+
+/* Scales and zero points from what the codes cover. */
+INLINE void integer_scales(const awq__scheme *scheme, batch *b)
+{
+    const float top = (float)((1 << scheme->bits) - 1), middle = (float)(1 << (scheme->bits - 1));
+    const bool symmetric = scheme->symmetric;
+    const float steps = symmetric ? middle - 1 : top;
+    float step[BATCH], rounded[BATCH];
+    for (int i = 0; i < BATCH; i++) {
+        float larger = -b->low[i] > b->high[i] ? -b->low[i] : b->high[i];
+        step[i] = (symmetric ? larger : b->high[i] - b->low[i]) / steps;
+        rounded[i] = step[i];
     }
-    bool is_given = range && range->high < INFINITY;
-    return awq__e2m1_scale(is_given ? range->high : awq__f32_from_bits((uint32_t)largest));
+    round_scales(scheme->grid, rounded);
+    for (int i = 0; i < BATCH; i++) {
+        float scale = step[i] < INFINITY ? rounded[i] : INFINITY; /* NaN gives INFINITY */
+        b->scale[i] = b->low[i] == b->high[i] ? 1 : scale;        /* both are 0 */
+        b->inverse[i] = 1 / b->scale[i];
+        float zero = clamp(round_even(clamp(-b->low[i] / b->scale[i], 0, 512)), 0, top);
+        b->zero[i] = symmetric ? middle : zero;
+    }
+}
+
+INLINE void e2m1_scales(batch *b)
+{
+    for (int i = 0; i < BATCH; i++) {
+        float larger = -b->low[i] > b->high[i] ? -b->low[i] : b->high[i];
+        b->scale[i] = awq__e2m1_scale(larger);
+        b->inverse[i] = 1 / b->scale[i]; /* exact */
+        b->zero[i] = 0;
+    }
+}
+
+/* A walk over the groups of w[N,K], by batches. */
+typedef struct walk {
+    const awq__scheme *scheme;
+    const awq__range *range;
+    const float *factor; /* [K] of the weights, or NULL */
+    const float *w;
+    int64_t K, groups, at; /* of all of them, the next one */
+    int64_t column;        /* where it begins; counted, because dividing takes as long as a group */
+    batch b;
+} walk;
+
+INLINE walk begin_walk(const awq__scheme *scheme, int64_t N, int64_t K, const float *w,
+                       const float *factor, const awq__range *range)
+{
+    return (walk){.scheme = scheme,
+                  .range = range,
+                  .factor = factor,
+                  .w = w,
+                  .K = K,
+                  .groups = N * (K / scheme->group)};
+}
+
+INLINE int64_t next_column(const walk *at, int64_t column)
+{
+    return column + at->scheme->group == at->K ? 0 : column + at->scheme->group;
+}
+
+INLINE void measure_batch(walk *at)
+{
+    const int64_t g = at->scheme->group, count = awq__min(BATCH, at->groups - at->at);
+    const bool e2m1 = at->scheme->code == AWQ__CODE_E2M1;
+    const float *w = at->w + at->at * g;
+    int64_t column = at->column;
+    batch *b = &at->b;
+    memset(b->low, 0, sizeof b->low);
+    memset(b->high, 0, sizeof b->high);
+    for (int64_t i = 0; i < count; i++, column = next_column(at, column)) {
+        const awq__range *given = at->range ? &at->range[at->at + i] : NULL;
+        bool is_given = given && given->high < INFINITY;
+        awq__range range = is_given     ? *given
+                           : at->factor ? extent_of(g, w + i * g, at->factor + column)
+                                        : extent_of(g, w + i * g, NULL);
+        b->low[i] = is_given && e2m1 ? 0 : range.low; /* E2M1 takes its scale from the high end */
+        b->high[i] = range.high;
+    }
+    if (e2m1)
+        e2m1_scales(b);
+    else
+        integer_scales(at->scheme, b);
+}
+
+/* The next group's place in the batch, -1 at the end; *column is where it begins in its row. */
+INLINE int64_t next_group(walk *at, int64_t *column)
+{
+    if (at->at == at->groups)
+        return -1;
+    int64_t place = at->at % BATCH;
+    if (place == 0)
+        measure_batch(at);
+    *column = at->column;
+    at->column = next_column(at, at->column);
+    at->at++;
+    return place;
 }
 
 /* The E2M1 value nearest to w times a power of two, ties to even, never -0. Values are multiples of
@@ -316,18 +482,10 @@ INLINE float e2m1_code(float value)
     return value < 0 ? code + 8 : code;
 }
 
-INLINE void quantize_e2m1(int64_t g, const float *w, float inverse, uint8_t *codes)
+/* The code of w less the zero point. */
+INLINE float rounded(float w, float inverse, float zero, float top)
 {
-    for (int64_t k = 0; k < g; k++)
-        codes[k] = (uint8_t)(int)e2m1_code(e2m1_value(w[k], inverse));
-}
-
-INLINE void quantize_integer(int64_t g, const float *w, float scale, float zero, float top,
-                             uint8_t *codes)
-{
-    float inverse = 1 / scale;
-    for (int64_t k = 0; k < g; k++)
-        codes[k] = (uint8_t)(int)code_of(w[k], inverse, zero, top);
+    return round_even(clamp(w * inverse, -zero, top - zero));
 }
 
 FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
@@ -336,70 +494,84 @@ FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const fl
     const int64_t g = scheme->group;
     const float top = (float)((1 << scheme->bits) - 1);
     bool finite = true;
-    for (int64_t i = 0; i < N * K / g; i++) {
-        const awq__range *given = range ? &range[i] : NULL;
-        float scale, zero = 0;
-        if (scheme->code == AWQ__CODE_E2M1) {
-            scale = group_power(g, w + i * g, given);
-            quantize_e2m1(g, w + i * g, 1 / scale, codes + i * g);
-        } else {
-            group_range(scheme, g, w + i * g, given, &scale, &zero);
-            quantize_integer(g, w + i * g, scale, zero, top, codes + i * g);
-        }
-        scales[i] = scale;
+    int64_t column, j;
+    walk at = begin_walk(scheme, N, K, w, NULL, range);
+    for (int64_t i = 0; (j = next_group(&at, &column)) >= 0; i++) {
+        const float *restrict x = w + i * g, inverse = at.b.inverse[j], zero = at.b.zero[j];
+        uint8_t *restrict code = codes + i * g;
+        if (scheme->code == AWQ__CODE_E2M1)
+            for (int64_t k = 0; k < g; k++)
+                code[k] = (uint8_t)(int)e2m1_code(e2m1_value(x[k], inverse));
+        else
+            for (int64_t k = 0; k < g; k++)
+                code[k] = (uint8_t)(int)(rounded(x[k], inverse, zero, top) + zero);
+        scales[i] = at.b.scale[j];
         zeros[i] = (uint8_t)zero;
-        finite &= isfinite(scale) != 0;
+        finite &= isfinite(scales[i]) != 0;
     }
     return finite;
-}
-
-/* The values of one group, there and back. */
-INLINE void round_group(const awq__scheme *scheme, int64_t g, const awq__range *given, float top,
-                        const float *unscale, float *x)
-{
-    float scale, zero;
-    if (scheme->code == AWQ__CODE_E2M1) {
-        scale = group_power(g, x, given);
-        float inverse = 1 / scale; /* exact */
-        for (int64_t k = 0; k < g; k++)
-            x[k] = scale * e2m1_value(x[k], inverse);
-    } else {
-        group_range(scheme, g, x, given, &scale, &zero);
-        float inverse = 1 / scale;
-        for (int64_t k = 0; k < g; k++)
-            x[k] = scale * (code_of(x[k], inverse, zero, top) - zero);
-    }
-    if (unscale)
-        for (int64_t k = 0; k < g; k++)
-            x[k] *= unscale[k];
 }
 
 FUNCTION void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme,
                             const awq__range *range, const float *unscale, float *w)
 {
-    const int64_t g = scheme->group, groups = K / g;
+    const int64_t g = scheme->group;
     const float top = (float)((1 << scheme->bits) - 1);
-    for (int64_t i = 0; i < N * groups; i++)
-        round_group(scheme, g, range ? &range[i] : NULL, top,
-                    unscale ? unscale + i % groups * g : NULL, w + i * g);
+    int64_t column, j;
+    walk at = begin_walk(scheme, N, K, w, NULL, range);
+    for (float *restrict x = w; (j = next_group(&at, &column)) >= 0; x += g) {
+        const float scale = at.b.scale[j], inverse = at.b.inverse[j], zero = at.b.zero[j];
+        if (scheme->code == AWQ__CODE_E2M1)
+            for (int64_t k = 0; k < g; k++)
+                x[k] = scale * e2m1_value(x[k], inverse);
+        else
+            for (int64_t k = 0; k < g; k++)
+                x[k] = scale * rounded(x[k], inverse, zero, top);
+        for (int64_t k = 0; unscale && k < g; k++)
+            x[k] *= unscale[column + k];
+    }
+}
+
+/* The errors of one group with what is in place j of the batch. Inlined for each kind: with what is
+   NULL to be skipped, compilers make masked loads from address 0, which are slow. */
+INLINE void group_error(bool e2m1, const float *restrict factor, const float *restrict unscale,
+                        const walk *at, int64_t j, const float *restrict w, float *restrict error)
+{
+    const int64_t g = at->scheme->group;
+    const float top = (float)((1 << at->scheme->bits) - 1);
+    const float scale = at->b.scale[j], inverse = at->b.inverse[j], zero = at->b.zero[j];
+    for (int64_t k = 0; k < g; k++) {
+        float x = factor ? w[k] * factor[k] : w[k];
+        float value = scale * (e2m1 ? e2m1_value(x, inverse) : rounded(x, inverse, zero, top));
+        error[k] = (unscale ? value * unscale[k] : value) - w[k];
+    }
+}
+
+INLINE void group_errors(bool e2m1, const float *scale, const float *unscale, walk *at,
+                         float *error)
+{
+    int64_t column, j;
+    const float *w = at->w;
+    for (; (j = next_group(at, &column)) >= 0; w += at->scheme->group, error += at->scheme->group)
+        if (scale && unscale)
+            group_error(e2m1, scale + column, unscale + column, at, j, w, error);
+        else if (scale)
+            group_error(e2m1, scale + column, NULL, at, j, w, error);
+        else if (unscale)
+            group_error(e2m1, NULL, unscale + column, at, j, w, error);
+        else
+            group_error(e2m1, NULL, NULL, at, j, w, error);
 }
 
 FUNCTION void quantize_error(int64_t N, int64_t K, const awq__scheme *scheme,
                              const awq__range *range, const float *scale, const float *unscale,
                              const float *w, float *error)
 {
-    const int64_t g = scheme->group, groups = K / g;
-    const float top = (float)((1 << scheme->bits) - 1);
-    for (int64_t i = 0; i < N * groups; i++) {
-        const float *from = w + i * g, *factor = scale ? scale + i % groups * g : NULL;
-        float *to = error + i * g;
-        for (int64_t k = 0; k < g; k++)
-            to[k] = factor ? from[k] * factor[k] : from[k];
-        round_group(scheme, g, range ? &range[i] : NULL, top,
-                    unscale ? unscale + i % groups * g : NULL, to);
-        for (int64_t k = 0; k < g; k++)
-            to[k] -= from[k];
-    }
+    walk at = begin_walk(scheme, N, K, w, scale, range);
+    if (scheme->code == AWQ__CODE_E2M1)
+        group_errors(true, scale, unscale, &at, error);
+    else
+        group_errors(false, scale, unscale, &at, error);
 }
 
 /* The logarithm of the sum of e^x. */
@@ -477,6 +649,8 @@ const awq__compute *AWQ__TABLE(void)
         .squared_error = squared_error,
         .weighted_dot = weighted_dot,
         .dot = dot,
+        .quadratic = quadratic,
+        .group_extents = group_extents,
         .quantize = quantize,
         .fake_quantize = fake_quantize,
         .quantize_error = quantize_error,
