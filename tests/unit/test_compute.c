@@ -458,106 +458,6 @@ static void sums_are_right(void **state)
     }
 }
 
-static void quadratic_forms_are_right(void **state)
-{
-    (void)state;
-    uint64_t random = 15;
-    static const int64_t shapes[][2] = {{1, 1},    {700, 32},  {5, 24},  {300, 64},
-                                        {130, 66}, {129, 128}, {9, 300}, {0, 32}};
-    FOR_EACH_TABLE(table)
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        int64_t N = shapes[i][0], K = shapes[i][1];
-        float *e = normals(&random, N * K), *x = normals(&random, 7 * K), *m = floats(K * K);
-        float *space = floats(N * K);
-        double *sums = space_for(N + 1, sizeof *sums);
-        awq__compute_reference()->gram(7, K, K, x, K, m);
-        sums[N] = -77;
-        table->quadratic(N, K, e, m, space, sums);
-        for (int64_t n = 0; n < N; n++) {
-            double expected = 0, size = 0;
-            for (int64_t a = 0; a < K; a++)
-                for (int64_t b = 0; b < K; b++) {
-                    double term =
-                        (double)e[n * K + a] * (double)m[a * K + b] * (double)e[n * K + b];
-                    expected += term;
-                    size += fabs(term);
-                }
-            assert_near_at((float)sums[n], expected, (sqrt((double)K) + 3) * FLOAT_ROUNDING * size,
-                           table->name, n);
-        }
-        assert_true(sums[N] == -77);
-        free(e);
-        free(x);
-        free(m);
-        free(space);
-        free(sums);
-    }
-}
-
-static void extents_of_groups_include_0(void **state)
-{
-    (void)state;
-    uint64_t random = 16;
-    static const int64_t shapes[][3] = {{3, 7, 7},   {2, 64, 32},  {5, 99, 33},
-                                        {1, 100, 1}, {4, 128, 64}, {2, 257, 257}};
-    FOR_EACH_TABLE(table)
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        int64_t N = shapes[i][0], K = shapes[i][1], g = shapes[i][2], groups = N * K / g;
-        float *w = normals(&random, N * K);
-        awq__range *range = space_for(groups, sizeof *range);
-        for (int64_t k = 0; k < N * K; k++) /* of one sign, or of none */
-            w[k] = k / g % 4 == 0 ? fabsf(w[k]) : k / g % 4 == 1 ? -fabsf(w[k]) : w[k];
-        memset(w, 0, (size_t)g * sizeof *w);
-        shifted s = shift(w, N * K, (int)i % 5);
-        table->group_extents(N, K, g, s.x, range);
-        for (int64_t j = 0; j < groups; j++) {
-            float low = 0, high = 0;
-            for (int64_t k = j * g; k < (j + 1) * g; k++) {
-                low = fminf(low, w[k]);
-                high = fmaxf(high, w[k]);
-            }
-            assert_true(range[j].low == low && range[j].high == high);
-        }
-        for (int sign = -1; sign <= 1; sign += 2) {
-            s.x[N * K - g / 2 - 1] = copysignf(NAN, (float)sign);
-            table->group_extents(N, K, g, s.x, range);
-            assert_true(isnan(range[groups - 1].high));
-            assert_true(groups == 1 || !isnan(range[groups - 2].high));
-        }
-        free(s.base);
-        free(w);
-        free(range);
-    }
-}
-
-static void relative_magnitudes_are_right(void **state)
-{
-    (void)state;
-    uint64_t random = 10;
-    static const int64_t shapes[][3] = {{3, 7, 7},   {2, 64, 32},  {5, 99, 33},
-                                        {1, 100, 1}, {4, 128, 64}, {2, 257, 257}};
-    FOR_EACH_TABLE(table)
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        int64_t N = shapes[i][0], K = shapes[i][1], g = shapes[i][2];
-        float *w = normals(&random, N * K);
-        double *sums = space_for(K, sizeof *sums);
-        memset(w, 0, (size_t)g * sizeof *w); /* a group of zeros adds nothing */
-        table->add_group_relative(N, K, g, w, sums);
-        for (int64_t k = 0; k < K; k++) {
-            double expected = 0;
-            for (int64_t n = 0; n < N; n++) {
-                double largest = 0;
-                for (int64_t j = k / g * g; j < k / g * g + g; j++)
-                    largest = fmax(largest, fabs((double)w[n * K + j]));
-                expected += fabs((double)w[n * K + k]) / (largest + 1e-6);
-            }
-            assert_near_at(sums[k], expected, 3 * FLOAT_ROUNDING * expected, table->name, k);
-        }
-        free(w);
-        free(sums);
-    }
-}
-
 /* ---- logits ---- */
 
 static double log_probability(int64_t V, const float *logits, int64_t v)
@@ -704,9 +604,6 @@ int main(void)
         cmocka_unit_test(routing_takes_the_largest),
         cmocka_unit_test(both_softmax_orders_agree_when_renormalized),
         cmocka_unit_test(sums_are_right),
-        cmocka_unit_test(quadratic_forms_are_right),
-        cmocka_unit_test(extents_of_groups_include_0),
-        cmocka_unit_test(relative_magnitudes_are_right),
         cmocka_unit_test(logits_are_compared),
         cmocka_unit_test(equal_logits_go_to_the_lower_token),
         cmocka_unit_test(fast_tables_agree_to_the_bit),

@@ -136,6 +136,8 @@ typedef struct awq__compute {
        weight is. */
     void (*group_extents)(int64_t N, int64_t K, int64_t g, const float *w, awq__range *range);
 
+    /* x[N,K] *= row[n] * col[k], by col first; NULL means 1 */
+    void (*scale)(int64_t N, int64_t K, const float *row, const float *col, float *x);
     /* w[N,K] -> codes[N,K], scales[N,K/g], zeros[N,K/g]. range[N,K/g], or NULL for the whole. False
        if a scale is not finite. */
     bool (*quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,

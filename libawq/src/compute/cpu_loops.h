@@ -286,6 +286,20 @@ FUNCTION double squared_error(int64_t T, int64_t N, const float *a, const float 
     return total;
 }
 
+FUNCTION void scale(int64_t N, int64_t K, const float *row, const float *restrict col,
+                    float *restrict x)
+{
+    for (int64_t n = 0; n < N; n++, x += K) {
+        const float factor = row ? row[n] : 1;
+        if (col)
+            for (int64_t k = 0; k < K; k++)
+                x[k] = x[k] * col[k] * factor;
+        else
+            for (int64_t k = 0; k < K; k++)
+                x[k] *= factor;
+    }
+}
+
 INLINE float clamp(float value, float low, float high)
 {
     return value > low ? value < high ? value : high : low; /* NaN gives low */
@@ -651,6 +665,7 @@ const awq__compute *AWQ__TABLE(void)
         .dot = dot,
         .quadratic = quadratic,
         .group_extents = group_extents,
+        .scale = scale,
         .quantize = quantize,
         .fake_quantize = fake_quantize,
         .quantize_error = quantize_error,

@@ -262,6 +262,12 @@ static void group_extents(int64_t N, int64_t K, int64_t g, const float *w, awq__
         range[i] = extent_of(g, w + i * g);
 }
 
+static void scale(int64_t N, int64_t K, const float *row, const float *col, float *x)
+{
+    for (int64_t i = 0; i < N * K; i++)
+        x[i] = x[i] * (col ? col[i % K] : 1) * (row ? row[i / K] : 1);
+}
+
 static float clamp(float value, float low, float high)
 {
     return value > low ? value < high ? value : high : low; /* NaN gives low */
@@ -425,6 +431,7 @@ const awq__compute *awq__compute_reference(void)
         .dot = dot,
         .quadratic = quadratic,
         .group_extents = group_extents,
+        .scale = scale,
         .quantize = quantize,
         .fake_quantize = fake_quantize,
         .quantize_error = quantize_error,
