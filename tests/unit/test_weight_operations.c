@@ -107,6 +107,42 @@ static void rows_and_columns_are_scaled(void **state)
         }
 }
 
+static void squares_are_added_by_column(void **state)
+{
+    (void)state;
+    uint64_t random = 18;
+    const int64_t T = 5;
+    for (int i = 0; i < ODD_SIZES; i++)
+        for (int with = 0; with < 4; with++) {
+            int64_t K = odd_sizes[i];
+            float *a = normals(&random, T * K), *b = normals(&random, T * K);
+            float *weight = normals(&random, T);
+            double *expected = space_for(K, sizeof *expected);
+            for (int64_t j = 0; j < T * K; j++) {
+                double d = (double)a[j] - (with & 1 ? (double)b[j] : 0);
+                d *= with & 2 ? (double)weight[j / K] : 1;
+                expected[j % K] += d * d;
+            }
+            FOR_EACH_TABLE(table)
+            {
+                shifted s = shift(a, T * K, i % 4);
+                double *sums = space_for(K, sizeof *sums);
+                for (int64_t k = 0; k < K; k++)
+                    sums[k] = (double)k;
+                table->add_squares(T, K, s.x, with & 1 ? b : NULL, with & 2 ? weight : NULL, sums);
+                for (int64_t k = 0; k < K; k++)
+                    assert_near_at((float)(sums[k] - (double)k), expected[k],
+                                   8 * FLOAT_ROUNDING * expected[k], table->name, k);
+                free(s.base);
+                free(sums);
+            }
+            free(a);
+            free(b);
+            free(weight);
+            free(expected);
+        }
+}
+
 static void relative_magnitudes_are_right(void **state)
 {
     (void)state;
@@ -141,6 +177,7 @@ int main(void)
         cmocka_unit_test(quadratic_forms_are_right),
         cmocka_unit_test(extents_of_groups_include_0),
         cmocka_unit_test(rows_and_columns_are_scaled),
+        cmocka_unit_test(squares_are_added_by_column),
         cmocka_unit_test(relative_magnitudes_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,6 +205,16 @@ static void add_group_relative(int64_t N, int64_t K, int64_t g, const float *w, 
         }
 }
 
+static void add_squares(int64_t T, int64_t K, const float *a, const float *b, const float *weight,
+                        double *sums)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t k = 0; k < K; k++) {
+            float d = (b ? a[t * K + k] - b[t * K + k] : a[t * K + k]) * (weight ? weight[t] : 1);
+            sums[k] += (double)(d * d);
+        }
+}
+
 static double squared_error(int64_t T, int64_t N, const float *a, const float *b,
                             const float *weight)
 {
@@ -426,6 +436,7 @@ const awq__compute *awq__compute_reference(void)
         .route = awq__reference_route,
         .add_abs = add_abs,
         .add_group_relative = add_group_relative,
+        .add_squares = add_squares,
         .squared_error = squared_error,
         .weighted_dot = weighted_dot,
         .dot = dot,

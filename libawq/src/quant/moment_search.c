@@ -10,10 +10,28 @@
 /* Ratios of the first round are at most so many strides apart; the rounds after it halve the
  * stride. */
 #define COARSE_RATIOS 6
+#define SUMS 512 /* rows whose losses are found at a time */
+
+double awq__error_loss(const awq__compute *compute, const awq__stats *stats, int64_t n,
+                       const float *error, const float *row_weight, float *product)
+{
+    int64_t K = stats->cols, r = stats->rows;
+    if (r) {
+        compute->multiply_nt(n, r, K, error, K, stats->moments, K, 0, product, r);
+        return compute->weighted_dot(n, r, product, product, row_weight);
+    }
+    double sums[SUMS], loss = 0;
+    for (int64_t first = 0; first < n; first += SUMS) {
+        int64_t count = awq__min(SUMS, n - first);
+        compute->quadratic(count, K, error + first * K, stats->moments, product, sums);
+        for (int64_t i = 0; i < count; i++)
+            loss += (row_weight ? (double)row_weight[first + i] : 1) * sums[i];
+    }
+    return loss;
+}
 
 /* Columns whose errors are multiplied while they are in the cache. */
 #define PANEL 256
-#define SUMS 512
 
 /* A block of n rows in work, by panels of columns. */
 typedef struct panels {
@@ -46,39 +64,22 @@ static panels read_block(const awq__weight *weight, int64_t first, int64_t n, in
     return p;
 }
 
-/* sum over the n rows of weight[row] * e G e^T for the error[n,K] and whole moments. */
-static double whole_loss(const awq__compute *compute, const awq__stats *stats, int64_t n,
-                         const panels *p, const float *weight)
-{
-    double sums[SUMS], loss = 0;
-    for (int64_t first = 0; first < n; first += SUMS) {
-        int64_t count = awq__min(SUMS, n - first);
-        compute->quadratic(count, stats->cols, p->error + first * stats->cols, stats->moments,
-                           p->product, sums);
-        for (int64_t i = 0; i < count; i++)
-            loss += (weight ? (double)weight[first + i] : 1) * sums[i];
-    }
-    return loss;
-}
-
-/* sum over the n rows of weight[row] * e G e^T for e = Q(w * scale) * unscale - w. A range needs
-   panels as wide as the matrix. */
+/* sum over the n rows of row_weight[row] * e G e^T for e = Q(w * scale) * unscale - w. */
 static double block_loss(const awq__compute *compute, const awq__scheme *scheme,
-                         const awq__stats *stats, int64_t n, const awq__range *range,
-                         const float *scale, const float *unscale, const float *weight,
-                         const panels *p)
+                         const awq__stats *stats, int64_t n, const float *scale,
+                         const float *unscale, const float *row_weight, const panels *p)
 {
     int64_t K = stats->cols, r = stats->rows;
     for (int64_t col = 0; col < K; col += p->width) {
         int64_t cols = awq__min(p->width, K - col);
-        compute->quantize_error(n, cols, scheme, range, scale ? scale + col : NULL,
-                                unscale ? unscale + col : NULL, p->values + n * col, p->error);
+        compute->quantize_error(n, cols, scheme, NULL, scale + col, unscale + col,
+                                p->values + n * col, p->error);
         if (r)
             compute->multiply_nt(n, r, cols, p->error, cols, stats->moments + col, K, col ? 1 : 0,
                                  p->product, r);
     }
-    return r ? compute->weighted_dot(n, r, p->product, p->product, weight)
-             : whole_loss(compute, stats, n, p, weight);
+    return r ? compute->weighted_dot(n, r, p->product, p->product, row_weight)
+             : awq__error_loss(compute, stats, n, p->error, row_weight, p->product);
 }
 
 double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
@@ -86,12 +87,14 @@ double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
                         float *space)
 {
     int64_t K = weight->cols, block = awq__weight_block(weight), G = K / scheme->group;
+    float *values = space, *error = values + block * K, *product = error + block * K;
     double loss = 0;
     for (int64_t first = 0; first < weight->rows; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
-        panels p = read_block(weight, first, n, K, space);
-        loss += block_loss(compute, scheme, stats, n, range ? range + first * G : NULL, NULL, NULL,
-                           NULL, &p);
+        awq__weight_read(weight, first, n, values);
+        compute->quantize_error(n, K, scheme, range ? range + first * G : NULL, NULL, NULL, values,
+                                error);
+        loss += awq__error_loss(compute, stats, n, error, NULL, product);
     }
     return loss;
 }
@@ -147,7 +150,7 @@ static awq_status run_task(void *arg, int64_t index, int worker)
     for (int64_t c = 0; c < set->count; c++) {
         const float *scale = set->scales + c * 2 * K;
         s->losses[index * s->most_candidates + c] =
-            block_loss(s->compute, &item->scheme, item->stats, n, NULL, scale, scale + K,
+            block_loss(s->compute, &item->scheme, item->stats, n, scale, scale + K,
                        item->row_weight ? item->row_weight + first : NULL, &p);
     }
     return AWQ_OK;

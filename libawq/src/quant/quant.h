@@ -97,6 +97,11 @@ double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
                         float *space);
 int64_t awq__moment_loss_space(const awq__weight *weight, const awq__stats *stats);
 
+/* sum over the n rows of row_weight[row] * e G e^T for the errors e[n,K]; product has n times the
+   larger of K and the rows of a sketch. */
+double awq__error_loss(const awq__compute *compute, const awq__stats *stats, int64_t n,
+                       const float *error, const float *row_weight, float *product);
+
 /* Scales to be found for an input. */
 typedef struct awq__search_set {
     awq__candidates candidates;
