@@ -18,9 +18,17 @@
 static const int order[PACK] = {0, 2, 4, 6, 1, 3, 5, 7};
 static const int nibble_of[PACK] = {0, 4, 1, 5, 2, 6, 3, 7}; /* the inverse */
 
-static awq__scale_grid grid(awq_dtype dtype)
+static void defaults(int bits, bool *symmetric, int64_t *group)
 {
-    return dtype == AWQ_BF16 ? AWQ__GRID_BF16_F16 : AWQ__GRID_F16;
+    (void)bits;
+    *symmetric = false;
+    *group = 0;
+}
+
+static void complete(awq__scheme *scheme, awq_dtype dtype)
+{
+    scheme->code = AWQ__CODE_INTEGER;
+    scheme->grid = dtype == AWQ_BF16 ? AWQ__GRID_BF16_F16 : AWQ__GRID_F16;
 }
 
 static awq_status check(awq_context *ctx, const char *module, int64_t rows, int64_t cols,
@@ -158,15 +166,22 @@ static awq_status list_skipped(awq_context *ctx, const char *const *kept, size_t
     return status;
 }
 
-static cJSON *config(awq_context *ctx, const awq__scheme *scheme, const char *const *kept,
-                     size_t kept_count, const char *const *quantized, size_t quantized_count)
+static cJSON *config(awq_context *ctx, const awq__treated *modules, size_t module_count)
 {
     char **list;
     size_t count;
-    if (list_skipped(ctx, kept, kept_count, quantized, quantized_count, &list, &count) != AWQ_OK)
+    awq__partition kept;
+    awq_status status = awq__partition_create(ctx, modules, module_count, NULL, &kept);
+    if (status == AWQ_OK)
+        status = list_skipped(ctx, kept.in, kept.in_count, kept.out, kept.out_count, &list, &count);
+    awq__partition_free(&kept);
+    if (status != AWQ_OK)
         return NULL;
+    const awq__scheme *scheme = NULL; /* of all: the format is not mixed */
+    for (size_t i = 0; i < module_count && !scheme; i++)
+        scheme = modules[i].scheme;
     cJSON *object = cJSON_CreateObject();
-    bool whole = object && cJSON_AddStringToObject(object, "quant_method", "awq") &&
+    bool whole = object && scheme && cJSON_AddStringToObject(object, "quant_method", "awq") &&
                  cJSON_AddNumberToObject(object, "bits", scheme->bits) &&
                  cJSON_AddNumberToObject(object, "group_size", (double)scheme->group) &&
                  cJSON_AddBoolToObject(object, "zero_point", true) &&
@@ -203,7 +218,7 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
         return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: quantization_config.version is %s, but only gemm can be read", file,
                          cJSON_IsString(version) ? version->valuestring : "not a text");
-    *stored = (awq__stored){.bits = (int)bits, .group = group, .symmetric = false};
+    *stored = (awq__stored){.has_rest = true, .rest = {.bits = (int)bits, .group = group}};
     return AWQ_OK;
 }
 
@@ -233,7 +248,7 @@ static void read_rows(const awq__weight *weight, int64_t first, int64_t count, f
 }
 
 static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
-                              const awq__stored *stored, const char *module, int64_t rows,
+                              const awq__stored_scheme *stored, const char *module, int64_t rows,
                               int64_t cols, awq__weight *weight, bool *found)
 {
     char *name = awq__format(ctx, "%s.qweight", module);
@@ -276,8 +291,8 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
 const awq__disk_format awq__disk_format_awq = {
     .name = "awq",
     .method = "awq",
-    .code = AWQ__CODE_INTEGER,
-    .grid = grid,
+    .defaults = defaults,
+    .complete = complete,
     .check = check,
     .specs = specs,
     .pack = pack,

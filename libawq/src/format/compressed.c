@@ -1,6 +1,6 @@
 /*
  * The compressed-tensors layout "pack-quantized", which vLLM, SGLang and transformers 5 load. For a
- * linear [N,K], group g, codes of b bits, 4 or 8:
+ * linear [N,K], group g, codes of b bits, 2, 4 or 8:
  *   weight_packed      I32 [N, K*b/32]    code k of a row at bit k*b of the row
  *   weight_scale       [N, K/g]           BF16, F16 or F32
  *   weight_shape       I64 [2]            N, K
@@ -20,12 +20,20 @@
 
 static int stored_bits(int bits)
 {
-    return bits == 8 ? 8 : 4;
+    return bits == 3 ? 4 : bits;
 }
 
-static awq__scale_grid grid(awq_dtype dtype)
+static void defaults(int bits, bool *symmetric, int64_t *group)
 {
-    return dtype == AWQ_BF16 ? AWQ__GRID_BF16 : AWQ__GRID_F16;
+    (void)bits;
+    *symmetric = true;
+    *group = 0;
+}
+
+static void complete(awq__scheme *scheme, awq_dtype dtype)
+{
+    scheme->code = AWQ__CODE_INTEGER;
+    scheme->grid = dtype == AWQ_BF16 ? AWQ__GRID_BF16 : AWQ__GRID_F16;
 }
 
 static awq_dtype scale_dtype(awq__scale_grid scale_grid)
@@ -47,9 +55,9 @@ static awq_status check(awq_context *ctx, const char *module, int64_t rows, int6
         return awq__fail(ctx, AWQ_ERROR_RECIPE,
                          "%s: E2M1 codes, but the compressed-tensors format stores only integers",
                          module);
-    if (scheme->bits != 3 && scheme->bits != 4 && scheme->bits != 8)
+    if (scheme->bits != 2 && scheme->bits != 3 && scheme->bits != 4 && scheme->bits != 8)
         return awq__fail(ctx, AWQ_ERROR_RECIPE,
-                         "%s: %d bits, but the compressed-tensors format stores only 3, 4 and 8",
+                         "%s: %d bits, but the compressed-tensors format stores only 2, 3, 4 and 8",
                          module, scheme->bits);
     int pack = WORD_BITS / stored_bits(scheme->bits);
     if (cols % pack)
@@ -191,42 +199,87 @@ static void read_rows(const awq__weight *weight, int64_t first, int64_t count, f
 
 /* ---- config.json ---- */
 
-static cJSON *config(awq_context *ctx, const awq__scheme *scheme, const char *const *kept,
-                     size_t kept_count, const char *const *quantized, size_t quantized_count)
+/* An entry of config_groups, without its targets. */
+static cJSON *make_group(awq_context *ctx, const awq__scheme *scheme)
 {
-    char **list;
-    size_t count;
-    if (awq__ignore_list(ctx, kept, kept_count, quantized, quantized_count, &list, &count) !=
-        AWQ_OK)
-        return NULL;
     char group_size[32] = "null";
     if (scheme->group >= 0)
         snprintf(group_size, sizeof group_size, "%lld", (long long)scheme->group);
     /* Readers refuse keys that their version does not know: these are known to all. */
-    char *text =
-        awq__format(ctx,
-                    "{\"quant_method\": \"compressed-tensors\", \"format\": \"" LAYOUT "\","
-                    " \"quantization_status\": \"compressed\", \"version\": \"0.11.0\","
-                    " \"global_compression_ratio\": null, \"kv_cache_scheme\": null,"
-                    " \"config_groups\": {\"group_0\": {"
-                    "  \"targets\": [\"Linear\"], \"format\": \"" LAYOUT "\", \"weights\": {"
-                    "   \"num_bits\": %d, \"type\": \"int\", \"symmetric\": %s,"
-                    "   \"strategy\": \"%s\", \"group_size\": %s, \"dynamic\": false,"
-                    "   \"actorder\": null, \"block_structure\": null,"
-                    "   \"observer\": \"minmax\", \"observer_kwargs\": {}},"
-                    "  \"input_activations\": null, \"output_activations\": null}}}",
-                    stored_bits(scheme->bits), scheme->symmetric ? "true" : "false",
-                    scheme->group < 0 ? "channel" : "group", group_size);
+    char *text = awq__format(ctx,
+                             "{\"targets\": [], \"format\": \"" LAYOUT "\", \"weights\": {"
+                             "   \"num_bits\": %d, \"type\": \"int\", \"symmetric\": %s,"
+                             "   \"strategy\": \"%s\", \"group_size\": %s, \"dynamic\": false,"
+                             "   \"actorder\": null, \"block_structure\": null,"
+                             "   \"observer\": \"minmax\", \"observer_kwargs\": {}},"
+                             "  \"input_activations\": null, \"output_activations\": null}",
+                             stored_bits(scheme->bits), scheme->symmetric ? "true" : "false",
+                             scheme->group < 0 ? "channel" : "group", group_size);
     cJSON *object = NULL;
-    awq_status status =
-        text ? awq__json_parse(ctx, "quantization_config", text, strlen(text), &object)
-             : AWQ_ERROR_MEMORY;
+    if (text)
+        awq__json_parse(ctx, "quantization_config", text, strlen(text), &object);
     awq__free(text);
-    if (status != AWQ_OK) {
-        awq__name_list_free(list, count);
-        return NULL;
+    return object;
+}
+
+/* The names of one scheme, or of what is kept (NULL), as patterns that match no other. */
+static awq_status list_names(awq_context *ctx, const awq__treated *modules, size_t count,
+                             const awq__scheme *scheme, cJSON *parent, const char *key)
+{
+    awq__partition names;
+    char **list = NULL;
+    size_t list_count = 0;
+    awq_status status = awq__partition_create(ctx, modules, count, scheme, &names);
+    if (status == AWQ_OK)
+        status = awq__ignore_list(ctx, names.in, names.in_count, names.out, names.out_count, &list,
+                                  &list_count);
+    awq__partition_free(&names);
+    return status == AWQ_OK ? awq__config_names(ctx, parent, key, list, list_count) : status;
+}
+
+/* The most used scheme is that of "Linear", whatever no other group names; others name theirs. */
+static awq_status add_groups(awq_context *ctx, const awq__treated *modules, size_t count,
+                             cJSON *config)
+{
+    awq__scheme_use *uses = NULL;
+    size_t use_count = 0;
+    cJSON *groups = cJSON_AddObjectToObject(config, "config_groups");
+    awq_status status = groups ? awq__scheme_uses(ctx, modules, count, &uses, &use_count)
+                               : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config_groups");
+    for (size_t i = 0; i < use_count && status == AWQ_OK; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "group_%zu", i);
+        cJSON *group = make_group(ctx, uses[i].scheme);
+        if (!group || !cJSON_AddItemToObject(groups, name, group)) {
+            status = awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config_groups");
+            break;
+        }
+        if (i == 0) {
+            cJSON *all = cJSON_CreateString("Linear");
+            if (!all || !cJSON_AddItemToArray(cJSON_GetObjectItem(group, "targets"), all))
+                status = awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config_groups");
+            continue;
+        }
+        cJSON_DeleteItemFromObject(group, "targets");
+        status = list_names(ctx, modules, count, uses[i].scheme, group, "targets");
     }
-    if (awq__config_names(ctx, object, "ignore", list, count) == AWQ_OK)
+    awq__free(uses);
+    return status;
+}
+
+static cJSON *config(awq_context *ctx, const awq__treated *modules, size_t count)
+{
+    static const char head[] =
+        "{\"quant_method\": \"compressed-tensors\", \"format\": \"" LAYOUT "\","
+        " \"quantization_status\": \"compressed\", \"version\": \"0.11.0\","
+        " \"global_compression_ratio\": null, \"kv_cache_scheme\": null}";
+    cJSON *object = NULL;
+    awq_status status = awq__json_parse(ctx, "quantization_config", head, sizeof head - 1, &object);
+    if (status == AWQ_OK)
+        status = add_groups(ctx, modules, count, object);
+    if (status == AWQ_OK)
+        status = list_names(ctx, modules, count, NULL, object, "ignore");
+    if (status == AWQ_OK)
         return object;
     cJSON_Delete(object);
     return NULL;
@@ -238,9 +291,9 @@ static const char *describe(const cJSON *item, const char *printed)
     if (!item)
         return "missing";
     if (cJSON_IsObject(item))
-        return "an object";
+        return item->child ? "an object" : "an empty object";
     if (cJSON_IsArray(item))
-        return "an array";
+        return item->child ? "an array" : "an empty array";
     return printed && strlen(printed) <= 80 ? printed : "a long text";
 }
 
@@ -277,24 +330,14 @@ static bool read_group(const cJSON *strategy, const cJSON *size, int64_t *group)
     return whole;
 }
 
-static awq_status read_config(awq_context *ctx, const char *file, const cJSON *config_item,
-                              awq__stored *stored)
+/* One of config_groups but for its targets. */
+static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *group,
+                              awq__stored_scheme *scheme)
 {
-    const cJSON *groups = awq__json_at(config_item, "config_groups");
-    if (!cJSON_IsObject(groups))
-        return refuse(ctx, file, "config_groups", groups, "an object of one group");
-    if (cJSON_GetArraySize(groups) != 1)
-        return awq__fail(
-            ctx, AWQ_ERROR_UNSUPPORTED,
-            "%s: quantization_config: config_groups has %d groups, but only one can be "
-            "read",
-            file, cJSON_GetArraySize(groups));
-    const cJSON *group = groups->child, *weights = awq__json_at(group, "weights");
-    const cJSON *format = awq__json_at(config_item, "format");
+    const cJSON *weights = awq__json_at(group, "weights");
     const cJSON *group_format = awq__json_at(group, "format");
     const cJSON *inputs = awq__json_at(group, "input_activations");
     const cJSON *outputs = awq__json_at(group, "output_activations");
-    const cJSON *transform = awq__json_at(config_item, "transform_config");
     const cJSON *bits = awq__json_at(weights, "num_bits"), *type = awq__json_at(weights, "type");
     const cJSON *symmetric = awq__json_at(weights, "symmetric");
     const cJSON *strategy = awq__json_at(weights, "strategy");
@@ -308,12 +351,12 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
         bool right;
         const char *fits;
     } checks[] = {
-        {"format", format, is_text(format, LAYOUT), "\"" LAYOUT "\""},
         {"a group's format", group_format,
          is_nothing(group_format) || is_text(group_format, LAYOUT), "\"" LAYOUT "\""},
         {"weights", weights, cJSON_IsObject(weights), "an object"},
-        {"num_bits", bits, awq__json_int(bits, &bit_count) && (bit_count == 4 || bit_count == 8),
-         "4 or 8"},
+        {"num_bits", bits,
+         awq__json_int(bits, &bit_count) && (bit_count == 2 || bit_count == 4 || bit_count == 8),
+         "2, 4 or 8"},
         {"type", type, is_text(type, "int"), "\"int\""},
         {"symmetric", symmetric, cJSON_IsBool(symmetric), "true or false"},
         {"strategy", strategy, is_text(strategy, "group") || is_text(strategy, "channel"),
@@ -324,16 +367,78 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
         {"actorder", order, is_nothing(order), "null"},
         {"input_activations", inputs, is_nothing(inputs), "null"},
         {"output_activations", outputs, is_nothing(outputs), "null"},
-        {"transform_config", transform,
-         is_nothing(transform) || (cJSON_IsObject(transform) && !transform->child),
-         "null or an empty object"},
     };
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         if (!checks[i].right)
             return refuse(ctx, file, checks[i].key, checks[i].item, checks[i].fits);
-    *stored = (awq__stored){
+    *scheme = (awq__stored_scheme){
         .bits = (int)bit_count, .group = group_size, .symmetric = cJSON_IsTrue(symmetric) != 0};
     return AWQ_OK;
+}
+
+/* The class of modules that stands for all that no pattern names. */
+static bool is_class(const cJSON *target)
+{
+    return is_text(target, "Linear");
+}
+
+static awq_status read_targets(awq_context *ctx, const char *file, const cJSON *targets,
+                               const awq__stored_scheme *scheme, awq__stored *stored)
+{
+    const cJSON *target;
+    awq_status status = AWQ_OK;
+    if (!cJSON_IsArray(targets) || !cJSON_GetArraySize(targets))
+        return refuse(ctx, file, "a group's targets", targets, "an array of names");
+    status = awq__stored_add_group(ctx, stored, scheme != NULL,
+                                   scheme ? scheme : &(awq__stored_scheme){0});
+    cJSON_ArrayForEach(target, targets)
+    {
+        if (status != AWQ_OK)
+            return status;
+        if (!cJSON_IsString(target))
+            return refuse(ctx, file, scheme ? "a group's target" : "an entry of ignore", target,
+                          "a name");
+        if (scheme && is_class(target)) {
+            if (stored->has_rest)
+                return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                                 "%s: quantization_config: two of config_groups have the target "
+                                 "\"Linear\", but only one can be read",
+                                 file);
+            stored->has_rest = true;
+            stored->rest = *scheme;
+        } else {
+            status = awq__stored_add_pattern(ctx, stored, file, target->valuestring);
+        }
+    }
+    return status;
+}
+
+static awq_status read_config(awq_context *ctx, const char *file, const cJSON *config_item,
+                              awq__stored *stored)
+{
+    const cJSON *groups = awq__json_at(config_item, "config_groups"), *group;
+    const cJSON *format = awq__json_at(config_item, "format");
+    const cJSON *transform = awq__json_at(config_item, "transform_config");
+    const cJSON *ignored = awq__json_at(config_item, "ignore");
+    *stored = (awq__stored){0};
+    if (!is_text(format, LAYOUT))
+        return refuse(ctx, file, "format", format, "\"" LAYOUT "\"");
+    if (!is_nothing(transform) && !(cJSON_IsObject(transform) && !transform->child))
+        return refuse(ctx, file, "transform_config", transform, "null or an empty object");
+    if (!cJSON_IsObject(groups) || !cJSON_GetArraySize(groups))
+        return refuse(ctx, file, "config_groups", groups, "an object of groups");
+    awq_status status = AWQ_OK;
+    if (cJSON_IsArray(ignored) && cJSON_GetArraySize(ignored))
+        status = read_targets(ctx, file, ignored, NULL, stored);
+    cJSON_ArrayForEach(group, groups)
+    {
+        awq__stored_scheme scheme;
+        if (status == AWQ_OK)
+            status = read_scheme(ctx, file, group, &scheme);
+        if (status == AWQ_OK)
+            status = read_targets(ctx, file, awq__json_at(group, "targets"), &scheme, stored);
+    }
+    return status;
 }
 
 /* ---- tensors on disk ---- */
@@ -379,7 +484,7 @@ static awq_status check_absent(awq_context *ctx, const awq__checkpoint *checkpoi
 }
 
 static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
-                              const awq__stored *stored, const char *module, int64_t rows,
+                              const awq__stored_scheme *stored, const char *module, int64_t rows,
                               int64_t cols, awq__weight *weight, bool *found)
 {
     const awq__tensor *tensors[AWQ__MAX_SPECS] = {0};
@@ -433,8 +538,9 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
 const awq__disk_format awq__disk_format_compressed = {
     .name = "compressed-tensors",
     .method = "compressed-tensors",
-    .code = AWQ__CODE_INTEGER,
-    .grid = grid,
+    .defaults = defaults,
+    .complete = complete,
+    .mixed = true,
     .check = check,
     .specs = specs,
     .pack = pack,

@@ -5,6 +5,7 @@
 #include "checkpoint/checkpoint.h"
 #include "compute/codes.h"
 #include "core/json.h"
+#include "text/name_pattern.h"
 
 #define AWQ__MAX_SPECS 6
 
@@ -16,26 +17,63 @@ typedef struct awq__spec {
     int64_t shape[4];
 } awq__spec;
 
-/* What a checkpoint's quantization_config says. */
-typedef struct awq__stored {
+/* A linear of the result. */
+typedef struct awq__treated {
+    const char *name;
+    const awq__scheme *scheme; /* a group of -1 is the whole row; NULL: stays float */
+} awq__treated;
+
+/* How a checkpoint says that modules are stored. */
+typedef struct awq__stored_scheme {
     int bits;
     int64_t group; /* -1: the whole row */
     bool symmetric;
+} awq__stored_scheme;
+
+/* Modules that quantization_config names by patterns. */
+typedef struct awq__stored_group {
+    awq__name_pattern *patterns;
+    size_t count;
+    bool packed; /* else they are floats */
+    awq__stored_scheme scheme;
+} awq__stored_group;
+
+/* What a quantization_config says. Zero-initialise; free with awq__stored_free. */
+typedef struct awq__stored {
+    awq__stored_group *groups; /* the first that matches counts */
+    size_t count, capacity;
+    bool has_rest; /* else what no group names is not quantized */
+    awq__stored_scheme rest;
 } awq__stored;
+/* The scheme that is stored for a module; NULL if none is. */
+awq_status awq__stored_find(awq_context *ctx, const awq__stored *stored, const char *module,
+                            const awq__stored_scheme **scheme);
+/* Appends a group without patterns, which the next function adds. */
+awq_status awq__stored_add_group(awq_context *ctx, awq__stored *stored, bool packed,
+                                 const awq__stored_scheme *scheme);
+/* To the last group; see awq__name_pattern_create. */
+awq_status awq__stored_add_pattern(awq_context *ctx, awq__stored *stored, const char *file,
+                                   const char *text);
+void awq__stored_free(awq__stored *stored);
 
 typedef struct awq__disk_format {
     const char *name;   /* of the recipe's `format` and of messages */
     const char *method; /* "quant_method" in config.json */
-    awq__code code;     /* of what it stores */
     /* All experts of a layer share tensors, by the architecture's fused names: gate_up with the
        rows of gate and up, and down. A spec is then of one expert's matrix; its suffix follows the
        fused name, its rows are interleaved as the architecture says, and [E] comes first. */
     bool fused;
+    /* Whether modules of one checkpoint may have different schemes. */
+    bool mixed;
 
     /* ---- writing ---- */
 
-    /* Which values the scale of a group of weights of this dtype may take. */
-    awq__scale_grid (*grid)(awq_dtype dtype);
+    /* What a recipe's `auto` means for codes of so many bits; a group of 0 is the largest usual one
+       that divides the columns. */
+    void (*defaults)(int bits, bool *symmetric, int64_t *group);
+    /* Sets the code, and the grid: which values the scale of a group of weights of this dtype may
+       take. */
+    void (*complete)(awq__scheme *scheme, awq_dtype dtype);
 
     /* AWQ_ERROR_RECIPE, naming the module, if the format cannot store [rows, cols] with the scheme.
      */
@@ -46,21 +84,21 @@ typedef struct awq__disk_format {
                  awq__spec specs[AWQ__MAX_SPECS]);
     /* Packs the codes for spec number `index` into out, which has the spec's size. */
     void (*pack)(const awq__codes *codes, int index, void *out);
-    /* The quantization_config object; `kept` are the linears that stay float, `quantized` the rest.
-       NULL, with the failure recorded, where memory is short or no list can tell them apart. */
-    cJSON *(*config)(awq_context *ctx, const awq__scheme *scheme, const char *const *kept,
-                     size_t kept_count, const char *const *quantized, size_t quantized_count);
+    /* The quantization_config object of all linears; some module is quantized. NULL, with the
+       failure recorded, where memory is short or no list of names can tell apart what has
+       different schemes. */
+    cJSON *(*config)(awq_context *ctx, const awq__treated *modules, size_t count);
 
     /* ---- reading ---- */
 
-    /* Checks quantization_config of `file`. */
+    /* Checks quantization_config of `file`; the caller frees *stored, also after a failure. */
     awq_status (*read_config)(awq_context *ctx, const char *file, const cJSON *config,
                               awq__stored *stored);
     /* Finds the module's packed tensors and checks their shapes. *found false, and no failure, if
      * it has none. */
     awq_status (*open)(awq_context *ctx, const awq__checkpoint *checkpoint,
-                       const awq__stored *stored, const char *module, int64_t rows, int64_t cols,
-                       awq__weight *weight, bool *found);
+                       const awq__stored_scheme *stored, const char *module, int64_t rows,
+                       int64_t cols, awq__weight *weight, bool *found);
 } awq__disk_format;
 
 /* By the recipe's name or by quant_method; NULL if unknown. */
@@ -87,6 +125,27 @@ uint64_t awq__spec_bytes(const awq__spec *spec);
 /* The module's tensor that a spec describes. AWQ_ERROR_FORMAT if it is missing or different. */
 awq_status awq__spec_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
                           const awq__spec *spec, const awq__tensor **tensor);
+
+/* The names of modules by what happens to them, in the order of the modules: those of one scheme,
+   or, for a scheme of NULL, those that stay float, and all others. Zero-initialise; the names are
+   borrowed; free with awq__partition_free. */
+typedef struct awq__partition {
+    const char **in, **out;
+    size_t in_count, out_count;
+} awq__partition;
+awq_status awq__partition_create(awq_context *ctx, const awq__treated *modules, size_t count,
+                                 const awq__scheme *scheme, awq__partition *partition);
+void awq__partition_free(awq__partition *partition);
+/* Are these the same on disk? */
+bool awq__same_scheme(const awq__scheme *a, const awq__scheme *b);
+/* A scheme, and of how many modules it is. */
+typedef struct awq__scheme_use {
+    const awq__scheme *scheme;
+    size_t count, first; /* first: its first module */
+} awq__scheme_use;
+/* The different schemes, the most used first. The caller frees *out, also after a failure. */
+awq_status awq__scheme_uses(awq_context *ctx, const awq__treated *modules, size_t count,
+                            awq__scheme_use **out, size_t *use_count);
 
 /* Frees the names and the list; takes NULL. */
 void awq__name_list_free(char **list, size_t count);

@@ -12,11 +12,19 @@
 #define GROUP 32
 #define BLOCK_BYTES 16
 
+static void defaults(int bits, bool *symmetric, int64_t *group)
+{
+    (void)bits;
+    *symmetric = true;
+    *group = GROUP;
+}
+
 /* E2M1 scales are powers of two whatever the grid. */
-static awq__scale_grid grid(awq_dtype dtype)
+static void complete(awq__scheme *scheme, awq_dtype dtype)
 {
     (void)dtype;
-    return AWQ__GRID_F32;
+    scheme->code = AWQ__CODE_E2M1;
+    scheme->grid = AWQ__GRID_F32;
 }
 
 static awq_status check(awq_context *ctx, const char *module, int64_t rows, int64_t cols,
@@ -78,13 +86,17 @@ void awq__mxfp4_unpack(awq__codes *codes, const uint8_t *blocks, const uint8_t *
     }
 }
 
-static cJSON *config(awq_context *ctx, const awq__scheme *scheme, const char *const *kept,
-                     size_t kept_count, const char *const *quantized, size_t quantized_count)
+static cJSON *config(awq_context *ctx, const awq__treated *modules, size_t module_count)
 {
-    (void)scheme;
     char **list;
     size_t count;
-    if (awq__star_list(ctx, kept, kept_count, quantized, quantized_count, &list, &count) != AWQ_OK)
+    awq__partition kept;
+    awq_status status = awq__partition_create(ctx, modules, module_count, NULL, &kept);
+    if (status == AWQ_OK)
+        status =
+            awq__star_list(ctx, kept.in, kept.in_count, kept.out, kept.out_count, &list, &count);
+    awq__partition_free(&kept);
+    if (status != AWQ_OK)
         return NULL;
     cJSON *object = cJSON_CreateObject();
     cJSON *method = object ? cJSON_AddStringToObject(object, "quant_method", "mxfp4") : NULL;
@@ -103,13 +115,14 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
     (void)ctx;
     (void)file;
     (void)config_item;
-    *stored = (awq__stored){.bits = 4, .group = GROUP, .symmetric = true};
+    *stored =
+        (awq__stored){.has_rest = true, .rest = {.bits = 4, .group = GROUP, .symmetric = true}};
     return AWQ_OK;
 }
 
 /* Only experts are packed, and the reader of the architecture's fused tensors finds those. */
 static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
-                              const awq__stored *stored, const char *module, int64_t rows,
+                              const awq__stored_scheme *stored, const char *module, int64_t rows,
                               int64_t cols, awq__weight *weight, bool *found)
 {
     (void)ctx;
@@ -126,9 +139,9 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
 const awq__disk_format awq__disk_format_mxfp4 = {
     .name = "mxfp4",
     .method = "mxfp4",
-    .code = AWQ__CODE_E2M1,
+    .defaults = defaults,
+    .complete = complete,
     .fused = true,
-    .grid = grid,
     .check = check,
     .specs = specs,
     .pack = pack,

@@ -7,14 +7,22 @@
 #define EXACT_IN_JSON (INT64_C(1) << 53)
 #define MANY (INT64_C(1) << 40)
 
+#define PRESETS "w4a16|w4a16-asym|w8a16|int8|mxfp4|nf4"
+#define METHODS "awq|gptq|rtn"
+#define ROUNDINGS "nearest|gptq"
+#define BITS "2|3|4|8"
+#define GROUP_SIZES "auto|32|64|128|-1"
+#define SYMMETRIC "auto|true|false"
+
 /* In the order of a well-written recipe; the options of a section stand together. */
 static const awq_option options[] = {
-    {"model", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory of the checkpoint to quantize."},
+    {"model", AWQ_OPTION_PATH, "", "", 0, 0, true,
+     "Directory of the checkpoint to quantize; to plan only, its config.json is enough."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
     {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|mxfp4", 0, 0, false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
-     "pack-quantized one, mxfp4 that of GPT-OSS; auto is what most engines load for the "
-     "architecture."},
+     "pack-quantized one, mxfp4 that of GPT-OSS; auto is what the preset asks for, else what most "
+     "engines load for the architecture."},
     {"shard_size", AWQ_OPTION_SIZE, "5GB", "", 1000000, EXACT_IN_JSON, false,
      "Largest size of one output file; a single tensor may exceed it."},
     {"plugin", AWQ_OPTION_TEXT, "", "", 0, 0, false,
@@ -36,26 +44,39 @@ static const awq_option options[] = {
     {"calibration.min_expert_tokens", AWQ_OPTION_INTEGER, "128", "", 0, MEBI, false,
      "An expert that saw fewer tokens borrows those that came nearest to being routed to it."},
 
-    {"quantize.method", AWQ_OPTION_CHOICE, "awq", "awq|gptq|rtn", 0, 0, false,
+    {"quantize.preset", AWQ_OPTION_CHOICE, "none", "none|" PRESETS, 0, 0, false,
+     "Bits, groups and codes by a name that people know; what else quantize says goes before it."},
+    {"quantize.method", AWQ_OPTION_CHOICE, "awq", METHODS, 0, 0, false,
      "awq searches scales and ranges on activations; gptq only compensates errors of rounding; rtn "
      "only rounds to nearest."},
-    {"quantize.rounding", AWQ_OPTION_CHOICE, "nearest", "nearest|gptq", 0, 0, false,
+    {"quantize.rounding", AWQ_OPTION_CHOICE, "nearest", ROUNDINGS, 0, 0, false,
      "How awq rounds: to nearest, or with each column taking back the error of those before it "
      "(GPTQ), which takes longer."},
     {"quantize.gptq_sweeps", AWQ_OPTION_INTEGER, "1", "", 0, 100, false,
      "How often GPTQ goes over all columns again; each time takes twice as long as the first."},
-    {"quantize.bits", AWQ_OPTION_CHOICE, "4", "3|4|8", 0, 0, false,
+    {"quantize.bits", AWQ_OPTION_CHOICE, "4", BITS, 0, 0, false,
      "Bits of one quantized weight. 3 is for measurements: its codes are stored in 4 bits."},
-    {"quantize.group_size", AWQ_OPTION_CHOICE, "auto", "auto|32|64|128|-1", 0, 0, false,
+    {"quantize.group_size", AWQ_OPTION_CHOICE, "auto", GROUP_SIZES, 0, 0, false,
      "Weights of a row that share a scale; -1 is one group per row; auto is 32 for mxfp4, else the "
      "largest that fits."},
-    {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", "auto|true|false", 0, 0, false,
+    {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", SYMMETRIC, 0, 0, false,
      "Whether every zero point is the middle code; auto is false for awq, else true."},
+    {"quantize.target_bits", AWQ_OPTION_NUMBER, "", "", 1, 16, false,
+     "Mean bits of a weight of the experts that quantize.modules names and no rule, scales "
+     "included: bits and groups are chosen for each layer by what they do to its output, in place "
+     "of quantize.bits and group_size."},
+    {"quantize.target_size", AWQ_OPTION_SIZE, "", "", 1, EXACT_IN_JSON, false,
+     "The same by the size of the whole result."},
+    {"quantize.target_schemes", AWQ_OPTION_TEXT, "4:128,4:64,4:32,8:128", "", 0, 0, false,
+     "What target_bits and target_size choose from: bits and group sizes, with commas between."},
+    {"quantize.target_unit", AWQ_OPTION_CHOICE, "layer", "layer|expert", 0, 0, false,
+     "What has one scheme. Engines join the experts of a layer and load only layer."},
     {"quantize.clip", AWQ_OPTION_BOOLEAN, "true", "", 0, 0, false,
      "Whether to search for a better range of each group: a smaller one, or another exponent for "
      "mxfp4."},
     {"quantize.modules", AWQ_OPTION_TEXT_LIST, "*.experts.*", "", 0, 0, false,
-     "Globs on the names of the modules to quantize; all others stay as they are."},
+     "Patterns for the names of the modules to quantize, as a rule's match has them; what neither "
+     "these nor rules name stays as it is."},
     {"quantize.ratio_steps", AWQ_OPTION_INTEGER, "20", "", 1, 1000, false,
      "The scale search tries the ratios 0/n to n/n of this n."},
     {"quantize.search", AWQ_OPTION_CHOICE, "moments", "moments|output", 0, 0, false,
@@ -83,18 +104,60 @@ static const awq_option options[] = {
 
 enum { OPTION_COUNT = sizeof options / sizeof options[0] };
 
+/* Of one rule: first the selectors, then the treatment. */
+static const awq_option rule_options[] = {
+    {"match", AWQ_OPTION_TEXT, "", "", 0, 0, false,
+     "Glob on the names of modules as the checkpoint spells them, which may leave out the first "
+     "components; after re: a regular expression from the beginning of the name."},
+    {"role", AWQ_OPTION_CHOICES, "", "expert|shared_expert|attention|mlp|router|embedding|head", 0,
+     0, false, "What the modules are for."},
+    {"layers", AWQ_OPTION_INDICES, "", "", 0, 0, false,
+     "Numbers of layers, from 0: 0-3,-1 are the first four and the last, ::2 every second."},
+    {"experts", AWQ_OPTION_INDICES, "", "", 0, 0, false,
+     "Numbers of routed experts, from 0: even, odd, 0-7, ::2."},
+    {"projection", AWQ_OPTION_CHOICES, "", "gate_up|gate|up|down|qkv|q|k|v|o", 0, 0, false,
+     "Which matrices of experts or of the attention."},
+
+    {"keep", AWQ_OPTION_BOOLEAN, "", "", 0, 0, false, "Whether the modules stay as they are."},
+    {"preset", AWQ_OPTION_CHOICE, "", PRESETS, 0, 0, false, "As quantize.preset."},
+    {"method", AWQ_OPTION_CHOICE, "", METHODS, 0, 0, false, "As quantize.method."},
+    {"rounding", AWQ_OPTION_CHOICE, "", ROUNDINGS, 0, 0, false, "As quantize.rounding."},
+    {"bits", AWQ_OPTION_CHOICE, "", BITS, 0, 0, false, "As quantize.bits."},
+    {"group_size", AWQ_OPTION_CHOICE, "", GROUP_SIZES, 0, 0, false, "As quantize.group_size."},
+    {"symmetric", AWQ_OPTION_CHOICE, "", SYMMETRIC, 0, 0, false, "As quantize.symmetric."},
+    {"clip", AWQ_OPTION_BOOLEAN, "", "", 0, 0, false, "As quantize.clip."},
+};
+
+enum { RULE_OPTION_COUNT = sizeof rule_options / sizeof rule_options[0] };
+
+static const awq_option *find(const awq_option *list, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(list[i].name, name))
+            return &list[i];
+    return NULL;
+}
+
 const awq_option *awq_option_list(size_t *count)
 {
     *count = OPTION_COUNT;
     return options;
 }
 
+const awq_option *awq_rule_option_list(size_t *count)
+{
+    *count = RULE_OPTION_COUNT;
+    return rule_options;
+}
+
 const awq_option *awq_option_find(const char *name)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        if (!strcmp(options[i].name, name))
-            return &options[i];
-    return NULL;
+    return find(options, OPTION_COUNT, name);
+}
+
+const awq_option *awq_rule_option_find(const char *name)
+{
+    return find(rule_options, RULE_OPTION_COUNT, name);
 }
 
 /* Levenshtein distance of the first 63 bytes: enough to tell which name was meant. */
@@ -127,21 +190,31 @@ const char *awq__option_last_part(const char *name)
     return dot ? dot + 1 : name;
 }
 
-const awq_option *awq_option_nearest(const char *name)
+static const awq_option *find_nearest(const awq_option *list, size_t count, const char *name)
 {
-    const awq_option *nearest = options;
+    const awq_option *nearest = list;
     size_t nearest_distance = SIZE_MAX;
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        size_t distance = edit_distance(name, options[i].name);
+    for (size_t i = 0; i < count; i++) {
+        size_t distance = edit_distance(name, list[i].name);
         /* A section that is forgotten or wrong is one mistake, however long its name. */
         size_t in_section =
-            1 + edit_distance(awq__option_last_part(name), awq__option_last_part(options[i].name));
+            1 + edit_distance(awq__option_last_part(name), awq__option_last_part(list[i].name));
         if (in_section < distance)
             distance = in_section;
         if (distance < nearest_distance) {
-            nearest = &options[i];
+            nearest = &list[i];
             nearest_distance = distance;
         }
     }
     return nearest;
+}
+
+const awq_option *awq_option_nearest(const char *name)
+{
+    return find_nearest(options, OPTION_COUNT, name);
+}
+
+const awq_option *awq_rule_option_nearest(const char *name)
+{
+    return find_nearest(rule_options, RULE_OPTION_COUNT, name);
 }

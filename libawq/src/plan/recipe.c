@@ -1,9 +1,8 @@
 /* A recipe: the values that were set over the defaults of the option table. */
 #include "plan/recipe.h"
+#include "plan/value.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 /* The values of one option. Unset, its default is in force. */
 typedef struct values {
@@ -12,17 +11,24 @@ typedef struct values {
     size_t count, capacity;
 } values;
 
+/* What a rule says, in the order of the rule options; NULL where it says nothing. */
+typedef struct rule {
+    char **texts;
+} rule;
+
 struct awq_recipe {
     awq_context *ctx;
     values *values; /* one for each option, in the order of the table */
+    rule *rules;
+    size_t rule_count, rule_capacity;
 };
 
-static bool is_list(const awq_option *option)
+bool awq__option_is_list(const awq_option *option)
 {
     return option->type == AWQ_OPTION_TEXT_LIST || option->type == AWQ_OPTION_PATH_LIST;
 }
 
-static bool is_path(const awq_option *option)
+bool awq__option_is_path(const awq_option *option)
 {
     return option->type == AWQ_OPTION_PATH || option->type == AWQ_OPTION_PATH_LIST;
 }
@@ -33,9 +39,8 @@ static values *values_of(const awq_recipe *recipe, const awq_option *option)
     return &recipe->values[option - awq_option_list(&count)];
 }
 
-/* The values in force: *count texts. */
-static const char *const *in_force(const awq_recipe *recipe, const awq_option *option,
-                                   size_t *count)
+const char *const *awq__recipe_values(const awq_recipe *recipe, const awq_option *option,
+                                      size_t *count)
 {
     const values *own = values_of(recipe, option);
     *count = own->set ? own->count : option->fallback[0] != 0;
@@ -48,6 +53,15 @@ static void drop(values *own)
         awq__free(own->items[i]);
     own->count = 0;
     own->set = false;
+}
+
+static void free_rule(rule *r)
+{
+    size_t count;
+    awq_rule_option_list(&count);
+    for (size_t i = 0; r->texts && i < count; i++)
+        awq__free(r->texts[i]);
+    awq__free(r->texts);
 }
 
 awq_status awq_recipe_create(awq_context *ctx, awq_recipe **out)
@@ -80,179 +94,13 @@ void awq_recipe_free(awq_recipe *recipe)
         awq__free(recipe->values[i].items);
     }
     awq__free(recipe->values);
+    for (size_t r = 0; r < recipe->rule_count; r++)
+        free_rule(&recipe->rules[r]);
+    awq__free(recipe->rules);
     awq__free(recipe);
 }
 
-/* ---- from text to a checked value ---- */
-
-/* Moves *text past a decimal number without sign. False where there is none or it is over 2^63-1.
- */
-static bool scan_digits(const char **text, int64_t *number)
-{
-    const char *c = *text;
-    *number = 0;
-    for (; *c >= '0' && *c <= '9'; c++)
-        if (__builtin_mul_overflow(*number, 10, number) ||
-            __builtin_add_overflow(*number, *c - '0', number))
-            return false;
-    bool found = c > *text;
-    *text = c;
-    return found;
-}
-
-static bool parse_integer(const char *text, int64_t *number)
-{
-    bool negative = *text == '-';
-    text += negative;
-    if (!scan_digits(&text, number) || *text)
-        return false;
-    if (negative)
-        *number = -*number;
-    return true;
-}
-
-static bool parse_size(const char *text, int64_t *bytes)
-{
-    static const struct {
-        const char *name;
-        int64_t bytes;
-    } units[] = {
-        {"", 1},
-        {"kB", 1000},
-        {"MB", 1000000},
-        {"GB", 1000000000},
-        {"TB", 1000000000000},
-        {"KiB", INT64_C(1) << 10},
-        {"MiB", INT64_C(1) << 20},
-        {"GiB", INT64_C(1) << 30},
-        {"TiB", INT64_C(1) << 40},
-    };
-    int64_t number;
-    if (!scan_digits(&text, &number))
-        return false;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (!strcmp(text, units[i].name))
-            return !__builtin_mul_overflow(number, units[i].bytes, bytes);
-    return false;
-}
-
-static bool is_choice(const char *choices, const char *text)
-{
-    size_t length = strlen(text);
-    for (const char *choice = choices; length; choice++) {
-        size_t end = strcspn(choice, "|");
-        if (end == length && !memcmp(choice, text, length))
-            return true;
-        choice += end;
-        if (!*choice)
-            break;
-    }
-    return false;
-}
-
-/* Decodes one code point; 0 bytes where the text is not UTF-8. */
-static size_t decode(const char *text, size_t length, int32_t *code_point)
-{
-    utf8proc_ssize_t bytes =
-        utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, code_point);
-    return bytes > 0 ? (size_t)bytes : 0;
-}
-
-static bool is_utf8(const char *text)
-{
-    int32_t code_point;
-    for (size_t left = strlen(text), step; left; text += step, left -= step)
-        if (!(step = decode(text, left, &code_point)))
-            return false;
-    return true;
-}
-
-/* Removes "." steps, doubled slashes and a slash at the end, in place. ".." stays: what it means
-   depends on links. */
-static void tidy_path(char *path)
-{
-    bool absolute = path[0] == '/';
-    char *to = path + absolute;
-    for (const char *from = path; *from;) {
-        from += strspn(from, "/");
-        size_t length = strcspn(from, "/");
-        bool nothing = length == 0 || (length == 1 && from[0] == '.');
-        if (!nothing) {
-            if (to > path + absolute)
-                *to++ = '/';
-            memmove(to, from, length);
-            to += length;
-        }
-        from += length;
-    }
-    if (to == path)
-        *to++ = '.';
-    *to = 0;
-}
-
-/* Records that value is refused. */
-static awq_status wrong(awq_context *ctx, const awq_option *option, const char *value,
-                        const char *allowed)
-{
-    return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: \"%s\" is not allowed; allowed is %s",
-                     option->name, value, allowed);
-}
-
-static awq_status check_integer(awq_context *ctx, const awq_option *option, const char *value)
-{
-    int64_t number;
-    if (parse_integer(value, &number) && number >= option->minimum && number <= option->maximum)
-        return AWQ_OK;
-    if (option->minimum == option->maximum)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: \"%s\" is not allowed; allowed is %lld",
-                         option->name, value, (long long)option->minimum);
-    return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
-                     "%s: \"%s\" is not allowed; allowed is an integer from %lld to %lld",
-                     option->name, value, (long long)option->minimum, (long long)option->maximum);
-}
-
-static awq_status check_size(awq_context *ctx, const awq_option *option, const char *value)
-{
-    int64_t bytes;
-    if (!parse_size(value, &bytes))
-        return wrong(
-            ctx, option, value,
-            "a whole number of bytes, or of kB, MB, GB, TB, KiB, MiB, GiB, TiB, as in 5GB");
-    if (bytes < option->minimum || bytes > option->maximum)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
-                         "%s: \"%s\" is not allowed; allowed are %lld to %lld bytes", option->name,
-                         value, (long long)option->minimum, (long long)option->maximum);
-    return AWQ_OK;
-}
-
-static awq_status check_value(awq_context *ctx, const awq_option *option, const char *value)
-{
-    switch (option->type) {
-    case AWQ_OPTION_INTEGER:
-        return check_integer(ctx, option, value);
-    case AWQ_OPTION_SIZE:
-        return check_size(ctx, option, value);
-    case AWQ_OPTION_BOOLEAN:
-        if (strcmp(value, "true") && strcmp(value, "false"))
-            return wrong(ctx, option, value, "true or false");
-        return AWQ_OK;
-    case AWQ_OPTION_CHOICE:
-        if (!is_choice(option->choices, value))
-            return wrong(ctx, option, value, option->choices);
-        return AWQ_OK;
-    case AWQ_OPTION_TEXT:
-    case AWQ_OPTION_PATH:
-    case AWQ_OPTION_TEXT_LIST:
-    case AWQ_OPTION_PATH_LIST:
-        break;
-    }
-    if (!value[0] && (option->type != AWQ_OPTION_TEXT || option->fallback[0]))
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: an empty value is not allowed",
-                         option->name);
-    if (!is_utf8(value))
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: \"%s\" is not UTF-8", option->name, value);
-    return AWQ_OK;
-}
+/* ---- setting ---- */
 
 /* Finds the option and makes the text that will be stored. */
 static awq_status prepare(awq_recipe *recipe, const char *name, const char *value,
@@ -268,18 +116,18 @@ static awq_status prepare(awq_recipe *recipe, const char *name, const char *valu
     if (!*option)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "there is no option \"%s\"; did you mean \"%s\"?",
                          name, awq_option_nearest(name)->name);
-    awq_status status = check_value(ctx, *option, value);
+    awq_status status = awq__value_check(ctx, *option, value);
     if (status != AWQ_OK)
         return status;
-    if (!is_path(*option)) {
+    if (!awq__option_is_path(*option)) {
         *text = awq__strdup(ctx, value);
         return *text ? AWQ_OK : AWQ_ERROR_MEMORY;
     }
     *text = awq__path_join(ctx, base_dir, value);
     if (!*text)
         return AWQ_ERROR_MEMORY;
-    tidy_path(*text);
-    if (!is_utf8(*text)) {
+    awq__value_tidy_path(*text);
+    if (!awq__value_is_utf8(*text)) {
         status = awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: \"%s\" is not UTF-8", name, *text);
         awq__free(*text);
         *text = NULL;
@@ -316,7 +164,7 @@ static awq_status replace(awq_context *ctx, values *own, char *text)
 awq_status awq_recipe_set(awq_recipe *recipe, const char *name, const char *value,
                           const char *base_dir)
 {
-    const awq_option *option;
+    const awq_option *option = NULL;
     char *text;
     awq_status status = prepare(recipe, name, value, base_dir, &option, &text);
     if (status != AWQ_OK)
@@ -333,14 +181,14 @@ awq_status awq_recipe_set(awq_recipe *recipe, const char *name, const char *valu
 awq_status awq_recipe_append(awq_recipe *recipe, const char *name, const char *value,
                              const char *base_dir)
 {
-    const awq_option *option;
+    const awq_option *option = NULL;
     char *text;
     awq_status status = prepare(recipe, name, value, base_dir, &option, &text);
     if (status != AWQ_OK)
         return status;
     awq_context *ctx = recipe->ctx;
     values *own = values_of(recipe, option);
-    if (!is_list(option)) {
+    if (!awq__option_is_list(option)) {
         awq__free(text);
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: has one value, not a list", name);
     }
@@ -377,18 +225,92 @@ awq_status awq_recipe_clear(awq_recipe *recipe, const char *name)
                          awq_option_nearest(name ? name : "")->name);
     values *own = values_of(recipe, option);
     drop(own);
-    own->set = is_list(option);
+    own->set = awq__option_is_list(option);
     return AWQ_OK;
 }
 
+/* ---- rules ---- */
+
+awq_status awq_recipe_add_rule(awq_recipe *recipe)
+{
+    awq_context *ctx = recipe->ctx;
+    awq__clear(ctx);
+    size_t options;
+    awq_rule_option_list(&options);
+    awq_status status = awq__grow(ctx, &recipe->rules, &recipe->rule_capacity,
+                                  recipe->rule_count + 1, sizeof *recipe->rules, "rules");
+    rule added = {0};
+    if (status == AWQ_OK &&
+        !(added.texts = awq__alloc(ctx, options, sizeof *added.texts, "a rule")))
+        status = AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        recipe->rules[recipe->rule_count++] = added;
+    return status;
+}
+
+size_t awq_recipe_rule_count(const awq_recipe *recipe)
+{
+    return recipe->rule_count;
+}
+
+/* Where a rule's text stands, or NULL. */
+static char **rule_text(const awq_recipe *recipe, size_t index, const char *name)
+{
+    size_t count;
+    const awq_option *option = name ? awq_rule_option_find(name) : NULL;
+    if (!option || index >= recipe->rule_count)
+        return NULL;
+    return &recipe->rules[index].texts[option - awq_rule_option_list(&count)];
+}
+
+awq_status awq_recipe_rule_set(awq_recipe *recipe, size_t index, const char *name,
+                               const char *value)
+{
+    awq_context *ctx = recipe->ctx;
+    awq__clear(ctx);
+    if (!name || !value)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "a rule: its %s is NULL",
+                         name ? "value" : "name");
+    if (index >= recipe->rule_count)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "there is no rule %zu, only %zu", index,
+                         recipe->rule_count);
+    char **text = rule_text(recipe, index, name);
+    if (!text)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "a rule has no \"%s\"; did you mean \"%s\"?",
+                         name, awq_rule_option_nearest(name)->name);
+    awq_status status = awq__value_check(ctx, awq_rule_option_find(name), value);
+    if (status == AWQ_OK && !value[0])
+        status = awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: an empty value is not allowed", name);
+    char *copy = status == AWQ_OK ? awq__strdup(ctx, value) : NULL;
+    if (status == AWQ_OK && !copy)
+        return AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        awq__free(*text);
+        *text = copy;
+    }
+    return status;
+}
+
+const char *awq_recipe_rule_get(const awq_recipe *recipe, size_t index, const char *name)
+{
+    char **text = rule_text(recipe, index, name);
+    return text ? *text : NULL;
+}
+
 /* ---- reading ---- */
+
+bool awq__recipe_says(const awq_recipe *recipe, const char *name)
+{
+    const awq_option *option = awq_option_find(name);
+    return option && values_of(recipe, option)->set;
+}
 
 size_t awq_recipe_count(const awq_recipe *recipe, const char *name)
 {
     const awq_option *option = awq_option_find(name);
     size_t count = 0;
     if (option)
-        in_force(recipe, option, &count);
+        awq__recipe_values(recipe, option, &count);
     return count;
 }
 
@@ -398,7 +320,7 @@ const char *awq_recipe_get(const awq_recipe *recipe, const char *name, size_t in
     if (!option)
         return NULL;
     size_t count;
-    const char *const *texts = in_force(recipe, option, &count);
+    const char *const *texts = awq__recipe_values(recipe, option, &count);
     return index < count ? texts[index] : NULL;
 }
 
@@ -412,13 +334,19 @@ int64_t awq__recipe_int(const awq_recipe *recipe, const char *name)
 {
     const char *text = awq__recipe_text(recipe, name);
     int64_t number;
-    return parse_integer(text, &number) || parse_size(text, &number) ? number : 0;
+    return awq__value_integer(text, &number) || awq__value_size(text, &number) ? number : 0;
 }
 
 uint64_t awq__recipe_size(const awq_recipe *recipe, const char *name)
 {
     int64_t bytes;
-    return parse_size(awq__recipe_text(recipe, name), &bytes) ? (uint64_t)bytes : 0;
+    return awq__value_size(awq__recipe_text(recipe, name), &bytes) ? (uint64_t)bytes : 0;
+}
+
+double awq__recipe_number(const awq_recipe *recipe, const char *name)
+{
+    double number;
+    return awq__value_number(awq__recipe_text(recipe, name), &number) ? number : 0;
 }
 
 bool awq__recipe_bool(const awq_recipe *recipe, const char *name)
@@ -431,8 +359,25 @@ const char *const *awq__recipe_list(const awq_recipe *recipe, const char *name, 
     static const char *const nothing[] = {NULL};
     const awq_option *option = awq_option_find(name);
     *count = 0;
-    const char *const *texts = option ? in_force(recipe, option, count) : nothing;
+    const char *const *texts = option ? awq__recipe_values(recipe, option, count) : nothing;
     return texts ? texts : nothing;
+}
+
+bool awq__recipe_has_target(const awq_recipe *recipe)
+{
+    return awq_recipe_count(recipe, "quantize.target_bits") ||
+           awq_recipe_count(recipe, "quantize.target_size");
+}
+
+bool awq__recipe_calibrates(const awq_recipe *recipe)
+{
+    bool calibrates = strcmp(awq__recipe_text(recipe, "quantize.method"), "rtn") != 0 ||
+                      awq__recipe_has_target(recipe);
+    for (size_t r = 0; r < recipe->rule_count && !calibrates; r++) {
+        const char *method = awq_recipe_rule_get(recipe, r, "method");
+        calibrates = method && strcmp(method, "rtn") != 0;
+    }
+    return calibrates;
 }
 
 awq_status awq__recipe_check(const awq_recipe *recipe)
@@ -442,7 +387,7 @@ awq_status awq__recipe_check(const awq_recipe *recipe)
     awq_status status = AWQ_OK;
     size_t option_count;
     const awq_option *options = awq_option_list(&option_count);
-    bool calibrates = strcmp(awq__recipe_text(recipe, "quantize.method"), "rtn");
+    bool calibrates = awq__recipe_calibrates(recipe);
     for (size_t i = 0; i < option_count && status == AWQ_OK; i++) {
         bool needed =
             options[i].required || (calibrates && !strcmp(options[i].name, "calibration.data"));
@@ -454,80 +399,4 @@ awq_status awq__recipe_check(const awq_recipe *recipe)
         status = awq__fail(ctx, AWQ_ERROR_RECIPE, "the recipe does not say %s", missing.data);
     awq__text_free(&missing);
     return status;
-}
-
-/* ---- writing YAML ---- */
-
-/* What YAML allows to stand in a double-quoted text as it is, on one line. */
-static bool is_plain(int32_t c)
-{
-    if (c == '"' || c == '\\' || c == 0x7f || c == 0xfeff)
-        return false;
-    return (c >= 0x20 && c < 0x80) || (c >= 0xa0 && c < 0x2028) || (c > 0x2029 && c < 0xfffe) ||
-           c >= 0x10000;
-}
-
-static awq_status append_quoted(awq_context *ctx, awq__text *out, const char *text)
-{
-    awq_status status = awq__text_append(ctx, out, "\"");
-    for (size_t left = strlen(text), step; left && status == AWQ_OK; text += step, left -= step) {
-        int32_t c;
-        step = decode(text, left, &c);
-        if (!step) /* cannot be: it was checked when it was set */
-            return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "\"%s\" is not UTF-8", text);
-        status = is_plain(c) ? awq__text_append_bytes(ctx, out, text, step)
-                 : c < 0x80 && c >= 0x20 && c != 0x7f
-                     ? awq__text_append(ctx, out, "\\%c", (int)c)
-                     : awq__text_append(ctx, out, "\\u%04X", (unsigned)c);
-    }
-    return status == AWQ_OK ? awq__text_append(ctx, out, "\"") : status;
-}
-
-static bool is_free_text(const awq_option *option)
-{
-    return option->type == AWQ_OPTION_TEXT || is_path(option) || is_list(option);
-}
-
-static awq_status append_option(awq_context *ctx, awq__text *out, const awq_option *option,
-                                const char *const *texts, size_t count)
-{
-    bool list = is_list(option);
-    awq_status status =
-        awq__text_append(ctx, out, "%s:%s", awq__option_last_part(option->name), list ? " [" : " ");
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
-        if (i)
-            status = awq__text_append(ctx, out, ", ");
-        if (status == AWQ_OK)
-            status = is_free_text(option) ? append_quoted(ctx, out, texts[i])
-                                          : awq__text_append(ctx, out, "%s", texts[i]);
-    }
-    return status == AWQ_OK ? awq__text_append(ctx, out, list ? "]\n" : "\n") : status;
-}
-
-awq_status awq__recipe_yaml(awq_context *ctx, const awq_recipe *recipe, awq__text *out)
-{
-    size_t option_count;
-    const awq_option *options = awq_option_list(&option_count);
-    const char *section = "";
-    size_t section_length = 0;
-    for (size_t i = 0; i < option_count; i++) {
-        const awq_option *option = &options[i];
-        size_t count;
-        const char *const *texts = in_force(recipe, option, &count);
-        if (!count && !is_list(option))
-            continue;
-        size_t length = (size_t)(awq__option_last_part(option->name) - option->name);
-        awq_status status = AWQ_OK;
-        if (length && (length != section_length || strncmp(section, option->name, length)))
-            status = awq__text_append(ctx, out, "%.*s:\n", (int)length - 1, option->name);
-        section = option->name;
-        section_length = length;
-        if (status == AWQ_OK && length)
-            status = awq__text_append(ctx, out, "  ");
-        if (status == AWQ_OK)
-            status = append_option(ctx, out, option, texts, count);
-        if (status != AWQ_OK)
-            return status;
-    }
-    return AWQ_OK;
 }

@@ -1,6 +1,7 @@
 #include "plan/rules.h"
+#include "plan/value.h"
+#include "text/name_pattern.h"
 
-#include <fnmatch.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,33 +34,421 @@ awq_status awq__rules_warn(awq_context *ctx, awq__rules *rules, const char *form
     return AWQ_OK;
 }
 
-static awq_status apply_pattern(awq_context *ctx, const awq__arch *arch, const char *pattern,
-                                awq__rules *rules)
+bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b)
 {
-    size_t matched = 0;
-    const awq__module *refused = NULL;
-    for (size_t i = 0; i < arch->module_count; i++) {
-        const awq__module *module = &arch->modules[i];
-        if (fnmatch(pattern, module->name, 0))
-            continue;
-        if (may_quantize(module->role)) {
-            rules->quantize[i] = true;
-            matched++;
-        } else if (!refused ||
-                   (module->role == AWQ_ROLE_ROUTER && refused->role != AWQ_ROLE_ROUTER)) {
-            refused = module;
+    return a->scheme.code == b->scheme.code && a->scheme.bits == b->scheme.bits &&
+           a->scheme.group == b->scheme.group && a->scheme.symmetric == b->scheme.symmetric &&
+           a->calibrate == b->calibrate && a->scale == b->scale && a->clip == b->clip &&
+           a->gptq == b->gptq && a->automatic == b->automatic;
+}
+
+awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,
+                            const awq__treatment *treatment)
+{
+    rules->of[index] = NULL;
+    if (!treatment)
+        return AWQ_OK;
+    for (size_t i = 0; i < rules->treatment_count; i++)
+        if (awq__same_treatment(rules->treatments[i], treatment)) {
+            rules->of[index] = rules->treatments[i];
+            return AWQ_OK;
         }
-    }
-    if (!matched && refused)
-        return awq__fail(ctx, AWQ_ERROR_RECIPE,
-                         "quantize.modules: \"%s\" matches only what is never quantized: %s (%s)",
-                         pattern, refused->name, awq_role_name(refused->role));
-    if (!matched)
-        return awq__rules_warn(
-            ctx, rules, "quantize.modules: \"%s\" matches no module; names look like %s", pattern,
-            arch->modules[awq__arch_index(arch, 0, AWQ__PART_GATE, 0)].name);
+    awq_status status =
+        awq__grow(ctx, &rules->treatments, &rules->treatment_capacity, rules->treatment_count + 1,
+                  sizeof *rules->treatments, "treatments");
+    awq__treatment *copy =
+        status == AWQ_OK ? awq__alloc(ctx, 1, sizeof *copy, "a treatment") : NULL;
+    if (!copy)
+        return AWQ_ERROR_MEMORY;
+    *copy = *treatment;
+    rules->treatments[rules->treatment_count++] = copy;
+    rules->of[index] = copy;
     return AWQ_OK;
 }
+
+void awq__rules_update(awq__rules *rules, const awq__arch *arch)
+{
+    rules->calibrate = false;
+    for (size_t i = 0; i < arch->module_count; i++)
+        rules->calibrate |= rules->of[i] && rules->of[i]->calibrate;
+}
+
+awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__arch *arch, size_t index)
+{
+    awq__scheme scheme = rules->of[index]->scheme;
+    if (scheme.group < 0)
+        scheme.group = arch->modules[index].cols;
+    return scheme;
+}
+
+/* ---- treatments in the recipe's words ---- */
+
+/* What a treatment is made of, by the names of options; each is set. */
+typedef struct words {
+    const char *method, *rounding, *bits, *group_size, *symmetric, *clip;
+} words;
+
+static void take_preset(const char *name, words *w)
+{
+    const awq__preset *preset = awq__preset_find(name);
+    if (!preset)
+        return;
+    w->bits = preset->bits;
+    w->group_size = preset->group_size;
+    w->symmetric = preset->symmetric;
+}
+
+/* The recipe's own, where it says so or no preset does. */
+static void take_option(const awq_recipe *recipe, const char *name, const char **word)
+{
+    if (!*word || awq__recipe_says(recipe, name))
+        *word = awq__recipe_text(recipe, name);
+}
+
+static words general_words(const awq_recipe *recipe)
+{
+    words w = {0};
+    take_preset(awq__recipe_text(recipe, "quantize.preset"), &w);
+    take_option(recipe, "quantize.method", &w.method);
+    take_option(recipe, "quantize.rounding", &w.rounding);
+    take_option(recipe, "quantize.bits", &w.bits);
+    take_option(recipe, "quantize.group_size", &w.group_size);
+    take_option(recipe, "quantize.symmetric", &w.symmetric);
+    take_option(recipe, "quantize.clip", &w.clip);
+    return w;
+}
+
+static void take_rule(const awq_recipe *recipe, size_t rule, const char *name, const char **word)
+{
+    const char *text = awq_recipe_rule_get(recipe, rule, name);
+    if (text)
+        *word = text;
+}
+
+static words rule_words(const awq_recipe *recipe, size_t rule)
+{
+    words w = general_words(recipe);
+    take_preset(awq_recipe_rule_get(recipe, rule, "preset"), &w);
+    take_rule(recipe, rule, "method", &w.method);
+    take_rule(recipe, rule, "rounding", &w.rounding);
+    take_rule(recipe, rule, "bits", &w.bits);
+    take_rule(recipe, rule, "group_size", &w.group_size);
+    take_rule(recipe, rule, "symmetric", &w.symmetric);
+    take_rule(recipe, rule, "clip", &w.clip);
+    return w;
+}
+
+static awq__treatment treatment_from(const words *w, awq__rule_defaults defaults)
+{
+    awq__treatment t = {0};
+    int64_t number = 0;
+    awq__value_integer(w->bits, &number);
+    t.scheme.bits = (int)number;
+    defaults(t.scheme.bits, &t.scheme.symmetric, &t.scheme.group);
+    if (awq__value_integer(w->group_size, &number))
+        t.scheme.group = number;
+    if (strcmp(w->symmetric, "auto"))
+        t.scheme.symmetric = !strcmp(w->symmetric, "true");
+    t.calibrate = strcmp(w->method, "rtn") != 0;
+    t.scale = !strcmp(w->method, "awq");
+    t.clip = t.scale && !strcmp(w->clip, "true");
+    t.gptq = !strcmp(w->method, "gptq") || (t.scale && !strcmp(w->rounding, "gptq"));
+    return t;
+}
+
+/* ---- which modules ---- */
+
+static awq_status nothing_matches(awq_context *ctx, const awq__arch *arch, awq__rules *rules,
+                                  const char *what)
+{
+    return awq__rules_warn(ctx, rules, "%s matches no module; names look like %s", what,
+                           arch->modules[awq__arch_index(arch, 0, AWQ__PART_GATE, 0)].name);
+}
+
+/* What a pattern or a rule matched. */
+typedef struct matched {
+    size_t treated;             /* that may be quantized */
+    const awq__module *refused; /* one that may not, a router if there is one */
+} matched;
+
+static void count_match(const awq__module *module, matched *m)
+{
+    if (may_quantize(module->role))
+        m->treated++;
+    else if (!m->refused ||
+             (module->role == AWQ_ROLE_ROUTER && m->refused->role != AWQ_ROLE_ROUTER))
+        m->refused = module;
+}
+
+/* ---- rules ---- */
+
+typedef struct rule {
+    const char *role, *layers, *experts, *projection;
+    awq__name_pattern pattern;
+    bool has_pattern, keep;
+    awq__treatment treatment;
+    matched matched;
+} rule;
+
+static bool is_router(const awq__module *module)
+{
+    return module->role == AWQ_ROLE_ROUTER;
+}
+
+static bool projection_matches(const char *projections, awq__part part)
+{
+    static const struct {
+        awq__part part;
+        const char *names[2];
+    } parts[] = {
+        {AWQ__PART_GATE, {"gate", "gate_up"}},
+        {AWQ__PART_UP, {"up", "gate_up"}},
+        {AWQ__PART_DOWN, {"down", "down"}},
+        {AWQ__PART_Q, {"q", "qkv"}},
+        {AWQ__PART_K, {"k", "qkv"}},
+        {AWQ__PART_V, {"v", "qkv"}},
+        {AWQ__PART_O, {"o", "o"}},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].part == part)
+            return awq__value_lists(projections, parts[i].names[0]) ||
+                   awq__value_lists(projections, parts[i].names[1]);
+    return false;
+}
+
+static awq_status rule_matches(awq_context *ctx, const awq__arch *arch, const rule *r,
+                               const awq__module *module, bool *matches)
+{
+    int64_t layers = arch->model.layer_count;
+    *matches = false;
+    if (r->role && !awq__value_lists(r->role, awq_role_name(module->role)))
+        return AWQ_OK;
+    if (r->layers && (module->layer < 0 || !awq__index_set_has(r->layers, module->layer, layers)))
+        return AWQ_OK;
+    if (r->experts && (module->role != AWQ_ROLE_EXPERT ||
+                       !awq__index_set_has(r->experts, module->expert,
+                                           arch->layers[module->layer].experts.count)))
+        return AWQ_OK;
+    if (r->projection && !projection_matches(r->projection, module->part))
+        return AWQ_OK;
+    *matches = true;
+    return r->has_pattern ? awq__name_pattern_match(ctx, &r->pattern, module->name, matches)
+                          : AWQ_OK;
+}
+
+/* "rules[2] (role: router, layers: 0-3)", for messages. */
+static void name_rule(const awq_recipe *recipe, size_t index, char *text, size_t size)
+{
+    static const char *const selectors[] = {"match", "role", "layers", "experts", "projection"};
+    int at = snprintf(text, size, "rules[%zu]", index + 1);
+    const char *lead = " (";
+    for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++) {
+        const char *value = awq_recipe_rule_get(recipe, index, selectors[i]);
+        if (!value || (size_t)at >= size)
+            continue;
+        at += snprintf(text + at, size - (size_t)at, "%s%s: %s", lead, selectors[i], value);
+        lead = ", ";
+    }
+    if (lead[0] == ',' && (size_t)at < size)
+        snprintf(text + at, size - (size_t)at, ")");
+}
+
+/* A rule that keeps modules says nothing of how to quantize them. */
+static awq_status check_keep(awq_context *ctx, const awq_recipe *recipe, size_t index,
+                             const char *name)
+{
+    static const char *const treatment[] = {"preset",     "method",    "rounding", "bits",
+                                            "group_size", "symmetric", "clip"};
+    for (size_t i = 0; i < sizeof treatment / sizeof *treatment; i++)
+        if (awq_recipe_rule_get(recipe, index, treatment[i]))
+            return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                             "%s: says keep: true and %s, of which only one can be", name,
+                             treatment[i]);
+    return AWQ_OK;
+}
+
+static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe, size_t index,
+                            awq__rule_defaults defaults, rule *r)
+{
+    char name[256];
+    const char *match = awq_recipe_rule_get(recipe, index, "match");
+    const char *keep = awq_recipe_rule_get(recipe, index, "keep");
+    name_rule(recipe, index, name, sizeof name);
+    *r = (rule){.role = awq_recipe_rule_get(recipe, index, "role"),
+                .layers = awq_recipe_rule_get(recipe, index, "layers"),
+                .experts = awq_recipe_rule_get(recipe, index, "experts"),
+                .projection = awq_recipe_rule_get(recipe, index, "projection"),
+                .keep = keep && !strcmp(keep, "true")};
+    if (!match && !r->role && !r->layers && !r->experts && !r->projection)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: selects no modules; it needs match, role, layers, experts or "
+                         "projection",
+                         name);
+    awq_status status = r->keep ? check_keep(ctx, recipe, index, name) : AWQ_OK;
+    if (status == AWQ_OK && match) {
+        status = awq__name_pattern_create(ctx, name, match, AWQ__NAME_GLOB, &r->pattern);
+        r->has_pattern = status == AWQ_OK;
+    }
+    if (status == AWQ_OK && !r->keep) {
+        words w = rule_words(recipe, index);
+        r->treatment = treatment_from(&w, defaults);
+    }
+    return status == AWQ_ERROR_FORMAT ? AWQ_ERROR_RECIPE : status;
+}
+
+/* Would the rule do something, were there no earlier ones? */
+static awq_status is_shadowed(awq_context *ctx, const awq__arch *arch, const rule *r,
+                              bool *shadowed)
+{
+    *shadowed = false;
+    for (size_t i = 0; i < arch->module_count && !*shadowed; i++) {
+        const awq__module *module = &arch->modules[i];
+        if (!r->keep && !may_quantize(module->role))
+            continue;
+        awq_status status = rule_matches(ctx, arch, r, module, shadowed);
+        if (status != AWQ_OK)
+            return status;
+    }
+    return AWQ_OK;
+}
+
+/* Of a rule that has treated nothing. */
+static awq_status judge_unused(awq_context *ctx, const awq__arch *arch, const rule *r,
+                               const char *name, awq__rules *rules)
+{
+    bool shadowed;
+    awq_status status = is_shadowed(ctx, arch, r, &shadowed);
+    if (status != AWQ_OK)
+        return status;
+    if (shadowed)
+        return awq__rules_warn(
+            ctx, rules, "%s: has no effect, because earlier rules treat all that it matches", name);
+    const awq__module *refused = r->matched.refused;
+    if (refused)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: matches only what is never quantized: %s (%s); keep: true says that "
+                         "it stays as it is",
+                         name, refused->name, awq_role_name(refused->role));
+    return nothing_matches(ctx, arch, rules, name);
+}
+
+static awq_status judge_rule(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
+                             size_t index, const rule *r, awq__rules *rules)
+{
+    char name[256];
+    name_rule(recipe, index, name, sizeof name);
+    if (r->keep && (r->matched.treated || r->matched.refused))
+        return AWQ_OK;
+    if (!r->matched.treated)
+        return judge_unused(ctx, arch, r, name, rules);
+    if (r->matched.refused && is_router(r->matched.refused))
+        return awq__rules_warn(ctx, rules, "%s: matches routers, as %s, which stay as they are",
+                               name, r->matched.refused->name);
+    return AWQ_OK;
+}
+
+/* The first rule that matches the module treats it; *treated false if none does. */
+static awq_status apply_rules(awq_context *ctx, const awq__arch *arch, rule *list, size_t count,
+                              size_t index, awq__rules *rules, bool *treated)
+{
+    const awq__module *module = &arch->modules[index];
+    *treated = false;
+    for (size_t i = 0; i < count && !*treated; i++) {
+        awq_status status = rule_matches(ctx, arch, &list[i], module, treated);
+        if (status != AWQ_OK)
+            return status;
+        if (!*treated)
+            continue;
+        count_match(module, &list[i].matched);
+        bool quantize = !list[i].keep && may_quantize(module->role);
+        return awq__rules_treat(ctx, rules, index, quantize ? &list[i].treatment : NULL);
+    }
+    return AWQ_OK;
+}
+
+/* ---- quantize.modules ---- */
+
+typedef struct pattern_list {
+    awq__name_pattern *items;
+    matched *matched;
+    size_t count;
+} pattern_list;
+
+static void free_patterns(pattern_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        awq__name_pattern_free(&list->items[i]);
+    awq__free(list->items);
+    awq__free(list->matched);
+    *list = (pattern_list){0};
+}
+
+static awq_status make_patterns(awq_context *ctx, const awq_recipe *recipe, pattern_list *list)
+{
+    size_t count;
+    const char *const *texts = awq__recipe_list(recipe, "quantize.modules", &count);
+    *list = (pattern_list){0};
+    list->items = awq__alloc(ctx, count, sizeof *list->items, "patterns");
+    list->matched = awq__alloc(ctx, count, sizeof *list->matched, "patterns");
+    awq_status status = list->items && list->matched ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+        status = awq__name_pattern_create(ctx, "quantize.modules", texts[i], AWQ__NAME_GLOB,
+                                          &list->items[i]);
+        list->count += status == AWQ_OK;
+    }
+    if (status != AWQ_OK)
+        free_patterns(list);
+    return status == AWQ_ERROR_FORMAT ? AWQ_ERROR_RECIPE : status;
+}
+
+/* `ruled`: a rule has treated the module already. */
+static awq_status apply_patterns(awq_context *ctx, const awq__arch *arch, pattern_list *list,
+                                 size_t index, const awq__treatment *treatment, bool ruled,
+                                 awq__rules *rules)
+{
+    const awq__module *module = &arch->modules[index];
+    for (size_t i = 0; i < list->count; i++) {
+        bool matches;
+        awq_status status = awq__name_pattern_match(ctx, &list->items[i], module->name, &matches);
+        if (status == AWQ_OK && matches) {
+            count_match(module, &list->matched[i]);
+            awq__treatment own = *treatment;
+            own.automatic &= module->role == AWQ_ROLE_EXPERT;
+            if (!ruled && may_quantize(module->role))
+                status = awq__rules_treat(ctx, rules, index, &own);
+        }
+        if (status != AWQ_OK)
+            return status;
+    }
+    return AWQ_OK;
+}
+
+static awq_status judge_patterns(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
+                                 const pattern_list *list, awq__rules *rules)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const matched *m = &list->matched[i];
+        const char *text = list->items[i].text;
+        char what[256];
+        if (m->treated)
+            continue;
+        if (m->refused)
+            return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                             "quantize.modules: \"%s\" matches only what is never quantized: %s "
+                             "(%s)",
+                             text, m->refused->name, awq_role_name(m->refused->role));
+        /* The default is for recipes that say nothing; rules may say it all. */
+        if (!awq__recipe_says(recipe, "quantize.modules") && awq_recipe_rule_count(recipe))
+            continue;
+        snprintf(what, sizeof what, "quantize.modules: \"%s\"", text);
+        awq_status status = nothing_matches(ctx, arch, rules, what);
+        if (status != AWQ_OK)
+            return status;
+    }
+    return AWQ_OK;
+}
+
+/* ---- group sizes ---- */
 
 /* The group sizes that divide so many columns, as text. */
 static void list_sizes(int64_t cols, char *text, size_t size)
@@ -71,27 +460,30 @@ static void list_sizes(int64_t cols, char *text, size_t size)
     snprintf(text + at, size - at, "-1");
 }
 
-static bool divides_all(const awq__rules *rules, const awq__arch *arch, int64_t group)
+static bool divides_all(const awq__rules *rules, const awq__arch *arch,
+                        const awq__treatment *treatment, int64_t group)
 {
     for (size_t i = 0; i < arch->module_count; i++)
-        if (rules->quantize[i] && arch->modules[i].cols % group)
+        if (rules->of[i] == treatment && arch->modules[i].cols % group)
             return false;
     return true;
 }
 
-static awq_status settle_automatic(awq_context *ctx, awq__rules *rules, const awq__arch *arch)
+static awq_status settle_automatic(awq_context *ctx, awq__rules *rules, const awq__arch *arch,
+                                   awq__treatment *treatment)
 {
-    for (size_t i = 0; i < sizeof group_sizes / sizeof *group_sizes && !rules->scheme.group; i++)
-        if (divides_all(rules, arch, group_sizes[i]))
-            rules->scheme.group = group_sizes[i];
-    if (rules->scheme.group)
+    int64_t *group = &treatment->scheme.group;
+    for (size_t i = 0; i < sizeof group_sizes / sizeof *group_sizes && !*group; i++)
+        if (divides_all(rules, arch, treatment, group_sizes[i]))
+            *group = group_sizes[i];
+    if (*group)
         return AWQ_OK;
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
-        if (rules->quantize[i] && module->cols % 32)
+        if (rules->of[i] == treatment && module->cols % 32)
             return awq__fail(ctx, AWQ_ERROR_RECIPE,
                              "%s: its %lld columns are not a multiple of 128, 64 or 32: only "
-                             "quantize.group_size -1, a group a row, fits",
+                             "group_size -1, a group a row, fits",
                              module->name, (long long)module->cols);
     }
     return AWQ_OK; /* not reached: 32 divides all */
@@ -99,74 +491,78 @@ static awq_status settle_automatic(awq_context *ctx, awq__rules *rules, const aw
 
 awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const awq__arch *arch)
 {
-    awq_status status = settle_automatic(ctx, rules, arch);
-    int64_t g = rules->scheme.group;
-    for (size_t i = 0; i < arch->module_count && g > 0 && status == AWQ_OK; i++) {
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < rules->treatment_count && status == AWQ_OK; i++)
+        status = settle_automatic(ctx, rules, arch, rules->treatments[i]);
+    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
         const awq__module *module = &arch->modules[i];
+        int64_t g = rules->of[i] ? rules->of[i]->scheme.group : -1;
         char fits[64];
-        if (!rules->quantize[i] || module->cols % g == 0)
+        if (g < 0 || module->cols % g == 0)
             continue;
         list_sizes(module->cols, fits, sizeof fits);
         status = awq__fail(ctx, AWQ_ERROR_RECIPE,
-                           "%s: its %lld columns are not a multiple of quantize.group_size %lld; "
+                           "%s: its %lld columns are not a multiple of group_size %lld; "
                            "sizes that fit: %s",
                            module->name, (long long)module->cols, (long long)g, fits);
     }
     return status;
 }
 
+/* ---- all of it ---- */
+
 static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
+                        awq__rule_defaults defaults, rule *list, pattern_list *patterns,
                         awq__rules *rules)
 {
-    size_t patterns, count = 0;
-    const char *const *list = awq__recipe_list(recipe, "quantize.modules", &patterns);
+    size_t count = awq_recipe_rule_count(recipe), treated = 0;
+    words w = general_words(recipe);
+    awq__treatment general = treatment_from(&w, defaults);
+    general.automatic = awq__recipe_has_target(recipe);
     awq_status status = AWQ_OK;
-    for (size_t i = 0; i < patterns && status == AWQ_OK; i++)
-        status = apply_pattern(ctx, arch, list[i], rules);
-    for (size_t i = 0; i < arch->module_count; i++)
-        count += rules->quantize[i];
-    if (status == AWQ_OK && !count)
-        status =
-            awq__fail(ctx, AWQ_ERROR_RECIPE,
-                      "quantize.modules: no pattern matches a module that can be quantized; names "
-                      "look like %s",
-                      arch->modules[awq__arch_index(arch, 0, AWQ__PART_GATE, 0)].name);
+    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+        bool ruled;
+        status = apply_rules(ctx, arch, list, count, i, rules, &ruled);
+        if (status == AWQ_OK)
+            status = apply_patterns(ctx, arch, patterns, i, &general, ruled, rules);
+        treated += rules->of[i] != NULL;
+    }
+    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+        status = judge_rule(ctx, recipe, arch, i, &list[i], rules);
+    if (status == AWQ_OK)
+        status = judge_patterns(ctx, recipe, arch, patterns, rules);
+    if (status == AWQ_OK && !treated)
+        status = awq__fail(
+            ctx, AWQ_ERROR_RECIPE,
+            "quantize.modules: no pattern%s matches a module that can be quantized; names look "
+            "like %s",
+            count ? " and no rule" : "",
+            arch->modules[awq__arch_index(arch, 0, AWQ__PART_GATE, 0)].name);
     return status;
 }
 
-static bool is_auto(const awq_recipe *recipe, const char *option)
-{
-    return !strcmp(awq__recipe_text(recipe, option), "auto");
-}
-
-static awq__scheme scheme_from(const awq_recipe *recipe, const awq__rule_defaults *defaults)
-{
-    awq__scheme scheme = {.bits = (int)awq__recipe_int(recipe, "quantize.bits"),
-                          .group = defaults->group,
-                          .symmetric = defaults->symmetric};
-    if (!is_auto(recipe, "quantize.group_size"))
-        scheme.group = awq__recipe_int(recipe, "quantize.group_size");
-    if (!is_auto(recipe, "quantize.symmetric"))
-        scheme.symmetric = !strcmp(awq__recipe_text(recipe, "quantize.symmetric"), "true");
-    return scheme;
-}
-
 awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
-                             const awq__rule_defaults *defaults, awq__rules *rules)
+                             awq__rule_defaults defaults, awq__rules *rules)
 {
-    *rules = (awq__rules){
-        .scheme = scheme_from(recipe, defaults),
-    };
-    const char *method = awq__recipe_text(recipe, "quantize.method");
-    rules->calibrate = strcmp(method, "rtn") != 0;
-    rules->scale = !strcmp(method, "awq");
-    rules->clip = rules->scale && awq__recipe_bool(recipe, "quantize.clip");
-    rules->gptq = !strcmp(method, "gptq") ||
-                  (rules->scale && !strcmp(awq__recipe_text(recipe, "quantize.rounding"), "gptq"));
-    rules->quantize =
-        awq__alloc(ctx, arch->module_count, sizeof *rules->quantize, "the treatment of modules");
-    awq_status status = rules->quantize ? apply(ctx, recipe, arch, rules) : AWQ_ERROR_MEMORY;
-    if (status != AWQ_OK)
+    size_t count = awq_recipe_rule_count(recipe);
+    pattern_list patterns = {0};
+    *rules = (awq__rules){0};
+    rules->of = awq__alloc(ctx, arch->module_count, sizeof *rules->of, "the treatment of modules");
+    rule *list = awq__alloc(ctx, count, sizeof *list, "rules");
+    awq_status status = rules->of && list ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+        status = make_rule(ctx, recipe, i, defaults, &list[i]);
+    if (status == AWQ_OK)
+        status = make_patterns(ctx, recipe, &patterns);
+    if (status == AWQ_OK)
+        status = apply(ctx, recipe, arch, defaults, list, &patterns, rules);
+    for (size_t i = 0; list && i < count; i++)
+        awq__name_pattern_free(&list[i].pattern);
+    awq__free(list);
+    free_patterns(&patterns);
+    if (status == AWQ_OK)
+        awq__rules_update(rules, arch);
+    else
         awq__rules_free(rules);
     return status;
 }
@@ -175,15 +571,10 @@ void awq__rules_free(awq__rules *rules)
 {
     for (size_t i = 0; i < rules->warning_count; i++)
         awq__free(rules->warnings[i]);
+    for (size_t i = 0; i < rules->treatment_count; i++)
+        awq__free(rules->treatments[i]);
     awq__free(rules->warnings);
-    awq__free(rules->quantize);
+    awq__free(rules->treatments);
+    awq__free(rules->of);
     *rules = (awq__rules){0};
-}
-
-awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__module *module)
-{
-    awq__scheme scheme = rules->scheme;
-    if (scheme.group < 0)
-        scheme.group = module->cols;
-    return scheme;
 }

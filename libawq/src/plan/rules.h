@@ -6,34 +6,59 @@
 #include "compute/compute.h"
 #include "plan/recipe.h"
 
-typedef struct awq__rules {
-    bool *quantize;     /* [module_count] */
+/* What is done to the modules that share it. */
+typedef struct awq__treatment {
     awq__scheme scheme; /* group is -1 for the whole row; code and grid are the format's to set */
     bool calibrate;     /* activations are needed; else plain rounding */
     bool scale;         /* channel scales are searched and folded */
     bool clip;          /* ranges are searched */
     bool gptq;          /* rounding is error-compensated */
+    bool automatic;     /* bits and group are still to be chosen, within the recipe's target */
+} awq__treatment;
+
+typedef struct awq__rules {
+    awq__treatment **treatments; /* the different ones */
+    size_t treatment_count, treatment_capacity;
+    const awq__treatment **of; /* [module_count]; NULL: stays float */
+    bool calibrate;            /* some module's treatment does */
     char **warnings;
     size_t warning_count, warning_capacity;
 } awq__rules;
 
-/* What the recipe's `auto` means. */
-typedef struct awq__rule_defaults {
-    bool symmetric;
-    int64_t group; /* 0: the largest of 128, 64 and 32 that divides every module's columns */
-} awq__rule_defaults;
+/* What the recipe's `auto` means for codes of so many bits. A group of 0 is the largest of 128, 64
+   and 32 that divides the columns of every module with the treatment. */
+typedef void (*awq__rule_defaults)(int bits, bool *symmetric, int64_t *group);
 
-/* AWQ_ERROR_RECIPE if a pattern names only what may never be quantized, or if nothing would be
-   quantized. */
+/* AWQ_ERROR_RECIPE if a pattern or rule names only what may never be quantized, if a rule
+   contradicts itself, or if nothing would be quantized. */
 awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
-                             const awq__rule_defaults *defaults, awq__rules *rules);
-/* Settles a group size of `auto`. AWQ_ERROR_RECIPE if the group size does not divide the columns of
-   a module in `quantize`: the message names the module and what fits. */
+                             awq__rule_defaults defaults, awq__rules *rules);
+/* Settles group sizes of `auto`. AWQ_ERROR_RECIPE if a group size does not divide the columns of
+   a module: the message names the module and what fits. */
 awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const awq__arch *arch);
 void awq__rules_free(awq__rules *rules);
+bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b);
+/* Gives module `index` a treatment, a copy of *treatment; NULL lets it stay float. */
+awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,
+                            const awq__treatment *treatment);
+/* Sets rules->calibrate from the treatments. */
+void awq__rules_update(awq__rules *rules, const awq__arch *arch);
 awq_status awq__rules_warn(awq_context *ctx, awq__rules *rules, const char *format, ...)
     AWQ__PRINTF(3, 4);
-/* The scheme of one module: its group is a number of columns. */
-awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__module *module);
+/* The scheme of module `index`, which is treated: its group is a number of columns. */
+awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__arch *arch, size_t index);
+
+/* ---- presets.c ---- */
+
+typedef struct awq__preset {
+    const char *name; /* "w4a16" */
+    const char *bits, *group_size, *symmetric;
+    const char *format; /* that the recipe's format must be; NULL: any */
+} awq__preset;
+/* NULL for a name that is none, such as "none". */
+const awq__preset *awq__preset_find(const char *name);
+/* The format that the recipe's presets ask for; NULL if none does. AWQ_ERROR_RECIPE if they ask for
+   different ones, or for another than the recipe names. */
+awq_status awq__preset_format(awq_context *ctx, const awq_recipe *recipe, const char **format);
 
 #endif

@@ -61,16 +61,17 @@ static void quantized_output(const job *j, const block *b, int64_t candidate, co
     const awq__layer *layer = search->layer;
     const awq__compute *compute = search->forward->compute;
     const awq__expert *expert = &layer->moe.experts[b->expert];
+    const awq__scheme *scheme = &search->schemes[b->expert];
     int64_t H = layer->hidden, I = expert->intermediate, T = b->count;
     const float *scale = j->scales + candidate * 2 * H, *unscale = scale + H;
     if (search->gate[b->expert])
-        awq__linear_fake(compute, &expert->gate, &search->scheme, scale, unscale, T, s->x, H, s->y,
-                         I, s->work);
+        awq__linear_fake(compute, &expert->gate, scheme, scale, unscale, T, s->x, H, s->y, I,
+                         s->work);
     else
         awq__linear(compute, &expert->gate, T, s->x, H, s->y, I, s->work);
     if (search->up[b->expert])
-        awq__linear_fake(compute, &expert->up, &search->scheme, scale, unscale, T, s->x, H, s->up,
-                         I, s->work);
+        awq__linear_fake(compute, &expert->up, scheme, scale, unscale, T, s->x, H, s->up, I,
+                         s->work);
     else
         awq__linear(compute, &expert->up, T, s->x, H, s->up, I, s->work);
     awq__expert_activate(search->forward, layer, expert, T * I, s->y, s->up, s->y);

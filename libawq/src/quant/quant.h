@@ -135,15 +135,29 @@ awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
                               const awq__stats *stats, float *scale, float *unscale,
                               awq__found_scale *found);
 
+/* ---- scheme_losses.c ---- */
+
+/* A matrix whose columns are multiplied by scale, and 1/scale; both may be NULL. */
+typedef struct awq__scheme_item {
+    const awq__weight *weight; /* without multipliers of columns */
+    const awq__stats *stats;
+    const float *row_weight; /* [N]; NULL: each row counts 1 */
+    const float *scale, *unscale;
+} awq__scheme_item;
+/* losses[items,schemes]: as awq__moment_loss, with rows weighed, of rounding by each scheme. */
+awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
+                              const awq__scheme_item *items, int64_t item_count,
+                              const awq__scheme *schemes, int64_t scheme_count, double *losses);
+
 /* ---- block_search.c: loss from the output of the experts ---- */
 
 typedef struct awq__block_search {
     const awq__forward *forward;
     const awq__layer *layer;
-    const float *x;            /* [T,H] normed input of the experts */
-    const awq__routes *routes; /* of these T tokens */
-    const bool *gate, *up;     /* [E] which matrices will be quantized */
-    awq__scheme scheme;
+    const float *x;             /* [T,H] normed input of the experts */
+    const awq__routes *routes;  /* of these T tokens */
+    const bool *gate, *up;      /* [E] which matrices will be quantized */
+    const awq__scheme *schemes; /* [E] of gate and up, where they will be */
     const awq__candidates *candidates;
     int64_t stride; /* every stride-th token is used */
 } awq__block_search;

@@ -80,7 +80,7 @@ static double codes_error(const awq__experts_job *j, int64_t e, const awq__layer
         awq__weight source = *parts[part];
         /* x is not folded: the fold is taken out of the columns of gate and up */
         const float *unscale = part < 2 && source.col_scale ? j->folded->moe_unscale : NULL;
-        if (j->experts[e].quantize[part])
+        if (j->experts[e].treatment[part])
             *parts[part] = weight_of_codes(&codes[part], unscale, &source);
         else if (part < 2)
             parts[part]->col_scale = NULL;
@@ -99,9 +99,9 @@ static awq_status rounded_error(const awq__experts_job *j, int64_t e, const awq_
     awq_status status = AWQ_OK;
     for (int part = 0; part < 3 && status == AWQ_OK; part++) {
         const awq__weight *source = awq__expert_weight(layer, e, part);
-        awq__scheme scheme = awq__expert_scheme(j, e, part);
-        if (!j->experts[e].quantize[part])
+        if (!j->experts[e].treatment[part])
             continue;
+        awq__scheme scheme = awq__expert_scheme(j, e, part);
         status = awq__codes_create(j->job->ctx, source->rows, source->cols, &scheme, &codes[part]);
         if (status == AWQ_OK)
             status = awq__codes_round(j->job->ctx, compute, source, range ? range[part] : NULL,
@@ -158,6 +158,11 @@ static void rescale(awq__expert_state *state, int which, const float *factor)
         awq__stats_rescale(&state->blocks[which], factor);
 }
 
+static bool clips(const awq__expert_state *state, int part)
+{
+    return state->treatment[part] && state->treatment[part]->clip;
+}
+
 static awq_status search_ranges(awq__experts_job *j, int64_t e)
 {
     awq__expert_state *state = &j->experts[e];
@@ -165,11 +170,11 @@ static awq_status search_ranges(awq__experts_job *j, int64_t e)
     int64_t stride = j->layer->moe.intermediate;
     if (folded->moe_unscale)
         rescale(state, 0, folded->moe_unscale);
-    if (j->fold_up && state->quantize[2])
+    if (awq__expert_scales_down(j, e))
         rescale(state, 1, folded->down_unscale + e * stride);
     awq_status status = AWQ_OK;
     for (int part = 0; part < 3 && status == AWQ_OK; part++)
-        if (state->quantize[part])
+        if (clips(state, part))
             status = search_part(j, e, part);
     return status;
 }
@@ -197,7 +202,7 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
     awq_status status = rounded_error(j, e, j->layer, NULL, &s, &state->plain_error);
     if (status == AWQ_OK)
         status = rounded_error(j, e, &j->folded->layer, NULL, &s, &state->error);
-    if (status == AWQ_OK && j->job->plan->rules.clip) {
+    if (status == AWQ_OK && (clips(state, 0) || clips(state, 1) || clips(state, 2))) {
         status = search_ranges(j, e);
         if (status == AWQ_OK)
             status = rounded_error(j, e, &j->folded->layer, state->range, &s, &with_ranges);

@@ -6,7 +6,12 @@
 /* Of experts with few tokens, which take more than AWQ__GPTQ_DAMPING. */
 #define MOST_DAMPING 0.3
 
-/* The quantized ones of parts first .. last, which share an input. */
+static bool compensates(const awq__expert_state *state, int part)
+{
+    return state->treatment[part] && state->treatment[part]->gptq;
+}
+
+/* Those of parts first .. last, which share an input, that GPTQ rounds. */
 static awq_status round_parts(awq__experts_job *j, int64_t e, int first, int last,
                               awq__stats *stats, awq__codes codes[3])
 {
@@ -17,14 +22,14 @@ static awq_status round_parts(awq__experts_job *j, int64_t e, int first, int las
     awq_status status = AWQ_OK;
     bool any = false;
     for (int part = first; part <= last; part++)
-        any |= state->quantize[part];
+        any |= compensates(state, part);
     if (any)
         status = awq__gptq_create(j->job->ctx, j->job->calibration.forward.compute,
                                   awq__expert_module(j, e, first)->name, stats->moments,
-                                  stats->cols, awq__expert_scheme(j, e, first).group,
+                                  stats->cols, awq__expert_group(j, e, first == 2),
                                   damping < MOST_DAMPING ? damping : MOST_DAMPING, &gptq);
     for (int part = first; part <= last && status == AWQ_OK; part++)
-        if (state->quantize[part])
+        if (compensates(state, part))
             status = awq__store_compensate(j->job, awq__expert_module(j, e, part),
                                            awq__expert_weight(&j->folded->layer, e, part), &gptq,
                                            &codes[part]);
@@ -32,15 +37,17 @@ static awq_status round_parts(awq__experts_job *j, int64_t e, int first, int las
     return status;
 }
 
-static awq_status round_to_nearest(awq__experts_job *j, int64_t e, awq__codes codes[3])
+/* Those that GPTQ has rounded already too, if `all`. */
+static awq_status round_to_nearest(awq__experts_job *j, int64_t e, bool all, awq__codes codes[3])
 {
     awq_status status = AWQ_OK;
     for (int part = 0; part < 3 && status == AWQ_OK; part++) {
+        if (!j->experts[e].treatment[part] || (!all && compensates(&j->experts[e], part)))
+            continue;
         awq__codes_free(&codes[part]);
-        if (j->experts[e].quantize[part])
-            status = awq__store_round(j->job, awq__expert_module(j, e, part),
-                                      awq__expert_weight(&j->folded->layer, e, part),
-                                      j->experts[e].range[part], &codes[part]);
+        status = awq__store_round(j->job, awq__expert_module(j, e, part),
+                                  awq__expert_weight(&j->folded->layer, e, part),
+                                  j->experts[e].range[part], &codes[part]);
     }
     return status;
 }
@@ -58,9 +65,11 @@ awq_status awq__expert_round(awq__experts_job *j, int64_t e, awq__codes codes[3]
     awq__stats_free(&input);
     awq__stats_free(&inner);
     if (status == AWQ_OK)
+        status = round_to_nearest(j, e, false, codes);
+    if (status == AWQ_OK)
         status = awq__expert_error(j, e, codes, &state->gptq_error);
     state->compensated = status == AWQ_OK && state->gptq_error <= state->error;
     if (status == AWQ_OK && !state->compensated)
-        status = round_to_nearest(j, e, codes);
+        status = round_to_nearest(j, e, true, codes);
     return status;
 }

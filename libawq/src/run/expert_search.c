@@ -72,8 +72,8 @@ static awq_status down_set(const awq__experts_job *j, int64_t e, double *space,
         return AWQ_ERROR_MEMORY;
     for (int64_t k = 0; k < I; k++)
         space[k] = inner->abs_sums[k] / (double)awq__max(inner->tokens, 1);
-    awq__mean_relative(j->job->calibration.forward.compute, &down, 1,
-                       awq__expert_scheme(j, e, 2).group, space + I, work);
+    awq__mean_relative(j->job->calibration.forward.compute, &down, 1, awq__expert_group(j, e, 1),
+                       space + I, work);
     awq__free(work);
     *set = (awq__search_set){.candidates = {.cols = I,
                                             .salience = space,
@@ -121,7 +121,7 @@ static void add_input_set(searcher *s)
     s->expert_of[set] = -1;
     for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
         for (int part = 0; part < 2; part++)
-            if (j->experts[e].quantize[part])
+            if (j->experts[e].treatment[part])
                 s->items[s->item_count++] =
                     (awq__search_item){.weight = awq__expert_weight(j->layer, e, part),
                                        .stats = &j->experts[e].input,
@@ -136,7 +136,7 @@ static awq_status add_down_sets(searcher *s)
     awq_status status = AWQ_OK;
     for (int64_t e = 0; e < j->layer->moe.expert_count && status == AWQ_OK; e++) {
         int64_t set = s->set_count;
-        if (!j->experts[e].quantize[2])
+        if (!awq__expert_scales_down(j, e))
             continue;
         status = down_set(j, e, s->downs + e * 2 * j->layer->moe.intermediate, &s->sets[set]);
         s->items[s->item_count++] = (awq__search_item){.weight = awq__expert_weight(j->layer, e, 2),
@@ -158,11 +158,18 @@ static awq_status search_by_output(const searcher *s, awq__found_scale *found)
     int64_t used = awq__recipe_int(job->recipe, "quantize.search_tokens");
     awq__candidates candidates = input_candidates(j, s->input);
     bool *parts = awq__alloc(job->ctx, 2 * (size_t)E, sizeof *parts, "the treatment of experts");
-    if (!parts)
+    awq__scheme *schemes = awq__alloc(job->ctx, (size_t)E, sizeof *schemes, "schemes of experts");
+    if (!parts || !schemes) {
+        awq__free(parts);
+        awq__free(schemes);
         return AWQ_ERROR_MEMORY;
+    }
     for (int64_t e = 0; e < E; e++) {
-        parts[e] = j->experts[e].quantize[0];
-        parts[E + e] = j->experts[e].quantize[1];
+        const awq__expert_state *state = &j->experts[e];
+        parts[e] = state->treatment[0] != NULL;
+        parts[E + e] = state->treatment[1] != NULL;
+        if (parts[e] || parts[E + e])
+            schemes[e] = awq__expert_scheme(j, e, parts[e] ? 0 : 1);
     }
     awq__block_search search = {.forward = &job->calibration.forward,
                                 .layer = j->layer,
@@ -170,12 +177,13 @@ static awq_status search_by_output(const searcher *s, awq__found_scale *found)
                                 .routes = j->routes,
                                 .gate = parts,
                                 .up = parts + E,
-                                .scheme = awq__expert_scheme(j, 0, 0),
+                                .schemes = schemes,
                                 .candidates = &candidates,
                                 .stride = used ? awq__ceil_div(job->calibration.tokens, used) : 1};
     awq_status status =
         awq__search_block(&search, j->folded->moe_scale, j->folded->moe_unscale, found);
     awq__free(parts);
+    awq__free(schemes);
     return status;
 }
 

@@ -215,9 +215,9 @@ static awq_status measure_weights(awq__experts_job *j, int64_t e, float *work)
     const awq__expert *expert = &j->layer->moe.experts[e];
     const awq__weight *weights[2];
     int64_t count = 0;
-    if (state->quantize[0])
+    if (state->treatment[0])
         weights[count++] = &expert->gate;
-    if (state->quantize[1])
+    if (state->treatment[1])
         weights[count++] = &expert->up;
     if (!count)
         return AWQ_OK;
@@ -225,26 +225,30 @@ static awq_status measure_weights(awq__experts_job *j, int64_t e, float *work)
         awq__alloc(j->job->ctx, (size_t)j->layer->hidden, sizeof *state->relative, "weights");
     if (!state->relative)
         return AWQ_ERROR_MEMORY;
-    awq__scheme scheme = awq__expert_scheme(j, e, state->quantize[0] ? 0 : 1);
-    awq__mean_relative(j->job->calibration.forward.compute, weights, count, scheme.group,
-                       state->relative, work);
+    awq__mean_relative(j->job->calibration.forward.compute, weights, count,
+                       awq__expert_group(j, e, 0), state->relative, work);
     state->relative_rows = count * expert->gate.rows;
     return AWQ_OK;
 }
 
 /* Second moments of `cols` columns: whole, or a sketch and, for the choice of ranges, exact blocks.
  */
-static awq_status create_stats(const awq__experts_job *j, int64_t e, int64_t cols, int64_t group,
+static awq_status create_stats(const awq__experts_job *j, int64_t e, int input, int64_t cols,
                                awq__stats *stats, awq__stats *blocks)
 {
     const awq__expert_state *state = &j->experts[e];
+    const awq__treatment *treatment = state->treatment[input ? 2 : 0];
+    if (!treatment && !input)
+        treatment = state->treatment[1];
+    bool clip = treatment && treatment->clip;
+    int64_t group = awq__expert_group(j, e, input);
     awq_context *ctx = j->job->ctx;
     int64_t rows = awq__recipe_int(j->job->recipe, "quantize.sketch_rows");
     if (!rows || cols <= rows)
         return awq__stats_create(ctx, cols, cols, stats);
     rows = awq__max(1, awq__min(rows, state->routed + state->borrowed));
     awq_status status = awq__stats_create_sketch(ctx, cols, rows, stats);
-    if (status == AWQ_OK && j->job->plan->rules.clip && group < cols)
+    if (status == AWQ_OK && clip && group < cols)
         status = awq__stats_create(ctx, cols, group, blocks);
     return status;
 }
@@ -258,17 +262,15 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
     awq_context *ctx = j->job->ctx;
     const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden;
     const int64_t I = j->layer->moe.experts[e].intermediate;
-    bool weigh = j->fold_input && (state->quantize[0] || state->quantize[1]);
+    bool weigh = j->weigh && (state->treatment[0] || state->treatment[1]);
     size_t floats = (size_t)(B * (H + 4 * I + 1) + awq__expert_work(j->layer));
     float *space = awq__alloc_aligned(ctx, floats, sizeof *space, "expert statistics");
     double *slopes = awq__alloc(ctx, 3 * (size_t)I, sizeof *slopes, "expert statistics");
     awq_status status = space && slopes ? list_tokens(j, e) : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
-        status = create_stats(j, e, H, awq__expert_scheme(j, e, 0).group, &state->input,
-                              &state->blocks[0]);
+        status = create_stats(j, e, 0, H, &state->input, &state->blocks[0]);
     if (status == AWQ_OK)
-        status = create_stats(j, e, I, awq__expert_scheme(j, e, 2).group, &state->inner,
-                              &state->blocks[1]);
+        status = create_stats(j, e, 1, I, &state->inner, &state->blocks[1]);
     if (status == AWQ_OK) {
         passage p = {.x = space, .squares = slopes + 2 * I};
         p.gate = p.x + B * H;

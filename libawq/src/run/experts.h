@@ -6,9 +6,9 @@
 
 /* What is known of one expert. Parts are 0 gate, 1 up, 2 down. */
 typedef struct awq__expert_state {
-    bool quantize[3];
-    int64_t *tokens; /* the routed ones, then the borrowed ones */
-    float *weights;  /* how much each token counts: its routing weight */
+    const awq__treatment *treatment[3]; /* NULL: stays float */
+    int64_t *tokens;                    /* the routed ones, then the borrowed ones */
+    float *weights;                     /* how much each token counts: its routing weight */
     int64_t routed, borrowed;
     awq__stats input, inner; /* of gate and up, and of down, tokens times their weights; whole or
                                 sketches */
@@ -32,15 +32,22 @@ typedef struct awq__experts_job {
     const awq__routes *routes;
     int64_t min_tokens;
     bool fold_input, fold_up;
+    bool weigh; /* what an error of gate and up does to the expert's output is measured */
     awq__scale_rounding rounding;
     int64_t steps;
     awq__expert_state *experts; /* [expert_count] */
     int64_t first_by_name;      /* experts before it are stored in fused tensors */
 } awq__experts_job;
 
-/* The scheme of an expert's part, its module, and its folded weight. */
+/* quantize_experts.c: what is known before any calibration; free also after a failure. */
+awq_status awq__experts_create(awq__experts_job *j);
+void awq__experts_free(awq__experts_job *j);
+/* The scheme of an expert's quantized part, the columns that share a scale in the input of gate and
+   up (0) or of down (1), all where nothing is quantized; the part's module, and its weight. */
 const awq__module *awq__expert_module(const awq__experts_job *j, int64_t expert, int part);
 awq__scheme awq__expert_scheme(const awq__experts_job *j, int64_t expert, int part);
+bool awq__expert_scales_down(const awq__experts_job *j, int64_t expert);
+int64_t awq__expert_group(const awq__experts_job *j, int64_t expert, int input);
 const awq__weight *awq__expert_weight(const awq__layer *layer, int64_t expert, int part);
 
 /* expert_stats.c: tokens and statistics of all experts. */

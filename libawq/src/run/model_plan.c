@@ -4,12 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, const awq__module *module,
-                                   awq_dtype dtype)
+awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, size_t index, awq_dtype dtype)
 {
-    awq__scheme scheme = awq__rules_scheme(&plan->rules, module);
-    scheme.code = plan->format->code;
-    scheme.grid = plan->format->grid(dtype);
+    awq__scheme scheme = awq__rules_scheme(&plan->rules, plan->model->arch, index);
+    plan->format->complete(&scheme, dtype);
     return scheme;
 }
 
@@ -33,15 +31,68 @@ static awq_status check_fused(awq_context *ctx, const awq__model_plan *plan,
     return AWQ_OK;
 }
 
+/* Matrices with one input are searched together, and engines join them to one: where both are
+   quantized, so are they alike. */
+static awq_status check_joined(awq_context *ctx, const awq__model_plan *plan, size_t index,
+                               size_t other)
+{
+    const awq__module *modules = plan->model->arch->modules;
+    const awq__treatment *a = plan->rules.of[index], *b = plan->rules.of[other];
+    if (!a || !b || awq__same_treatment(a, b))
+        return AWQ_OK;
+    return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                     "%s and %s: are treated differently, but have the same input and become one "
+                     "matrix in engines; a rule for the one must match the other",
+                     modules[other].name, modules[index].name);
+}
+
+/* Formats without schemes a module have one for all. */
+static awq_status check_one_scheme(awq_context *ctx, const awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    size_t first = SIZE_MAX;
+    for (size_t i = 0; i < arch->module_count && !plan->format->mixed; i++) {
+        const awq__treatment *treatment = plan->rules.of[i];
+        if (!treatment)
+            continue;
+        if (first == SIZE_MAX)
+            first = i;
+        else if (!awq__same_scheme(&treatment->scheme, &plan->rules.of[first]->scheme))
+            return awq__fail(
+                ctx, AWQ_ERROR_RECIPE,
+                "%s and %s: have different bits, groups or symmetry, but the %s format "
+                "has one scheme for all; format compressed-tensors can mix them",
+                arch->modules[first].name, arch->modules[i].name, plan->format->name);
+    }
+    return AWQ_OK;
+}
+
+static awq_status check_alike(awq_context *ctx, const awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    awq_status status = check_one_scheme(ctx, plan);
+    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+        const awq__module *module = &arch->modules[i];
+        awq__part part = module->part == AWQ__PART_UP ? AWQ__PART_GATE
+                         : module->part == AWQ__PART_K || module->part == AWQ__PART_V
+                             ? AWQ__PART_Q
+                             : module->part;
+        for (; part < module->part && status == AWQ_OK; part++)
+            status = check_joined(ctx, plan, i,
+                                  awq__arch_index(arch, module->layer, part, module->expert));
+    }
+    return status;
+}
+
 static awq_status check_formats(awq_context *ctx, const awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
         const awq__module *module = &arch->modules[i];
-        if (!plan->rules.quantize[i])
+        if (!plan->rules.of[i])
             continue;
-        awq__scheme scheme = awq__model_plan_scheme(plan, module, AWQ_BF16);
+        awq__scheme scheme = awq__model_plan_scheme(plan, i, AWQ_BF16);
         if (plan->format->fused)
             status = check_fused(ctx, plan, module);
         if (status == AWQ_OK)
@@ -58,7 +109,7 @@ static awq_status check_all_fused(awq_context *ctx, const awq__model_plan *plan)
         const awq__module *module = &arch->modules[i];
         bool packed =
             arch->layers[awq__max(module->layer, 0)].experts.layout == AWQ_EXPERTS_FUSED_MXFP4;
-        if (module->role == AWQ_ROLE_EXPERT && !plan->rules.quantize[i] && !packed)
+        if (module->role == AWQ_ROLE_EXPERT && !plan->rules.of[i] && !packed)
             return awq__fail(ctx, AWQ_ERROR_RECIPE,
                              "%s: stays float, but the %s format stores all experts of all layers",
                              module->name, plan->format->name);
@@ -91,24 +142,23 @@ static awq_status check_rescaled(awq_context *ctx, const awq__model_plan *plan)
 static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
-    size_t kept = 0, again = 0, left = 0;
+    size_t kept = 0, again = 0;
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
         bool packed =
             module->fused && arch->layers[module->layer].experts.layout == AWQ_EXPERTS_FUSED_MXFP4;
-        if (!plan->rules.quantize[i])
+        if (!plan->rules.of[i])
             continue;
-        if (packed && plan->format->code == AWQ__CODE_E2M1) {
-            plan->rules.quantize[i] = false;
+        awq__scheme scheme = awq__model_plan_scheme(plan, i, AWQ_BF16);
+        if (packed && scheme.code == AWQ__CODE_E2M1) {
+            plan->rules.of[i] = NULL;
             kept++;
         } else {
             again += packed;
-            left++;
         }
     }
     awq_status status = AWQ_OK;
-    if (!left) /* nothing to calibrate for */
-        plan->rules.calibrate = plan->rules.scale = plan->rules.clip = plan->rules.gptq = false;
+    awq__rules_update(&plan->rules, arch);
     if (kept)
         status =
             awq__rules_warn(ctx, &plan->rules,
@@ -127,28 +177,36 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
 static awq_status warn_about_engines(awq_context *ctx, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
-    const awq__module *native = NULL, *expert = NULL;
-    for (size_t i = 0; i < arch->module_count && !native; i++)
-        if (plan->rules.quantize[i] && arch->modules[i].role == AWQ_ROLE_EXPERT) {
-            expert = &arch->modules[i];
-            if (arch->layers[expert->layer].experts.mxfp4)
-                native = expert;
-        }
+    const awq__module *native = NULL, *asymmetric = NULL;
+    bool three = false;
+    for (size_t i = 0; i < arch->module_count; i++) {
+        const awq__module *module = &arch->modules[i];
+        const awq__treatment *treatment = plan->rules.of[i];
+        if (!treatment)
+            continue;
+        three |= treatment->scheme.bits == 3;
+        if (module->role != AWQ_ROLE_EXPERT)
+            continue;
+        if (!native && arch->layers[module->layer].experts.mxfp4)
+            native = module;
+        if (!asymmetric && !treatment->scheme.symmetric)
+            asymmetric = module;
+    }
     if (native && !plan->format->fused)
         return awq__rules_warn(ctx, &plan->rules,
                                "%s: no engine loads experts of this architecture in the %s format "
                                "today, only in mxfp4; awqc eval does",
                                native->name, plan->format->name);
-    if (expert && plan->format == &awq__disk_format_compressed && !plan->rules.scheme.symmetric) {
+    if (asymmetric && plan->format == &awq__disk_format_compressed) {
         awq_status status = awq__rules_warn(
             ctx, &plan->rules,
             "%s: transformers 5 loads no experts with zero points, nor does vLLM before 0.23; "
             "quantize.symmetric true suits all engines",
-            expert->name);
+            asymmetric->name);
         if (status != AWQ_OK)
             return status;
     }
-    if (plan->rules.scheme.bits == 3)
+    if (three)
         return awq__rules_warn(ctx, &plan->rules,
                                "quantize.bits 3: the codes are stored in words of 4 bits each, so "
                                "nothing is gained over 4 bits but the measurement");
@@ -165,52 +223,56 @@ static bool is_linear(awq_role role)
 awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config)
 {
     const awq__arch *arch = plan->model->arch;
-    size_t kept_count = 0, quantized_count = 0;
+    size_t count = 0;
     *config = NULL;
     if (plan->format->fused && plan->model->format == plan->format) {
         /* Nothing is packed that was not packed before. */
         *config = cJSON_Duplicate(awq__json_at(arch->config, "quantization_config"), true);
         return *config ? AWQ_OK : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config.json");
     }
-    const char **names = awq__alloc(ctx, 2 * arch->module_count, sizeof *names, "names of modules");
-    if (!names)
+    awq__treated *list = awq__alloc(ctx, arch->module_count, sizeof *list, "names of modules");
+    if (!list)
         return AWQ_ERROR_MEMORY;
-    const char **quantized = names + arch->module_count;
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
-        if (plan->rules.quantize[i])
-            quantized[quantized_count++] = module->name;
-        else if (is_linear(module->role) ||
-                 (plan->format->fused && module->role == AWQ_ROLE_EMBEDDING))
-            names[kept_count++] = module->name;
+        const awq__treatment *treatment = plan->rules.of[i];
+        if (treatment || is_linear(module->role) ||
+            (plan->format->fused && module->role == AWQ_ROLE_EMBEDDING))
+            list[count++] = (awq__treated){module->name, treatment ? &treatment->scheme : NULL};
     }
-    *config = plan->format->config(ctx, &plan->rules.scheme, names, kept_count, quantized,
-                                   quantized_count);
-    awq__free(names);
+    *config = plan->format->config(ctx, list, count);
+    awq__free(list);
     return *config ? AWQ_OK : AWQ_ERROR_RECIPE;
 }
 
-static const awq__disk_format *choose_format(const awq_recipe *recipe, const awq__arch *arch)
+static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
-    const char *name = awq__recipe_text(recipe, "format");
+    const awq__arch *arch = plan->model->arch;
+    const char *name = awq__recipe_text(recipe, "format"), *asked;
+    awq_status status = awq__preset_format(ctx, recipe, &asked);
+    if (status != AWQ_OK)
+        return status;
     if (!strcmp(name, "auto"))
-        name = arch->model.preferred_format[0] ? arch->model.preferred_format
-                                               : awq__disk_format_compressed.name;
-    return awq__disk_format_by_name(name); /* both were checked: there is one */
+        name = asked                             ? asked
+               : arch->model.preferred_format[0] ? arch->model.preferred_format
+                                                 : awq__disk_format_compressed.name;
+    plan->format = awq__disk_format_by_name(name); /* all were checked: there is one */
+    return AWQ_OK;
 }
 
 /* The recipe's treatment of each module. */
 static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
-    plan->format = choose_format(recipe, arch);
-    const awq__rule_defaults defaults = {.symmetric = plan->format != &awq__disk_format_awq,
-                                         .group = plan->format->fused ? 32 : 0};
-    awq_status status = awq__rules_create(ctx, recipe, arch, &defaults, &plan->rules);
+    awq_status status = choose_format(ctx, recipe, plan);
+    if (status == AWQ_OK)
+        status = awq__rules_create(ctx, recipe, arch, plan->format->defaults, &plan->rules);
     if (status == AWQ_OK)
         status = keep_packed(ctx, plan);
     if (status == AWQ_OK)
         status = awq__rules_settle_group(ctx, &plan->rules, arch);
+    if (status == AWQ_OK)
+        status = check_alike(ctx, plan);
     if (status == AWQ_OK)
         status = check_formats(ctx, plan);
     if (status == AWQ_OK)
@@ -251,16 +313,19 @@ void awq__model_plan_free(awq__model_plan *plan)
     *plan = (awq__model_plan){0};
 }
 
-static bool quantizes(const awq__model_plan *plan, int64_t layer, awq__part part, int64_t expert)
+/* Are scales searched for the input of this part? */
+static bool scales(const awq__model_plan *plan, int64_t layer, awq__part part, int64_t expert)
 {
-    return plan->rules.quantize[awq__arch_index(plan->model->arch, layer, part, expert)];
+    const awq__treatment *treatment =
+        plan->rules.of[awq__arch_index(plan->model->arch, layer, part, expert)];
+    return treatment && treatment->scale;
 }
 
 /* Will the common input of router and experts be scaled in this layer? */
 static bool scales_experts(const awq__model_plan *plan, int64_t layer)
 {
     for (int64_t e = 0; e < awq__arch_experts(plan->model->arch, layer); e++)
-        if (quantizes(plan, layer, AWQ__PART_GATE, e) || quantizes(plan, layer, AWQ__PART_UP, e))
+        if (scales(plan, layer, AWQ__PART_GATE, e) || scales(plan, layer, AWQ__PART_UP, e))
             return true;
     return false;
 }
@@ -268,13 +333,13 @@ static bool scales_experts(const awq__model_plan *plan, int64_t layer)
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
 {
     const awq__module *module = &plan->model->arch->modules[index];
-    if (!plan->rules.scale || plan->rules.quantize[index] || module->layer < 0)
+    if (plan->rules.of[index] || module->layer < 0)
         return false;
     int64_t n = module->layer;
     uint32_t folds = plan->model->arch->layers[n].folds;
     bool attention = (folds & AWQ_FOLD_ATTENTION_NORM) &&
-                     (quantizes(plan, n, AWQ__PART_Q, -1) || quantizes(plan, n, AWQ__PART_K, -1) ||
-                      quantizes(plan, n, AWQ__PART_V, -1));
+                     (scales(plan, n, AWQ__PART_Q, -1) || scales(plan, n, AWQ__PART_K, -1) ||
+                      scales(plan, n, AWQ__PART_V, -1));
     bool experts = (folds & AWQ_FOLD_EXPERT_NORM) && scales_experts(plan, n);
     switch (module->part) {
     case AWQ__PART_ATTENTION_NORM:
@@ -282,7 +347,7 @@ bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
     case AWQ__PART_K:
         return attention;
     case AWQ__PART_V:
-        return attention || ((folds & AWQ_FOLD_VALUE) && quantizes(plan, n, AWQ__PART_O, -1));
+        return attention || ((folds & AWQ_FOLD_VALUE) && scales(plan, n, AWQ__PART_O, -1));
     case AWQ__PART_MOE_NORM:
     case AWQ__PART_ROUTER:
     case AWQ__PART_TOKEN_GATE:
@@ -290,7 +355,7 @@ bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
         return experts;
     case AWQ__PART_UP:
         return experts ||
-               ((folds & AWQ_FOLD_UP) && quantizes(plan, n, AWQ__PART_DOWN, module->expert));
+               ((folds & AWQ_FOLD_UP) && scales(plan, n, AWQ__PART_DOWN, module->expert));
     default:
         return false;
     }

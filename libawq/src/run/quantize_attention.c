@@ -11,7 +11,7 @@ typedef struct attention_job {
     awq__job *job;
     const awq__layer *layer;
     awq__folded *folded;
-    bool quantize[PARTS];
+    const awq__treatment *treatment[PARTS]; /* NULL: stays float */
     bool fold_input, fold_value;
     float *x, *c;             /* [T,H] input of q, k, v; [T,Q] input of o */
     awq__stats input, output; /* of x and of c, whole */
@@ -37,7 +37,8 @@ static const awq__module *module_of(const attention_job *j, int part)
 
 static awq__scheme scheme_of(const attention_job *j, int part)
 {
-    return awq__model_plan_scheme(j->job->plan, module_of(j, part),
+    const awq__module *first = j->job->plan->model->arch->modules;
+    return awq__model_plan_scheme(j->job->plan, (size_t)(module_of(j, part) - first),
                                   weight_of(j->layer, part)->dtype);
 }
 
@@ -145,7 +146,7 @@ static awq_status search(attention_job *j, const int *parts, int part_count,
     int64_t K = stats->cols, count = 0, work = 0;
     awq__scheme scheme = {0};
     for (int i = 0; i < part_count; i++) {
-        if (!j->quantize[parts[i]])
+        if (!j->treatment[parts[i]])
             continue;
         weights[count] = weight_of(j->layer, parts[i]);
         scheme = scheme_of(j, parts[i]);
@@ -250,7 +251,7 @@ static awq_status clip(attention_job *j)
         awq__stats_rescale(&j->output, j->folded->value_unscale);
     awq_status status = AWQ_OK;
     for (int part = 2; part < PARTS && status == AWQ_OK; part++)
-        if (j->quantize[part] && j->job->plan->rules.clip)
+        if (j->treatment[part] && j->treatment[part]->clip)
             status = clip_part(j, part);
     return status;
 }
@@ -314,7 +315,12 @@ static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)
     return status;
 }
 
-/* q, k and v, or o: those that are quantized, with the moments of their input, which are used up.
+static bool compensates(const attention_job *j, int part)
+{
+    return j->treatment[part] && j->treatment[part]->gptq;
+}
+
+/* q, k and v, or o: those that GPTQ rounds, with the moments of their input, which are used up.
  */
 static awq_status store_compensated(attention_job *j, int first, int last, awq__stats *stats)
 {
@@ -325,7 +331,7 @@ static awq_status store_compensated(attention_job *j, int first, int last, awq__
     for (int part = first; part <= last && status == AWQ_OK; part++) {
         const awq__weight *weight = weight_of(&j->folded->layer, part);
         awq__codes codes = {0};
-        if (!j->quantize[part])
+        if (!compensates(j, part))
             continue;
         status = awq__store_compensate(j->job, module_of(j, part), weight, &gptq, &codes);
         if (status == AWQ_OK)
@@ -339,7 +345,7 @@ static awq_status store_compensated(attention_job *j, int first, int last, awq__
 static awq_status store_part(attention_job *j, int part)
 {
     const awq__weight *weight = weight_of(&j->folded->layer, part);
-    return j->quantize[part]
+    return j->treatment[part]
                ? awq__store_rounded(j->job, module_of(j, part), weight, j->range[part])
                : awq__store_weight(j->job, module_of(j, part), weight);
 }
@@ -369,14 +375,12 @@ static awq_status store(attention_job *j)
         j->job,
         &arch->modules[awq__arch_index(arch, j->layer->number, AWQ__PART_ATTENTION_NORM, -1)],
         j->folded->attention_norm);
-    bool gptq = j->job->plan->rules.gptq;
-    bool any = j->quantize[0] || j->quantize[1] || j->quantize[2];
-    if (status == AWQ_OK && gptq && any)
+    if (status == AWQ_OK && (compensates(j, 0) || compensates(j, 1) || compensates(j, 2)))
         status = store_compensated(j, 0, 2, &j->input);
-    if (status == AWQ_OK && gptq && j->quantize[3])
+    if (status == AWQ_OK && compensates(j, 3))
         status = store_compensated(j, 3, 3, &j->output);
     for (int part = 0; part < PARTS && status == AWQ_OK; part++)
-        if (!gptq || !j->quantize[part])
+        if (!compensates(j, part))
             status = store_part(j, part);
     return status == AWQ_OK ? copy_vectors(j) : status;
 }
@@ -384,22 +388,21 @@ static awq_status store(attention_job *j)
 awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__folded *folded,
                                    const float *hidden, cJSON *report)
 {
-    const awq__rules *rules = &job->plan->rules;
     const awq__arch *arch = job->plan->model->arch;
     uint32_t folds = arch->layers[layer->number].folds;
     attention_job j = {.job = job, .layer = layer, .folded = folded};
     j.rounding = awq__scale_rounding_from(awq__recipe_text(job->recipe, "quantize.scale_rounding"));
     j.steps = awq__recipe_int(job->recipe, "quantize.ratio_steps");
-    bool any = false;
+    bool calibrates = false, scales[PARTS];
     for (int part = 0; part < PARTS; part++) {
-        j.quantize[part] = rules->quantize[module_of(&j, part) - arch->modules];
-        any |= j.quantize[part];
+        j.treatment[part] = job->plan->rules.of[module_of(&j, part) - arch->modules];
+        calibrates |= j.treatment[part] && j.treatment[part]->calibrate;
+        scales[part] = j.treatment[part] && j.treatment[part]->scale;
     }
-    j.fold_input = rules->scale && (folds & AWQ_FOLD_ATTENTION_NORM) &&
-                   (j.quantize[0] || j.quantize[1] || j.quantize[2]);
-    j.fold_value = rules->scale && (folds & AWQ_FOLD_VALUE) && j.quantize[3];
+    j.fold_input = (folds & AWQ_FOLD_ATTENTION_NORM) && (scales[0] || scales[1] || scales[2]);
+    j.fold_value = (folds & AWQ_FOLD_VALUE) && scales[3];
     awq_status status = AWQ_OK;
-    if (any && rules->calibrate)
+    if (calibrates)
         status = run_awq(&j, hidden, report);
     if (status == AWQ_OK)
         status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.08);

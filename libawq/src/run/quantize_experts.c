@@ -22,8 +22,25 @@ const awq__weight *awq__expert_weight(const awq__layer *layer, int64_t expert, i
 
 awq__scheme awq__expert_scheme(const awq__experts_job *j, int64_t expert, int part)
 {
-    return awq__model_plan_scheme(j->job->plan, awq__expert_module(j, expert, part),
+    const awq__arch *arch = j->job->plan->model->arch;
+    return awq__model_plan_scheme(j->job->plan,
+                                  awq__arch_index(arch, j->layer->number, part_of(part), expert),
                                   awq__expert_weight(j->layer, expert, part)->dtype);
+}
+
+int64_t awq__expert_group(const awq__experts_job *j, int64_t expert, int input)
+{
+    const awq__expert_state *state = &j->experts[expert];
+    for (int part = input ? 2 : 0; part < (input ? 3 : 2); part++)
+        if (state->treatment[part])
+            return awq__expert_scheme(j, expert, part).group;
+    return input ? j->layer->moe.experts[expert].intermediate : j->layer->hidden;
+}
+
+bool awq__expert_scales_down(const awq__experts_job *j, int64_t expert)
+{
+    const awq__treatment *treatment = j->experts[expert].treatment[2];
+    return j->fold_up && treatment && treatment->scale;
 }
 
 /* ---- the fold ---- */
@@ -48,7 +65,7 @@ static void fold_up(awq__experts_job *j)
 {
     int64_t I = j->layer->moe.intermediate;
     for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
-        if (!j->experts[e].quantize[2])
+        if (!awq__expert_scales_down(j, e))
             continue;
         j->folded->experts[e].up.row_scale = j->folded->down_unscale + e * I;
         j->folded->experts[e].up.bias_scale = j->folded->down_unscale + e * I;
@@ -76,6 +93,23 @@ static void unfold(awq__experts_job *j)
     }
 }
 
+/* Is some part rounded by GPTQ? */
+static bool compensates(const awq__expert_state *state)
+{
+    for (int part = 0; part < 3; part++)
+        if (state->treatment[part] && state->treatment[part]->gptq)
+            return true;
+    return false;
+}
+
+static bool any_compensates(const awq__experts_job *j)
+{
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
+        if (compensates(&j->experts[e]))
+            return true;
+    return false;
+}
+
 /* ---- the report ---- */
 
 static cJSON *report_expert(const awq__experts_job *j, int64_t e)
@@ -84,12 +118,12 @@ static cJSON *report_expert(const awq__experts_job *j, int64_t e)
     cJSON *object = cJSON_CreateObject();
     cJSON_AddNumberToObject(object, "tokens", (double)state->routed);
     cJSON_AddNumberToObject(object, "borrowed", (double)state->borrowed);
-    if (j->fold_up && state->quantize[2])
+    if (awq__expert_scales_down(j, e))
         awq__report_ratio(object, "down_ratio", &state->down, j->steps);
     cJSON_AddBoolToObject(object, "clipped", state->clipped);
     cJSON_AddNumberToObject(object, "plain_error", state->plain_error);
     cJSON_AddNumberToObject(object, "error", state->error);
-    if (j->job->plan->rules.gptq) {
+    if (compensates(state)) {
         cJSON_AddNumberToObject(object, "compensated_error", state->gptq_error);
         cJSON_AddBoolToObject(object, "compensated", state->compensated);
     }
@@ -131,7 +165,7 @@ static awq_status store_one(const awq__experts_job *j, int64_t e, int part, cons
 {
     const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
     const awq__module *module = awq__expert_module(j, e, part);
-    if (!j->experts[e].quantize[part])
+    if (!j->experts[e].treatment[part])
         return awq__store_weight(j->job, module, weight);
     return codes ? awq__store_codes(j->job, module, weight, codes)
                  : awq__store_rounded(j->job, module, weight, j->experts[e].range[part]);
@@ -153,24 +187,19 @@ static awq_status store_fused(void *arg, int64_t index, int worker)
     return awq__store_fused(j->job, &j->folded->layer, index, j->experts[index].range, NULL);
 }
 
-static bool quantizes(const awq__expert_state *state)
-{
-    return state->quantize[0] || state->quantize[1] || state->quantize[2];
-}
-
 /* A task for each expert, with codes that compensate errors. */
 static awq_status store_compensated(void *arg, int64_t e, int worker)
 {
     awq__experts_job *j = arg;
     (void)worker;
-    bool rounds = quantizes(&j->experts[e]);
+    bool rounds = compensates(&j->experts[e]);
     awq__codes codes[3] = {0};
     awq_status status = rounds ? awq__expert_round(j, e, codes) : AWQ_OK;
     if (status == AWQ_OK && e < j->first_by_name)
         status = awq__store_fused(j->job, &j->folded->layer, e, j->experts[e].range,
                                   rounds ? codes : NULL);
     for (int part = 0; part < 3 && status == AWQ_OK && e >= j->first_by_name; part++)
-        status = store_one(j, e, part, &codes[part]);
+        status = store_one(j, e, part, rounds ? &codes[part] : NULL);
     for (int part = 0; part < 3; part++)
         awq__codes_free(&codes[part]);
     return status;
@@ -192,7 +221,7 @@ static awq_status store_layer(awq__experts_job *j)
                                        gates[part - AWQ__PART_ROUTER]);
     if (awq__result_experts(j->job->plan, n) != AWQ__EXPERTS_BY_NAME)
         j->first_by_name = moe->routed_count;
-    if (status == AWQ_OK && j->job->plan->rules.gptq)
+    if (status == AWQ_OK && any_compensates(j))
         return awq__parallel_for(j->job->ctx, moe->expert_count, store_compensated, j);
     if (status == AWQ_OK)
         status = awq__parallel_for(j->job->ctx, j->first_by_name, store_fused, j);
@@ -256,7 +285,7 @@ static awq_status run_awq(awq__experts_job *j, const float *hidden, outcome *out
     return status;
 }
 
-static awq_status prepare(awq__experts_job *j)
+awq_status awq__experts_create(awq__experts_job *j)
 {
     awq__job *job = j->job;
     const awq__rules *rules = &job->plan->rules;
@@ -274,13 +303,15 @@ static awq_status prepare(awq__experts_job *j)
     bool input = false, up = false;
     for (int64_t e = 0; e < E; e++)
         for (int part = 0; part < 3; part++) {
-            bool quantize = rules->quantize[awq__expert_module(j, e, part) - arch->modules];
-            j->experts[e].quantize[part] = quantize;
-            input |= quantize && part < 2;
-            up |= quantize && part == 2;
+            const awq__treatment *treatment =
+                rules->of[awq__expert_module(j, e, part) - arch->modules];
+            j->experts[e].treatment[part] = treatment;
+            input |= treatment && treatment->scale && part < 2;
+            up |= treatment && treatment->scale && part == 2;
         }
-    j->fold_input = rules->scale && input && (folds & AWQ_FOLD_EXPERT_NORM);
-    j->fold_up = rules->scale && up && (folds & AWQ_FOLD_UP);
+    j->fold_input = input && (folds & AWQ_FOLD_EXPERT_NORM);
+    j->weigh |= j->fold_input;
+    j->fold_up = up && (folds & AWQ_FOLD_UP);
     awq__folded *folded = j->folded;
     if (j->fold_input) {
         folded->moe_scale = awq__alloc_aligned(job->ctx, H, sizeof(float), "scales");
@@ -295,31 +326,10 @@ static awq_status prepare(awq__experts_job *j)
     return whole ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
 
-static bool any_quantized(const awq__experts_job *j)
+void awq__experts_free(awq__experts_job *j)
 {
-    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
-        if (quantizes(&j->experts[e]))
-            return true;
-    return false;
-}
-
-awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__folded *folded,
-                                 const float *hidden, const awq__routes *routes, cJSON *report)
-{
-    awq__experts_job j = {.job = job, .layer = layer, .folded = folded, .routes = routes};
-    outcome out = {0};
-    awq_status status = prepare(&j);
-    bool calibrated = status == AWQ_OK && job->plan->rules.calibrate && any_quantized(&j);
-    if (calibrated)
-        status = run_awq(&j, hidden, &out);
-    if (status == AWQ_OK)
-        status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.95);
-    if (status == AWQ_OK)
-        status = store_layer(&j);
-    if (status == AWQ_OK && calibrated)
-        report_layer(&j, &out, report);
-    for (int64_t e = 0; j.experts && e < layer->moe.expert_count; e++) {
-        awq__expert_state *state = &j.experts[e];
+    for (int64_t e = 0; j->experts && e < j->layer->moe.expert_count; e++) {
+        awq__expert_state *state = &j->experts[e];
         awq__stats_free(&state->input);
         awq__stats_free(&state->inner);
         awq__stats_free(&state->blocks[0]);
@@ -332,6 +342,34 @@ awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__fo
         for (int part = 0; part < 3; part++)
             awq__free(state->range[part]);
     }
-    awq__free(j.experts);
+    awq__free(j->experts);
+    j->experts = NULL;
+}
+
+static bool any_calibrates(const awq__experts_job *j)
+{
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
+        for (int part = 0; part < 3; part++)
+            if (j->experts[e].treatment[part] && j->experts[e].treatment[part]->calibrate)
+                return true;
+    return false;
+}
+
+awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__folded *folded,
+                                 const float *hidden, const awq__routes *routes, cJSON *report)
+{
+    awq__experts_job j = {.job = job, .layer = layer, .folded = folded, .routes = routes};
+    outcome out = {0};
+    awq_status status = awq__experts_create(&j);
+    bool calibrated = status == AWQ_OK && any_calibrates(&j);
+    if (calibrated)
+        status = run_awq(&j, hidden, &out);
+    if (status == AWQ_OK)
+        status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.95);
+    if (status == AWQ_OK)
+        status = store_layer(&j);
+    if (status == AWQ_OK && calibrated)
+        report_layer(&j, &out, report);
+    awq__experts_free(&j);
     return status;
 }

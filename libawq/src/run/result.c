@@ -11,7 +11,7 @@ awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t la
     bool quantized = false;
     for (int64_t e = 0; e < experts->count; e++)
         for (awq__part part = AWQ__PART_GATE; part <= AWQ__PART_DOWN; part++)
-            quantized |= plan->rules.quantize[awq__arch_index(arch, layer, part, e)];
+            quantized |= plan->rules.of[awq__arch_index(arch, layer, part, e)] != NULL;
     if (quantized)
         return plan->format->fused ? AWQ__EXPERTS_PACKED : AWQ__EXPERTS_BY_NAME;
     return experts->layout == AWQ_EXPERTS_SEPARATE ? AWQ__EXPERTS_BY_NAME : AWQ__EXPERTS_AS_SOURCE;
@@ -29,8 +29,8 @@ int awq__result_specs(const awq__model_plan *plan, size_t index, awq__spec specs
         return 0;
     /* Cannot fail: opening the model has found every module. */
     awq__model_find(plan->model, module, &found);
-    if (plan->rules.quantize[index]) {
-        awq__scheme scheme = awq__model_plan_scheme(plan, module, found.weight.dtype);
+    if (plan->rules.of[index]) {
+        awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
         count = plan->format->specs(module->rows, module->cols, &scheme, specs);
     } else {
         specs[0] = (awq__spec){module->suffix,
@@ -38,7 +38,7 @@ int awq__result_specs(const awq__model_plan *plan, size_t index, awq__spec specs
                                module->vector ? 1 : 2,
                                {module->rows, module->cols}};
     }
-    if (found.bias)
+    if (module->bias)
         specs[count++] = (awq__spec){".bias", found.bias_dtype, 1, {module->rows}};
     return count;
 }
@@ -68,10 +68,10 @@ static int fused_packed(const awq__model_plan *plan, int64_t layer,
     const char *const stems[] = {x->fused_gate_up, x->fused_down};
     int count = 0;
     for (int down = 0; down < 2; down++) {
-        const awq__module *module =
-            &arch->modules[awq__arch_index(arch, layer, AWQ__PART_GATE + 2 * down, 0)];
+        size_t index = awq__arch_index(arch, layer, AWQ__PART_GATE + 2 * down, 0);
+        const awq__module *module = &arch->modules[index];
         awq__spec parts[AWQ__MAX_SPECS];
-        awq__scheme scheme = awq__model_plan_scheme(plan, module, AWQ_BF16);
+        awq__scheme scheme = awq__model_plan_scheme(plan, index, AWQ_BF16);
         int64_t rows = down ? module->rows : 2 * module->rows;
         int part_count = plan->format->specs(rows, module->cols, &scheme, parts);
         for (int i = 0; i < part_count; i++) {
@@ -123,13 +123,13 @@ uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index)
         return bytes;
     awq__found found;
     awq__model_find(plan->model, module, &found);
-    if (!plan->rules.quantize[index])
+    if (!plan->rules.of[index])
         return found.bytes;
-    awq__scheme scheme = awq__model_plan_scheme(plan, module, found.weight.dtype);
+    awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
     count = plan->format->specs(module->rows, module->cols, &scheme, specs);
     for (int i = 0; i < count; i++)
         bytes += awq__spec_bytes(&specs[i]);
-    if (found.bias)
+    if (module->bias)
         bytes += (uint64_t)(module->rows * (awq_dtype_bits(found.bias_dtype) / 8));
     return bytes;
 }

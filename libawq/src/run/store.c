@@ -6,6 +6,11 @@
 
 #define GPTQ_RANGES 8 /* that each group chooses from */
 
+static size_t module_index(const awq__job *job, const awq__module *module)
+{
+    return (size_t)(module - job->plan->model->arch->modules);
+}
+
 static awq_status write_tensor(awq__job *job, const awq__module *module, const char *suffix,
                                const void *data, size_t bytes)
 {
@@ -126,7 +131,8 @@ awq_status awq__store_vector(awq__job *job, const awq__module *module, const flo
 awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
                             const awq__range *range, awq__codes *codes)
 {
-    awq__scheme scheme = awq__model_plan_scheme(job->plan, module, weight->dtype);
+    awq__scheme scheme =
+        awq__model_plan_scheme(job->plan, module_index(job, module), weight->dtype);
     float *work = awq__alloc_aligned(job->ctx, (size_t)awq__weight_work(weight), sizeof *work,
                                      "rounding work space");
     *codes = (awq__codes){0};
@@ -145,7 +151,8 @@ awq_status awq__store_compensate(awq__job *job, const awq__module *module,
 {
     const awq__gptq_effort effort = {
         .ranges = GPTQ_RANGES, .sweeps = (int)awq__recipe_int(job->recipe, "quantize.gptq_sweeps")};
-    awq__scheme scheme = awq__model_plan_scheme(job->plan, module, weight->dtype);
+    awq__scheme scheme =
+        awq__model_plan_scheme(job->plan, module_index(job, module), weight->dtype);
     awq_status status = awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes);
     return status == AWQ_OK
                ? awq__gptq_round_all(job->ctx, awq__compute_fastest(), gptq, &effort, weight, codes)
