@@ -37,6 +37,12 @@ void awq__model_plan_free(awq__model_plan *plan);
 awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, size_t index, awq_dtype dtype);
 /* quantization_config of the result; NULL without a failure if it has none. */
 awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config);
+/* Is it a matrix that a linear layer multiplies with? */
+bool awq__role_is_linear(awq_role role);
+/* plan_engines.c: AWQ_ERROR_RECIPE if the recipe's engine cannot load the result; warnings of what
+   other engines or versions cannot. */
+awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *recipe,
+                                        awq__model_plan *plan);
 /* Does module `index` stay float, but with values changed by a fold that leaves the model's
  * function as it is? */
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);

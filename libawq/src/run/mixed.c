@@ -431,6 +431,8 @@ awq_status awq__job_choose_schemes(awq__job *job, awq__model_plan *plan)
         status = solve(&m);
     if (status == AWQ_OK && m.units)
         status = apply(&m);
+    if (status == AWQ_OK)
+        status = awq__model_plan_check_engine(job->ctx, job->recipe, plan);
     if (status == AWQ_OK && m.units)
         status = describe(&m);
     awq__stream_free(&m.stream);
