@@ -32,7 +32,26 @@ static void print_groups(const awq_plan *plan)
     table_print(&table);
 }
 
-static void print_plan(const awq_plan *plan, const awq_recipe *recipe)
+static void print_estimate(awq_context *ctx, const awq_plan *plan)
+{
+    awq_estimate e;
+    char text[TEXT_BYTES], rate[TEXT_BYTES];
+    if (awq_plan_estimate(ctx, plan, &e) != AWQ_OK) {
+        print_field("estimate", "none: %s", awq_context_message(ctx));
+        return;
+    }
+    print_field("peak memory", "about %s", format_bytes(text, e.memory_bytes));
+    print_field("time", "about %s, without evaluation", format_duration(text, e.seconds));
+    print_field("assumed",
+                "%s calibration tokens, %.3g TFLOP of products at %.0f GFLOP/s on %d threads",
+                format_count(text, e.calibration_tokens), 1e-12 * e.operations,
+                1e-9 * e.operations_per_second, e.threads);
+    if (e.read_bytes_per_second > 0)
+        print_field("", "weights read at %s/s",
+                    format_bytes(rate, (uint64_t)e.read_bytes_per_second));
+}
+
+static void print_plan(awq_context *ctx, const awq_plan *plan, const awq_recipe *recipe)
 {
     char before[TEXT_BYTES], after[TEXT_BYTES];
     awq_model_info info;
@@ -44,6 +63,7 @@ static void print_plan(const awq_plan *plan, const awq_recipe *recipe)
     putchar('\n');
     print_field("size", "%s -> %s", format_bytes(before, awq_plan_bytes_before(plan)),
                 format_bytes(after, awq_plan_bytes_after(plan)));
+    print_estimate(ctx, plan);
     for (size_t i = 0; i < awq_plan_warning_count(plan); i++)
         print_field("warning", "%s", awq_plan_warning_at(plan, i));
 }
@@ -60,7 +80,7 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
     awq_plan *plan;
     awq_status status = awq_plan_create(ctx, recipe, &plan);
     if (status == AWQ_OK)
-        print_plan(plan, recipe);
+        print_plan(ctx, plan, recipe);
     else
         code = report_failure(ctx, status);
     awq_plan_free(plan);
