@@ -254,6 +254,31 @@ static void test_cancelling_keeps_the_work(void **state)
     awq_recipe_free(recipe);
 }
 
+/* Where the journal would go, once it has been read. */
+static int put_a_directory_in_the_way(void *user, const awq_progress *progress)
+{
+    const fixture *f = user;
+    char path[2048];
+    if (progress->layer == 0) {
+        snprintf(path, sizeof path, "%s.partial/awq_journal.json/in_the_way", output);
+        assert_ok(f, awq__make_directories(f->ctx, path));
+    }
+    return 0;
+}
+
+/* A layer is made durable beside the work on the next one: that it failed is told all the same. */
+static void test_a_journal_that_cannot_be_written_ends_the_run(void **state)
+{
+    fixture *f = *state;
+    awq_recipe *recipe = short_recipe(f, TINY);
+    awq_context_set_progress(f->ctx, put_a_directory_in_the_way, f);
+    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_IO);
+    awq_context_set_progress(f->ctx, NULL, NULL);
+    assert_non_null(strstr(awq_context_message(f->ctx), "awq_journal.json: cannot be replaced"));
+    assert_false(awq__is_directory(output));
+    awq_recipe_free(recipe);
+}
+
 static void test_restart_discards(void **state)
 {
     fixture *f = *state;
@@ -295,6 +320,7 @@ int main(void)
         CASE(test_the_same_bytes_for_any_number_of_threads),
         CASE(test_an_interrupted_run_goes_on),
         CASE(test_cancelling_keeps_the_work),
+        CASE(test_a_journal_that_cannot_be_written_ends_the_run),
         CASE(test_restart_discards),
         CASE(test_an_existing_output_is_kept),
     };

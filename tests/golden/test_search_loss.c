@@ -15,9 +15,10 @@ static cJSON *report_of(const fixture *f, const char *model, const char *samples
                         const char *search, const char *sketch_rows, const char *finalists)
 {
     awq_recipe *recipe = short_recipe(f, model);
-    const char *options[] = {"quantize.search",     search,  "quantize.sketch_rows",   sketch_rows,
-                             "quantize.clip",       "false", "quantize.search_tokens", "0",
-                             "calibration.samples", samples};
+    const char *options[] = {
+        "quantize.search",     search,  "quantize.sketch_rows",      sketch_rows,
+        "quantize.clip",       "false", "quantize.search_tokens",    "0",
+        "calibration.samples", samples, "quantize.search_finalists", finalists};
     awq_quantize_options how = {.struct_size = sizeof how, .force = true};
     cJSON *report;
     char path[1100];

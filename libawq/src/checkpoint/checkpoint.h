@@ -58,7 +58,18 @@ const awq__tensor *awq__checkpoint_find(const awq__checkpoint *checkpoint, const
 /* Sum of all tensors' bytes. */
 uint64_t awq__checkpoint_bytes(const awq__checkpoint *checkpoint);
 
-/* ---- output.c, transaction.c: a new checkpoint directory as a transaction ---- */
+/* ---- advice.c ---- */
+
+typedef enum awq__advice {
+    AWQ__ADVICE_SOON, /* will be read: the system may begin to */
+    AWQ__ADVICE_DONE, /* need not stay resident; what is read again is there all the same */
+} awq__advice;
+/* On the tensors that have the name `stem`, or begin with it and a dot. Returns how many these are.
+ */
+size_t awq__checkpoint_advise(const awq__checkpoint *checkpoint, const char *stem,
+                              awq__advice advice);
+
+/* ---- output.c, transaction.c, settle.c: a new checkpoint directory as a transaction ---- */
 
 /*
  * Begin, declare every tensor, lay out, write each tensor once, add the small files,
@@ -105,6 +116,13 @@ awq_status awq__output_write_part(awq__output *output, const char *name, size_t 
 awq_status awq__output_keep(awq__output *output, const char *name);
 /* Makes what was written so far durable (fsync). */
 awq_status awq__output_sync(awq__output *output);
+/* The same on a thread of its own, which then creates or replaces a small file that says so; more
+   tensors may be written meanwhile. Waits for the thread before, and fails if that has failed. The
+   name stays the caller's, and in place until the thread is waited for. */
+awq_status awq__output_settle(awq__output *output, const char *file_name, const char *text);
+/* Waits for that thread, and tells its failure. awq__output_commit and awq__output_free do it too.
+ */
+awq_status awq__output_wait(awq__output *output);
 /* Creates or replaces a small file, durably. The name must be plain, with no directory,
    and not begin with ".awq-". */
 awq_status awq__output_text(awq__output *output, const char *file_name, const char *text,

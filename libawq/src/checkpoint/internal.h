@@ -68,7 +68,9 @@ const char *awq__base_name(const char *path);
 /* Names a file of a directory without leaving it. */
 bool awq__is_plain_name(const char *name);
 
-/* ---- output.c, transaction.c ---- */
+/* ---- output.c, transaction.c, settle.c ---- */
+
+typedef struct awq__settling awq__settling; /* settle.c */
 
 struct awq__output {
     awq_context *ctx;
@@ -79,9 +81,12 @@ struct awq__output {
     bool force, created;
     bool laid_out; /* the shards are there and open */
     awq__layout layout;
+    awq__settling *settling; /* what a thread makes durable; NULL: nothing */
 };
 
 /* Makes what was written durable and closes the shards. */
 awq_status awq__output_close_shards(awq__output *output);
+/* Waits for what a thread makes durable; its failure is not told, since something else failed. */
+void awq__output_abandon(awq__output *output);
 
 #endif

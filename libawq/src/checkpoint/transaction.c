@@ -331,7 +331,9 @@ static awq_status settle(awq__output *output)
 
 awq_status awq__output_commit(awq__output *output)
 {
-    awq_status status = check_written(output);
+    awq_status status = awq__output_wait(output);
+    if (status == AWQ_OK)
+        status = check_written(output);
     if (status == AWQ_OK)
         status = awq__output_close_shards(output);
     if (status == AWQ_OK)
@@ -355,6 +357,7 @@ awq_status awq__output_commit(awq__output *output)
 
 void awq__output_discard(awq__output *output)
 {
+    awq__output_abandon(output);
     if (awq__clear_directory(output->ctx, output->partial, LOCK_FILE) == AWQ_OK) {
         unlink(output->lock_path);
         rmdir(output->partial);
@@ -366,6 +369,7 @@ void awq__output_free(awq__output *output)
 {
     if (!output)
         return;
+    awq__output_abandon(output);
     awq__layout_free(&output->layout);
     release_lock(output);
     awq__free(output->directory);

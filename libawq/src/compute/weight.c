@@ -238,10 +238,10 @@ awq_status awq__weight_check(awq_context *ctx, const awq__weight *weight, float 
     for (int64_t first = 0; first < weight->rows; first += block) {
         int64_t count = awq__min(block, weight->rows - first);
         weight->read(weight, first, count, work);
-        float sum = 0; /* stays 0 unless something is not finite: then it becomes NaN */
+        uint32_t special = 0; /* exponents of all ones: infinite, or NaN */
         for (int64_t i = 0; i < count * K; i++)
-            sum += work[i] * 0;
-        if (sum == 0)
+            special |= (awq__f32_bits(work[i]) & 0x7f800000u) == 0x7f800000u;
+        if (!special)
             continue;
         int64_t at = 0;
         while (isfinite(work[at]))

@@ -36,6 +36,12 @@ typedef struct sample {
     float *x, *y, *up, *expected, *output, *work;
 } sample;
 
+static size_t sample_floats(const awq__layer *layer, int64_t T)
+{
+    return (size_t)(T * (3 * layer->hidden + 2 * layer->moe.intermediate) +
+                    awq__expert_work(layer));
+}
+
 static float *take_sample(const awq__experts_job *j, int64_t e, sample *s)
 {
     const awq__expert_state *state = &j->experts[e];
@@ -45,8 +51,8 @@ static float *take_sample(const awq__experts_job *j, int64_t e, sample *s)
     int64_t count = state->routed ? state->routed : state->borrowed;
     int64_t stride = awq__max(awq__ceil_div(count, B), 1);
     s->T = awq__ceil_div(count, stride);
-    size_t floats = (size_t)(s->T * (3 * H + 2 * I) + awq__expert_work(j->layer));
-    float *space = awq__alloc_aligned(j->job->ctx, floats, sizeof *space, "a sample of tokens");
+    float *space = awq__alloc_aligned(j->job->ctx, sample_floats(j->layer, s->T), sizeof *space,
+                                      "a sample of tokens");
     if (!space)
         return NULL;
     s->x = space;
@@ -69,48 +75,66 @@ static void run_sample(const awq__experts_job *j, const awq__expert *expert, con
     awq__linear(forward->compute, &expert->down, s->T, s->y, I, output, H, s->work);
 }
 
-/* Error of the expert's output with codes in place of its quantized parts. */
-static double codes_error(const awq__experts_job *j, int64_t e, const awq__layer *layer,
-                          const awq__codes codes[3], const sample *s)
+static awq_status round_part(const awq__experts_job *j, int64_t e, const awq__layer *layer,
+                             int part, const awq__range *range, const sample *s, awq__codes *codes)
 {
-    const awq__compute *compute = j->job->calibration.forward.compute;
-    awq__expert expert = layer->moe.experts[e];
-    awq__weight *parts[] = {&expert.gate, &expert.up, &expert.down};
-    for (int part = 0; part < 3; part++) {
-        awq__weight source = *parts[part];
-        /* x is not folded: the fold is taken out of the columns of gate and up */
-        const float *unscale = part < 2 && source.col_scale ? j->folded->moe_unscale : NULL;
-        if (j->experts[e].treatment[part])
-            *parts[part] = weight_of_codes(&codes[part], unscale, &source);
-        else if (part < 2)
-            parts[part]->col_scale = NULL;
-    }
-    run_sample(j, &expert, s, s->output);
-    return compute->squared_error(s->T, j->layer->hidden, s->output, s->expected, NULL);
+    const awq__weight *source = awq__expert_weight(layer, e, part);
+    awq__scheme scheme = awq__expert_scheme(j, e, part);
+    awq_status status = awq__codes_create(j->job->ctx, source->rows, source->cols, &scheme, codes);
+    if (status == AWQ_OK)
+        status = awq__codes_round(j->job->ctx, j->job->calibration.forward.compute, source, range,
+                                  s->work, codes);
+    return status;
 }
 
-/* The same with its parts rounded to nearest: as in `layer` (folded or the source's), with ranges
-   or without. */
-static awq_status rounded_error(const awq__experts_job *j, int64_t e, const awq__layer *layer,
-                                awq__range *const *range, const sample *s, double *error)
+/* y[T,N] = the part's output of x[T,K]. Where it is quantized, codes take the place of its weight,
+   which is in `layer` (folded or the source's): given ones, or to nearest within range or without,
+   which live no longer than this. */
+static awq_status run_part(const awq__experts_job *j, int64_t e, const awq__layer *layer, int part,
+                           const awq__codes *given, const awq__range *range, const sample *s,
+                           const float *x, float *y)
 {
-    const awq__compute *compute = j->job->calibration.forward.compute;
-    awq__codes codes[3] = {0};
+    const awq__weight *source = awq__expert_weight(layer, e, part);
+    /* x is not folded: the fold is taken out of the columns of gate and up */
+    const float *unscale = part < 2 && source->col_scale ? j->folded->moe_unscale : NULL;
+    awq__weight used = *source;
+    awq__codes rounded = {0};
     awq_status status = AWQ_OK;
-    for (int part = 0; part < 3 && status == AWQ_OK; part++) {
-        const awq__weight *source = awq__expert_weight(layer, e, part);
-        if (!j->experts[e].treatment[part])
-            continue;
-        awq__scheme scheme = awq__expert_scheme(j, e, part);
-        status = awq__codes_create(j->job->ctx, source->rows, source->cols, &scheme, &codes[part]);
-        if (status == AWQ_OK)
-            status = awq__codes_round(j->job->ctx, compute, source, range ? range[part] : NULL,
-                                      s->work, &codes[part]);
+    if (j->experts[e].treatment[part]) {
+        if (!given)
+            status = round_part(j, e, layer, part, range, s, &rounded);
+        used = weight_of_codes(given ? given : &rounded, unscale, source);
+    } else if (part < 2) {
+        used.col_scale = NULL;
     }
     if (status == AWQ_OK)
-        *error = codes_error(j, e, layer, codes, s);
-    for (int part = 0; part < 3; part++)
-        awq__codes_free(&codes[part]);
+        awq__linear(j->job->calibration.forward.compute, &used, s->T, x, used.cols, y, used.rows,
+                    s->work);
+    awq__codes_free(&rounded);
+    return status;
+}
+
+/* Error of the expert's output with codes in place of its quantized parts. codes [3] or NULL; range
+   [3] or NULL. */
+static awq_status codes_error(const awq__experts_job *j, int64_t e, const awq__layer *layer,
+                              const awq__codes *codes, awq__range *const *range, const sample *s,
+                              double *error)
+{
+    const awq__forward *forward = &j->job->calibration.forward;
+    const awq__expert *expert = &layer->moe.experts[e];
+    const float *x[] = {s->x, s->x, s->y};
+    float *y[] = {s->y, s->up, s->output};
+    awq_status status = AWQ_OK;
+    for (int part = 0; part < 3 && status == AWQ_OK; part++) {
+        if (part == 2)
+            awq__expert_activate(forward, layer, expert, s->T * expert->intermediate, s->y, s->up,
+                                 s->y);
+        status = run_part(j, e, layer, part, codes ? &codes[part] : NULL,
+                          range ? range[part] : NULL, s, x[part], y[part]);
+    }
+    if (status == AWQ_OK)
+        *error =
+            forward->compute->squared_error(s->T, j->layer->hidden, s->output, s->expected, NULL);
     return status;
 }
 
@@ -122,9 +146,9 @@ awq_status awq__expert_error(const awq__experts_job *j, int64_t e, const awq__co
     if (!space)
         return AWQ_ERROR_MEMORY;
     run_sample(j, &j->layer->moe.experts[e], &s, s.expected);
-    *error = codes_error(j, e, &j->folded->layer, codes, &s);
+    awq_status status = codes_error(j, e, &j->folded->layer, codes, NULL, &s, error);
     awq__free(space);
-    return AWQ_OK;
+    return status;
 }
 
 static awq_status search_part(awq__experts_job *j, int64_t e, int part)
@@ -199,13 +223,13 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
     if (!space)
         return AWQ_ERROR_MEMORY;
     run_sample(j, &j->layer->moe.experts[e], &s, s.expected);
-    awq_status status = rounded_error(j, e, j->layer, NULL, &s, &state->plain_error);
+    awq_status status = codes_error(j, e, j->layer, NULL, NULL, &s, &state->plain_error);
     if (status == AWQ_OK)
-        status = rounded_error(j, e, &j->folded->layer, NULL, &s, &state->error);
+        status = codes_error(j, e, &j->folded->layer, NULL, NULL, &s, &state->error);
     if (status == AWQ_OK && (clips(state, 0) || clips(state, 1) || clips(state, 2))) {
         status = search_ranges(j, e);
         if (status == AWQ_OK)
-            status = rounded_error(j, e, &j->folded->layer, state->range, &s, &with_ranges);
+            status = codes_error(j, e, &j->folded->layer, NULL, state->range, &s, &with_ranges);
         state->clipped = status == AWQ_OK && with_ranges < state->error;
         if (state->clipped)
             state->error = with_ranges;
@@ -216,7 +240,19 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
     return status;
 }
 
+/* Of a worker: the sample, and beside it the codes of one part with their scales, or the three
+   blocks of a part's rows that awq__search_clip works on. */
+static size_t work_bytes(const awq__layer *layer)
+{
+    size_t weights = (size_t)layer->hidden * (size_t)layer->moe.intermediate;
+    size_t codes = weights + weights / 4,
+           blocks = 3 * (size_t)awq__expert_work(layer) * sizeof(float);
+    return sample_floats(layer, AWQ__TOKEN_BLOCK) * sizeof(float) +
+           (codes > blocks ? codes : blocks);
+}
+
 awq_status awq__experts_clip(awq__experts_job *j)
 {
-    return awq__parallel_for(j->job->ctx, j->layer->moe.expert_count, run_expert, j);
+    return awq__parallel_within(j->job->ctx, work_bytes(j->layer), j->layer->moe.expert_count,
+                                run_expert, j);
 }

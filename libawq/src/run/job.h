@@ -211,7 +211,8 @@ uint64_t awq__fingerprint(const awq__job *job, const char *recipe_yaml);
    finished, an empty array if there is none. AWQ_ERROR_EXISTS if it is of another run. */
 awq_status awq__journal_read(awq_context *ctx, const awq__output *output, uint64_t fingerprint,
                              cJSON **layers);
-/* Makes durable what was written so far, then says so. */
+/* Makes durable what was written so far, then says so, beside the work that follows: a kill loses
+   the layer in work and at most the one before it. */
 awq_status awq__journal_write(awq__job *job, uint64_t fingerprint);
 /* From the finished checkpoint. It stays until the end, so that no kill loses the layers. */
 void awq__journal_remove(awq_context *ctx, const char *directory);

@@ -91,9 +91,7 @@ awq_status awq__journal_write(awq__job *job, uint64_t fingerprint)
     cJSON_Delete(root);
     if (!printed)
         return awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: %s", JOURNAL);
-    awq_status status = awq__output_sync(job->output);
-    if (status == AWQ_OK)
-        status = awq__output_text(job->output, JOURNAL, printed, strlen(printed));
+    awq_status status = awq__output_settle(job->output, JOURNAL, printed);
     cJSON_free(printed);
     return status;
 }

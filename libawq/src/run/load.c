@@ -199,7 +199,7 @@ static awq_status check_matrix(void *arg, int64_t index, int worker)
 
 awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded)
 {
-    *loaded = (awq__loaded_layer){0};
+    *loaded = (awq__loaded_layer){.model = model};
     loaded->layer.number = number;
     loaded->layer.hidden = model->arch->model.hidden_size;
     loaded->layer.epsilon = model->arch->model.norm_epsilon;
@@ -214,13 +214,16 @@ awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_
         status =
             awq__parallel_for(model->ctx, 6 + 3 * loaded->layer.moe.expert_count, check_matrix, &j);
     }
-    if (status != AWQ_OK)
+    if (status == AWQ_OK)
+        awq__read_ahead(loaded);
+    else
         awq__loaded_layer_free(loaded);
     return status;
 }
 
 void awq__loaded_layer_free(awq__loaded_layer *loaded)
 {
+    awq__read_done(loaded);
     awq__free(loaded->vectors);
     awq__free(loaded->experts);
     *loaded = (awq__loaded_layer){0};

@@ -48,15 +48,24 @@ typedef struct awq__found {
    weights everything is found as it would be stored, and nothing has data. */
 awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__found *found);
 
-/* A layer's weights, mapped, with vectors and biases in memory. */
+/* A layer's weights, mapped, with vectors and biases in memory. It stays where it is: a thread
+   reads the next layer's weights meanwhile. */
 typedef struct awq__loaded_layer {
     awq__layer layer;
     awq__expert *experts;
     float *vectors; /* norms, sinks and biases, one after the other */
+    const awq_model *model;
+    pthread_t reader;
+    bool reading;        /* there is that thread */
+    _Atomic bool enough; /* it is to stop */
 } awq__loaded_layer;
 /* Checks every weight for NaN and infinity. */
 awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded);
+/* Lets go of the layer's pages too. */
 void awq__loaded_layer_free(awq__loaded_layer *loaded);
+/* read_ahead.c: called by these two. */
+void awq__read_ahead(awq__loaded_layer *loaded);
+void awq__read_done(awq__loaded_layer *loaded);
 
 /* The modules outside the layers. */
 typedef struct awq__ends {

@@ -26,3 +26,22 @@ expect 0 quantize recipe.yaml $recipe_options
 # shellcheck disable=SC2086
 expect 0 quantize recipe.yaml $recipe_options --set output=whole --quiet
 cmp out/model.safetensors whole/model.safetensors || fail "the resumed result differs"
+
+# Killed at once when the first layer is said to be durable, and when the last one has begun, which
+# may be before that: what is not whole is done again.
+for mark in out.partial/awq_journal.json 'layer 2/2'; do
+    rm -rf out
+    command="quantize, killed at \"$mark\""
+    # shellcheck disable=SC2086
+    "$awqc" quantize recipe.yaml $recipe_options >"$top/out" 2>"$top/err" </dev/null &
+    process=$!
+    while kill -0 $process 2>/dev/null && [ ! -e "$mark" ] && ! grep -q "$mark" "$top/err"; do
+        sleep 0.02
+    done
+    kill -KILL $process 2>/dev/null
+    wait $process
+    [ ! -e out ] || fail "a killed run left an output"
+    # shellcheck disable=SC2086
+    expect 0 quantize recipe.yaml $recipe_options
+    cmp out/model.safetensors whole/model.safetensors || fail "the resumed result differs"
+done

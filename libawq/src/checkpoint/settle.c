@@ -1,0 +1,81 @@
+/* Making durable what was written, beside the work: on a thread of its own. */
+#include "awq/awq.h"
+#include "checkpoint/internal.h"
+
+#include <pthread.h>
+#include <string.h>
+
+/* The thread has a context of its own, so that a failure waits to be told in its turn. */
+struct awq__settling {
+    pthread_t thread;
+    awq_context *ctx;
+    awq__output output; /* a copy with that context: shards and names are shared, and only read */
+    const char *file_name;
+    char *text;
+    awq_status status;
+};
+
+static void *settle(void *arg)
+{
+    awq__settling *s = arg;
+    s->status = awq__output_sync(&s->output);
+    if (s->status == AWQ_OK)
+        s->status = awq__output_text(&s->output, s->file_name, s->text, strlen(s->text));
+    return NULL;
+}
+
+static void free_settling(awq__settling *s)
+{
+    awq_context_free(s->ctx);
+    awq__free(s->text);
+    awq__free(s);
+}
+
+awq_status awq__output_wait(awq__output *output)
+{
+    awq__settling *s = output->settling;
+    if (!s)
+        return AWQ_OK;
+    output->settling = NULL;
+    pthread_join(s->thread, NULL);
+    awq_status status = s->status;
+    if (status != AWQ_OK)
+        awq__fail(output->ctx, status, "%s", awq_context_message(s->ctx));
+    free_settling(s);
+    return status;
+}
+
+void awq__output_abandon(awq__output *output)
+{
+    awq__settling *s = output->settling;
+    if (!s)
+        return;
+    output->settling = NULL;
+    pthread_join(s->thread, NULL);
+    free_settling(s);
+}
+
+awq_status awq__output_settle(awq__output *output, const char *file_name, const char *text)
+{
+    awq_status status = awq__output_wait(output);
+    if (status != AWQ_OK)
+        return status;
+    awq__settling *s = awq__alloc(output->ctx, 1, sizeof *s, "writing beside the work");
+    if (!s)
+        return AWQ_ERROR_MEMORY;
+    s->file_name = file_name;
+    s->text = awq__strdup(output->ctx, text);
+    status = s->text ? awq_context_create(&s->ctx) : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        s->output = *output;
+        s->output.ctx = s->ctx;
+        if (pthread_create(&s->thread, NULL, settle, s) == 0) {
+            output->settling = s;
+            return AWQ_OK;
+        }
+        status = AWQ_ERROR_MEMORY;
+    }
+    free_settling(s);
+    return awq__fail(output->ctx, status, "%s: no thread can be started to make it durable",
+                     output->partial);
+}
