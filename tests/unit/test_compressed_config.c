@@ -55,8 +55,9 @@ static void the_config_says_what_readers_want(void **state)
         assert_string_equal(text, expected);
         cJSON_free(text);
         awq__stored_scheme rest = rest_of(ctx, format, config);
-        assert_same_stored(&rest, &(awq__stored_scheme){cases[i].bits == 3 ? 4 : cases[i].bits,
-                                                        cases[i].group, cases[i].symmetric});
+        assert_same_stored(&rest,
+                           &(awq__stored_scheme)STORED(cases[i].bits == 3 ? 4 : cases[i].bits,
+                                                       cases[i].group, cases[i].symmetric));
         cJSON_Delete(config);
     }
     const awq__scheme scheme = {.bits = 4, .group = 32, .symmetric = true};
@@ -88,26 +89,21 @@ static void configs_of_others_are_read(void **state)
         const char *outer, *group, *weights;
         awq__stored_scheme stored;
     } cases[] = {
-        {NULL, NULL, NULL, {4, 64, true}},
-        {"\"format\": \"pack-quantized\", \"sparsity_config\": {}, \"transform_config\": {}",
-         NULL,
-         NULL,
-         {4, 64, true}},
+        {NULL, NULL, NULL, STORED(4, 64, true)},
+        {"\"format\": \"pack-quantized\", \"sparsity_config\": {}, \"transform_config\": {}", NULL,
+         NULL, STORED(4, 64, true)},
         {NULL,
          "\"targets\": [\"Linear\"], \"format\": null, \"input_activations\": null,"
          "\"output_activations\": null",
-         NULL,
-         {4, 64, true}},
-        {NULL,
-         NULL,
+         NULL, STORED(4, 64, true)},
+        {NULL, NULL,
          USUAL "\"num_bits\": 8, \"strategy\": \"channel\", \"group_size\": -1, \"dynamic\": false",
-         {8, -1, false}},
-        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\"", {4, -1, false}},
-        {NULL,
-         NULL,
+         STORED(8, -1, false)},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\"", STORED(4, -1, false)},
+        {NULL, NULL,
          USUAL "\"num_bits\": 4, \"strategy\": \"group\", \"group_size\": 1, \"dynamic\": null,"
                "\"actorder\": null",
-         {4, 1, false}},
+         STORED(4, 1, false)},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *config = make_config(ctx, cases[i].outer, cases[i].group, cases[i].weights);

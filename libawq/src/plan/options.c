@@ -18,10 +18,10 @@
 static const awq_option options[] = {
     {"model", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory of the checkpoint to quantize."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
-    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|mxfp4", 0, 0, false,
+    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|gptq|mxfp4", 0, 0, false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
-     "pack-quantized one, mxfp4 that of GPT-OSS; auto is what the preset asks for, else what most "
-     "engines load for the architecture."},
+     "pack-quantized one, gptq that of GPTQModel, mxfp4 that of GPT-OSS; auto is what the preset "
+     "asks for, else what most engines load for the architecture."},
     {"shard_size", AWQ_OPTION_SIZE, "5GB", "", 1000000, EXACT_IN_JSON, false,
      "Largest size of one output file; a single tensor may exceed it."},
     {"plugin", AWQ_OPTION_TEXT, "", "", 0, 0, false,

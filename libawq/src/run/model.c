@@ -17,8 +17,8 @@ static awq_status read_quantization(awq_model *model)
     if (!model->format)
         return awq__fail(
             model->ctx, AWQ_ERROR_UNSUPPORTED,
-            "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors "
-            "or mxfp4",
+            "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors, "
+            "gptq or mxfp4",
             file, method->valuestring);
     return model->format->read_config(model->ctx, file, config, &model->stored);
 }
