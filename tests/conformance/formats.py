@@ -22,6 +22,12 @@ DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 ALL = ["*.experts.*", "*.shared_expert.*", "*.q_proj", "*.k_proj", "*.v_proj", "*.o_proj"]
 SHARED = ["*.experts.*", "*.shared_expert.*"]
 
+# Of a recipe: several schemes in one checkpoint.
+MIXED = [{"role": "attention", "projection": "o", "layers": "0", "bits": 2, "group_size": 32},
+         {"role": "attention", "bits": 8, "group_size": -1},
+         {"role": "expert", "layers": "1", "bits": 8},
+         {"role": "shared_expert", "group_size": 32}]
+
 # name, model, format, options of `quantize`. Each is run with method rtn and with method awq.
 CASES = [
     ("mixtral awq", "mixtral", "awq", {}),
@@ -51,6 +57,12 @@ CASES = [
     ("qwen3_moe awq", "qwen3_moe", "awq", {}),
     ("qwen3_moe awq, one layer", "qwen3_moe", "awq",
      {"modules": ["model.layers.0.mlp.experts.*"]}),
+    ("mixtral gptq", "mixtral", "gptq", {}),
+    ("mixtral gptq, one layer", "mixtral", "gptq", {"modules": ["model.layers.1.*.experts.*"]}),
+    ("qwen2_moe gptq, all linears", "qwen2_moe", "gptq", {"group_size": 64, "modules": ALL}),
+    ("qwen2_moe gptq 8 bits, rows", "qwen2_moe", "gptq", {"bits": 8, "group_size": -1}),
+    ("qwen2_moe gptq, mixed", "qwen2_moe", "gptq", {"rules": MIXED}),
+    ("qwen3_moe gptq asymmetric", "qwen3_moe", "gptq", {"group_size": 32, "symmetric": False}),
     ("gpt_oss mxfp4", "gpt_oss", "mxfp4", {}),
     ("gpt_oss mxfp4, shards", "gpt_oss", "mxfp4", {"shard_size": 1_000_000}),
     ("gpt_oss ct g32", "gpt_oss", "compressed-tensors", {"group_size": 32}),
@@ -77,7 +89,8 @@ def check_case(report, programs, case, method):
     report.check(f"{name}: skipped", check_skipped, checkpoint, modules)
     report.check(f"{name}: weights", check_weights, programs, directory)
     if method == "rtn":
-        report.check(f"{name}: rounding", compare_rounded, modules, before, options.get("bits", 4))
+        bits = min(part.get("bits", 4) for part in (options, *options.get("rules", [])))
+        report.check(f"{name}: rounding", compare_rounded, modules, before, bits)
     else:
         report.check(f"{name}: perplexity", compare_perplexity, programs, source, directory)
     if "shard_size" in options:
