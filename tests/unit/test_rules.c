@@ -199,7 +199,7 @@ static void groups_must_divide_the_columns(void **state)
     } cases[] = {
         {256, "128", NULL},
         {2880, "128",
-         "2880 columns are not a multiple of quantize.group_size 128; sizes that fit: "
+         "2880 columns are not a multiple of group_size 128; sizes that fit: "
          "64, 32, -1"},
         {2880, "64", NULL},
         {2880, "-1", NULL},
@@ -235,7 +235,7 @@ static void auto_takes_the_largest_group_that_fits(void **state)
     }
     down->cols = 100;
     fails(f->ctx, apply(f, PATTERNS("*.experts.*")), AWQ_ERROR_RECIPE,
-          "w2: its 100 columns are not a multiple of 128, 64 or 32: only quantize.group_size -1");
+          "w2: its 100 columns are not a multiple of 128, 64 or 32: only group_size -1");
     succeeds(f->ctx, apply(f, PATTERNS("*.w1")));
     assert_int_equal(the_treatment(f)->scheme.group, 128);
 }
