@@ -252,7 +252,7 @@ static void other_schemes_name_their_modules(void **state)
     cJSON_free(ignored);
     awq__stored stored;
     succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
-    assert_same_stored(&stored.rest, &(awq__stored_scheme){8, -1, true});
+    assert_same_stored(&stored.rest, &(awq__stored_scheme)STORED(8, -1, true));
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
         const awq__stored_scheme *found;
         const awq__scheme *scheme = modules[i].scheme;
@@ -260,7 +260,7 @@ static void other_schemes_name_their_modules(void **state)
         assert_int_equal(found != NULL, scheme != NULL);
         if (found)
             assert_same_stored(
-                found, &(awq__stored_scheme){scheme->bits, scheme->group, scheme->symmetric});
+                found, &(awq__stored_scheme)STORED(scheme->bits, scheme->group, scheme->symmetric));
     }
     awq__stored_free(&stored);
     cJSON_Delete(config);
@@ -295,8 +295,8 @@ static void several_groups_of_others_are_read(void **state)
                "\"late\": {\"targets\": [\"m.experts.0\", \"m.p\"], \"weights\": {"
                "\"num_bits\": 2, \"type\": \"int\", \"symmetric\": true, \"strategy\": \"group\", "
                "\"group_size\": 32}}}}";
-    static const awq__stored_scheme all = {4, -1, true}, experts = {8, 64, false},
-                                    late = {2, 32, true};
+    static const awq__stored_scheme all = STORED(4, -1, true), experts = STORED(8, 64, false),
+                                    late = STORED(2, 32, true);
     static const struct {
         const char *name;
         const awq__stored_scheme *scheme;
