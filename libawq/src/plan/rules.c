@@ -39,7 +39,7 @@ bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b)
     return a->scheme.code == b->scheme.code && a->scheme.bits == b->scheme.bits &&
            a->scheme.group == b->scheme.group && a->scheme.symmetric == b->scheme.symmetric &&
            a->calibrate == b->calibrate && a->scale == b->scale && a->clip == b->clip &&
-           a->gptq == b->gptq;
+           a->gptq == b->gptq && a->automatic == b->automatic;
 }
 
 awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,
@@ -416,8 +416,10 @@ static awq_status apply_patterns(awq_context *ctx, const awq__arch *arch, patter
         awq_status status = awq__name_pattern_match(ctx, &list->items[i], module->name, &matches);
         if (status == AWQ_OK && matches) {
             count_match(module, &list->matched[i]);
+            awq__treatment own = *treatment;
+            own.automatic &= module->role == AWQ_ROLE_EXPERT;
             if (!ruled && may_quantize(module->role))
-                status = awq__rules_treat(ctx, rules, index, treatment);
+                status = awq__rules_treat(ctx, rules, index, &own);
         }
         if (status != AWQ_OK)
             return status;
@@ -520,6 +522,7 @@ static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__a
     size_t count = awq_recipe_rule_count(recipe), treated = 0;
     words w = general_words(recipe);
     awq__treatment general = treatment_from(&w, defaults);
+    general.automatic = awq__recipe_has_target(recipe);
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
         bool ruled;

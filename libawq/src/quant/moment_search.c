@@ -11,9 +11,8 @@
  * stride. */
 #define COARSE_RATIOS 6
 
-/* sum over the n rows of weight[row] * e G e^T for the errors e[n,K]; product [n, max(K, r)]. */
-static double error_loss(const awq__compute *compute, const awq__stats *stats, int64_t n,
-                         const float *error, const float *row_weight, float *product)
+double awq__error_loss(const awq__compute *compute, const awq__stats *stats, int64_t n,
+                       const float *error, const float *row_weight, float *product)
 {
     int64_t K = stats->cols, r = stats->rows;
     if (!r) {
@@ -41,7 +40,7 @@ double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
         awq__weight_read(weight, first, n, values);
         compute->quantize_error(n, K, scheme, range ? range + first * G : NULL, NULL, NULL, values,
                                 error);
-        loss += error_loss(compute, stats, n, error, NULL, product);
+        loss += awq__error_loss(compute, stats, n, error, NULL, product);
     }
     return loss;
 }
@@ -97,8 +96,8 @@ static awq_status run_task(void *arg, int64_t index, int worker)
         const float *scale = set->scales + c * 2 * K;
         s->compute->quantize_error(n, K, &item->scheme, NULL, scale, scale + K, values, error);
         s->losses[index * s->most_candidates + c] =
-            error_loss(s->compute, item->stats, n, error,
-                       item->row_weight ? item->row_weight + first : NULL, product);
+            awq__error_loss(s->compute, item->stats, n, error,
+                            item->row_weight ? item->row_weight + first : NULL, product);
     }
     return AWQ_OK;
 }

@@ -262,7 +262,7 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
     awq_context *ctx = j->job->ctx;
     const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden;
     const int64_t I = j->layer->moe.experts[e].intermediate;
-    bool weigh = j->fold_input && (state->treatment[0] || state->treatment[1]);
+    bool weigh = j->weigh && (state->treatment[0] || state->treatment[1]);
     size_t floats = (size_t)(B * (H + 4 * I + 1) + awq__expert_work(j->layer));
     float *space = awq__alloc_aligned(ctx, floats, sizeof *space, "expert statistics");
     double *slopes = awq__alloc(ctx, 3 * (size_t)I, sizeof *slopes, "expert statistics");

@@ -32,12 +32,16 @@ typedef struct awq__experts_job {
     const awq__routes *routes;
     int64_t min_tokens;
     bool fold_input, fold_up;
+    bool weigh; /* what an error of gate and up does to the expert's output is measured */
     awq__scale_rounding rounding;
     int64_t steps;
     awq__expert_state *experts; /* [expert_count] */
     int64_t first_by_name;      /* experts before it are stored in fused tensors */
 } awq__experts_job;
 
+/* quantize_experts.c: what is known before any calibration; free also after a failure. */
+awq_status awq__experts_create(awq__experts_job *j);
+void awq__experts_free(awq__experts_job *j);
 /* The scheme of an expert's quantized part, the columns that share a scale in the input of gate and
    up (0) or of down (1), all where nothing is quantized; the part's module, and its weight. */
 const awq__module *awq__expert_module(const awq__experts_job *j, int64_t expert, int part);

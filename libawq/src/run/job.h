@@ -9,6 +9,7 @@
 
 /* Where the time goes; the order of awq__stage_names. */
 typedef enum awq__stage {
+    AWQ__STAGE_SENSITIVITY,
     AWQ__STAGE_READ,
     AWQ__STAGE_FORWARD,
     AWQ__STAGE_STATISTICS,
@@ -60,13 +61,14 @@ typedef struct awq__fused_spec {
     int rank;
     int64_t shape[4];
 } awq__fused_spec;
-/* Those of a layer; none if its experts are stored by name. Returns their number. */
+/* Those of a layer of a model with weights; none if its experts are stored by name. Returns their
+   number. */
 int awq__result_fused(const awq__model_plan *plan, int64_t layer,
                       awq__fused_spec specs[AWQ__MAX_FUSED]);
 /* Bytes of the result that store module `index`. */
 uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index);
-/* Calls visit for each tensor of a layer; -1 is what comes before the layers, layer_count what
-   comes after. Stops at the first failure. */
+/* Calls visit for each tensor of a layer of a model with weights; -1 is what comes before the
+   layers, layer_count what comes after. Stops at the first failure. */
 typedef awq_status (*awq__result_visit)(void *user, const char *name, awq_dtype dtype, int rank,
                                         const int64_t *shape);
 awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, int64_t layer,
@@ -85,12 +87,22 @@ typedef struct awq__job {
     awq_model *result;          /* the partial output, opened for reading back */
     bool evaluate;
     cJSON *layers; /* the report of each layer */
+    cJSON *mixed;  /* that of the schemes that were chosen; NULL if none were */
     double start_seconds, stage_seconds[AWQ__STAGE_COUNT];
     uint64_t stage_operations[AWQ__STAGE_COUNT]; /* of matrix products */
     awq__stage stage;
     double stage_start;
     uint64_t stage_first_operation;
 } awq__job;
+
+/* ---- mixed.c ---- */
+
+/* The sequences that the recipe calibrates with; none if nothing needs them. */
+awq_status awq__job_load_calibration(awq__job *job);
+/* Gives each module that is to have one the scheme that keeps the recipe's target: a pass through
+   the model measures what each does to the output of its layer. The job's plan is `plan`. Does
+   nothing where the recipe has no target. */
+awq_status awq__job_choose_schemes(awq__job *job, awq__model_plan *plan);
 
 /* Enters a stage, books the time of the last, and tells the caller's progress callback. */
 awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share);

@@ -285,7 +285,7 @@ static awq_status run_awq(awq__experts_job *j, const float *hidden, outcome *out
     return status;
 }
 
-static awq_status prepare(awq__experts_job *j)
+awq_status awq__experts_create(awq__experts_job *j)
 {
     awq__job *job = j->job;
     const awq__rules *rules = &job->plan->rules;
@@ -310,6 +310,7 @@ static awq_status prepare(awq__experts_job *j)
             up |= treatment && treatment->scale && part == 2;
         }
     j->fold_input = input && (folds & AWQ_FOLD_EXPERT_NORM);
+    j->weigh |= j->fold_input;
     j->fold_up = up && (folds & AWQ_FOLD_UP);
     awq__folded *folded = j->folded;
     if (j->fold_input) {
@@ -323,6 +324,26 @@ static awq_status prepare(awq__experts_job *j)
     bool whole = (!j->fold_input || (folded->moe_scale && folded->moe_unscale)) &&
                  (!j->fold_up || (folded->down_scale && folded->down_unscale));
     return whole ? AWQ_OK : AWQ_ERROR_MEMORY;
+}
+
+void awq__experts_free(awq__experts_job *j)
+{
+    for (int64_t e = 0; j->experts && e < j->layer->moe.expert_count; e++) {
+        awq__expert_state *state = &j->experts[e];
+        awq__stats_free(&state->input);
+        awq__stats_free(&state->inner);
+        awq__stats_free(&state->blocks[0]);
+        awq__stats_free(&state->blocks[1]);
+        awq__free(state->tokens);
+        awq__free(state->weights);
+        awq__free(state->relative);
+        awq__free(state->row_weight[0]);
+        awq__free(state->row_weight[1]);
+        for (int part = 0; part < 3; part++)
+            awq__free(state->range[part]);
+    }
+    awq__free(j->experts);
+    j->experts = NULL;
 }
 
 static bool any_calibrates(const awq__experts_job *j)
@@ -339,7 +360,7 @@ awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__fo
 {
     awq__experts_job j = {.job = job, .layer = layer, .folded = folded, .routes = routes};
     outcome out = {0};
-    awq_status status = prepare(&j);
+    awq_status status = awq__experts_create(&j);
     bool calibrated = status == AWQ_OK && any_calibrates(&j);
     if (calibrated)
         status = run_awq(&j, hidden, &out);
@@ -349,20 +370,6 @@ awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__fo
         status = store_layer(&j);
     if (status == AWQ_OK && calibrated)
         report_layer(&j, &out, report);
-    for (int64_t e = 0; j.experts && e < layer->moe.expert_count; e++) {
-        awq__expert_state *state = &j.experts[e];
-        awq__stats_free(&state->input);
-        awq__stats_free(&state->inner);
-        awq__stats_free(&state->blocks[0]);
-        awq__stats_free(&state->blocks[1]);
-        awq__free(state->tokens);
-        awq__free(state->weights);
-        awq__free(state->relative);
-        awq__free(state->row_weight[0]);
-        awq__free(state->row_weight[1]);
-        for (int part = 0; part < 3; part++)
-            awq__free(state->range[part]);
-    }
-    awq__free(j.experts);
+    awq__experts_free(&j);
     return status;
 }
