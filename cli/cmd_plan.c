@@ -3,11 +3,12 @@
 
 #include <stdio.h>
 
-enum { SET };
+enum { SET, IGNORE_ENGINE };
 static const cli_option options[] = {
     [SET] = {"--set", "KEY=VALUE", true,
              "Set an option over the recipe; a VALUE in [ ] is a list. Relative paths are taken "
              "from the working directory. May be repeated."},
+    [IGNORE_ENGINE] = {"--ignore-engine", NULL, false, IGNORE_ENGINE_HELP},
 };
 
 static void print_groups(const awq_plan *plan)
@@ -52,6 +53,8 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
     awq_recipe *recipe;
     int code = load_recipe(ctx, arguments->operand, arguments->given[SET].texts,
                            arguments->given[SET].count, &recipe);
+    if (code == DONE && is_given(arguments, IGNORE_ENGINE))
+        code = ignore_engine(ctx, recipe);
     if (code != DONE)
         return code;
     awq_plan *plan;

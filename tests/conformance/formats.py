@@ -20,6 +20,7 @@ from rules import check_config, check_files, check_groups, check_skipped, check_
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 ALL = ["*.experts.*", "*.shared_expert.*", "*.q_proj", "*.k_proj", "*.v_proj", "*.o_proj"]
+SOME = ["*.experts.0.*", "*.experts.2.*"]
 SHARED = ["*.experts.*", "*.shared_expert.*"]
 
 # Of a recipe: several schemes in one checkpoint.
@@ -57,6 +58,8 @@ CASES = [
     ("qwen3_moe awq", "qwen3_moe", "awq", {}),
     ("qwen3_moe awq, one layer", "qwen3_moe", "awq",
      {"modules": ["model.layers.0.mlp.experts.*"]}),
+    ("qwen3_moe awq, some experts", "qwen3_moe", "awq", {"modules": SOME}),
+    ("qwen3_moe ct, some experts", "qwen3_moe", "compressed-tensors", {"modules": SOME}),
     ("mixtral gptq", "mixtral", "gptq", {}),
     ("mixtral gptq, one layer", "mixtral", "gptq", {"modules": ["model.layers.1.*.experts.*"]}),
     ("qwen2_moe gptq, all linears", "qwen2_moe", "gptq", {"group_size": 64, "modules": ALL}),

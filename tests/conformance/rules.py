@@ -351,6 +351,11 @@ def check_schemes(settings, quantized):
             expect(found == scheme, f"{who}: {spell(name)} is {found}, {name} {scheme}")
 
 
+def names_of_all_experts(names):
+    """Engines that hold the experts of a layer as one module ask for that."""
+    return {name.partition(".experts.")[0] + ".experts" for name in names if ".experts." in name}
+
+
 def spell_targets(settings, spell):
     """The settings with whole names as an engine spells them."""
     groups = {key: {**group, "targets": [target if target.startswith("re:") or target == "Linear"
@@ -393,11 +398,14 @@ def check_skipped(checkpoint, modules):
     kept, quantized = set(modules.floats), set(modules.quantized)
     if method == "mxfp4":
         # What is converted is the experts of a layer as one.
-        quantized = {name.partition(".experts.")[0] + ".experts" for name in quantized}
+        quantized = names_of_all_experts(quantized)
     else:
         kept.discard("model.embed_tokens")  # no linear
+        experts = names_of_all_experts(quantized)
+        kept |= names_of_all_experts(kept) - experts
+        quantized |= experts
     if method == "gptq":
-        check_schemes(settings, quantized)
+        check_schemes(settings, modules.quantized)
     fused = check_fused(method, entries, kept, quantized)
     for who, spell, skips in READERS[method]:
         check_reader(who, spell, skips, entries, kept, quantized)

@@ -1,4 +1,5 @@
 /* The table of recipe options, which is also their documentation. */
+#include "plan/engines.h"
 #include "plan/recipe.h"
 
 #include <string.h>
@@ -23,6 +24,11 @@ static const awq_option options[] = {
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
      "pack-quantized one, gptq that of GPTQModel, mxfp4 that of GPT-OSS; auto is what the preset "
      "asks for, else what most engines load for the architecture."},
+    {"engine", AWQ_OPTION_CHOICE, "any", AWQ__ENGINE_CHOICES, 0, 0, false,
+     "What will serve the result: a recipe whose result it cannot load is refused. any only warns "
+     "of what engines cannot load it."},
+    {"tensor_parallel", AWQ_OPTION_INTEGER, "1", "", 1, 1024, false,
+     "Devices that the engine spreads each matrix over; each must get whole groups."},
     {"shard_size", AWQ_OPTION_SIZE, "5GB", "", 1000000, EXACT_IN_JSON, false,
      "Largest size of one output file; a single tensor may exceed it."},
     {"plugin", AWQ_OPTION_TEXT, "", "", 0, 0, false,

@@ -37,6 +37,12 @@ void awq__model_plan_free(awq__model_plan *plan);
 awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, size_t index, awq_dtype dtype);
 /* quantization_config of the result; NULL without a failure if it has none. */
 awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config);
+/* Is it a matrix that a linear layer multiplies with? */
+bool awq__role_is_linear(awq_role role);
+/* plan_engines.c: AWQ_ERROR_RECIPE if the recipe's engine cannot load the result; warnings of what
+   other engines or versions cannot. */
+awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *recipe,
+                                        awq__model_plan *plan);
 /* Does module `index` stay float, but with values changed by a fold that leaves the model's
  * function as it is? */
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);
@@ -134,10 +140,11 @@ void awq__report_ratio(cJSON *object, const char *name, const awq__found_scale *
    before the layer; unused for plain rounding. */
 awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__folded *folded,
                                    const float *hidden, cJSON *report);
-/* The same for the norm, router and experts. hidden [T,H] is the calibration after the attention,
-   job->calibration.x its norm, routes its routes; all unused for plain rounding. */
+/* The same for the norm, router and experts. job->calibration.hidden is the calibration after the
+   attention, which leaves the layer, x its norm, routes its routes; all unused for plain rounding.
+ */
 awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__folded *folded,
-                                 const float *hidden, const awq__routes *routes, cJSON *report);
+                                 const awq__routes *routes, cJSON *report);
 
 /* ---- proof.c ---- */
 
@@ -147,6 +154,9 @@ typedef struct awq__proof {
     double stored_agreement;  /* share of tokens with the same experts once norm and router are
                                  rounded to  their stored type */
 } awq__proof;
+/* Hidden states of tokens spread evenly, before the layer's experts: [*count,H], awq__free takes
+   it. NULL without memory. */
+float *awq__proof_sample(awq_context *ctx, const awq__stream *stream, int64_t H, int64_t *count);
 /* Does the folded float block compute what the original does? hidden [T,H] is the input of its
    norm. Both fail with AWQ_ERROR_PROOF, naming the layer, if not. */
 awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const awq__layer *folded,

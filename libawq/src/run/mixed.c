@@ -285,6 +285,8 @@ static awq_status measure_experts(mixer *m, const awq__layer *layer, const awq__
     if (status == AWQ_OK)
         status = awq__experts_create(&j);
     if (status == AWQ_OK)
+        status = awq__experts_pass(&j);
+    if (status == AWQ_OK)
         status = awq__experts_statistics(&j);
     if (status == AWQ_OK)
         status = awq__experts_search(&j, &found);
@@ -309,10 +311,10 @@ static awq_status measure_layer(mixer *m, int64_t n)
         m->job->calibration = *stream; /* where the statistics look for it */
         status = measure_experts(m, &loaded.layer, &routes);
         m->job->calibration = (awq__stream){0};
+    } else if (status == AWQ_OK) {
+        status = awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes,
+                                  stream->hidden, NULL, NULL);
     }
-    if (status == AWQ_OK)
-        status =
-            awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes, stream->hidden);
     if (status == AWQ_OK)
         relate_losses(m, n);
     awq__routes_free(&routes);
@@ -429,6 +431,8 @@ awq_status awq__job_choose_schemes(awq__job *job, awq__model_plan *plan)
         status = solve(&m);
     if (status == AWQ_OK && m.units)
         status = apply(&m);
+    if (status == AWQ_OK)
+        status = awq__model_plan_check_engine(job->ctx, job->recipe, plan);
     if (status == AWQ_OK && m.units)
         status = describe(&m);
     awq__stream_free(&m.stream);

@@ -152,20 +152,6 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
     return AWQ_OK;
 }
 
-/* Engines' fast kernels for experts ask more than the format does. */
-static awq_status warn_about_engines(awq_context *ctx, awq_plan *plan)
-{
-    awq__rules *rules = &plan->plan.rules;
-    const awq__arch *arch = plan->plan.model->arch;
-    if (arch->model.hidden_size % 128)
-        return awq__rules_warn(
-            ctx, rules,
-            "hidden_size %lld is not a multiple of 128, which the Marlin kernels of vLLM "
-            "and SGLang ask of quantized experts",
-            (long long)arch->model.hidden_size);
-    return AWQ_OK;
-}
-
 /* A target takes a pass through the model. */
 static awq_status choose_schemes(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
 {
@@ -210,7 +196,7 @@ static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *pla
         g->shown.treatment = g->treatment;
         g->shown.bits_per_weight = 8.0 * (double)g->shown.bytes_after / g->weights;
     }
-    return status == AWQ_OK ? warn_about_engines(ctx, plan) : status;
+    return status;
 }
 
 awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out)

@@ -192,12 +192,7 @@ static awq_status process_layer(awq__job *job, const awq__layer *layer)
             status = awq__stream_to_experts(stream, layer, &routes);
     }
     if (status == AWQ_OK)
-        status = awq__quantize_experts(job, layer, &folded, stream->hidden, &routes, report);
-    if (status == AWQ_OK && job->plan->rules.calibrate) {
-        status = awq__job_enter(job, AWQ__STAGE_FORWARD, n, 0.97);
-        if (status == AWQ_OK)
-            status = awq__moe_experts(&stream->forward, layer, stream->x, &routes, stream->hidden);
-    }
+        status = awq__quantize_experts(job, layer, &folded, &routes, report);
     awq__routes_free(&routes);
     awq__folded_free(&folded);
     return status;
