@@ -14,7 +14,7 @@ from compare import (compare_perplexity, compare_rounded, compare_tensors, compa
                      compare_weights)
 from make_fused import copy_texts, make_fused, write
 from programs import NO_LIMIT, Programs
-from reader import Checkpoint, read_modules, weights_of
+from reader import Checkpoint, gptq_scheme, read_modules, weights_of
 from report import Report, expect
 from rules import check_config, check_files, check_groups, check_skipped, check_tensors
 
@@ -22,6 +22,12 @@ DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 ALL = ["*.experts.*", "*.shared_expert.*", "*.q_proj", "*.k_proj", "*.v_proj", "*.o_proj"]
 SOME = ["*.experts.0.*", "*.experts.2.*"]
 SHARED = ["*.experts.*", "*.shared_expert.*"]
+
+# Of a recipe: several schemes in one checkpoint.
+MIXED_GPTQ = [{"role": "attention", "projection": "o", "layers": "0", "bits": 2, "group_size": 32},
+              {"role": "attention", "bits": 8, "group_size": -1},
+              {"role": "expert", "layers": "1", "bits": 8},
+              {"role": "shared_expert", "group_size": 32}]
 
 # name, model, format, options of `quantize`. Each is run with method rtn and with method awq.
 CASES = [
@@ -54,6 +60,12 @@ CASES = [
      {"modules": ["model.layers.0.mlp.experts.*"]}),
     ("qwen3_moe awq, some experts", "qwen3_moe", "awq", {"modules": SOME}),
     ("qwen3_moe ct, some experts", "qwen3_moe", "compressed-tensors", {"modules": SOME}),
+    ("mixtral gptq", "mixtral", "gptq", {}),
+    ("mixtral gptq, one layer", "mixtral", "gptq", {"modules": ["model.layers.1.*.experts.*"]}),
+    ("qwen2_moe gptq, all linears", "qwen2_moe", "gptq", {"group_size": 64, "modules": ALL}),
+    ("qwen2_moe gptq 8 bits, rows", "qwen2_moe", "gptq", {"bits": 8, "group_size": -1}),
+    ("qwen2_moe gptq, mixed", "qwen2_moe", "gptq", {"rules": MIXED_GPTQ}),
+    ("qwen3_moe gptq asymmetric", "qwen3_moe", "gptq", {"group_size": 32, "symmetric": False}),
     ("gpt_oss mxfp4", "gpt_oss", "mxfp4", {}),
     ("gpt_oss mxfp4, shards", "gpt_oss", "mxfp4", {"shard_size": 1_000_000}),
     ("gpt_oss ct g32", "gpt_oss", "compressed-tensors", {"group_size": 32}),
@@ -105,7 +117,9 @@ def check_case(report, programs, case, method):
     report.check(f"{name}: skipped", check_skipped, checkpoint, modules)
     report.check(f"{name}: weights", check_weights, programs, directory)
     if method == "rtn":
-        report.check(f"{name}: rounding", compare_rounded, modules, before, options.get("bits", 4))
+        report.check(f"{name}: rounding", compare_rounded, modules, before,
+                     (lambda module: gptq_scheme(checkpoint.quantization, module)[0])
+                     if output_format == "gptq" else options.get("bits", 4))
     else:
         report.check(f"{name}: perplexity", compare_perplexity, programs, source, directory)
     if "shard_size" in options:

@@ -177,6 +177,40 @@ def decode_compressed(tensors, module, settings):
     return scaled(scale.f32(), codes, zeros, group)
 
 
+# GPTQ packs in the natural order too: weights along the inputs, of which a word's are below one
+# another, zero points along the outputs. The first version stores zero points less one.
+#   qweight I32 [in*bits/32, out]   qzeros I32 [groups, out*bits/32]   scales F16 [groups, out]
+#   g_idx I32 [in], each input's group: in order, where there is no order of activations
+# `dynamic` has rules for names; the first whose expression matches from a name's beginning counts:
+# "-:" keeps, "+:" or nothing changes bits and group_size.
+def gptq_scheme(settings, module):
+    """(bits, group_size), or None of a module that is kept."""
+    for rule, changes in settings.get("dynamic", {}).items():
+        if re.match(rule.removeprefix("-:").removeprefix("+:"), module):
+            scheme = {**settings, **changes}
+            return None if rule.startswith("-:") else (scheme["bits"], scheme["group_size"])
+    return settings["bits"], settings["group_size"]
+
+
+def decode_gptq(tensors, module, settings):
+    scheme = gptq_scheme(settings, module)
+    expect(scheme, f"{module} is in codes, but dynamic keeps it")
+    bits, group = scheme
+    words, outputs = tensors[module + ".qweight"].array.shape
+    inputs = words * 32 // bits
+    group = inputs if group == -1 else group
+    expect(inputs % group == 0, f"{module}: {inputs} inputs")
+    groups = inputs // group
+    qweight = need(tensors, module + ".qweight", ("I32",), (words, outputs))
+    qzeros = need(tensors, module + ".qzeros", ("I32",), (groups, outputs * bits // 32))
+    scales = need(tensors, module + ".scales", ("F16",), (groups, outputs))
+    order = need(tensors, module + ".g_idx", ("I32",), (inputs,)).array
+    expect((order == numpy.arange(inputs) // group).all(), f"{module}.g_idx has an order")
+    codes = unpack(numpy.ascontiguousarray(qweight.array.T), bits)
+    zeros = unpack(qzeros.array, bits) + (settings["checkpoint_format"] == "gptq")
+    return scaled(scales.f32().T, codes, zeros.T, group)
+
+
 # MXFP4: E2M1 codes, of which the highest bit is the sign, in blocks of 32 inputs with a common
 # exponent. Byte j of the 16 of a block has input 2j in its low half, 2j+1 in its high one.
 #   NAME_blocks U8 [experts, rows, in/32, 16]   NAME_scales U8 [experts, rows, in/32]: 2^(e-127)
@@ -265,6 +299,7 @@ PACKED = {"awq": (".qweight", [".qzeros", ".scales"], decode_awq),
           "compressed-tensors": (".weight_packed",
                                  [".weight_scale", ".weight_shape", ".weight_zero_point"],
                                  decode_compressed),
+          "gptq": (".qweight", [".qzeros", ".scales", ".g_idx"], decode_gptq),
           "mxfp4": (None, ["_scales"], None),
           None: (None, [], None)}
 

@@ -5,7 +5,7 @@ import re
 
 import numpy
 
-from reader import ITEM_BYTES, group_of, read_header, weights_of
+from reader import ITEM_BYTES, gptq_scheme, group_of, read_header, weights_of
 from report import expect
 
 # ---- files ----
@@ -85,6 +85,7 @@ def check_files(directory, shard_bytes):
 
 # The scales of the second are of the model's type, which is BF16 in all test models.
 SUFFIXES = {"awq": {".qweight": "I32", ".qzeros": "I32", ".scales": "F16"},
+            "gptq": {".qweight": "I32", ".qzeros": "I32", ".scales": "F16", ".g_idx": "I32"},
             "compressed-tensors": {".weight_packed": "I32", ".weight_scale": "BF16",
                                    ".weight_shape": "I64", ".weight_zero_point": "I32"}}
 
@@ -98,7 +99,7 @@ def expected_suffixes(settings, module):
 
 
 def check_experts(checkpoint, modules):
-    """AWQ and compressed-tensors: engines read packed experts only one by one, as matrices, and
+    """AWQ, compressed-tensors and GPTQ: engines read packed experts only one by one, as matrices, and
     pass over fused ones without a word."""
     for module in modules.quantized:
         stored = {name[len(module):]: checkpoint.tensors[name].dtype
@@ -113,7 +114,7 @@ def check_experts(checkpoint, modules):
 
 
 def check_scales(checkpoint):
-    """AWQ's scales are F16; engines that run the model in its own BF16 round them to that."""
+    """AWQ's and GPTQ's scales are F16; engines that run the model in its own BF16 round them to that."""
     for name, tensor in checkpoint.tensors.items():
         if name.endswith(".scales"):
             lost = tensor.f32().view(numpy.uint32) & 0xFFFF
@@ -186,6 +187,27 @@ def check_group(group, first):
            f"{'symmetric' if weights['symmetric'] else 'asymmetric'}"
 
 
+def check_gptq_config(settings):
+    expect(settings.keys() == {"quant_method", "bits", "group_size", "desc_act", "sym", "lm_head",
+                               "checkpoint_format", "true_sequential", "dynamic"} and
+           settings["desc_act"] is False and settings["lm_head"] is False,
+           f"the config is {settings}")
+    # Only symmetric codes are loaded by most, and for these the first version is the usual one.
+    expect(settings["checkpoint_format"] == ("gptq" if settings["sym"] is True else "gptq_v2"),
+           f"sym is {settings['sym']}, checkpoint_format {settings['checkpoint_format']}")
+    schemes = {(settings["bits"], settings["group_size"])}
+    for rule, changes in settings["dynamic"].items():
+        if rule.startswith("-:"):
+            expect(changes == {}, f"{rule} is {changes}")
+            continue
+        expect(rule.startswith("+:") and changes.keys() == {"bits", "group_size"},
+               f"{rule} is {changes}")
+        schemes.add((changes["bits"], changes["group_size"]))
+    for bits, group in schemes:
+        expect(bits in (2, 4, 8) and group in (-1, 32, 64, 128), f"{bits} bits, groups of {group}")
+    return f"{sorted(schemes)}, {settings['checkpoint_format']}"
+
+
 def check_config(checkpoint):
     settings = checkpoint.quantization
     method = settings["quant_method"]
@@ -193,6 +215,8 @@ def check_config(checkpoint):
         return check_awq_config(settings)
     if method == "compressed-tensors":
         return check_compressed_config(settings)
+    if method == "gptq":
+        return check_gptq_config(settings)
     expect(settings.keys() == {"quant_method", "modules_to_not_convert"} and
            checkpoint.config["model_type"] == "gpt_oss", f"the config is {settings}")
     return "mxfp4"
@@ -266,6 +290,13 @@ def as_gpt_oss_in_vllm(name):
     return as_in_vllm(name).replace(".self_attn.", ".attn.")
 
 
+def as_joined_in_vllm(name):
+    """Of several linears that it runs as one, all experts of a layer too, it asks by one name."""
+    name = re.sub(r"(\.experts)\.\d+\..*", r"\1", name)
+    name = re.sub(r"\.[qkv]_proj$", ".qkv_proj", name)
+    return re.sub(r"\.(gate|up)_proj$", ".gate_up_proj", name)
+
+
 # (who, in which spelling, does it skip the name?)
 READERS = {
     "awq": [("AutoAWQ, SGLang and vLLM", as_on_disk, contains),
@@ -276,6 +307,9 @@ READERS = {
                            ("vLLM", as_in_vllm, whole_or_regex),
                            ("vLLM, GPT-OSS", as_gpt_oss_in_vllm, whole_or_regex),
                            ("transformers 5", as_in_transformers_5, whole_or_regex)],
+    "gptq": [("GPTQModel", as_on_disk, whole_or_regex),
+             ("GPTQModel with transformers 5", as_in_transformers_5, whole_or_regex),
+             ("vLLM and SGLang", as_joined_in_vllm, whole_or_regex)],
     "mxfp4": [("transformers 4 and 5", as_on_disk, starts_or_ends),
               ("transformers 5.20", as_on_disk, starts_whole_or_ends)],
 }
@@ -299,6 +333,22 @@ def check_fused(method, entries, kept, quantized):
         expect(method != "awq" or states == {not contains(entries, whole)},
                f"{whole} is not as its parts by {entries}")
     return len(fused)
+
+
+def list_of(settings):
+    """What is not quantized, in the format's own way; GPTQ's as compressed-tensors would have it."""
+    if settings["quant_method"] == "gptq":
+        return ["re:" + rule[2:] for rule in settings["dynamic"] if rule.startswith("-:")]
+    return settings["ignore" if "ignore" in settings else "modules_to_not_convert"]
+
+
+def check_schemes(settings, quantized):
+    """Is a module of the same scheme by every name for it?"""
+    for name in sorted(quantized):
+        scheme = gptq_scheme(settings, name)
+        for who, spell, _ in READERS["gptq"]:
+            found = gptq_scheme(settings, spell(name))
+            expect(found == scheme, f"{who}: {spell(name)} is {found}, {name} {scheme}")
 
 
 def names_of_all_experts(names):
@@ -344,7 +394,7 @@ def check_skipped(checkpoint, modules):
     """Does every reader skip all linears that are float, and none in codes?"""
     settings = checkpoint.quantization
     method = settings["quant_method"]
-    entries = settings["ignore" if method == "compressed-tensors" else "modules_to_not_convert"]
+    entries = list_of(settings)
     kept, quantized = set(modules.floats), set(modules.quantized)
     if method == "mxfp4":
         # What is converted is the experts of a layer as one.
@@ -354,6 +404,8 @@ def check_skipped(checkpoint, modules):
         experts = names_of_all_experts(quantized)
         kept |= names_of_all_experts(kept) - experts
         quantized |= experts
+    if method == "gptq":
+        check_schemes(settings, modules.quantized)
     fused = check_fused(method, entries, kept, quantized)
     for who, spell, skips in READERS[method]:
         check_reader(who, spell, skips, entries, kept, quantized)

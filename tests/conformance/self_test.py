@@ -11,7 +11,8 @@ from compare import (compare_perplexity, compare_rounded, compare_tensors, compa
 from make_fused import copy_texts, write
 from programs import NO_LIMIT
 from reader import AWQ_ORDER, Checkpoint, Tensor, read_header, read_modules, unpack, unpack_awq
-from rules import check_config, check_files, check_groups, check_skipped, check_tensors
+from rules import (check_config, check_files, check_groups, check_skipped, check_tensors,
+                   list_of)
 
 # ---- weights ----
 
@@ -96,6 +97,17 @@ WRONG_WEIGHTS = {
         ("another group size", set_weights(group_size=64)),
         ("8 bits", set_weights(num_bits=8)),
         ("another shape", on(".weight_shape", lambda s: s[::-1]))],
+    "gptq": [
+        ("AWQ's order of weights", on(".qweight", along_last(in_awq_order))),
+        ("AWQ's order of zero points", on(".qzeros", in_awq_order)),
+        ("zero points less one", on(".qzeros", lambda w: pack((unpack(w, 4) - 1) & 15, 4))),
+        ("the other version", set_config(checkpoint_format="gptq")),
+        ("zero points of other outputs", on(".qzeros", lambda w: numpy.roll(w, 1, axis=1))),
+        ("scales of other outputs", on(".scales", lambda s: numpy.roll(s, 1, axis=1))),
+        ("an order of activations", on(".g_idx", lambda g: g[::-1])),
+        ("another group size", set_config(group_size=32)),
+        ("8 bits", set_config(bits=8)),
+        ("experts exchanged", exchange("experts.0.", "experts.1."))],
     "mxfp4": [
         ("halves of bytes exchanged", on("_blocks", lambda b: b >> 4 | b << 4)),
         ("GGUF's order", on("_blocks", as_gguf)),
@@ -221,16 +233,27 @@ TOO_MUCH = {
     ("compressed-tensors", "mixtral"): [r"re:.*\.w1$", r"re:.*\.gate_proj$", "re:.*mlp", "Linear"],
     ("compressed-tensors", "qwen2_moe"): ["re:.*experts", "re:.*mlp", "re:.*shared_expert",
                                           "Linear"],
+    ("gptq", "mixtral"): [r"re:.*\.w1$", r"re:.*\.experts", "re:.*mlp"],
+    ("gptq", "qwen2_moe"): ["re:.*experts", "re:.*mlp", "re:.*shared_expert"],
     ("mxfp4", "gpt_oss"): ["model.layers.*.mlp", "model", "experts"]}
+
+
+def set_list(checkpoint, entries):
+    settings = checkpoint.quantization
+    if settings["quant_method"] == "gptq":
+        others = {rule: changes for rule, changes in settings["dynamic"].items()
+                  if not rule.startswith("-:")}
+        kept = {"-:" + entry.removeprefix("re:"): {} for entry in entries}
+        return set_config(dynamic={**kept, **others})
+    return set_config(**{"ignore" if "ignore" in settings else "modules_to_not_convert": entries})
 
 
 def test_list(report, name, checkpoint):
     """Each entry is needed, and none may match more."""
-    key = "ignore" if "ignore" in checkpoint.quantization else "modules_to_not_convert"
-    modules, entries = read_modules(checkpoint), checkpoint.quantization[key]
+    modules, entries = read_modules(checkpoint), list_of(checkpoint.quantization)
 
     def check(new):
-        return check_skipped(changed(checkpoint, set_config(**{key: new})), modules)
+        return check_skipped(changed(checkpoint, set_list(checkpoint, new)), modules)
     report.check(f"{name}: its list", check, entries)
     for entry in entries:
         report.must_fail(f"{name}: no {entry}", check, [e for e in entries if e != entry])
@@ -247,7 +270,31 @@ def remove(name):
     return lambda checkpoint: checkpoint.tensors.pop(name)
 
 
-def test_config(report, awq, compressed):
+def test_schemes(report, mixed):
+    """By every name that is asked for, a module has one scheme."""
+    modules, eight = read_modules(mixed), {"bits": 8}
+    experts, attention = r"+:.*\.1\.mlp\.experts(\.|$)", r"+:.*\.self_attn\."
+    right = {r"-:(.*gate|.*\.shared_expert\..*|lm_head)$": {}, experts: eight,
+             attention: {**eight, "group_size": -1}}
+
+    def check(dynamic):
+        new = changed(mixed, set_config(dynamic=dynamic))
+        read_modules(new)
+        return check_skipped(new, modules)
+    report.check("schemes: its own rules", check, mixed.quantization["dynamic"])
+    report.check("schemes: other rules", check, right)
+    for what, old, new in (
+            ("no name of all experts", experts, r"+:.*\.1\.mlp\.experts\."),
+            ("no name of q, k and v", attention, r"+:.*\.[qkvo]_proj$"),
+            ("a name of all experts alone", experts, r"+:.*\.1\.mlp\.experts$"),
+            ("another layer too", experts, r"+:.*\.mlp\.experts")):
+        report.must_fail(f"schemes: {what}", check, {
+            new if rule == old else rule: changes for rule, changes in right.items()})
+    report.must_fail("schemes: another first", check,
+                     {r"+:.*\.0\.mlp\.experts$": eight, **right})
+
+
+def test_config(report, awq, compressed, gptq):
     def check(checkpoint, change):
         return check_config(changed(checkpoint, change))
     for what, checkpoint, change in (
@@ -255,7 +302,12 @@ def test_config(report, awq, compressed):
             ("AWQ's gemv", awq, set_config(version="gemv")),
             ("a member that old engines refuse", compressed, set_weights(scale_dtype=None)),
             ("channels with a group size", compressed, set_weights(strategy="channel")),
-            ("an order of activations", compressed, set_weights(actorder="group"))):
+            ("an order of activations", compressed, set_weights(actorder="group")),
+            ("an order of activations", gptq, set_config(desc_act=True)),
+            ("asymmetric in the first version", gptq, set_config(checkpoint_format="gptq")),
+            ("3 bits", gptq, set_config(bits=3)),
+            ("a rule without a sign", gptq, set_config(dynamic={"a": {"bits": 4}})),
+            ("a rule that keeps and changes", gptq, set_config(dynamic={"-:a": {"bits": 4}}))):
         report.must_fail(f"config: {what}", check, checkpoint, change)
 
 
@@ -377,23 +429,29 @@ def run(report, programs, data):
         os.path.join(data, f"{name}-tiny")
         for name in ("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss"))
     shared = ["*.experts.*", "*.shared_expert.*"]
+    mixed = [{"role": "attention", "bits": 8, "group_size": -1},
+             {"role": "expert", "layers": "1", "bits": 8}]
     outputs = {
         "awq": programs.quantize(mixtral, "awq", "rtn", {}),
         "ct": programs.quantize(mixtral, "compressed-tensors", "rtn", {"symmetric": False}),
         "mxfp4": programs.quantize(gpt_oss, "mxfp4", "rtn", {}),
+        "gptq": programs.quantize(mixtral, "gptq", "rtn", {"symmetric": False}),
+        "gptq, shared": programs.quantize(qwen2, "gptq", "rtn", {"modules": shared}),
+        "gptq, mixed": programs.quantize(qwen2, "gptq", "rtn", {"rules": mixed}),
         "awq, shared": programs.quantize(qwen2, "awq", "rtn", {"modules": shared}),
         "ct, shared": programs.quantize(qwen2, "compressed-tensors", "rtn", {"modules": shared}),
         "mixed": programs.quantize(mixtral, "compressed-tensors", "rtn", {"rules": MIXED_RULES}),
         "shards": programs.quantize(qwen3, "compressed-tensors", "rtn", {"shard_size": 1_000_000})}
     checkpoints = {name: Checkpoint(directory) for name, directory in outputs.items()}
-    for name in ("awq", "ct", "mxfp4"):
+    for name in ("awq", "ct", "gptq", "mxfp4"):
         test_weights(report, name, checkpoints[name], programs.weights(outputs[name]))
     test_packing(report, checkpoints["awq"])
     test_files(report, programs, outputs["awq"])
     test_index(report, programs, outputs["shards"])
-    for name in ("awq", "ct", "mxfp4", "awq, shared", "ct, shared"):
+    for name in ("awq", "ct", "gptq", "mxfp4", "awq, shared", "ct, shared", "gptq, shared"):
         test_list(report, name, checkpoints[name])
-    test_config(report, checkpoints["awq"], checkpoints["ct"])
+    test_schemes(report, checkpoints["gptq, mixed"])
+    test_config(report, checkpoints["awq"], checkpoints["ct"], checkpoints["gptq"])
     test_tensors(report, checkpoints["awq"], checkpoints["ct"], read_modules(Checkpoint(mixtral)))
     test_groups(report, checkpoints["mixed"], programs.weights(outputs["mixed"]))
     test_comparisons(report, programs, mixtral, outputs["awq"])

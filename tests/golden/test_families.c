@@ -47,7 +47,11 @@ static const combination combinations[] = {
     {QWEN2, {"format", "awq", "quantize.group_size", "64", NULL}},
     {QWEN3, {"quantize.bits", "8", "quantize.group_size", "-1", NULL}},
     {QWEN3, {"quantize.modules", "*", "quantize.symmetric", "false", NULL}},
+    {QWEN2, {"format", "gptq", "quantize.modules", "*", NULL}},
+    {QWEN3, {"format", "gptq", "quantize.symmetric", "false", "quantize.rounding", "gptq", NULL}},
+    {MIXTRAL, {"format", "gptq", "quantize.bits", "8", "quantize.group_size", "-1", NULL}},
     {GPT_OSS, {NULL}},
+    {GPT_OSS, {"format", "gptq", "quantize.modules", "*", NULL}},
     {GPT_OSS, {"format", "compressed-tensors", "quantize.modules", "*", NULL}},
     {GPT_OSS, {"format", "awq", NULL}},
     {GPT_OSS, {"format", "compressed-tensors", "quantize.modules", "*.q_proj", NULL}},
@@ -62,6 +66,56 @@ static void test_results_evaluate_to_what_was_reported(void **state)
         assert_true(found.kl == reported.kl && found.perplexity == reported.perplexity);
         assert_true(found.kl > 0 && found.kl < 0.1);
     }
+}
+
+/* Rules of the recipe become rules of config.json, by which the result is read. */
+static void test_mixed_gptq_evaluates_to_what_was_reported(void **state)
+{
+    const fixture *f = *state;
+    static const char *const rules[][6] = {
+        {"layers", "1", "role", "expert", "bits", "8"},
+        {"role", "attention", "layers", "0", "group_size", "-1"},
+        {"role", "shared_expert", "bits", "2", "group_size", "64"},
+    };
+    const char *options[] = {"format", "gptq", "quantize.group_size", "32", NULL};
+    awq_recipe *recipe = short_recipe(f, QWEN2);
+    awq_report *report;
+    awq_model *model;
+    for (int i = 0; options[i]; i += 2)
+        assert_ok(f, awq_recipe_set(recipe, options[i], options[i + 1], NULL));
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+        assert_ok(f, awq_recipe_add_rule(recipe));
+        for (int i = 0; i < 6; i += 2)
+            assert_ok(f, awq_recipe_rule_set(recipe, r, rules[r][i], rules[r][i + 1]));
+    }
+    assert_ok(f, awq_quantize(f->ctx, recipe, NULL, &report));
+    awq_eval_result reported = *awq_report_evaluation(report);
+    awq_report_free(report);
+    awq_recipe_free(recipe);
+    awq_eval_result found = evaluate_output(f, QWEN2);
+    assert_true(found.kl == reported.kl && found.perplexity == reported.perplexity);
+    assert_ok(f, awq_model_open(f->ctx, output, NULL, &model));
+    static const struct {
+        const char *name, *storage;
+    } expected[] = {
+        {"model.layers.0.mlp.experts.1.up_proj", "int4 g32"},
+        {"model.layers.1.mlp.experts.1.up_proj", "int8 g32"},
+        {"model.layers.0.self_attn.q_proj", "int4 g128"},
+        {"model.layers.1.self_attn.q_proj", "BF16"},
+        {"model.layers.1.mlp.shared_expert.down_proj", "int2 g64"},
+        {"model.layers.1.mlp.gate", "BF16"},
+    };
+    size_t seen = 0;
+    for (size_t i = 0; i < awq_model_module_count(model); i++)
+        for (size_t e = 0; e < sizeof expected / sizeof *expected; e++) {
+            const awq_module *module = awq_model_module(model, i);
+            if (strcmp(module->name, expected[e].name) != 0)
+                continue;
+            assert_string_equal(module->storage, expected[e].storage);
+            seen++;
+        }
+    assert_int_equal(seen, sizeof expected / sizeof *expected);
+    awq_model_free(model);
 }
 
 static void test_scales_beat_plain_rounding(void **state)
@@ -364,6 +418,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_results_evaluate_to_what_was_reported),
+        CASE(test_mixed_gptq_evaluates_to_what_was_reported),
         CASE(test_scales_beat_plain_rounding),
         CASE(test_the_same_bytes_for_any_number_of_threads),
         CASE(test_an_interrupted_run_of_fused_experts_goes_on),

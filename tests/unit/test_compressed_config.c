@@ -55,8 +55,9 @@ static void the_config_says_what_readers_want(void **state)
         assert_string_equal(text, expected);
         cJSON_free(text);
         awq__stored_scheme rest = rest_of(ctx, format, config);
-        assert_same_stored(&rest, &(awq__stored_scheme){cases[i].bits == 3 ? 4 : cases[i].bits,
-                                                        cases[i].group, cases[i].symmetric});
+        assert_same_stored(&rest,
+                           &(awq__stored_scheme)STORED(cases[i].bits == 3 ? 4 : cases[i].bits,
+                                                       cases[i].group, cases[i].symmetric));
         cJSON_Delete(config);
     }
     const awq__scheme scheme = {.bits = 4, .group = 32, .symmetric = true};
@@ -88,26 +89,21 @@ static void configs_of_others_are_read(void **state)
         const char *outer, *group, *weights;
         awq__stored_scheme stored;
     } cases[] = {
-        {NULL, NULL, NULL, {4, 64, true}},
-        {"\"format\": \"pack-quantized\", \"sparsity_config\": {}, \"transform_config\": {}",
-         NULL,
-         NULL,
-         {4, 64, true}},
+        {NULL, NULL, NULL, STORED(4, 64, true)},
+        {"\"format\": \"pack-quantized\", \"sparsity_config\": {}, \"transform_config\": {}", NULL,
+         NULL, STORED(4, 64, true)},
         {NULL,
          "\"targets\": [\"Linear\"], \"format\": null, \"input_activations\": null,"
          "\"output_activations\": null",
-         NULL,
-         {4, 64, true}},
-        {NULL,
-         NULL,
+         NULL, STORED(4, 64, true)},
+        {NULL, NULL,
          USUAL "\"num_bits\": 8, \"strategy\": \"channel\", \"group_size\": -1, \"dynamic\": false",
-         {8, -1, false}},
-        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\"", {4, -1, false}},
-        {NULL,
-         NULL,
+         STORED(8, -1, false)},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\"", STORED(4, -1, false)},
+        {NULL, NULL,
          USUAL "\"num_bits\": 4, \"strategy\": \"group\", \"group_size\": 1, \"dynamic\": null,"
                "\"actorder\": null",
-         {4, 1, false}},
+         STORED(4, 1, false)},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *config = make_config(ctx, cases[i].outer, cases[i].group, cases[i].weights);
@@ -256,7 +252,7 @@ static void other_schemes_name_their_modules(void **state)
     cJSON_free(ignored);
     awq__stored stored;
     succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
-    assert_same_stored(&stored.rest, &(awq__stored_scheme){8, -1, true});
+    assert_same_stored(&stored.rest, &(awq__stored_scheme)STORED(8, -1, true));
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
         const awq__stored_scheme *found;
         const awq__scheme *scheme = modules[i].scheme;
@@ -264,7 +260,7 @@ static void other_schemes_name_their_modules(void **state)
         assert_int_equal(found != NULL, scheme != NULL);
         if (found)
             assert_same_stored(
-                found, &(awq__stored_scheme){scheme->bits, scheme->group, scheme->symmetric});
+                found, &(awq__stored_scheme)STORED(scheme->bits, scheme->group, scheme->symmetric));
     }
     awq__stored_free(&stored);
     cJSON_Delete(config);
@@ -298,8 +294,8 @@ static void several_groups_of_others_are_read(void **state)
                "\"late\": {\"targets\": [\"m.experts.0\", \"m.p\"], \"weights\": {"
                "\"num_bits\": 2, \"type\": \"int\", \"symmetric\": true, \"strategy\": \"group\", "
                "\"group_size\": 32}}}}";
-    static const awq__stored_scheme all = {4, -1, true}, experts = {8, 64, false},
-                                    late = {2, 32, true};
+    static const awq__stored_scheme all = STORED(4, -1, true), experts = STORED(8, 64, false),
+                                    late = STORED(2, 32, true);
     static const struct {
         const char *name;
         const awq__stored_scheme *scheme;

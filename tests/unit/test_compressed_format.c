@@ -7,9 +7,9 @@
 
 #include "context.h"
 #include "core/half.h"
-#include "format/format.h"
 #include "numbers.h"
 #include "temp_checkpoint.h"
+#include "treated.h"
 
 static const awq__disk_format *const format = &awq__disk_format_compressed;
 
@@ -344,8 +344,8 @@ static void packed_tensors_are_read_as_values(void **state)
             }
             awq__checkpoint *checkpoint = write_packed(f, &p);
             for (int g = 0; g < 4; g++) {
-                const awq__stored_scheme stored = {stored_bits(bit_counts[b]), groups[g],
-                                                   symmetric};
+                const awq__stored_scheme stored =
+                    STORED(stored_bits(bit_counts[b]), groups[g], symmetric);
                 awq_dtype scale = codes[g].scheme.grid == AWQ__GRID_BF16  ? AWQ_BF16
                                   : codes[g].scheme.grid == AWQ__GRID_F32 ? AWQ_F32
                                                                           : AWQ_F16;
@@ -391,7 +391,7 @@ static void rounded_weights_are_read_back(void **state)
                      awq__codes_round(f->ctx, awq__compute_fastest(), &plain, NULL, work, &codes));
             add_packed(&p, format, "w", &codes);
             awq__checkpoint *checkpoint = write_packed(f, &p);
-            const awq__stored_scheme stored = {stored_bits(bit_counts[b]), 32, symmetric};
+            const awq__stored_scheme stored = STORED(stored_bits(bit_counts[b]), 32, symmetric);
             awq__weight weight;
             bool found;
             succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "w", N, K, &weight, &found));
@@ -422,7 +422,7 @@ static void the_awq_layout_holds_the_same_weights(void **state)
     assert_memory_equal(from_awq.zeros, from_compressed.zeros, N * K / 32);
     assert_memory_equal(from_awq.scales, from_compressed.scales, N * K / 32 * sizeof(float));
     awq__checkpoint *checkpoint = write_packed(f, &p);
-    const awq__stored_scheme stored = {4, 32, false};
+    const awq__stored_scheme stored = STORED(4, 32, false);
     float values[2][N * K];
     bool found;
     awq__weight weight;
@@ -457,89 +457,104 @@ static void wrong_tensors_are_refused(void **state)
         awq__stored_scheme stored;
         const char *message; /* NULL: right */
     } cases[] = {
-        {NONE, {0}, 16, 64, {4, 32, false}, NULL},
-        {2, {"other", AWQ_I64, 1, {2}}, 16, 64, {4, 32, false}, NULL}, /* may be missing */
-        {1, {"w.weight_scale", AWQ_F32, 2, {16, 2}}, 16, 64, {4, 32, false}, NULL},
-        {3, {"other", AWQ_I32, 2, {2, 2}}, 16, 64, {4, 32, true}, NULL},
+        {NONE, {0}, 16, 64, STORED(4, 32, false), NULL},
+        {2, {"other", AWQ_I64, 1, {2}}, 16, 64, STORED(4, 32, false), NULL}, /* may be missing */
+        {1, {"w.weight_scale", AWQ_F32, 2, {16, 2}}, 16, 64, STORED(4, 32, false), NULL},
+        {3, {"other", AWQ_I32, 2, {2, 2}}, 16, 64, STORED(4, 32, true), NULL},
         {0,
          {"w.weight_packed", AWQ_I32, 2, {16, 16}},
          16,
          64,
-         {4, 32, false},
+         STORED(4, 32, false),
          "w.weight_packed is not I32 [16, 8], which the architecture and quantization_config ask "
          "for, but I32 [16, 16]"},
-        {0, {"w.weight_packed", AWQ_U32, 2, {16, 8}}, 16, 64, {4, 32, false}, "but U32 [16, 8]"},
+        {0,
+         {"w.weight_packed", AWQ_U32, 2, {16, 8}},
+         16,
+         64,
+         STORED(4, 32, false),
+         "but U32 [16, 8]"},
         {0,
          {"w.weight_packed", AWQ_I32, 3, {16, 8, 1}},
          16,
          64,
-         {4, 32, false},
+         STORED(4, 32, false),
          "but I32 [16, 8, 1]"},
-        {0, {"w.weight_packed", AWQ_I32, 0, {0}}, 16, 64, {4, 32, false}, "but I32 []"},
-        {1, {"other", AWQ_BF16, 2, {16, 2}}, 16, 64, {4, 32, false}, "w.weight_scale is missing"},
+        {0, {"w.weight_packed", AWQ_I32, 0, {0}}, 16, 64, STORED(4, 32, false), "but I32 []"},
+        {1,
+         {"other", AWQ_BF16, 2, {16, 2}},
+         16,
+         64,
+         STORED(4, 32, false),
+         "w.weight_scale is missing"},
         {1,
          {"w.weight_scale", AWQ_F64, 2, {16, 2}},
          16,
          64,
-         {4, 32, false},
+         STORED(4, 32, false),
          "w.weight_scale is not BF16 [16, 2]"},
         {1,
          {"w.weight_scale", AWQ_F16, 2, {2, 16}},
          16,
          64,
-         {4, 32, false},
+         STORED(4, 32, false),
          "w.weight_scale is not F16 [16, 2]"},
         {2,
          {"w.weight_shape", AWQ_I32, 1, {2}},
          16,
          64,
-         {4, 32, false},
+         STORED(4, 32, false),
          "w.weight_shape is not I64 [2]"},
         {2,
          {"w.weight_shape", AWQ_I64, 1, {1}},
          16,
          64,
-         {4, 32, false},
+         STORED(4, 32, false),
          "w.weight_shape is not I64 [2]"},
-        {2, {"w.weight_shape", AWQ_I64, 2, {2, 1}}, 16, 64, {4, 32, false}, "but I64 [2, 1]"},
+        {2, {"w.weight_shape", AWQ_I64, 2, {2, 1}}, 16, 64, STORED(4, 32, false), "but I64 [2, 1]"},
         {3,
          {"other", AWQ_I32, 2, {2, 2}},
          16,
          64,
-         {4, 32, false},
+         STORED(4, 32, false),
          "w.weight_zero_point is missing"},
         {3,
          {"w.weight_zero_point", AWQ_I32, 2, {16, 2}},
          16,
          64,
-         {4, 32, false},
+         STORED(4, 32, false),
          "w.weight_zero_point is not I32 [2, 2]"},
         {NONE,
          {0},
          16,
          64,
-         {4, 32, true},
+         STORED(4, 32, true),
          "w.weight_zero_point is there, but quantization_config "
          "says symmetric true"},
-        {3, {"w.weight_g_idx", AWQ_I32, 1, {64}}, 16, 64, {4, 32, true}, "w.weight_g_idx is there"},
-        {NONE, {0}, 16, 64, {8, 32, false}, "w.weight_packed is not I32 [16, 16]"},
-        {NONE, {0}, 16, 64, {4, 64, false}, "w.weight_scale is not BF16 [16, 1]"},
-        {NONE, {0}, 16, 64, {4, -1, false}, "w.weight_scale is not BF16 [16, 1]"},
-        {NONE, {0}, 16, 64, {4, 48, false}, "groups of 48"},
-        {NONE, {0}, 16, 64, {4, INT64_C(1) << 53, false}, "do not divide"},
-        {NONE, {0}, 8, 64, {4, 32, false}, "w.weight_packed is not I32 [8, 8]"},
+        {3,
+         {"w.weight_g_idx", AWQ_I32, 1, {64}},
+         16,
+         64,
+         STORED(4, 32, true),
+         "w.weight_g_idx is there"},
+        {NONE, {0}, 16, 64, STORED(8, 32, false), "w.weight_packed is not I32 [16, 16]"},
+        {NONE, {0}, 16, 64, STORED(4, 64, false), "w.weight_scale is not BF16 [16, 1]"},
+        {NONE, {0}, 16, 64, STORED(4, -1, false), "w.weight_scale is not BF16 [16, 1]"},
+        {NONE, {0}, 16, 64, STORED(4, 48, false), "groups of 48"},
+        {NONE, {0}, 16, 64, STORED(4, INT64_C(1) << 53, false), "do not divide"},
+        {NONE, {0}, 8, 64, STORED(4, 32, false), "w.weight_packed is not I32 [8, 8]"},
         /* As many words as of 64 columns, and zero points of 16 rows: only weight_shape differs. */
         {1,
          {"w.weight_scale", AWQ_BF16, 2, {16, 1}},
          16,
          60,
-         {4, 60, true},
+         STORED(4, 60, true),
          "w.weight_zero_point is there"},
         {3,
          {"other", AWQ_I32, 2, {2, 2}},
          16,
          62,
-         {4, 31, true},
+         STORED(4, 31, true),
          "w.weight_shape says [16, 64], expected [16, 62]"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -80,7 +80,9 @@ static void remedies_are_the_nearest(void **state)
          {.group = 128, .intermediate = 1408, .parallel = 8},
          "quantize.group_size: 32, tensor_parallel: 4"},
         {"vllm", {.hidden = 2112}, "format: awq"},
-        {"vllm", {.hidden = 2112, .bits = 8, .zeros = true}, "format: awq, quantize.bits: 4"},
+        {"vllm",
+         {.hidden = 2112, .bits = 8, .zeros = true},
+         "format: gptq, quantize.group_size: -1, quantize.symmetric: true"},
         {"vllm", {.bits = 2}, "quantize.bits: 4"},
         {"vllm", {AWQ, .bits = 8}, "format: compressed-tensors"},
         {"vllm", {.bits = 8}, "quantize.group_size: -1"}, /* for versions 0.23 and 0.24 */
@@ -94,8 +96,9 @@ static void remedies_are_the_nearest(void **state)
          {.quantized = "*.[qg]*_proj"},
          "keep or quantize alike q, k and v of a layer, and gate and up of an MLP"},
         {"vllm", {AWQ, .odd = O, .odd_group = 32}, "format: compressed-tensors"},
+        {"vllm", {AWQ, .odd = O, .odd_group = 32, .hidden = 2112}, "format: gptq"},
         {"vllm",
-         {AWQ, .odd = O, .odd_group = 32, .hidden = 2112},
+         {AWQ, .odd = O, .odd_group = 32, .hidden = 2112, .zeros = true},
          "one scheme for all that is quantized"},
         {"transformers",
          {.odd = EXPERT_DOWN, .odd_group = 32},
@@ -142,9 +145,10 @@ static setup carried_out(setup given, const char *remedy)
         part += *part == ' ';
         const char *value = strstr(part, ": ");
         if (!strncmp(part, "format: ", 8))
-            s.format = strstr(remedy, "mxfp4") ? "mxfp4"
-                       : strstr(remedy, "awq") ? "awq"
-                                               : "compressed-tensors";
+            s.format = strstr(remedy, "mxfp4")  ? "mxfp4"
+                       : strstr(remedy, "awq")  ? "awq"
+                       : strstr(remedy, "gptq") ? "gptq"
+                                                : "compressed-tensors";
         else if (!strncmp(part, "quantize.bits: ", 15))
             s.bits = (int)strtol(value + 2, NULL, 10);
         else if (!strncmp(part, "quantize.group_size: ", 21))

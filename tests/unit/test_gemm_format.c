@@ -17,7 +17,7 @@ static void the_format_is_found(void **state)
     (void)state;
     assert_ptr_equal(awq__disk_format_by_name("awq"), format);
     assert_ptr_equal(awq__disk_format_by_method("awq"), format);
-    assert_null(awq__disk_format_by_name("gptq"));
+    assert_null(awq__disk_format_by_name("gemm"));
     assert_null(awq__disk_format_by_method(""));
     assert_false(format->fused || format->mixed);
 }
@@ -277,7 +277,7 @@ static void the_config_says_what_readers_want(void **state)
                                         "\"modules_to_not_convert\":[\"gate\",\"q\",\"lm_head\"]}");
         cJSON_free(text);
         awq__stored_scheme rest = rest_of(ctx, format, config);
-        assert_same_stored(&rest, &(awq__stored_scheme){4, symmetric ? -1 : 64, false});
+        assert_same_stored(&rest, &(awq__stored_scheme)STORED(4, symmetric ? -1 : 64, false));
         cJSON_Delete(config);
     }
     static const char *const inside[] = {"l.0.e"};
@@ -409,7 +409,7 @@ static void configs_of_others_are_read(void **state)
             succeeds(ctx, status);
             assert_true(stored.has_rest);
             assert_int_equal(stored.count, 0);
-            assert_same_stored(&stored.rest, &(awq__stored_scheme){4, cases[i].group, false});
+            assert_same_stored(&stored.rest, &(awq__stored_scheme)STORED(4, cases[i].group, false));
         } else {
             fails(ctx, status, cases[i].status, cases[i].message);
         }

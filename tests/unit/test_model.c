@@ -193,8 +193,8 @@ static void test_config_contradicts(void **state)
         awq_status status;
         const char *message;
     } cases[] = {
-        {"\"quantization_config\": {\"quant_method\": \"gptq\"}", AWQ_ERROR_UNSUPPORTED,
-         "config.json: quantization_config.quant_method \"gptq\", expected awq"},
+        {"\"quantization_config\": {\"quant_method\": \"hqq\"}", AWQ_ERROR_UNSUPPORTED,
+         "config.json: quantization_config.quant_method \"hqq\", expected awq"},
         {"\"quantization_config\": {\"bits\": 4}", AWQ_ERROR_FORMAT,
          "quantization_config.quant_method is missing or not a text"},
         {"\"quantization_config\": {\"quant_method\": 4}", AWQ_ERROR_FORMAT,

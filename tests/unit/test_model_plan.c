@@ -156,8 +156,8 @@ static void a_format_with_one_scheme_refuses_two(void **state)
     rule(f, PAIRS("layers", "1", "role", "expert", "group_size", "32"));
     refused(f, "model.layers.0.block_sparse_moe.experts.0.w1 and "
                "model.layers.1.block_sparse_moe.experts.0.w1: have different bits, groups or "
-               "symmetry, but the awq format has one scheme for all; format compressed-tensors can "
-               "mix them");
+               "symmetry, but the awq format has one scheme for all; formats that can mix them: "
+               "compressed-tensors, gptq");
     succeeds(f->ctx, awq_recipe_set(f->recipe, "format", "compressed-tensors", NULL));
     accepted(f);
     static const char *const differences[][2] = {{"symmetric", "true"}, {"bits", "3"}};

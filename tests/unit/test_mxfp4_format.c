@@ -206,7 +206,7 @@ static void the_config_of_gpt_oss(void **state)
                               "\"model.layers.*.mlp.router\",\"lm_head\"]}");
     cJSON_free(text);
     awq__stored_scheme rest = rest_of(ctx, format, config);
-    assert_same_stored(&rest, &(awq__stored_scheme){4, 32, true});
+    assert_same_stored(&rest, &(awq__stored_scheme)STORED(4, 32, true));
     cJSON_Delete(config);
 }
 
@@ -285,7 +285,7 @@ static void only_the_method_is_read(void **state)
         bool found = true;
         succeeds(ctx, awq__json_parse(ctx, "x", texts[i], strlen(texts[i]), &config));
         awq__stored_scheme rest = rest_of(ctx, format, config);
-        assert_same_stored(&rest, &(awq__stored_scheme){4, 32, true});
+        assert_same_stored(&rest, &(awq__stored_scheme)STORED(4, 32, true));
         succeeds(ctx, format->open(ctx, NULL, &rest, "m", 4, 64, &weight, &found));
         assert_false(found);
         cJSON_Delete(config);

@@ -11,7 +11,8 @@
 
 /* ---- what quantization_config says ---- */
 
-static const awq__stored_scheme four = {4, 128, true}, eight = {8, -1, true}, rest = {2, 32, false};
+static const awq__stored_scheme four = STORED(4, 128, true), eight = STORED(8, -1, true),
+                                rest = STORED(2, 32, false);
 
 static void add_group(awq_context *ctx, awq__stored *stored, const awq__stored_scheme *scheme,
                       const char *const *patterns)
@@ -68,7 +69,7 @@ static void many_groups_and_patterns_are_held(void **state)
     awq__stored stored = {0};
     char name[32];
     for (int g = 0; g < 40; g++) {
-        add_group(ctx, &stored, &(awq__stored_scheme){4, g + 1, true}, PATTERNS(NULL));
+        add_group(ctx, &stored, &(awq__stored_scheme)STORED(4, g + 1, true), PATTERNS(NULL));
         for (int i = 0; i < 40; i++) {
             snprintf(name, sizeof name, "m.%d.%d", g, i);
             succeeds(ctx, awq__stored_add_pattern(ctx, &stored, "config.json", name));
@@ -77,7 +78,7 @@ static void many_groups_and_patterns_are_held(void **state)
     for (int g = 0; g < 40; g++)
         for (int i = 0; i < 40; i++) {
             snprintf(name, sizeof name, "m.%d.%d", g, i);
-            assert_stored(ctx, &stored, name, &(awq__stored_scheme){4, g + 1, true});
+            assert_stored(ctx, &stored, name, &(awq__stored_scheme)STORED(4, g + 1, true));
         }
     assert_stored(ctx, &stored, "m.40.0", NULL);
     awq__stored_free(&stored);
@@ -242,7 +243,7 @@ static int check_round_trip(awq_context *ctx, chooser choose, int layers, int ex
         const awq__scheme *scheme = list[i].scheme;
         awq__stored_scheme expected = {0};
         if (scheme)
-            expected = (awq__stored_scheme){scheme->bits, scheme->group, scheme->symmetric};
+            expected = (awq__stored_scheme)STORED(scheme->bits, scheme->group, scheme->symmetric);
         assert_stored(ctx, &stored, list[i].name, scheme ? &expected : NULL);
     }
     int groups = cJSON_GetArraySize(cJSON_GetObjectItem(config, "config_groups"));

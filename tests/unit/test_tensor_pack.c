@@ -151,6 +151,118 @@ static void three_bits_come_back_as_four(void **state)
     free(w);
 }
 
+static void gptq_comes_back(void **state)
+{
+    awq_context *ctx = *state;
+    enum { N = 32, K = 64 };
+    uint64_t random = 15;
+    float *w = normals(&random, N * K);
+    for (int bits = 2; bits <= 8; bits *= 2)
+        for (int variant = 0; variant < 8; variant++) {
+            bool symmetric = variant & 1;
+            int version = variant & 4 ? 2 : 1, pack = 32 / bits;
+            int64_t G = variant & 2 ? 1 : K / 32;
+            const awq_scheme scheme = {bits, variant & 2 ? -1 : 32, symmetric,
+                                       variant & 4 ? AWQ_SCALE_F16 : AWQ_SCALE_BF16_F16,
+                                       AWQ_CODE_INTEGER};
+            uint32_t words[N * K / 4], zeros[N * K / 32];
+            uint16_t scales[N * K / 32];
+            awq_quantized *q, *back;
+            awq_scheme found;
+            int64_t rows, columns;
+            q = quantize(ctx, w, N, K, &scheme);
+            succeeds(ctx, awq_pack_gptq(ctx, q, version, words, zeros, scales));
+            const uint8_t *codes = awq_quantized_codes(q), *points = awq_quantized_zeros(q);
+            for (int i = 0; i < N * K; i++)
+                assert_int_equal(words[i % K / pack * N + i / K] >> (i % K % pack * bits) &
+                                     ((1u << bits) - 1),
+                                 codes[i]);
+            for (int i = 0; i < N * G; i++)
+                assert_int_equal(zeros[i % G * (N / pack) + i / G / pack] >> (i / G % pack * bits) &
+                                     ((1u << bits) - 1),
+                                 points[i] - (version == 1));
+            succeeds(ctx,
+                     awq_unpack_gptq(ctx, N, K, &scheme, version, words, zeros, scales, &back));
+            check_same(q, back);
+            awq_quantized_describe(back, &found, &rows, &columns);
+            assert_int_equal(found.bits, bits);
+            assert_int_equal(found.group_size, K / G);
+            assert_int_equal(found.symmetric, symmetric);
+            assert_int_equal(found.scale_type, scheme.scale_type);
+            awq_quantized_free(q);
+            awq_quantized_free(back);
+        }
+    free(w);
+}
+
+static void packing_gptq_checks_its_arguments(void **state)
+{
+    awq_context *ctx = *state;
+    uint64_t random = 16;
+    float *w = normals(&random, 16 * 64);
+    static const struct {
+        int64_t rows, columns;
+        awq_scheme scheme;
+        int version;
+        const char *message; /* NULL: right */
+    } cases[] = {
+        {8, 64, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, 1, NULL},
+        {8, 64, {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, 2, NULL},
+        {8, 64, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, 0, "version: 0, expected 1 or 2"},
+        {8, 64, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, 3, "version: 3"},
+        {8, 64, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_E2M1}, 1, "E2M1 codes of 4 bits"},
+        {8, 64, {3, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, 1, "integers of 3 bits, expected"},
+        {8, 64, {4, 32, true, AWQ_SCALE_F32, AWQ_CODE_INTEGER}, 1, "AWQ_SCALE_F32, expected"},
+        {8, 64, {4, 32, true, AWQ_SCALE_BF16, AWQ_CODE_INTEGER}, 1, "AWQ_SCALE_BF16, expected"},
+        {12, 64, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, 1, "multiples of 8"},
+        {8, 60, {4, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, 1, "multiples of 8"},
+        {8, 64, {2, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, 1, "multiples of 16"},
+        {6, 64, {8, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, 1, "multiples of 4"},
+    };
+    uint32_t words[16 * 64], zeros[16 * 64];
+    uint16_t scales[16 * 64];
+    awq_quantized *q, *back;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memset(words, 0, sizeof words);
+        memset(zeros, 0, sizeof zeros);
+        memset(scales, 0, sizeof scales);
+        q = quantize(ctx, w, cases[i].rows, cases[i].columns, &cases[i].scheme);
+        awq_status packed = awq_pack_gptq(ctx, q, cases[i].version, words, zeros, scales);
+        if (cases[i].message)
+            fails(ctx, packed, AWQ_ERROR_ARGUMENT, cases[i].message);
+        else
+            succeeds(ctx, packed);
+        awq_status unpacked =
+            awq_unpack_gptq(ctx, cases[i].rows, cases[i].columns, &cases[i].scheme,
+                            cases[i].version, words, zeros, scales, &back);
+        if (cases[i].message)
+            fails(ctx, unpacked, AWQ_ERROR_ARGUMENT, cases[i].message);
+        else
+            succeeds(ctx, unpacked);
+        assert_true((back == NULL) == (cases[i].message != NULL));
+        awq_quantized_free(back);
+        awq_quantized_free(q);
+    }
+    static const int64_t shapes[][3] = {{0, 64, 32}, {-8, 64, 32}, {8, 0, -1}, {8, 64, 48}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const awq_scheme scheme = {4, shapes[i][2], true, AWQ_SCALE_F16, AWQ_CODE_INTEGER};
+        fails(ctx,
+              awq_unpack_gptq(ctx, shapes[i][0], shapes[i][1], &scheme, 1, words, zeros, scales,
+                              &back),
+              AWQ_ERROR_ARGUMENT, i < 3 ? "expected a positive size" : "group_size 48");
+        assert_null(back);
+    }
+    for (int i = 0; i < 32; i++) /* a group without negative weights */
+        w[64 + i] = fabsf(w[64 + i]);
+    const awq_scheme asymmetric = {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER};
+    q = quantize(ctx, w, 8, 64, &asymmetric);
+    fails(ctx, awq_pack_gptq(ctx, q, 1, words, zeros, scales), AWQ_ERROR_ARGUMENT,
+          "the zero point of row 1, group 0 is 0, which version 1 cannot store");
+    succeeds(ctx, awq_pack_gptq(ctx, q, 2, words, zeros, scales));
+    awq_quantized_free(q);
+    free(w);
+}
+
 static void mxfp4_comes_back(void **state)
 {
     awq_context *ctx = *state;
@@ -258,6 +370,8 @@ int main(void)
         TEST(packing_gemm_checks_its_arguments),
         TEST(compressed_tensors_come_back),
         TEST(three_bits_come_back_as_four),
+        TEST(gptq_comes_back),
+        TEST(packing_gptq_checks_its_arguments),
         TEST(mxfp4_comes_back),
         TEST(packing_compressed_checks_its_arguments),
         TEST(packing_mxfp4_checks_its_arguments),

@@ -7,6 +7,12 @@
 
 #include <stdlib.h>
 
+/* An awq__stored_scheme of what all formats have. */
+#define STORED(bits_, group_, symmetric_)                                                          \
+    {                                                                                              \
+        .bits = (bits_), .group = (group_), .symmetric = (symmetric_)                              \
+    }
+
 /* The kept ones first. NULL with the failure recorded; the caller deletes the config. */
 static inline cJSON *config_of(awq_context *ctx, const awq__disk_format *format,
                                const awq__scheme *scheme, const char *const *kept,
@@ -42,6 +48,8 @@ static inline void assert_same_stored(const awq__stored_scheme *found,
     assert_int_equal(found->bits, expected->bits);
     assert_int_equal(found->group, expected->group);
     assert_int_equal(found->symmetric, expected->symmetric);
+    assert_int_equal(found->zeros_less_one, expected->zeros_less_one);
+    assert_int_equal(found->ordered, expected->ordered);
 }
 
 #endif

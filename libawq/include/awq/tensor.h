@@ -148,6 +148,23 @@ AWQ_API awq_status awq_unpack_compressed(awq_context *ctx, int64_t rows, int64_t
                                          const uint32_t *weight_zero_point, awq_quantized **out);
 
 /*
+ * The GPTQ layout. Codes of b bits, 2, 4 or 8, P = 32/b to a word, the first lowest: qweight[K/P,
+ * N] along K and qzeros[K/G, N/P] along N; scales[K/G, N] as F16 bits. (The layout's g_idx is I32
+ * [K], k / G.) Zero points are stored less one in version 1, "gptq", which has none of 0; symmetric
+ * codes of it are what most engines read. Version 2, "gptq_v2", has them as they are.
+ * AWQ_ERROR_ARGUMENT for other codes and versions, where P does not divide K and N, and for scales
+ * of other types than AWQ_SCALE_F16 and AWQ_SCALE_BF16_F16.
+ */
+AWQ_API awq_status awq_pack_gptq(awq_context *ctx, const awq_quantized *quantized, int version,
+                                 uint32_t *qweight, uint32_t *qzeros, uint16_t *scales);
+/* The scheme is what is stored; zero points are read even where it is symmetric. A stored zero
+   point of 2^b - 1 is 0 in version 1: some writers have put it so. */
+AWQ_API awq_status awq_unpack_gptq(awq_context *ctx, int64_t rows, int64_t columns,
+                                   const awq_scheme *scheme, int version, const uint32_t *qweight,
+                                   const uint32_t *qzeros, const uint16_t *scales,
+                                   awq_quantized **out);
+
+/*
  * The MXFP4 layout of one expert: blocks[N, K/32, 16] of two codes a byte, the first lower, and
  * scales[N, K/32], a scale being 2^(byte - 127) and 255 standing for NaN. E2M1 codes, else
  * AWQ_ERROR_ARGUMENT.

@@ -23,6 +23,7 @@ struct awq__weight {
                             as floats */
     int64_t row_stride, col_stride; /* plain: in elements; MXFP4: row_stride in stored rows */
     const uint8_t *scales, *zeros;  /* packed */
+    const uint8_t *group_of;        /* packed: U32 [K], group of a column; NULL: k / group */
     awq_dtype scale_dtype;          /* packed */
     int bits;                       /* packed */
     int64_t group;                  /* packed: columns of a scale */

@@ -285,30 +285,6 @@ static cJSON *config(awq_context *ctx, const awq__treated *modules, size_t count
     return NULL;
 }
 
-/* What a message says of a value. `printed` is its JSON or NULL. */
-static const char *describe(const cJSON *item, const char *printed)
-{
-    if (!item)
-        return "missing";
-    if (cJSON_IsObject(item))
-        return item->child ? "an object" : "an empty object";
-    if (cJSON_IsArray(item))
-        return item->child ? "an array" : "an empty array";
-    return printed && strlen(printed) <= 80 ? printed : "a long text";
-}
-
-static awq_status refuse(awq_context *ctx, const char *file, const char *key, const cJSON *item,
-                         const char *fits)
-{
-    bool has_parts = cJSON_IsObject(item) || cJSON_IsArray(item);
-    char *printed = item && !has_parts ? cJSON_PrintUnformatted(item) : NULL;
-    awq_status status = awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
-                                  "%s: quantization_config: %s is %s, but only %s can be read",
-                                  file, key, describe(item, printed), fits);
-    cJSON_free(printed);
-    return status;
-}
-
 static bool is_nothing(const cJSON *item)
 {
     return !item || cJSON_IsNull(item);
@@ -370,7 +346,7 @@ static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *g
     };
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         if (!checks[i].right)
-            return refuse(ctx, file, checks[i].key, checks[i].item, checks[i].fits);
+            return awq__stored_refuse(ctx, file, checks[i].key, checks[i].item, checks[i].fits);
     *scheme = (awq__stored_scheme){
         .bits = (int)bit_count, .group = group_size, .symmetric = cJSON_IsTrue(symmetric) != 0};
     return AWQ_OK;
@@ -388,7 +364,7 @@ static awq_status read_targets(awq_context *ctx, const char *file, const cJSON *
     const cJSON *target;
     awq_status status = AWQ_OK;
     if (!cJSON_IsArray(targets) || !cJSON_GetArraySize(targets))
-        return refuse(ctx, file, "a group's targets", targets, "an array of names");
+        return awq__stored_refuse(ctx, file, "a group's targets", targets, "an array of names");
     status = awq__stored_add_group(ctx, stored, scheme != NULL,
                                    scheme ? scheme : &(awq__stored_scheme){0});
     cJSON_ArrayForEach(target, targets)
@@ -396,8 +372,8 @@ static awq_status read_targets(awq_context *ctx, const char *file, const cJSON *
         if (status != AWQ_OK)
             return status;
         if (!cJSON_IsString(target))
-            return refuse(ctx, file, scheme ? "a group's target" : "an entry of ignore", target,
-                          "a name");
+            return awq__stored_refuse(ctx, file, scheme ? "a group's target" : "an entry of ignore",
+                                      target, "a name");
         if (scheme && is_class(target)) {
             if (stored->has_rest)
                 return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
@@ -422,11 +398,12 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
     const cJSON *ignored = awq__json_at(config_item, "ignore");
     *stored = (awq__stored){0};
     if (!is_text(format, LAYOUT))
-        return refuse(ctx, file, "format", format, "\"" LAYOUT "\"");
+        return awq__stored_refuse(ctx, file, "format", format, "\"" LAYOUT "\"");
     if (!is_nothing(transform) && !(cJSON_IsObject(transform) && !transform->child))
-        return refuse(ctx, file, "transform_config", transform, "null or an empty object");
+        return awq__stored_refuse(ctx, file, "transform_config", transform,
+                                  "null or an empty object");
     if (!cJSON_IsObject(groups) || !cJSON_GetArraySize(groups))
-        return refuse(ctx, file, "config_groups", groups, "an object of groups");
+        return awq__stored_refuse(ctx, file, "config_groups", groups, "an object of groups");
     awq_status status = AWQ_OK;
     if (cJSON_IsArray(ignored) && cJSON_GetArraySize(ignored))
         status = read_targets(ctx, file, ignored, NULL, stored);

@@ -28,6 +28,9 @@ typedef struct awq__stored_scheme {
     int bits;
     int64_t group; /* -1: the whole row */
     bool symmetric;
+    /* GPTQ alone: zero points are stored less one; columns have groups in the order of their
+       activations. */
+    bool zeros_less_one, ordered;
 } awq__stored_scheme;
 
 /* Modules that quantization_config names by patterns. */
@@ -55,6 +58,9 @@ awq_status awq__stored_add_group(awq_context *ctx, awq__stored *stored, bool pac
 awq_status awq__stored_add_pattern(awq_context *ctx, awq__stored *stored, const char *file,
                                    const char *text);
 void awq__stored_free(awq__stored *stored);
+/* AWQ_ERROR_UNSUPPORTED: what `key` of quantization_config is (NULL: missing), and what fits. */
+awq_status awq__stored_refuse(awq_context *ctx, const char *file, const char *key,
+                              const cJSON *item, const char *fits);
 
 typedef struct awq__disk_format {
     const char *name;   /* of the recipe's `format` and of messages */
@@ -107,6 +113,7 @@ const awq__disk_format *awq__disk_format_by_method(const char *method);
 
 extern const awq__disk_format awq__disk_format_awq;
 extern const awq__disk_format awq__disk_format_compressed;
+extern const awq__disk_format awq__disk_format_gptq;
 extern const awq__disk_format awq__disk_format_mxfp4;
 /* The inverse of its pack, for tensors in memory; codes has been created with the shape. */
 void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t *qzeros,
@@ -117,6 +124,11 @@ void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t
    they were stored as 4. */
 void awq__compressed_unpack(awq__codes *codes, const uint32_t *weight_packed,
                             const void *weight_scale, const uint32_t *weight_zero_point);
+/* The same for GPTQ, both ways, with zero points less one, none of which is 0, or as they are. */
+void awq__gptq_pack(const awq__codes *codes, bool less_one, uint32_t *qweight, uint32_t *qzeros,
+                    uint16_t *scales);
+void awq__gptq_unpack(awq__codes *codes, bool less_one, const uint32_t *qweight,
+                      const uint32_t *qzeros, const uint16_t *scales);
 /* And for MXFP4. */
 void awq__mxfp4_unpack(awq__codes *codes, const uint8_t *blocks, const uint8_t *scales);
 
@@ -189,5 +201,14 @@ awq_status awq__ignore_list(awq_context *ctx, const char *const *kept, size_t ke
 awq_status awq__star_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count);
+
+/*
+ * Adds `dynamic` to a config of GPTQ: rules by regular expressions, as those of the ignore list, of
+ * which the first that matches from the beginning of a name counts. They keep what is kept, and
+ * give every scheme but the first its bits and group size. Engines ask for several modules as one
+ * (all experts of a layer, q, k and v, gate and up), by a name that the rules for these match too.
+ */
+awq_status awq__dynamic_rules(awq_context *ctx, const awq__treated *modules, size_t count,
+                              const awq__scheme_use *uses, size_t use_count, cJSON *config);
 
 #endif

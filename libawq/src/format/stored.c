@@ -57,6 +57,30 @@ awq_status awq__stored_find(awq_context *ctx, const awq__stored *stored, const c
     return AWQ_OK;
 }
 
+/* What a message says of a value. `printed` is its JSON or NULL. */
+static const char *describe(const cJSON *item, const char *printed)
+{
+    if (!item)
+        return "missing";
+    if (cJSON_IsObject(item))
+        return item->child ? "an object" : "an empty object";
+    if (cJSON_IsArray(item))
+        return item->child ? "an array" : "an empty array";
+    return printed && strlen(printed) <= 80 ? printed : "a long text";
+}
+
+awq_status awq__stored_refuse(awq_context *ctx, const char *file, const char *key,
+                              const cJSON *item, const char *fits)
+{
+    bool has_parts = cJSON_IsObject(item) || cJSON_IsArray(item);
+    char *printed = item && !has_parts ? cJSON_PrintUnformatted(item) : NULL;
+    awq_status status = awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                                  "%s: quantization_config: %s is %s, but only %s can be read",
+                                  file, key, describe(item, printed), fits);
+    cJSON_free(printed);
+    return status;
+}
+
 void awq__stored_free(awq__stored *stored)
 {
     for (size_t g = 0; g < stored->count; g++) {

@@ -40,8 +40,8 @@ static awq_status read_quantization(awq_model *model)
     if (!model->format)
         return awq__fail(
             model->ctx, AWQ_ERROR_UNSUPPORTED,
-            "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors "
-            "or mxfp4",
+            "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors, "
+            "gptq or mxfp4",
             file, method->valuestring);
     awq_status status = check_described_format(model);
     return status == AWQ_OK ? model->format->read_config(model->ctx, file, config, &model->stored)

@@ -61,7 +61,7 @@ static awq_status check_one_scheme(awq_context *ctx, const awq__model_plan *plan
             return awq__fail(
                 ctx, AWQ_ERROR_RECIPE,
                 "%s and %s: have different bits, groups or symmetry, but the %s format "
-                "has one scheme for all; format compressed-tensors can mix them",
+                "has one scheme for all; formats that can mix them: compressed-tensors, gptq",
                 arch->modules[first].name, arch->modules[i].name, plan->format->name);
     }
     return AWQ_OK;

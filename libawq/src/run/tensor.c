@@ -469,6 +469,65 @@ awq_status awq_unpack_compressed(awq_context *ctx, int64_t rows, int64_t columns
     return status;
 }
 
+/* What both directions ask of a matrix in the GPTQ layout. */
+static awq_status check_gptq(awq_context *ctx, const char *what, int64_t rows, int64_t columns,
+                             const awq__scheme *scheme, int version)
+{
+    if (version != 1 && version != 2)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "version: %d, expected 1 or 2", version);
+    if (scheme->code != AWQ__CODE_INTEGER ||
+        (scheme->bits != 2 && scheme->bits != 4 && scheme->bits != 8))
+        return awq__fail(
+            ctx, AWQ_ERROR_ARGUMENT, "%s: %s of %d bits, expected integers of 2, 4 or 8", what,
+            scheme->code == AWQ__CODE_INTEGER ? "integers" : "E2M1 codes", scheme->bits);
+    if (scheme->grid != AWQ__GRID_F16 && scheme->grid != AWQ__GRID_BF16_F16)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "%s: scales of %s, expected AWQ_SCALE_F16 or AWQ_SCALE_BF16_F16", what,
+                         scheme->grid == AWQ__GRID_F32 ? "AWQ_SCALE_F32" : "AWQ_SCALE_BF16");
+    /* Zero points are stored for symmetric codes too. */
+    return check_words(ctx, what, rows, columns, scheme->bits, false);
+}
+
+awq_status awq_pack_gptq(awq_context *ctx, const awq_quantized *quantized, int version,
+                         uint32_t *qweight, uint32_t *qzeros, uint16_t *scales)
+{
+    awq__clear(ctx);
+    const awq__codes *codes = &quantized->codes;
+    int64_t G = codes->cols / codes->scheme.group;
+    awq_status status =
+        check_gptq(ctx, "quantized", codes->rows, codes->cols, &codes->scheme, version);
+    for (int64_t i = 0; i < codes->rows * G && version == 1 && status == AWQ_OK; i++)
+        if (!codes->zeros[i])
+            status = awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                               "quantized: the zero point of row %lld, group %lld is 0, which "
+                               "version 1 cannot store; version 2 or symmetric codes fit",
+                               (long long)(i / G), (long long)(i % G));
+    if (status == AWQ_OK)
+        awq__gptq_pack(codes, version == 1, qweight, qzeros, scales);
+    return status;
+}
+
+awq_status awq_unpack_gptq(awq_context *ctx, int64_t rows, int64_t columns,
+                           const awq_scheme *scheme, int version, const uint32_t *qweight,
+                           const uint32_t *qzeros, const uint16_t *scales, awq_quantized **out)
+{
+    awq__clear(ctx);
+    *out = NULL;
+    if (rows < 1 || columns < 1)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "[%lld, %lld]: expected a positive size",
+                         (long long)rows, (long long)columns);
+    awq_status status = check_scheme(ctx, scheme, columns);
+    if (status != AWQ_OK)
+        return status;
+    awq__scheme inner = inner_scheme(scheme, columns);
+    status = check_gptq(ctx, "scheme", rows, columns, &inner, version);
+    if (status == AWQ_OK)
+        status = create_empty(ctx, rows, columns, &inner, out);
+    if (status == AWQ_OK)
+        awq__gptq_unpack(&(*out)->codes, version == 1, qweight, qzeros, scales);
+    return status;
+}
+
 awq_status awq_pack_mxfp4(awq_context *ctx, const awq_quantized *quantized, uint8_t *blocks,
                           uint8_t *scales)
 {

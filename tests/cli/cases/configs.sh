@@ -12,6 +12,7 @@ for recipe in "$source"/configs/*.yaml; do
     expect 0 plan "$recipe" --set model="$models/$model"
     err_is ""
     case $name in
+    *-gptq) out_like '^model\.layers.* expert .* awq int4 g64 symmetric, error-compensated' ;;
     *-compressed-tensors | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, clip' ;;
     gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, choice of exponents' ;;
     *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, clip' ;;
@@ -31,6 +32,7 @@ for recipe in "$source"/configs/*.yaml; do
     mixtral-8x7b-compressed-tensors) model=Mixtral-8x7B size='93\.41 GB -> 26\.46 GB' ;;
     qwen1.5-moe-a2.7b) model=Qwen1.5-MoE-A2.7B size='28\.63 GB -> 9\.12 GB' ;;
     qwen3-30b-a3b) model=Qwen3-30B-A3B size='61\.06 GB -> 18\.48 GB' ;;
+    qwen3-30b-a3b-gptq) model=Qwen3-30B-A3B size='61\.06 GB -> 18\.83 GB' ;;
     gpt-oss-20b) model=gpt-oss-20b size='41\.83 GB -> 13\.76 GB' ;;
     *) fail "no released model is known for the recipe $name" ;;
     esac
@@ -69,3 +71,11 @@ refused "model.layers.0.self_attn.q_proj: its role is attention, but the mxfp4 f
     plan recipe.yaml --set model="$models/gpt_oss-tiny" --set 'quantize.modules=*'
 refused "model.layers.0.mlp.experts.1.gate_proj: stays float, but the mxfp4 format stores all experts of all layers" \
     plan recipe.yaml --set model="$models/gpt_oss-tiny" --set 'quantize.modules=*.experts.0.*'
+
+# GPTQ has one symmetry, and no 3 bits.
+write_recipe
+printf 'rules:\n  - {role: expert, layers: "1", symmetric: false}\n' >>recipe.yaml
+refused "model.layers.0.block_sparse_moe.experts.0.w1 and model.layers.1.block_sparse_moe.experts.0.w1: one is symmetric and one is not, but the gptq format has one symmetry for all; format compressed-tensors can mix them" \
+    plan recipe.yaml --set format=gptq
+refused "model.layers.0.block_sparse_moe.experts.0.w1: 3 bits, but the gptq format stores only 2, 4 and 8" \
+    plan recipe.yaml --set format=gptq --set quantize.bits=3

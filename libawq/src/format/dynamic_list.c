@@ -1,0 +1,198 @@
+/* The `dynamic` rules of GPTQ. */
+#include "format/format.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What engines make one of, and how it is treated. */
+typedef struct joined {
+    char *name;
+    const awq__scheme *scheme;
+} joined;
+
+typedef struct joined_list {
+    joined *items;
+    size_t count, capacity;
+} joined_list;
+
+static void free_joined(joined_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        awq__free(list->items[i].name);
+    awq__free(list->items);
+}
+
+static bool same_treatment(const awq__scheme *a, const awq__scheme *b)
+{
+    return a && b ? awq__same_scheme(a, b) : a == b;
+}
+
+/* The length of "model.layers.0.mlp.experts" in the name of an expert's linear; 0 in others. */
+static size_t experts_length(const char *name)
+{
+    static const char part[] = ".experts.";
+    const char *at = strstr(name, part);
+    const char *number = at ? at + sizeof part - 1 : NULL;
+    return number && number[strspn(number, "0123456789")] == '.' && *number != '.'
+               ? (size_t)(number - 1 - name)
+               : 0;
+}
+
+/* The name by which engines ask for the module's treatment, where they ask for that of several
+   modules as one: all experts of a layer, q, k and v, gate and up. *joint NULL: by its own. */
+static awq_status join(awq_context *ctx, const char *name, char **joint)
+{
+    static const char *const leaves[][2] = {{"q_proj", "qkv_proj"},
+                                            {"k_proj", "qkv_proj"},
+                                            {"v_proj", "qkv_proj"},
+                                            {"gate_proj", "gate_up_proj"},
+                                            {"up_proj", "gate_up_proj"}};
+    const char *dot = strrchr(name, '.'), *leaf = dot ? dot + 1 : name;
+    size_t length = experts_length(name);
+    *joint = NULL;
+    if (length) {
+        *joint = awq__format(ctx, "%.*s", (int)length, name);
+        return *joint ? AWQ_OK : AWQ_ERROR_MEMORY;
+    }
+    for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++) {
+        if (strcmp(leaf, leaves[i][0]) != 0)
+            continue;
+        *joint = awq__format(ctx, "%.*s%s", (int)(leaf - name), name, leaves[i][1]);
+        return *joint ? AWQ_OK : AWQ_ERROR_MEMORY;
+    }
+    return AWQ_OK;
+}
+
+static awq_status add_joined(awq_context *ctx, const awq__treated *module, joined_list *list)
+{
+    char *name;
+    awq_status status = join(ctx, module->name, &name);
+    if (status != AWQ_OK || !name)
+        return status;
+    /* Modules that become one stand together as a rule: one entry is enough for them. */
+    const joined *last = list->count ? &list->items[list->count - 1] : NULL;
+    bool known = last && !strcmp(last->name, name) && same_treatment(last->scheme, module->scheme);
+    if (!known)
+        status = awq__grow(ctx, &list->items, &list->capacity, list->count + 1, sizeof *list->items,
+                           "names of joined modules");
+    if (known || status != AWQ_OK)
+        awq__free(name);
+    else
+        list->items[list->count++] = (joined){name, module->scheme};
+    return status;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const joined *p = a, *q = b;
+    return strcmp(p->name, q->name);
+}
+
+/* Modules and, by their names, those that engines make of them, where these are treated alike:
+   what is not, no engine loads, but the modules can still be told apart. */
+typedef struct asked {
+    awq__treated *items;
+    size_t count;
+    joined_list joined; /* has the names */
+} asked;
+
+static void free_asked(asked *all)
+{
+    free_joined(&all->joined);
+    awq__free(all->items);
+}
+
+static awq_status make_asked(awq_context *ctx, const awq__treated *modules, size_t count,
+                             asked *all)
+{
+    joined_list *list = &all->joined;
+    awq_status status = AWQ_OK;
+    *all = (asked){0};
+    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+        status = add_joined(ctx, &modules[i], list);
+    if (status != AWQ_OK)
+        return status;
+    all->items = awq__alloc(ctx, count + list->count, sizeof *all->items, "names of modules");
+    if (!all->items)
+        return AWQ_ERROR_MEMORY;
+    if (count)
+        memcpy(all->items, modules, count * sizeof *modules);
+    all->count = count;
+    if (list->count)
+        qsort(list->items, list->count, sizeof *list->items, compare_names);
+    for (size_t i = 0, end; i < list->count; i = end) {
+        bool alike = true;
+        for (end = i + 1; end < list->count && !strcmp(list->items[i].name, list->items[end].name);
+             end++)
+            alike &= same_treatment(list->items[i].scheme, list->items[end].scheme);
+        if (alike)
+            all->items[all->count++] = (awq__treated){list->items[i].name, list->items[i].scheme};
+    }
+    return AWQ_OK;
+}
+
+/* An entry of awq__ignore_list as a key: the sign, and a regular expression, which a whole name
+   becomes. NULL when memory is short. */
+static char *make_key(awq_context *ctx, const char *sign, const char *entry)
+{
+    if (!strncmp(entry, "re:", 3))
+        return awq__format(ctx, "%s%s", sign, entry + 3);
+    awq__text text = {0};
+    awq_status status = awq__text_append(ctx, &text, "%s", sign);
+    for (const char *at = entry; *at && status == AWQ_OK; at++)
+        status = awq__text_append(ctx, &text, strchr("\\^$.*+?{}[]|()", *at) ? "\\%c" : "%c", *at);
+    if (status == AWQ_OK)
+        status = awq__text_append(ctx, &text, "$");
+    char *key = status == AWQ_OK ? awq__strdup(ctx, text.data) : NULL;
+    awq__text_free(&text);
+    return key;
+}
+
+/* scheme NULL: the module is kept. */
+static awq_status add_rule(awq_context *ctx, cJSON *rules, const char *entry,
+                           const awq__scheme *scheme)
+{
+    char *key = make_key(ctx, scheme ? "+:" : "-:", entry);
+    if (!key)
+        return AWQ_ERROR_MEMORY;
+    cJSON *rule = cJSON_AddObjectToObject(rules, key);
+    awq__free(key);
+    bool whole =
+        rule && (!scheme || (cJSON_AddNumberToObject(rule, "bits", scheme->bits) &&
+                             cJSON_AddNumberToObject(rule, "group_size", (double)scheme->group)));
+    return whole ? AWQ_OK : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: dynamic");
+}
+
+static awq_status add_rules(awq_context *ctx, const asked *all, const awq__scheme *scheme,
+                            cJSON *rules)
+{
+    awq__partition names;
+    char **list = NULL;
+    size_t count = 0;
+    awq_status status = awq__partition_create(ctx, all->items, all->count, scheme, &names);
+    if (status == AWQ_OK)
+        status = awq__ignore_list(ctx, names.in, names.in_count, names.out, names.out_count, &list,
+                                  &count);
+    awq__partition_free(&names);
+    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+        status = add_rule(ctx, rules, list[i], scheme);
+    awq__name_list_free(list, count);
+    return status;
+}
+
+awq_status awq__dynamic_rules(awq_context *ctx, const awq__treated *modules, size_t count,
+                              const awq__scheme_use *uses, size_t use_count, cJSON *config)
+{
+    asked all;
+    cJSON *rules = cJSON_AddObjectToObject(config, "dynamic");
+    awq_status status = rules ? make_asked(ctx, modules, count, &all)
+                              : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: dynamic");
+    if (!rules)
+        return status;
+    if (status == AWQ_OK)
+        status = add_rules(ctx, &all, NULL, rules);
+    for (size_t i = 1; i < use_count && status == AWQ_OK; i++)
+        status = add_rules(ctx, &all, uses[i].scheme, rules);
+    free_asked(&all);
+    return status;
+}
