@@ -62,11 +62,13 @@ refused() {
     [ "$(find . | sort)" = "$before" ] || fail "a usage error changed the directory"
 }
 
-# A recipe for the small model with few samples in recipe.yaml, its output in ./out.
+# A recipe for the small model with few samples in recipe.yaml, its output in ./out. It names an
+# engine, so that nothing is said of others.
 write_recipe() {
     cat >recipe.yaml <<END
 model: $data
 output: out
+engine: vllm
 calibration:
   data: $data/calib.jsonl
   samples: 4

@@ -4,7 +4,7 @@ expect 0 plan recipe.yaml
 err_is ""
 out_as plan.txt
 expect 0 plan recipe.yaml --set quantize.method=rtn --set quantize.group_size=32 \
-    --set quantize.symmetric=true --set 'quantize.modules=["*.experts.*.w2"]'
+    --set quantize.symmetric=true --set 'quantize.modules=["*.layers.1.*.experts.*"]'
 out_as plan_rtn.txt
 [ "$(ls)" = recipe.yaml ] || fail "plan wrote something"
 
