@@ -1,14 +1,16 @@
 /* awqc plan: what quantize would do. */
 #include "cli.h"
 
+#include <math.h>
 #include <stdio.h>
 
-enum { SET, IGNORE_ENGINE };
+enum { SET, IGNORE_ENGINE, JSON };
 static const cli_option options[] = {
     [SET] = {"--set", "KEY=VALUE", true,
              "Set an option over the recipe; a VALUE in [ ] is a list. Relative paths are taken "
              "from the working directory. May be repeated."},
     [IGNORE_ENGINE] = {"--ignore-engine", NULL, false, IGNORE_ENGINE_HELP},
+    [JSON] = {"--json", NULL, false, "Print one JSON object with all digits."},
 };
 
 static void print_groups(const awq_plan *plan)
@@ -44,6 +46,8 @@ static void print_plan(const awq_plan *plan, const awq_recipe *recipe)
     putchar('\n');
     print_field("size", "%s -> %s", format_bytes(before, awq_plan_bytes_before(plan)),
                 format_bytes(after, awq_plan_bytes_after(plan)));
+    if (!isnan(awq_plan_predicted_loss(plan)))
+        print_field("predicted loss", "%.3g", awq_plan_predicted_loss(plan));
     for (size_t i = 0; i < awq_plan_warning_count(plan); i++)
         print_field("warning", "%s", awq_plan_warning_at(plan, i));
 }
@@ -58,11 +62,15 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
     if (code != DONE)
         return code;
     awq_plan *plan;
+    progress_start(ctx, false);
     awq_status status = awq_plan_create(ctx, recipe, &plan);
-    if (status == AWQ_OK)
-        print_plan(plan, recipe);
-    else
+    progress_clear();
+    if (status != AWQ_OK)
         code = report_failure(ctx, status);
+    else if (is_given(arguments, JSON))
+        print_plan_json(plan, recipe);
+    else
+        print_plan(plan, recipe);
     awq_plan_free(plan);
     awq_recipe_free(recipe);
     return code;
@@ -75,7 +83,10 @@ const cli_command command_plan = {
     "Checks the recipe against the model and shows how each kind of module would be "
     "stored and how large the result would be: what is kept stays bit for bit, what is "
     "rescaled stays float but takes up the scales of its neighbours. Reads no weights: "
-    "a model that is not on disk yet can be planned from its config.json alone.",
+    "a model that is not on disk yet can be planned from its config.json alone. But with "
+    "quantize.target_bits or target_size the calibration is run through the model, to choose "
+    "schemes by their predicted loss: the sum over layers of the mean squared error of what "
+    "the experts add to the hidden state, over the mean square of that.",
     options,
     sizeof options / sizeof options[0],
     run,
