@@ -143,8 +143,8 @@ void print_evaluation(const awq_eval_result *result, const char *reference_label
 
 /* ---- plan_json.c ---- */
 
-/* The plan as one JSON object. */
-void print_plan_json(const awq_plan *plan, const awq_recipe *recipe);
+/* The plan and its estimate as one JSON object. */
+void print_plan_json(awq_context *ctx, const awq_plan *plan, const awq_recipe *recipe);
 
 /* ---- progress.c: how far it is, and Ctrl-C ---- */
 

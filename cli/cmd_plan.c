@@ -34,7 +34,26 @@ static void print_groups(const awq_plan *plan)
     table_print(&table);
 }
 
-static void print_plan(const awq_plan *plan, const awq_recipe *recipe)
+static void print_estimate(awq_context *ctx, const awq_plan *plan)
+{
+    awq_estimate e;
+    char text[TEXT_BYTES], rate[TEXT_BYTES];
+    if (awq_plan_estimate(ctx, plan, &e) != AWQ_OK) {
+        print_field("estimate", "none: %s", awq_context_message(ctx));
+        return;
+    }
+    print_field("peak memory", "about %s", format_bytes(text, e.memory_bytes));
+    print_field("time", "about %s, without evaluation", format_duration(text, e.seconds));
+    print_field("assumed",
+                "%s calibration tokens, %.3g TFLOP of products at %.0f GFLOP/s on %d threads",
+                format_count(text, e.calibration_tokens), 1e-12 * e.operations,
+                1e-9 * e.operations_per_second, e.threads);
+    if (e.read_bytes_per_second > 0)
+        print_field("", "weights read at %s/s",
+                    format_bytes(rate, (uint64_t)e.read_bytes_per_second));
+}
+
+static void print_plan(awq_context *ctx, const awq_plan *plan, const awq_recipe *recipe)
 {
     char before[TEXT_BYTES], after[TEXT_BYTES];
     awq_model_info info;
@@ -48,6 +67,7 @@ static void print_plan(const awq_plan *plan, const awq_recipe *recipe)
                 format_bytes(after, awq_plan_bytes_after(plan)));
     if (!isnan(awq_plan_predicted_loss(plan)))
         print_field("predicted loss", "%.3g", awq_plan_predicted_loss(plan));
+    print_estimate(ctx, plan);
     for (size_t i = 0; i < awq_plan_warning_count(plan); i++)
         print_field("warning", "%s", awq_plan_warning_at(plan, i));
 }
@@ -68,9 +88,9 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
     if (status != AWQ_OK)
         code = report_failure(ctx, status);
     else if (is_given(arguments, JSON))
-        print_plan_json(plan, recipe);
+        print_plan_json(ctx, plan, recipe);
     else
-        print_plan(plan, recipe);
+        print_plan(ctx, plan, recipe);
     awq_plan_free(plan);
     awq_recipe_free(recipe);
     return code;
@@ -82,8 +102,9 @@ const cli_command command_plan = {
     "Show what quantize would do, and write nothing.",
     "Checks the recipe against the model and shows how each kind of module would be "
     "stored and how large the result would be: what is kept stays bit for bit, what is "
-    "rescaled stays float but takes up the scales of its neighbours. Reads no weights: "
-    "a model that is not on disk yet can be planned from its config.json alone. But with "
+    "rescaled stays float but takes up the scales of its neighbours. Memory and time of "
+    "a run are estimated, from a short measurement of this machine. Needs no weights: a model "
+    "that is not on disk yet can be planned from its config.json alone. But with "
     "quantize.target_bits or target_size the calibration is run through the model, to choose "
     "schemes by their predicted loss: the sum over layers of the mean squared error of what "
     "the experts add to the hidden state, over the mean square of that.",

@@ -107,6 +107,34 @@ static void print_totals(const awq_plan *plan)
     puts(",");
 }
 
+/* What a run is expected to need; null where that cannot be told. */
+static void print_estimate(awq_context *ctx, const awq_plan *plan)
+{
+    awq_estimate e;
+    fputs("  \"estimate\": ", stdout);
+    if (awq_plan_estimate(ctx, plan, &e) != AWQ_OK) {
+        puts("null,");
+        return;
+    }
+    putchar('{');
+    print_whole("memory_bytes", e.memory_bytes);
+    comma();
+    print_whole("disk_bytes", e.disk_bytes);
+    comma();
+    print_number("seconds", e.seconds);
+    comma();
+    print_whole("threads", (uint64_t)e.threads);
+    comma();
+    print_whole("calibration_tokens", e.calibration_tokens);
+    comma();
+    print_number("operations", e.operations);
+    comma();
+    print_number("operations_per_second", e.operations_per_second);
+    comma();
+    print_number("read_bytes_per_second", e.read_bytes_per_second);
+    puts("},");
+}
+
 /* The last member, which has no comma after it. */
 static void print_warnings(const awq_plan *plan)
 {
@@ -119,7 +147,7 @@ static void print_warnings(const awq_plan *plan)
     puts(count ? "\n  ]" : "]");
 }
 
-void print_plan_json(const awq_plan *plan, const awq_recipe *recipe)
+void print_plan_json(awq_context *ctx, const awq_plan *plan, const awq_recipe *recipe)
 {
     awq_model_info info;
     awq_plan_describe(plan, &info);
@@ -130,6 +158,7 @@ void print_plan_json(const awq_plan *plan, const awq_recipe *recipe)
     puts(",");
     print_groups(plan);
     print_totals(plan);
+    print_estimate(ctx, plan);
     print_warnings(plan);
     puts("}");
 }

@@ -219,6 +219,7 @@ typedef struct awq_plan_group {
     uint64_t bytes_before, bytes_after;
 } awq_plan_group;
 
+/* Borrows the recipe, which must not change. */
 typedef struct awq_plan awq_plan;
 /* Checks the recipe against the model and says what would happen. Writes nothing; reads headers,
    no weights: the model need not have any (awq_model_open). But where schemes are to be chosen
@@ -236,6 +237,22 @@ AWQ_API uint64_t awq_plan_bytes_after(const awq_plan *plan);
 /* Where schemes were chosen within a target: the sum over layers of the mean squared error of what
    the experts add to the hidden state, over the mean square of that; NAN where none were. */
 AWQ_API double awq_plan_predicted_loss(const awq_plan *plan);
+/* What a run of the plan's recipe is expected to need, without its evaluation. */
+typedef struct awq_estimate {
+    uint64_t memory_bytes; /* most that is resident, mapped weights of a layer included */
+    uint64_t disk_bytes;   /* of the result */
+    double seconds;
+    /* What that assumes: */
+    int threads;                  /* those of the context */
+    uint64_t calibration_tokens;  /* as many as the recipe allows */
+    double operations;            /* of matrix products */
+    double operations_per_second; /* of large products on all threads, as just measured */
+    double read_bytes_per_second; /* as just measured on the model's files, which the system may
+                                     have in memory; 0 without weights */
+} awq_estimate;
+/* Measures this machine for some tenths of a second. */
+AWQ_API awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan,
+                                     awq_estimate *estimate);
 AWQ_API void awq_plan_describe(const awq_plan *plan, awq_model_info *info);
 
 /* ------------------------------------------------------------------ engines */

@@ -94,6 +94,10 @@ static const awq_option options[] = {
      "whole."},
     {"quantize.search_tokens", AWQ_OPTION_INTEGER, "8192", "", 0, MANY, false,
      "Tokens of a layer, spread evenly, that a search by output uses; 0 is all."},
+    {"quantize.gate_up_scale", AWQ_OPTION_CHOICE, "layer", "layer|joined", 0, 0, false,
+     "Where the scale of the experts' common input comes from: the layer's statistics, or also the "
+     "scales that each expert would choose for itself, which the report then tells; joined takes "
+     "twice as long to search."},
     {"quantize.scale_rounding", AWQ_OPTION_CHOICE, "norm", "norm|power_of_two|none", 0, 0, false,
      "How channel scales are rounded so that folding them into a stored norm adds no error."},
 

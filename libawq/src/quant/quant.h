@@ -69,6 +69,7 @@ typedef struct awq__candidates {
     const double *salience; /* [K] a */
     const double *relative; /* [K] w */
     int64_t steps;
+    const float *given; /* NULL, or [steps + 1][K] vectors that stand for the ratios */
     awq__scale_rounding rounding;
     const float *norm; /* [K] stored weights of the norm that is folded; NULL: none is */
     awq_dtype norm_dtype;

@@ -43,6 +43,11 @@ void awq__candidate(const awq__candidates *c, int64_t index, float *scale)
         scale[k] = 1;
     if (index == 0)
         return;
+    if (c->given) {
+        for (int64_t k = 0; k < K; k++)
+            scale[k] = round_scale(c, k, c->given[(index - 1) * K + k]);
+        return;
+    }
     double ratio = (double)(index - 1) / (double)c->steps;
     float low = INFINITY, high = 0;
     for (int64_t k = 0; k < K; k++) {

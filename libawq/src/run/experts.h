@@ -20,6 +20,7 @@ typedef struct awq__expert_state {
     double *relative;     /* [H] of its quantized gate and up */
     int64_t relative_rows;
     awq__found_scale down;
+    awq__found_scale own; /* of gate and up, had the expert an input of its own */
     awq__range *range[3];
     bool clipped;
     double plain_error, error; /* of the output on a sample, by plain rounding and as chosen */
@@ -34,7 +35,8 @@ typedef struct awq__experts_job {
     const awq__routes *routes;
     int64_t min_tokens;
     bool fold_input, fold_up;
-    bool weigh; /* what an error of gate and up does to the expert's output is measured */
+    bool joined; /* the common scale is made from the experts' own */
+    bool weigh;  /* what an error of gate and up does to the expert's output is measured */
     awq__scale_rounding rounding;
     int64_t steps;
     awq__expert_state *experts; /* [expert_count] */
@@ -59,6 +61,9 @@ awq_status awq__experts_statistics(awq__experts_job *j);
 /* expert_search.c: the scales of the experts' common input (*input, if it is folded) and of each
    down. */
 awq_status awq__experts_search(awq__experts_job *j, awq__found_scale *input);
+/* expert_own.c: what each expert would choose for gate and up, and, where it lowers the sum of
+   their losses, a common scale made from that in place of the one that was found. */
+awq_status awq__experts_search_own(awq__experts_job *j, awq__found_scale *input);
 /* expert_clip.c: ranges, and what rounding does to the output of each expert on a sample. */
 awq_status awq__experts_clip(awq__experts_job *j);
 /* What the codes of an expert's quantized parts (of its folded weights) do to its output on the

@@ -101,6 +101,11 @@ typedef struct awq__job {
     uint64_t stage_first_operation;
 } awq__job;
 
+/* ---- estimate.c ---- */
+
+awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__model_plan *plan,
+                         uint64_t result_bytes, awq_estimate *estimate);
+
 /* ---- mixed.c ---- */
 
 /* The sequences that the recipe calibrates with; none if nothing needs them. */

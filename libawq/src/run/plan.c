@@ -15,6 +15,7 @@ typedef struct group {
 } group;
 
 struct awq_plan {
+    const awq_recipe *recipe; /* borrowed */
     awq__model_plan plan;
     double predicted_loss; /* of schemes that were chosen; NAN if none were */
     group *groups;
@@ -206,6 +207,7 @@ awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan 
     awq_plan *plan = awq__alloc(ctx, 1, sizeof *plan, "the plan");
     if (!plan)
         return AWQ_ERROR_MEMORY;
+    plan->recipe = recipe;
     awq_status status = fill(ctx, recipe, plan);
     if (status != AWQ_OK) {
         awq_plan_free(plan);
@@ -257,6 +259,12 @@ uint64_t awq_plan_bytes_before(const awq_plan *plan)
 uint64_t awq_plan_bytes_after(const awq_plan *plan)
 {
     return plan->after;
+}
+
+awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan, awq_estimate *estimate)
+{
+    awq__clear(ctx);
+    return awq__estimate(ctx, plan->recipe, &plan->plan, plan->after, estimate);
 }
 
 double awq_plan_predicted_loss(const awq_plan *plan)

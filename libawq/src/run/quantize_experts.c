@@ -112,6 +112,12 @@ static bool any_compensates(const awq__experts_job *j)
 
 /* ---- the report ---- */
 
+static bool searches_own(const awq__experts_job *j)
+{
+    return j->fold_input &&
+           !strcmp(awq__recipe_text(j->job->recipe, "quantize.gate_up_scale"), "joined");
+}
+
 static cJSON *report_expert(const awq__experts_job *j, int64_t e)
 {
     const awq__expert_state *state = &j->experts[e];
@@ -120,6 +126,11 @@ static cJSON *report_expert(const awq__experts_job *j, int64_t e)
     cJSON_AddNumberToObject(object, "borrowed", (double)state->borrowed);
     if (awq__expert_scales_down(j, e))
         awq__report_ratio(object, "down_ratio", &state->down, j->steps);
+    if (searches_own(j) && (state->treatment[0] || state->treatment[1])) {
+        awq__report_ratio(object, "own_gate_up_ratio", &state->own, j->steps);
+        cJSON_AddNumberToObject(object, "own_gate_up_plain_loss", state->own.identity_loss);
+        cJSON_AddNumberToObject(object, "own_gate_up_loss", state->own.loss);
+    }
     cJSON_AddBoolToObject(object, "clipped", state->clipped);
     cJSON_AddNumberToObject(object, "plain_error", state->plain_error);
     cJSON_AddNumberToObject(object, "error", state->error);
@@ -144,6 +155,8 @@ static void report_layer(const awq__experts_job *j, const outcome *out, cJSON *r
         awq__report_ratio(object, "gate_up_ratio", &out->input, j->steps);
         cJSON_AddNumberToObject(object, "gate_up_plain_loss", out->input.identity_loss);
         cJSON_AddNumberToObject(object, "gate_up_loss", out->input.loss);
+        if (searches_own(j))
+            cJSON_AddBoolToObject(object, "gate_up_joined", j->joined);
     }
     cJSON_AddNumberToObject(object, "fold_error", out->proof.largest_error);
     cJSON_AddNumberToObject(object, "fold_tokens", (double)out->proof.tokens);
@@ -264,6 +277,8 @@ static awq_status run_awq(awq__experts_job *j, const float *sample, int64_t samp
         status = awq__job_enter(job, AWQ__STAGE_SCALES, n, 0.2);
     if (status == AWQ_OK)
         status = awq__experts_search(j, &out->input);
+    if (status == AWQ_OK && searches_own(j))
+        status = awq__experts_search_own(j, &out->input);
     if (status == AWQ_OK && j->fold_input)
         fold_input(j);
     if (status == AWQ_OK && j->fold_up)

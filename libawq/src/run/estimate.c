@@ -1,0 +1,288 @@
+/*
+ * What a run will need, from the plan and a short measurement of this machine. Operations are those
+ * of the matrix products, a multiplication and an addition each; what else a stage does is in the
+ * share of the products' speed that it reaches, or in operations a weight, both as measured on
+ * layers of real size (tests/bench/README.md).
+ */
+#include "run/job.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Shares of the speed of large products that the stages reach. */
+#define FORWARD_SHARE 0.65
+#define STATISTICS_SHARE 0.4
+#define SEARCH_SHARE 0.7
+#define PROOF_SHARE 0.6
+#define CLIP_SHARE 0.5
+#define GPTQ_SHARE 0.4
+/* What else is done for a weight, in operations. */
+#define READ_OPERATIONS 250   /* widened and looked at for NaN */
+#define ROUND_OPERATIONS 1200 /* rounded and packed */
+#define TRIAL_OPERATIONS 50   /* an error of rounding */
+#define PROOF_TOKENS 4096
+/* The program itself, its libraries and their buffers. */
+#define PROGRAM_BYTES ((uint64_t)16 << 20)
+#define THREAD_BYTES ((uint64_t)6 << 20)
+/* Outputs of experts that wait for their sum (forward/moe.c), and what loops take at once within
+   memory (core/parallel.c). */
+#define WAITING_BYTES ((double)((uint64_t)256 << 20))
+#define MEASURE_SECONDS 0.15
+#define MEASURE_SIZE 512
+#define MEASURE_READ_BYTES ((size_t)64 << 20)
+
+typedef struct estimator {
+    const awq__model_plan *plan;
+    const awq_recipe *recipe;
+    double tokens;      /* of the calibration */
+    double operations;  /* of products */
+    double effort;      /* operations at the products' speed that take as long as all */
+    double read, write; /* bytes */
+    double most_layer;  /* bytes of memory that a layer takes */
+    int threads;
+} estimator;
+
+static void add(estimator *e, double operations, double share)
+{
+    e->operations += operations;
+    e->effort += operations / share;
+}
+
+/* ---- one matrix ---- */
+
+/* How many candidates the coarse-to-fine search of ratios tries, of 2 + steps. */
+static double candidate_count(int64_t steps)
+{
+    int64_t stride = 1, count = 2;
+    while (stride * 6 < steps)
+        stride *= 2;
+    for (int64_t r = 0; r < steps; r += stride)
+        count++;
+    for (; stride > 1; stride /= 2)
+        count += 2;
+    return (double)awq__min(count, steps + 2);
+}
+
+/* Ranges that clip tries for a group. */
+static double range_count(const awq__scheme *scheme)
+{
+    return scheme->code == AWQ__CODE_E2M1 ? 3 : scheme->symmetric ? 14 : 26;
+}
+
+/* Rows of the second moments of `cols` columns that `tokens` tokens give. */
+static double moment_rows(const estimator *e, double cols, double tokens)
+{
+    double rows = (double)awq__recipe_int(e->recipe, "quantize.sketch_rows");
+    if (rows <= 0 || cols <= rows)
+        return cols;
+    return fmax(1, fmin(rows, tokens));
+}
+
+static bool is_joined(awq__part part)
+{
+    return part == AWQ__PART_K || part == AWQ__PART_V || part == AWQ__PART_UP;
+}
+
+/* Search, clip and rounding of a matrix whose input `tokens` tokens pass; `rows` of its moments. */
+static void add_quantized(estimator *e, const awq__module *module, const awq__treatment *treatment,
+                          const awq__scheme *scheme, double tokens, double rows)
+{
+    double N = (double)module->rows, K = (double)module->cols, g = (double)scheme->group;
+    double weights = N * K;
+    if (treatment->calibrate && !is_joined(module->part)) /* what has one input has one moments */
+        add(e, 2 * tokens * K * (rows < K ? g : K), STATISTICS_SHARE);
+    if (treatment->scale) {
+        double tried = candidate_count(awq__recipe_int(e->recipe, "quantize.ratio_steps"));
+        add(e, tried * 2 * rows * weights, SEARCH_SHARE);
+        e->effort += tried * TRIAL_OPERATIONS * weights;
+    }
+    if (treatment->clip) {
+        add(e, range_count(scheme) * g * weights, CLIP_SHARE);
+        e->effort += range_count(scheme) * TRIAL_OPERATIONS * weights;
+    }
+    if (treatment->gptq) {
+        double sweeps = (double)awq__recipe_int(e->recipe, "quantize.gptq_sweeps");
+        add(e, 2 * tokens * K * K + K * K * K / 3 + (1 + 2 * sweeps) * weights * K, GPTQ_SHARE);
+    }
+    e->effort += ROUND_OPERATIONS * weights;
+}
+
+/* ---- one layer ---- */
+
+/* Tokens that reach a module: all, or an expert's share of them. */
+static double tokens_of(const estimator *e, const awq__module *module)
+{
+    const awq_arch_experts *experts = &e->plan->model->arch->layers[module->layer].experts;
+    if (module->role != AWQ_ROLE_EXPERT)
+        return e->tokens;
+    return e->tokens * (double)experts->per_token / (double)experts->count;
+}
+
+static double module_bytes(const estimator *e, const awq__module *module)
+{
+    awq__found found;
+    return awq__model_find(e->plan->model, module, &found) == AWQ_OK ? (double)found.bytes : 0;
+}
+
+/* Memory that an expert's or an attention's statistics and ranges take. */
+static double kept_bytes(const awq__module *module, const awq__treatment *treatment,
+                         const awq__scheme *scheme, double rows)
+{
+    double K = (double)module->cols, g = (double)scheme->group, bytes = 0;
+    if (treatment->calibrate && !is_joined(module->part))
+        bytes += 4 * K * (rows + (rows < K && treatment->clip ? g : 0)) + 16 * K;
+    if (treatment->clip)
+        bytes += sizeof(awq__range) * (double)module->rows * K / g;
+    return bytes;
+}
+
+static bool reaches_experts(const awq__module *module)
+{
+    return module->part >= AWQ__PART_GATE && module->part <= AWQ__PART_DOWN;
+}
+
+/* Work space of a thread: a block of rows of a weight three times over, or of tokens. */
+static double thread_bytes(const estimator *e, const awq__module *module)
+{
+    double K = (double)module->cols, N = (double)module->rows;
+    double rows = fmin(fmin(N, 512), fmax(128, 4194304 / K));
+    double weights = 3 * rows * K;
+    double tokens = fmin(1024, tokens_of(e, module)) * (K + 2 * N);
+    return 4 * fmax(weights, tokens);
+}
+
+static void add_layer(estimator *e, int64_t layer)
+{
+    const awq__arch *arch = e->plan->model->arch;
+    double H = (double)arch->model.hidden_size, T = e->tokens, stored = 0, kept = 0, thread = 0;
+    double proven = fmin(T, PROOF_TOKENS), scaled = 0;
+    bool calibrates = e->plan->rules.calibrate;
+    for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
+        const awq__module *module = &arch->modules[i];
+        const awq__treatment *treatment = e->plan->rules.of[i];
+        double weights = (double)module->rows * (double)module->cols;
+        double tokens = tokens_of(e, module), bytes = module_bytes(e, module);
+        stored += bytes;
+        if (calibrates && !module->vector) {
+            add(e, 2 * tokens * weights, FORWARD_SHARE);
+            thread = fmax(thread, thread_bytes(e, module));
+        }
+        e->effort += READ_OPERATIONS * weights;
+        if (!treatment)
+            continue;
+        awq__scheme scheme = awq__model_plan_scheme(e->plan, i, AWQ_BF16);
+        double least = (double)awq__recipe_int(e->recipe, "calibration.min_expert_tokens");
+        double seen = module->role == AWQ_ROLE_EXPERT ? fmax(tokens, fmin(least, T)) : tokens;
+        double rows = reaches_experts(module) ? moment_rows(e, (double)module->cols, seen)
+                                              : (double)module->cols;
+        add_quantized(e, module, treatment, &scheme, seen, rows);
+        kept += kept_bytes(module, treatment, &scheme, rows);
+        if (treatment->scale)
+            scaled += weights * proven * tokens / T;
+    }
+    /* The block is run as it is and as it is folded. */
+    add(e, 2 * 2 * scaled, PROOF_SHARE);
+    const awq_arch_experts *experts = &arch->layers[layer].experts;
+    double k = (double)experts->per_token + (arch->layers[layer].shared.gate[0] != 0);
+    double routes = calibrates ? T * (4 * (double)experts->count + 16 * k) : 0;
+    double waiting = calibrates ? fmin(WAITING_BYTES, 4 * T * k * H) : 0;
+    double sample = calibrates ? 3 * 4 * proven * H : 0;
+    double all = stored + routes + fmax(waiting, kept + sample) + e->threads * thread;
+    e->most_layer = fmax(e->most_layer, all);
+    e->read += stored;
+}
+
+/* ---- this machine ---- */
+
+typedef struct measurement {
+    const awq__compute *compute;
+    float *matrices; /* [threads][3][MEASURE_SIZE^2] */
+    double operations[1024];
+    double until;
+} measurement;
+
+static awq_status multiply(void *arg, int64_t index, int worker)
+{
+    measurement *m = arg;
+    (void)worker;
+    const int64_t n = MEASURE_SIZE;
+    float *a = m->matrices + index * 3 * n * n;
+    do {
+        m->compute->multiply_nt(n, n, n, a, n, a + n * n, n, 0, a + 2 * n * n, n);
+        m->operations[index] += 2.0 * (double)(n * n * n);
+    } while (awq__now_seconds() < m->until);
+    return AWQ_OK;
+}
+
+static awq_status measure_products(awq_context *ctx, int threads, double *rate)
+{
+    measurement m = {.compute = awq__compute_fastest()};
+    size_t floats = 3 * (size_t)threads * MEASURE_SIZE * MEASURE_SIZE;
+    m.matrices = awq__alloc(ctx, floats, sizeof *m.matrices, "a measurement");
+    if (!m.matrices)
+        return AWQ_ERROR_MEMORY;
+    double start = awq__now_seconds(), sum = 0;
+    m.until = start + MEASURE_SECONDS;
+    awq_status status = awq__parallel_for(ctx, threads, multiply, &m);
+    double seconds = awq__now_seconds() - start;
+    for (int i = 0; i < threads; i++)
+        sum += m.operations[i];
+    *rate = sum / seconds;
+    awq__free(m.matrices);
+    return status;
+}
+
+/* Bytes a second of the largest tensor's beginning, from the disk or the system's cache of it. */
+static double measure_reading(const awq__arch *arch)
+{
+    const awq__tensor *largest = NULL;
+    for (size_t i = 0; arch->checkpoint && i < awq__checkpoint_count(arch->checkpoint); i++) {
+        const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
+        if (!largest || tensor->bytes > largest->bytes)
+            largest = tensor;
+    }
+    if (!largest)
+        return 0;
+    size_t bytes = largest->bytes < MEASURE_READ_BYTES ? largest->bytes : MEASURE_READ_BYTES;
+    double start = awq__now_seconds();
+    volatile uint8_t sum = 0;
+    for (size_t at = 0; at < bytes; at += 512)
+        sum = (uint8_t)(sum + largest->data[at]);
+    double seconds = awq__now_seconds() - start;
+    return seconds > 0 ? (double)bytes / seconds : 0;
+}
+
+/* ---- the whole ---- */
+
+static double calibration_tokens(const awq_recipe *recipe)
+{
+    return (double)awq__recipe_int(recipe, "calibration.samples") *
+           (double)awq__recipe_int(recipe, "calibration.sequence_length");
+}
+
+awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__model_plan *plan,
+                         uint64_t result_bytes, awq_estimate *estimate)
+{
+    const awq__arch *arch = plan->model->arch;
+    estimator e = {.plan = plan,
+                   .recipe = recipe,
+                   .tokens = plan->rules.calibrate ? calibration_tokens(recipe) : 0,
+                   .threads = awq__threads(ctx)};
+    if (e.threads > 1024)
+        e.threads = 1024;
+    for (int64_t n = 0; n < arch->model.layer_count; n++)
+        add_layer(&e, n);
+    *estimate = (awq_estimate){.threads = e.threads,
+                               .calibration_tokens = (uint64_t)e.tokens,
+                               .disk_bytes = result_bytes,
+                               .operations = e.operations};
+    awq_status status = measure_products(ctx, e.threads, &estimate->operations_per_second);
+    estimate->read_bytes_per_second = measure_reading(arch);
+    double streams = 2 * 4 * e.tokens * (double)arch->model.hidden_size;
+    estimate->memory_bytes =
+        PROGRAM_BYTES + (uint64_t)e.threads * THREAD_BYTES + (uint64_t)(streams + e.most_layer);
+    estimate->seconds = e.effort / estimate->operations_per_second;
+    if (estimate->read_bytes_per_second > 0)
+        estimate->seconds += (e.read + (double)result_bytes) / estimate->read_bytes_per_second;
+    return status;
+}
