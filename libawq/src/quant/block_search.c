@@ -150,6 +150,8 @@ static awq_status choose(const job *j, float *scale, float *unscale, awq__found_
             total[c] += j->losses[b * candidates + c];
     awq_status status = awq__choose(search->forward->ctx, search->layer->moe.experts[0].gate.name,
                                     total, candidates, found);
+    if (search->losses)
+        memcpy(search->losses, total, (size_t)candidates * sizeof *total);
     awq__free(total);
     if (status != AWQ_OK)
         return status;

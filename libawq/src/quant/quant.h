@@ -111,6 +111,7 @@ typedef struct awq__search_set {
     awq__candidates candidates;
     const char *name;       /* of a module, for messages */
     float *scale, *unscale; /* [K] set to the best, and 1/scale */
+    double *losses;         /* NULL, or [candidates]: set to their losses, infinite if not tried */
     awq__found_scale found;
 } awq__search_set;
 
@@ -164,6 +165,7 @@ typedef struct awq__block_search {
     const awq__scheme *schemes; /* [E] of gate and up, where they will be */
     const awq__candidates *candidates;
     int64_t stride; /* every stride-th token is used */
+    double *losses; /* NULL, or [candidates]: set to their losses */
 } awq__block_search;
 /*
  * Best scale for the input of all experts of a layer: the least sum over experts and their tokens

@@ -96,6 +96,7 @@ typedef struct searcher {
     awq__search_item *items;
     int64_t set_count, item_count;
     int64_t *expert_of; /* [set_count] the expert whose down it is */
+    double *losses;     /* [steps + 2] of the common input's candidates */
 } searcher;
 
 static awq__candidates input_candidates(const awq__experts_job *j, const double *input)
@@ -117,7 +118,8 @@ static void add_input_set(searcher *s)
     s->sets[set] = (awq__search_set){.candidates = input_candidates(j, s->input),
                                      .name = j->layer->moe.experts[0].gate.name,
                                      .scale = j->folded->moe_scale,
-                                     .unscale = j->folded->moe_unscale};
+                                     .unscale = j->folded->moe_unscale,
+                                     .losses = s->losses};
     s->expert_of[set] = -1;
     for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
         for (int part = 0; part < 2; part++)
@@ -149,22 +151,17 @@ static awq_status add_down_sets(searcher *s)
     return status;
 }
 
-/* By the output of the experts themselves, on a part of the tokens. */
-static awq_status search_by_output(const searcher *s, awq__found_scale *found)
+/* By the output of the experts themselves, on a part of the tokens: every stride-th. */
+static awq_status search_by_output(const searcher *s, const awq__candidates *candidates,
+                                   int64_t stride, double *losses, awq__found_scale *found)
 {
-    const awq__experts_job *j = s->j;
+    awq__experts_job *j = s->j;
     awq__job *job = j->job;
     int64_t E = j->layer->moe.expert_count;
-    int64_t used = awq__recipe_int(job->recipe, "quantize.search_tokens");
-    awq__candidates candidates = input_candidates(j, s->input);
     bool *parts = awq__alloc(job->ctx, 2 * (size_t)E, sizeof *parts, "the treatment of experts");
     awq__scheme *schemes = awq__alloc(job->ctx, (size_t)E, sizeof *schemes, "schemes of experts");
-    if (!parts || !schemes) {
-        awq__free(parts);
-        awq__free(schemes);
-        return AWQ_ERROR_MEMORY;
-    }
-    for (int64_t e = 0; e < E; e++) {
+    awq_status status = parts && schemes ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (int64_t e = 0; e < E && status == AWQ_OK; e++) {
         const awq__expert_state *state = &j->experts[e];
         parts[e] = state->treatment[0] != NULL;
         parts[E + e] = state->treatment[1] != NULL;
@@ -178,12 +175,81 @@ static awq_status search_by_output(const searcher *s, awq__found_scale *found)
                                 .gate = parts,
                                 .up = parts + E,
                                 .schemes = schemes,
-                                .candidates = &candidates,
-                                .stride = used ? awq__ceil_div(job->calibration.tokens, used) : 1};
-    awq_status status =
-        awq__search_block(&search, j->folded->moe_scale, j->folded->moe_unscale, found);
+                                .candidates = candidates,
+                                .losses = losses,
+                                .stride = stride};
+    if (status == AWQ_OK)
+        status = awq__search_block(&search, j->folded->moe_scale, j->folded->moe_unscale, found);
     awq__free(parts);
     awq__free(schemes);
+    return status;
+}
+
+/* Every how many tokens one is used, where the recipe allows 1/part of search_tokens. */
+static int64_t token_stride(const awq__experts_job *j, int64_t part)
+{
+    int64_t used = awq__recipe_int(j->job->recipe, "quantize.search_tokens");
+    return used ? awq__max(1, awq__ceil_div(j->job->calibration.tokens * part, used)) : 1;
+}
+
+/* All ratios by output. */
+static awq_status search_exactly(searcher *s, awq__found_scale *found)
+{
+    awq__experts_job *j = s->j;
+    awq__candidates candidates = input_candidates(j, s->input);
+    j->losses =
+        awq__alloc(j->job->ctx, (size_t)j->steps + 2, sizeof *j->losses, "losses of candidates");
+    return j->losses ? search_by_output(s, &candidates, token_stride(j, 1), j->losses, found)
+                     : AWQ_ERROR_MEMORY;
+}
+
+/* The ratio with the least loss, as a candidate, and its neighbours, tried or not: losses are
+   smooth but for the noise of rounding, which second moments do not tell. Returns their number. */
+static int64_t list_finalists(const double *losses, int64_t count, int64_t most, int64_t *list)
+{
+    int64_t best = 1, found = 0;
+    for (int64_t c = 2; c < count; c++)
+        if (losses[c] < losses[best])
+            best = c;
+    for (int64_t away = 0; away < count && found < most; away++)
+        for (int side = 0; side < (away ? 2 : 1) && found < most; side++) {
+            int64_t c = side ? best + away : best - away;
+            if (c >= 1 && c < count)
+                list[found++] = c;
+        }
+    return found;
+}
+
+/* Second moments tell the good ratios from the bad ones; which of the best is the best, the output
+   tells. */
+static awq_status compare_finalists(searcher *s, const double *losses, awq__found_scale *found)
+{
+    awq__experts_job *j = s->j;
+    int64_t H = j->layer->hidden, count = j->steps + 2, finalists = 0;
+    int64_t most = awq__min(awq__recipe_int(j->job->recipe, "quantize.search_finalists"), count);
+    int64_t *list = awq__alloc(j->job->ctx, (size_t)most, sizeof *list, "finalists");
+    float *given =
+        awq__alloc_aligned(j->job->ctx, (size_t)(most * H), sizeof *given, "candidate scales");
+    awq__candidates all = input_candidates(j, s->input);
+    awq__found_scale best;
+    awq_status status = list && given ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        finalists = list_finalists(losses, count, most, list);
+    for (int64_t i = 0; i < finalists; i++)
+        awq__candidate(&all, list[i], given + i * H);
+    if (finalists > 1) {
+        /* They are rounded already. */
+        awq__candidates candidates = {
+            .cols = H, .steps = finalists - 1, .given = given, .rounding = AWQ__ROUNDING_NONE};
+        status = search_by_output(s, &candidates, token_stride(j, 4), NULL, &best);
+        if (status == AWQ_OK) {
+            found->candidate = best.candidate ? list[best.candidate - 1] : 0;
+            found->loss = best.loss;
+            found->identity_loss = best.identity_loss;
+        }
+    }
+    awq__free(list);
+    awq__free(given);
     return status;
 }
 
@@ -201,7 +267,7 @@ static awq_status run_search(searcher *s, awq__found_scale *input)
     if (status == AWQ_OK && j->fold_up)
         status = add_down_sets(s);
     if (status == AWQ_OK && j->fold_input && by_output)
-        status = search_by_output(s, input);
+        status = search_exactly(s, input);
     if (status == AWQ_OK)
         status = awq__search_moments(j->job->ctx, j->job->calibration.forward.compute, s->items,
                                      s->item_count, s->sets, s->set_count);
@@ -210,6 +276,8 @@ static awq_status run_search(searcher *s, awq__found_scale *input)
             *input = s->sets[i].found;
         else
             j->experts[s->expert_of[i]].down = s->sets[i].found;
+    if (status == AWQ_OK && j->fold_input && !by_output)
+        status = compare_finalists(s, s->losses, input);
     return status;
 }
 
@@ -223,7 +291,8 @@ awq_status awq__experts_search(awq__experts_job *j, awq__found_scale *input)
     s.sets = awq__alloc(ctx, E + 1, sizeof *s.sets, "scale search");
     s.items = awq__alloc(ctx, 3 * E, sizeof *s.items, "scale search");
     s.expert_of = awq__alloc(ctx, E + 1, sizeof *s.expert_of, "scale search");
-    awq_status status = s.input && s.downs && s.sets && s.items && s.expert_of
+    s.losses = awq__alloc(ctx, (size_t)j->steps + 2, sizeof *s.losses, "losses of candidates");
+    awq_status status = s.input && s.downs && s.sets && s.items && s.expert_of && s.losses
                             ? run_search(&s, input)
                             : AWQ_ERROR_MEMORY;
     awq__free(s.input);
@@ -231,5 +300,6 @@ awq_status awq__experts_search(awq__experts_job *j, awq__found_scale *input)
     awq__free(s.sets);
     awq__free(s.items);
     awq__free(s.expert_of);
+    awq__free(s.losses);
     return status;
 }

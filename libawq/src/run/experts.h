@@ -35,8 +35,9 @@ typedef struct awq__experts_job {
     const awq__routes *routes;
     int64_t min_tokens;
     bool fold_input, fold_up;
-    bool joined; /* the common scale is made from the experts' own */
-    bool weigh;  /* what an error of gate and up does to the expert's output is measured */
+    double *losses; /* [steps + 2] of the common scale's candidates, in a search by output */
+    bool joined;    /* the common scale is made from the experts' own */
+    bool weigh;     /* what an error of gate and up does to the expert's output is measured */
     awq__scale_rounding rounding;
     int64_t steps;
     awq__expert_state *experts; /* [expert_count] */

@@ -157,6 +157,10 @@ static void report_layer(const awq__experts_job *j, const outcome *out, cJSON *r
         cJSON_AddNumberToObject(object, "gate_up_loss", out->input.loss);
         if (searches_own(j))
             cJSON_AddBoolToObject(object, "gate_up_joined", j->joined);
+        /* The identity's, then those of the ratios. */
+        if (j->losses)
+            cJSON_AddItemToObject(object, "gate_up_losses",
+                                  cJSON_CreateDoubleArray(j->losses, (int)j->steps + 2));
     }
     cJSON_AddNumberToObject(object, "fold_error", out->proof.largest_error);
     cJSON_AddNumberToObject(object, "fold_tokens", (double)out->proof.tokens);
@@ -361,7 +365,9 @@ void awq__experts_free(awq__experts_job *j)
         for (int part = 0; part < 3; part++)
             awq__free(state->range[part]);
     }
+    awq__free(j->losses);
     awq__free(j->experts);
+    j->losses = NULL;
     j->experts = NULL;
 }
 
