@@ -10,7 +10,7 @@ remedied() {
     words=$1 reason=$2 remedy=$3
     # shellcheck disable=SC2086 # words
     refused "engine $reason; what it loads: $remedy" plan recipe.yaml $words
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2046,SC2086
     expect 0 plan recipe.yaml $words $(echo "$remedy" | sed 's/: /=/g; s/, / /g; s/[a-z_.]*=/--set &/g')
     err_is ""
     out_like ' expert .* \(int\|keep mxfp4\|awq mxfp4\)'

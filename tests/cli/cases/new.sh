@@ -65,7 +65,7 @@ expect 0 help recipe
 sed '1,/^rules:/d' "$top/out" | sed -n 's/^  \([a-z_]*\): [^ ].*/\1/p' | sort -u >../rule_keys
 [ "$(wc -l <../rule_keys)" -gt 10 ] || fail "few options of rules are known"
 while read -r key; do
-    sed -n '/^# Rules treat/,/^# rules:/p' recipe.yaml | grep -q "[ :]$key[,.;]" ||
+    sed -n '/^# Rules treat/,/^# rules:/p' recipe.yaml | grep -q "[ :]${key}[,.;]" ||
         fail "the recipe does not name what a rule may say: $key"
 done <../rule_keys
 
