@@ -82,9 +82,9 @@ extern const cli_command command_new, command_quantize, command_plan, command_in
     command_plugins, command_help;
 
 const cli_command *find_command(const char *name);
-/* Prints "PROBLEM "NAME"; did you mean "..."?" with the nearest command, or `other` (NULL: none).
- */
-int refuse_command(const char *problem, const char *name, const char *other);
+/* Prints "PROBLEM "NAME"; did you mean "..."?" with the nearest command, or one of `others`, which
+   ends with NULL (NULL: none). */
+int refuse_command(const char *problem, const char *name, const char *const *others);
 void print_program_help(void);
 void print_command_help(const cli_command *command);
 
@@ -118,6 +118,8 @@ const char *format_count(char text[TEXT_BYTES], uint64_t count);
 const char *format_duration(char text[TEXT_BYTES], double seconds);
 /* The fewest digits that read back to the same number; "null" for what JSON has no number for. */
 const char *format_exact(char text[TEXT_BYTES], double number);
+/* A text as JSON has it, in quotes; what is no UTF-8 becomes U+FFFD. */
+void print_json_text(const char *text);
 
 enum { MAX_COLUMNS = 8 };
 /* Cells are collected, then printed in columns as wide as their content. */
@@ -138,6 +140,11 @@ void print_model(const awq_model_info *info);
 /* Perplexity and what a comparison gave. */
 void print_evaluation(const awq_eval_result *result, const char *reference_label,
                       const char *label);
+
+/* ---- plan_json.c ---- */
+
+/* The plan and its estimate as one JSON object. */
+void print_plan_json(awq_context *ctx, const awq_plan *plan, const awq_recipe *recipe);
 
 /* ---- progress.c: how far it is, and Ctrl-C ---- */
 

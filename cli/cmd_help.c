@@ -73,7 +73,8 @@ void print_program_help(void)
     print_term("1", "The operation failed: a file, the model or a number is at fault.");
     print_term("2", "The command line or the recipe is wrong. Nothing was written.");
     print_term("130", "Interrupted by SIGINT or SIGTERM.");
-    puts("\n\"awqc help COMMAND\" tells more of a command, \"awqc help recipe\" of recipes.");
+    puts("\n\"awqc help COMMAND\" tells more of a command, \"awqc help recipe\" of recipes, and\n"
+         "\"awqc help engines\" what serving engines take.");
 }
 
 /* ---- the options of recipes ---- */
@@ -186,11 +187,46 @@ static void print_recipe_help(void)
     print_rule_help();
 }
 
+/* ---- what engines take ---- */
+
+static void print_engine_rule(const awq_engine_rule *rule)
+{
+    printf("  %s: %s%s%s%s\n", rule->formats, rule->level, rule->versions[0] ? " (" : "",
+           rule->versions, rule->versions[0] ? ")" : "");
+    print_wrapped(rule->constraint, 0, 6);
+    int column = printf("      source: ");
+    print_wrapped(rule->source, column, column);
+}
+
+static int print_engines_help(awq_context *ctx)
+{
+    awq_engine_rule_list *list;
+    awq_status status = awq_engine_rule_list_create(ctx, &list);
+    if (status != AWQ_OK)
+        return report_failure(ctx, status);
+    print_wrapped("What serving engines take of each format. By it plan and quantize judge a "
+                  "recipe's engine: a result that breaks a line marked refused is refused with "
+                  "what to change, unless --ignore-engine is given; of one that only the versions "
+                  "in brackets do not load, or that is loaded but slower or larger than it could "
+                  "be (note), they warn. With engine any nothing is refused.",
+                  0, 0);
+    const char *engine = "";
+    for (size_t i = 0; i < awq_engine_rule_list_count(list); i++) {
+        const awq_engine_rule *rule = awq_engine_rule_list_at(list, i);
+        if (strcmp(rule->engine, engine) != 0)
+            printf("\n%s:\n", rule->engine);
+        engine = rule->engine;
+        print_engine_rule(rule);
+    }
+    awq_engine_rule_list_free(list);
+    return DONE;
+}
+
 /* ---- the command ---- */
 
 static int run(awq_context *ctx, const cli_arguments *arguments)
 {
-    (void)ctx;
+    static const char *const others[] = {"recipe", "engines", NULL};
     const char *topic = arguments->operand;
     if (!topic) {
         print_program_help();
@@ -200,9 +236,11 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
         print_recipe_help();
         return DONE;
     }
+    if (!strcmp(topic, "engines"))
+        return print_engines_help(ctx);
     const cli_command *command = find_command(topic);
     if (!command)
-        return refuse_command("help: there is no help on", topic, "recipe");
+        return refuse_command("help: there is no help on", topic, others);
     print_command_help(command);
     return DONE;
 }
@@ -210,8 +248,9 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
 const cli_command command_help = {
     "help",
     "[TOPIC]",
-    "Explain awqc, one of its commands, or recipes (awqc help recipe).",
-    "TOPIC is the name of a command, or \"recipe\" for the options of a recipe.",
+    "Explain awqc, a command, recipes (awqc help recipe) or engines.",
+    "TOPIC is the name of a command; \"recipe\" for the options and rules of a recipe; \"engines\" "
+    "for what each serving engine takes, and where that is written.",
     NULL,
     0,
     run,

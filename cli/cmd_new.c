@@ -71,11 +71,20 @@ static void print_comment(const char *text, int indent)
     putchar('\n');
 }
 
+/* Of options without a default whose type has no empty value. */
+static const char *example(const awq_option *option)
+{
+    return option->type == AWQ_OPTION_NUMBER ? "4.25" : "20GB";
+}
+
 /* What stands after "# KEY: " where the recipe leaves the default. */
 static void print_default(const awq_option *option)
 {
     bool list = option->type == AWQ_OPTION_TEXT_LIST || option->type == AWQ_OPTION_PATH_LIST;
-    if (list && !option->fallback[0])
+    bool has_example = option->type == AWQ_OPTION_NUMBER || option->type == AWQ_OPTION_SIZE;
+    if (has_example && !option->fallback[0])
+        printf("%s   # for example; no default", example(option));
+    else if (list && !option->fallback[0])
         printf("[]");
     else
         printf(list ? "[\"%s\"]" : option->fallback[0] ? "%s" : "\"\"", option->fallback);

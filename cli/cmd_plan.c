@@ -1,14 +1,16 @@
 /* awqc plan: what quantize would do. */
 #include "cli.h"
 
+#include <math.h>
 #include <stdio.h>
 
-enum { SET, IGNORE_ENGINE };
+enum { SET, IGNORE_ENGINE, JSON };
 static const cli_option options[] = {
     [SET] = {"--set", "KEY=VALUE", true,
              "Set an option over the recipe; a VALUE in [ ] is a list. Relative paths are taken "
              "from the working directory. May be repeated."},
     [IGNORE_ENGINE] = {"--ignore-engine", NULL, false, IGNORE_ENGINE_HELP},
+    [JSON] = {"--json", NULL, false, "Print one JSON object with all digits."},
 };
 
 static void print_groups(const awq_plan *plan)
@@ -63,6 +65,8 @@ static void print_plan(awq_context *ctx, const awq_plan *plan, const awq_recipe 
     putchar('\n');
     print_field("size", "%s -> %s", format_bytes(before, awq_plan_bytes_before(plan)),
                 format_bytes(after, awq_plan_bytes_after(plan)));
+    if (!isnan(awq_plan_predicted_loss(plan)))
+        print_field("predicted loss", "%.3g", awq_plan_predicted_loss(plan));
     print_estimate(ctx, plan);
     for (size_t i = 0; i < awq_plan_warning_count(plan); i++)
         print_field("warning", "%s", awq_plan_warning_at(plan, i));
@@ -78,11 +82,15 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
     if (code != DONE)
         return code;
     awq_plan *plan;
+    progress_start(ctx, false);
     awq_status status = awq_plan_create(ctx, recipe, &plan);
-    if (status == AWQ_OK)
-        print_plan(ctx, plan, recipe);
-    else
+    progress_clear();
+    if (status != AWQ_OK)
         code = report_failure(ctx, status);
+    else if (is_given(arguments, JSON))
+        print_plan_json(ctx, plan, recipe);
+    else
+        print_plan(ctx, plan, recipe);
     awq_plan_free(plan);
     awq_recipe_free(recipe);
     return code;
@@ -94,8 +102,12 @@ const cli_command command_plan = {
     "Show what quantize would do, and write nothing.",
     "Checks the recipe against the model and shows how each kind of module would be "
     "stored and how large the result would be: what is kept stays bit for bit, what is "
-    "rescaled stays float but takes up the scales of its neighbours. Reads no weights: "
-    "a model that is not on disk yet can be planned from its config.json alone.",
+    "rescaled stays float but takes up the scales of its neighbours. Memory and time of "
+    "a run are estimated, from a short measurement of this machine. Needs no weights: a model "
+    "that is not on disk yet can be planned from its config.json alone. But with "
+    "quantize.target_bits or target_size the calibration is run through the model, to choose "
+    "schemes by their predicted loss: the sum over layers of the mean squared error of what "
+    "the experts add to the hidden state, over the mean square of that.",
     options,
     sizeof options / sizeof options[0],
     run,

@@ -22,17 +22,20 @@ const cli_command *find_command(const char *name)
     return NULL;
 }
 
-int refuse_command(const char *problem, const char *name, const char *other)
+int refuse_command(const char *problem, const char *name, const char *const *others)
 {
-    const char *names[sizeof commands / sizeof commands[0] + 1];
+    const char **names = NULL;
     size_t count = 0;
-    while (count < command_count) {
-        names[count] = commands[count]->name;
-        count++;
+    for (size_t i = 0; i < command_count; i++) {
+        names = must_realloc(names, count + 1, sizeof *names);
+        names[count++] = commands[i]->name;
     }
-    if (other)
-        names[count++] = other;
+    for (; others && *others; others++) {
+        names = must_realloc(names, count + 1, sizeof *names);
+        names[count++] = *others;
+    }
     print_error("%s \"%s\"; did you mean \"%s\"?", problem, name, nearest_name(name, names, count));
+    free(names);
     return WRONG_USAGE;
 }
 

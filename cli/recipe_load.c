@@ -60,7 +60,10 @@ static int apply_set(awq_context *ctx, awq_recipe *recipe, const char *text)
     snprintf(name, sizeof name, "--set %s", text);
     const char *value = text + length + 1;
     int code = DONE;
-    if (value[0] == '[' && awq_option_find(key)) {
+    if (!strcmp(key, "rules")) {
+        print_error("%s: rules stand in the recipe's file alone", name);
+        code = WRONG_USAGE;
+    } else if (value[0] == '[' && awq_option_find(key)) {
         yaml_source source = {name, false, value, strlen(value), NULL};
         code = yaml_read_list(ctx, recipe, key, &source);
     } else if (awq_recipe_set(recipe, key, value, NULL) != AWQ_OK) {

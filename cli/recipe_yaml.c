@@ -244,17 +244,25 @@ static const char *nearest_section(const char *name, char copy[NAME_BYTES])
     return copy;
 }
 
+/* Is the next event, which becomes the current one, of this type? */
+static bool has_next(yaml_reader *reader, yaml_event_type_t type)
+{
+    yaml_event_delete(&reader->event);
+    return yaml_parser_parse(&reader->parser, &reader->event) && reader->event.type == type;
+}
+
+/* The key that was meant goes by what stands under it, too: only rules are a list of mappings. */
 static int refuse_key(yaml_reader *reader, const char *name)
 {
     yaml_mark_t mark = here(reader);
     char section[NAME_BYTES];
-    const char *dot = strrchr(name, '.');
-    yaml_event_delete(&reader->event);
-    bool has_mapping = yaml_parser_parse(&reader->parser, &reader->event) &&
-                       reader->event.type == YAML_MAPPING_START_EVENT;
-    return refuse(reader, mark, "unknown key \"%s\"; did you mean \"%s\"?", name,
-                  has_mapping ? nearest_section(dot ? dot + 1 : name, section)
-                              : awq_option_nearest(name)->name);
+    const char *dot = strrchr(name, '.'), *meant = awq_option_nearest(name)->name;
+    if (has_next(reader, YAML_MAPPING_START_EVENT))
+        meant = nearest_section(dot ? dot + 1 : name, section);
+    else if (reader->event.type == YAML_SEQUENCE_START_EVENT &&
+             has_next(reader, YAML_MAPPING_START_EVENT))
+        meant = "rules";
+    return refuse(reader, mark, "unknown key \"%s\"; did you mean \"%s\"?", name, meant);
 }
 
 static int read_option(yaml_reader *reader, const awq_option *option)
@@ -270,29 +278,55 @@ static int read_option(yaml_reader *reader, const awq_option *option)
 
 /* ---- rules ---- */
 
-/* Words with commas between, from a scalar or a list of scalars, as a new text. */
-static int read_words(yaml_reader *reader, const char *name, char **words)
+/* Sets an option of the last rule. */
+static int set_in_rule(const yaml_reader *reader, const awq_option *option, const char *value)
 {
+    size_t rule = awq_recipe_rule_count(reader->recipe) - 1;
+    return judge(reader, awq_recipe_rule_set(reader->recipe, rule, option->name, value));
+}
+
+/* The current scalar alone. */
+static int read_rule_scalar(const yaml_reader *reader, const awq_option *option)
+{
+    int code = check_scalar(reader, option->name);
+    return code == DONE ? set_in_rule(reader, option, scalar_text(reader)) : code;
+}
+
+/* A list of words or numbers, which a rule has with commas between. Each is judged at its place. */
+static int read_rule_list(yaml_reader *reader, const awq_option *option)
+{
+    yaml_mark_t mark = here(reader);
     size_t length = 0;
-    bool list = reader->event.type == YAML_SEQUENCE_START_EVENT;
-    *words = NULL;
-    int code = list ? next(reader) : DONE;
-    while (code == DONE && reader->event.type != YAML_SEQUENCE_END_EVENT) {
-        if (!is_scalar(reader))
-            return refuse(reader, here(reader), "%s: expected a text or a list of texts, found %s",
-                          name, kind(&reader->event));
-        if ((code = check_scalar(reader, name)) != DONE)
-            return code;
+    char *words = must_copy("", 0);
+    int code = DONE;
+    while (code == DONE && (code = next(reader)) == DONE &&
+           reader->event.type != YAML_SEQUENCE_END_EVENT) {
+        code = is_scalar(reader)
+                   ? read_rule_scalar(reader, option)
+                   : refuse(reader, here(reader), "%s: an item of the list must be a text, not %s",
+                            option->name, kind(&reader->event));
+        if (code != DONE)
+            break;
         const char *text = scalar_text(reader);
-        *words = must_realloc(*words, length + strlen(text) + 2, 1);
-        length += (size_t)sprintf(*words + length, "%s%s", length ? "," : "", text);
-        if (!list)
-            return DONE;
-        code = next(reader);
+        words = must_realloc(words, length + strlen(text) + 2, 1);
+        length += (size_t)sprintf(words + length, "%s%s", length ? "," : "", text);
     }
-    if (code == DONE && !length)
-        return refuse(reader, here(reader), "%s: the list is empty", name);
+    if (code == DONE)
+        code = length ? set_in_rule(reader, option, words)
+                      : refuse(reader, mark, "%s: the list is empty", option->name);
+    free(words);
     return code;
+}
+
+static int read_rule_value(yaml_reader *reader, const awq_option *option)
+{
+    bool takes_words = option->type == AWQ_OPTION_CHOICES || option->type == AWQ_OPTION_INDICES;
+    if (reader->event.type == YAML_SEQUENCE_START_EVENT && takes_words)
+        return read_rule_list(reader, option);
+    if (is_scalar(reader))
+        return read_rule_scalar(reader, option);
+    return refuse(reader, here(reader), "%s: expected %s, found %s", option->name,
+                  takes_words ? "a text or a list of texts" : "one value", kind(&reader->event));
 }
 
 /* One key of the last rule, and its value. */
@@ -301,6 +335,8 @@ static int read_rule_option(yaml_reader *reader, bool *seen)
     if (!is_scalar(reader))
         return refuse(reader, here(reader), "expected what a rule says, found %s",
                       kind(&reader->event));
+    if (strlen(scalar_text(reader)) != reader->event.data.scalar.length)
+        return refuse(reader, here(reader), "a NUL character is not allowed");
     size_t count;
     const awq_option *option = awq_rule_option_find(scalar_text(reader));
     if (!option)
@@ -310,21 +346,8 @@ static int read_rule_option(yaml_reader *reader, bool *seen)
     if (*twice)
         return refuse(reader, here(reader), "%s stands twice in the rule", option->name);
     *twice = true;
-    char *words;
     int code = next(reader);
-    yaml_mark_t mark = here(reader);
-    bool list = reader->event.type == YAML_SEQUENCE_START_EVENT;
-    bool takes_words = option->type == AWQ_OPTION_CHOICES || option->type == AWQ_OPTION_INDICES;
-    if (code == DONE && list && !takes_words)
-        return refuse(reader, mark, "%s: expected one value, found a list", option->name);
-    if (code == DONE)
-        code = read_words(reader, option->name, &words);
-    if (code != DONE)
-        return code;
-    size_t rule = awq_recipe_rule_count(reader->recipe) - 1;
-    awq_status status = awq_recipe_rule_set(reader->recipe, rule, option->name, words);
-    free(words);
-    return status == AWQ_OK ? DONE : refuse(reader, mark, "%s", awq_context_message(reader->ctx));
+    return code == DONE ? read_rule_value(reader, option) : code;
 }
 
 static int read_rule(yaml_reader *reader)

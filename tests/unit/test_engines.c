@@ -364,6 +364,31 @@ static void every_row_says_where_it_is_from(void **state)
     }
 }
 
+static void the_public_list_is_the_table(void **state)
+{
+    awq_context *own;
+    awq_engine_rule_list *list;
+    assert_int_equal(awq_context_create(&own), AWQ_OK);
+    assert_int_equal(awq_engine_rule_list_create(own, &list), AWQ_OK);
+    awq_context_free(own); /* which the list outlives */
+    assert_int_equal(awq_engine_rule_list_count(list), awq__engine_row_count());
+    for (size_t i = 0; i < awq__engine_row_count(); i++) {
+        const awq_engine_rule *rule = awq_engine_rule_list_at(list, i);
+        awq__engine_row_text text;
+        succeeds(*state, awq__engine_row_at(*state, i, &text));
+        assert_string_equal(rule->engine, text.engine);
+        assert_string_equal(rule->versions, text.versions);
+        assert_string_equal(rule->formats, text.formats);
+        assert_string_equal(rule->constraint, text.constraint);
+        assert_string_equal(rule->level, text.level);
+        assert_string_equal(rule->source, text.source);
+        awq__free(text.constraint);
+    }
+    assert_null(awq_engine_rule_list_at(list, awq__engine_row_count()));
+    awq_engine_rule_list_free(list);
+    awq_engine_rule_list_free(NULL);
+}
+
 /* ---- published models ---- */
 
 /* The most devices, of 1, 2, 4 and 8, between which a group size can be divided. */
@@ -411,6 +436,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(every_row_has_a_hit_and_a_near_miss),
         TEST(every_row_says_where_it_is_from),
+        TEST(the_public_list_is_the_table),
         TEST(groups_of_published_models_divide),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

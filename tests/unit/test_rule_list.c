@@ -349,6 +349,10 @@ static void rules_need_no_modules(void **state)
     renew(f);
     rule(f, PAIRS("role", "expert", "keep", "true"));
     fails(f->ctx, make_rules(f), AWQ_ERROR_RECIPE,
+          "quantize.modules: rules keep all that \"*.experts.*\" matches, so that nothing would be "
+          "quantized");
+    succeeds(f->ctx, awq_recipe_clear(f->recipe, "quantize.modules"));
+    fails(f->ctx, make_rules(f), AWQ_ERROR_RECIPE,
           "no pattern and no rule matches a module that can be quantized");
     set(f, "quantize.modules", "*.q_proj");
     succeeds(f->ctx, make_rules(f));

@@ -93,8 +93,8 @@ typedef struct awq_option {
     const char *name; /* "calibration.samples" */
     awq_option_type type;
     const char *fallback;     /* the default as text; "" where there is none */
-    const char *choices;      /* "awq|rtn" for CHOICE, else "" */
-    int64_t minimum, maximum; /* INTEGER and SIZE */
+    const char *choices;      /* "awq|rtn" for CHOICE and CHOICES, else "" */
+    int64_t minimum, maximum; /* INTEGER, SIZE and NUMBER */
     bool required;
     const char *help; /* one sentence */
 } awq_option;
@@ -254,6 +254,30 @@ typedef struct awq_estimate {
 AWQ_API awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan,
                                      awq_estimate *estimate);
 AWQ_API void awq_plan_describe(const awq_plan *plan, awq_model_info *info);
+
+/* ------------------------------------------------------------------ engines */
+
+/* What a serving engine takes of a result: one row of the table by which a plan judges the recipe's
+   `engine`. */
+typedef struct awq_engine_rule {
+    const char *engine;     /* as it calls itself: "vLLM" */
+    const char *versions;   /* "before 0.23"; "" for all that were read */
+    const char *formats;    /* that it is about: "awq|compressed-tensors" */
+    const char *constraint; /* "takes experts of 4 or 8 bits, integers" */
+    /* What becomes of a result that breaks it: "refused"; "refused by these versions", of which a
+       plan warns; "note", loaded, but slower or larger than it could be */
+    const char *level;
+    const char *source; /* where that is written */
+} awq_engine_rule;
+
+typedef struct awq_engine_rule_list awq_engine_rule_list;
+/* The whole table, by engine. The list owns its texts, and may outlive the context. */
+AWQ_API awq_status awq_engine_rule_list_create(awq_context *ctx, awq_engine_rule_list **out);
+AWQ_API void awq_engine_rule_list_free(awq_engine_rule_list *list);
+AWQ_API size_t awq_engine_rule_list_count(const awq_engine_rule_list *list);
+/* NULL past the end. */
+AWQ_API const awq_engine_rule *awq_engine_rule_list_at(const awq_engine_rule_list *list,
+                                                       size_t index);
 
 /* ------------------------------------------------------------------ evaluate */
 

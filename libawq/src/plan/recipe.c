@@ -397,6 +397,11 @@ awq_status awq__recipe_check(const awq_recipe *recipe)
     }
     if (status == AWQ_OK && missing.length)
         status = awq__fail(ctx, AWQ_ERROR_RECIPE, "the recipe does not say %s", missing.data);
+    if (status == AWQ_OK && awq_recipe_count(recipe, "quantize.target_bits") &&
+        awq_recipe_count(recipe, "quantize.target_size"))
+        status = awq__fail(ctx, AWQ_ERROR_RECIPE,
+                           "quantize.target_bits and quantize.target_size: only one of them can be "
+                           "the target");
     awq__text_free(&missing);
     return status;
 }

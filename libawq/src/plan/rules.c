@@ -515,6 +515,23 @@ awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const aw
 
 /* ---- all of it ---- */
 
+static awq_status nothing_left(awq_context *ctx, const awq__arch *arch,
+                               const pattern_list *patterns, size_t rule_count)
+{
+    for (size_t i = 0; i < patterns->count; i++)
+        if (patterns->matched[i].treated)
+            return awq__fail(
+                ctx, AWQ_ERROR_RECIPE,
+                "quantize.modules: rules keep all that \"%s\" matches, so that nothing "
+                "would be quantized",
+                patterns->items[i].text);
+    return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                     "quantize.modules: no pattern%s matches a module that can be quantized; names "
+                     "look like %s",
+                     rule_count ? " and no rule" : "",
+                     arch->modules[awq__arch_index(arch, 0, AWQ__PART_GATE, 0)].name);
+}
+
 static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
                         awq__rule_defaults defaults, rule *list, pattern_list *patterns,
                         awq__rules *rules)
@@ -536,12 +553,7 @@ static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__a
     if (status == AWQ_OK)
         status = judge_patterns(ctx, recipe, arch, patterns, rules);
     if (status == AWQ_OK && !treated)
-        status = awq__fail(
-            ctx, AWQ_ERROR_RECIPE,
-            "quantize.modules: no pattern%s matches a module that can be quantized; names look "
-            "like %s",
-            count ? " and no rule" : "",
-            arch->modules[awq__arch_index(arch, 0, AWQ__PART_GATE, 0)].name);
+        status = nothing_left(ctx, arch, patterns, count);
     return status;
 }
 

@@ -81,7 +81,7 @@ static awq_status refuse(awq_context *ctx, const awq__finding *finding)
                      finding->engine, finding->reason);
 }
 
-static awq_status warn(awq_context *ctx, awq__rules *rules, const awq__finding *finding)
+static awq_status add_warning(awq_context *ctx, awq__rules *rules, const awq__finding *finding)
 {
     return awq__rules_warn(ctx, rules, "%s%s%s%s: %s%s%s", finding->engine,
                            finding->versions[0] ? " " : "", finding->versions,
@@ -113,7 +113,7 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *reci
     bool any = !strcmp(awq__recipe_text(recipe, "engine"), "any");
     for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
         if (!any || strcmp(findings.items[i].engine, "llama.cpp"))
-            status = warn(ctx, &plan->rules, &findings.items[i]);
+            status = add_warning(ctx, &plan->rules, &findings.items[i]);
     awq__findings_free(&findings);
     free_linears(&l);
     return status;

@@ -1,5 +1,5 @@
 # Every command is in the help text, has one of its own, and is in the manual.
-commands="quantize plan inspect eval plugins help"
+commands="new plan quantize inspect eval plugins help"
 man=$source/cli/awqc.1
 
 expect 0 help
@@ -8,6 +8,7 @@ for name in $commands; do
     out_like "^  $name"
 done
 out_has "awqc help recipe"
+out_has "awqc help engines"
 for exit_code in 0 1 2 130; do
     out_like "^  $exit_code  "
     grep -q "^\.It $exit_code\$" "$man" || fail "the manual lacks exit code $exit_code"
@@ -40,5 +41,29 @@ out_has "  quantize.method: awq|gptq|rtn, default awq"
 out_has "  quantize.modules: list of texts, default *.experts.*"
 out_has "  evaluation.data: list of paths, no default"
 
+out_has "  engine: vllm|sglang|transformers|llama.cpp|any, default any"
+out_has "  quantize.target_bits: number from 1 to 16, no default"
+for option in match role layers experts projection keep preset method rounding bits group_size \
+    symmetric clip; do
+    sed '1,/^rules:/d' "$top/out" | grep -q "^  $option: [^ ]" || fail "no help on $option of a rule"
+done
+
+# What engines take: every row says whose it is, of what, and where it is from.
+expect 0 help engines
+err_is ""
+for engine in vLLM SGLang transformers llama.cpp; do
+    [ "$(grep -c "^$engine:\$" "$top/out")" = 1 ] || fail "$engine has not one list"
+done
+out_has "  awq: refused"
+out_like '^  awq|.*: note$'
+out_like '^  compressed-tensors: refused by these versions (before 0\.23)$'
+rows=$(grep -c '^  [a-z]' "$top/out")
+[ "$rows" -gt 40 ] || fail "only $rows rows"
+[ "$(grep -c '^      source: [^ ]' "$top/out")" = "$rows" ] || fail "not every row has a source"
+[ "$(grep -c '^      \(takes\|prefers\|reads\|unpacks\) ' "$top/out")" = "$rows" ] ||
+    fail "not every row says what is taken"
+awk 'length > 79 { exit 1 }' "$top/out" || fail "a line is too long"
+
 refused 'help: there is no help on "recip"; did you mean "recipe"?' help recip
+refused 'help: there is no help on "engine"; did you mean "engines"?' help engine
 refused 'help: there is no help on "evl"; did you mean "eval"?' help evl

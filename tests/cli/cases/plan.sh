@@ -3,8 +3,12 @@ write_recipe
 expect 0 plan recipe.yaml
 err_is ""
 out_as plan.txt
+out_like '^peak memory  *about [0-9.]* MB$'
+out_like '^time  *about [0-9].*, without evaluation$'
+out_like '^assumed  *512 calibration tokens, [0-9.e-]* TFLOP of products at [0-9]* GFLOP/s on [0-9]* threads$'
+out_like '^  *weights read at [0-9.]* [kMG]B/s$'
 expect 0 plan recipe.yaml --set quantize.method=rtn --set quantize.group_size=32 \
-    --set quantize.symmetric=true --set 'quantize.modules=["*.experts.*.w2"]'
+    --set quantize.symmetric=true --set 'quantize.modules=["*.layers.1.*.experts.*"]'
 out_as plan_rtn.txt
 [ "$(ls)" = recipe.yaml ] || fail "plan wrote something"
 

@@ -26,7 +26,8 @@ refused '--set quantize.modules=[a, ""]: quantize.modules: an empty value is not
 refused 'the recipe does not say calibration.data' plan recipe.yaml --set 'calibration.data=[]'
 
 # What is said last holds; the text after the first = is the value.
-expect 0 plan recipe.yaml --set quantize.modules=nothing --set 'quantize.modules=["*.experts.*.w2"]'
+expect 0 plan recipe.yaml --ignore-engine --set quantize.modules=nothing \
+    --set 'quantize.modules=["*.experts.*.w2"]'
 out_like '^model\.layers\.\*\.block_sparse_moe\.experts\.\*\.w2  *expert .* int4 '
 out_like '^model\.layers\.\*\.block_sparse_moe\.experts\.\*\.w1  *expert .* keep BF16 '
 expect 0 plan recipe.yaml --set=quantize.modules='*.experts.*' --set calibration.field=a=b
