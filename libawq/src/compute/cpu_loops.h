@@ -11,6 +11,7 @@
  */
 #include "compute/compute.h"
 #include "compute/cpu.h"
+#include "compute/nf4.h"
 #include "core/half.h"
 
 #include <math.h>
@@ -282,17 +283,31 @@ INLINE float code_of(float w, float inverse, float zero, float top)
     return clamp(round_even(clamp(w * inverse, -512, 512)) + zero, 0, top);
 }
 
-/* The scale of one group of weights for E2M1 codes. Bits of magnitudes are in the order of their
-   values, NaN above all. */
-INLINE float group_power(int64_t g, const float *w, const awq__range *range)
+/* Bits of magnitudes are in the order of their values, NaN above all. */
+INLINE float largest_magnitude(int64_t g, const float *w)
 {
     int32_t largest = 0;
     for (int64_t k = 0; k < g; k++) {
         int32_t magnitude = (int32_t)(awq__f32_bits(w[k]) & 0x7fffffffu);
         largest = magnitude > largest ? magnitude : largest;
     }
+    return awq__f32_from_bits((uint32_t)largest);
+}
+
+/* The scale of one group of weights for E2M1 codes. */
+INLINE float group_power(int64_t g, const float *w, const awq__range *range)
+{
     bool is_given = range && range->high < INFINITY;
-    return awq__e2m1_scale(is_given ? range->high : awq__f32_from_bits((uint32_t)largest));
+    return awq__e2m1_scale(is_given ? range->high : largest_magnitude(g, w));
+}
+
+/* And for NF4 codes. */
+INLINE float group_share(int64_t g, const float *w, const awq__range *range)
+{
+    if (range && range->high < INFINITY)
+        return -range->low > range->high ? -range->low : range->high;
+    float largest = largest_magnitude(g, w);
+    return isfinite(largest) ? largest : INFINITY;
 }
 
 /* The E2M1 value nearest to w times a power of two, ties to even, never -0. Values are multiples of
@@ -322,6 +337,12 @@ INLINE void quantize_e2m1(int64_t g, const float *w, float inverse, uint8_t *cod
         codes[k] = (uint8_t)(int)e2m1_code(e2m1_value(w[k], inverse));
 }
 
+INLINE void quantize_nf4(int64_t g, const float *w, float inverse, uint8_t *codes)
+{
+    for (int64_t k = 0; k < g; k++)
+        codes[k] = awq__nf4_code(w[k] * inverse);
+}
+
 INLINE void quantize_integer(int64_t g, const float *w, float scale, float zero, float top,
                              uint8_t *codes)
 {
@@ -342,6 +363,9 @@ FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const fl
         if (scheme->code == AWQ__CODE_E2M1) {
             scale = group_power(g, w + i * g, given);
             quantize_e2m1(g, w + i * g, 1 / scale, codes + i * g);
+        } else if (scheme->code == AWQ__CODE_NF4) {
+            scale = group_share(g, w + i * g, given);
+            quantize_nf4(g, w + i * g, awq__nf4_inverse(scale), codes + i * g);
         } else {
             group_range(scheme, g, w + i * g, given, &scale, &zero);
             quantize_integer(g, w + i * g, scale, zero, top, codes + i * g);
@@ -363,6 +387,11 @@ INLINE void round_group(const awq__scheme *scheme, int64_t g, const awq__range *
         float inverse = 1 / scale; /* exact */
         for (int64_t k = 0; k < g; k++)
             x[k] = scale * e2m1_value(x[k], inverse);
+    } else if (scheme->code == AWQ__CODE_NF4) {
+        scale = group_share(g, x, given);
+        float inverse = awq__nf4_inverse(scale);
+        for (int64_t k = 0; k < g; k++)
+            x[k] = scale * awq__nf4_value(x[k] * inverse);
     } else {
         group_range(scheme, g, x, given, &scale, &zero);
         float inverse = 1 / scale;
