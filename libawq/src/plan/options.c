@@ -18,10 +18,12 @@
 static const awq_option options[] = {
     {"model", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory of the checkpoint to quantize."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
-    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|mxfp4", 0, 0, false,
+    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|mxfp4|bitsandbytes", 0, 0,
+     false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
-     "pack-quantized one, mxfp4 that of GPT-OSS; auto is what the preset asks for, else what most "
-     "engines load for the architecture."},
+     "pack-quantized one, mxfp4 that of GPT-OSS, bitsandbytes NF4 (4 bits) or LLM.int8 (8); auto "
+     "is "
+     "what the preset asks for, else what most engines load for the architecture."},
     {"shard_size", AWQ_OPTION_SIZE, "5GB", "", 1000000, EXACT_IN_JSON, false,
      "Largest size of one output file; a single tensor may exceed it."},
     {"plugin", AWQ_OPTION_TEXT, "", "", 0, 0, false,
@@ -56,8 +58,8 @@ static const awq_option options[] = {
     {"quantize.bits", AWQ_OPTION_CHOICE, "4", BITS, 0, 0, false,
      "Bits of one quantized weight. 3 is for measurements: its codes are stored in 4 bits."},
     {"quantize.group_size", AWQ_OPTION_CHOICE, "auto", GROUP_SIZES, 0, 0, false,
-     "Weights of a row that share a scale; -1 is one group per row; auto is 32 for mxfp4, else the "
-     "largest that fits."},
+     "Weights of a row that share a scale; -1 is one group per row; auto is 32 for mxfp4, for "
+     "bitsandbytes 64 (4 bits) or a row (8), else the largest that fits."},
     {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", SYMMETRIC, 0, 0, false,
      "Whether every zero point is the middle code; auto is false for awq, else true."},
     {"quantize.clip", AWQ_OPTION_BOOLEAN, "true", "", 0, 0, false,

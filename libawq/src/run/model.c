@@ -17,8 +17,8 @@ static awq_status read_quantization(awq_model *model)
     if (!model->format)
         return awq__fail(
             model->ctx, AWQ_ERROR_UNSUPPORTED,
-            "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors "
-            "or mxfp4",
+            "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors, "
+            "mxfp4 or bitsandbytes",
             file, method->valuestring);
     return model->format->read_config(model->ctx, file, config, &model->stored);
 }
@@ -38,6 +38,8 @@ static awq_status describe_module(awq_model *model, size_t index)
         model->texts[index] = awq__format(model->ctx, "%s", awq_dtype_name(found.weight.dtype));
     else if (found.scheme.code == AWQ__CODE_E2M1)
         model->texts[index] = awq__strdup(model->ctx, "mxfp4");
+    else if (found.scheme.code == AWQ__CODE_NF4)
+        model->texts[index] = awq__strdup(model->ctx, "nf4");
     else
         model->texts[index] = awq__format(model->ctx, "int%d g%lld", found.scheme.bits,
                                           (long long)found.scheme.group);
