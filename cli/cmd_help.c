@@ -97,6 +97,10 @@ static const char *type_name(awq_option_type type)
         return "list of texts";
     case AWQ_OPTION_PATH_LIST:
         return "list of paths";
+    case AWQ_OPTION_CHOICES:
+        return "choices";
+    case AWQ_OPTION_INDICES:
+        return "numbers";
     }
     return "?";
 }
@@ -105,7 +109,7 @@ static const char *type_name(awq_option_type type)
 static const char *allowed(const awq_option *option, char text[TERM_BYTES])
 {
     char bytes[TEXT_BYTES];
-    if (option->type == AWQ_OPTION_CHOICE)
+    if (option->type == AWQ_OPTION_CHOICE || option->type == AWQ_OPTION_CHOICES)
         return option->choices;
     if (option->type == AWQ_OPTION_INTEGER && option->minimum == option->maximum)
         snprintf(text, TERM_BYTES, "only %lld", (long long)option->minimum);
@@ -132,6 +136,29 @@ static void print_recipe_option(const awq_option *option)
     print_wrapped(option->help, 0, 6);
 }
 
+static void print_rule_help(void)
+{
+    size_t count;
+    const awq_option *options = awq_rule_option_list(&count);
+    puts("\nrules:");
+    print_wrapped("A list of mappings, which treat modules in another way than quantize says. Of "
+                  "the rules that match a module the first counts; what it does not say is as "
+                  "quantize has it. Its selectors must all match; where one takes several words "
+                  "or numbers, they stand in a list or with commas between.",
+                  0, 2);
+    puts("\n  rules:\n"
+         "    - role: expert\n"
+         "      layers: 0,-1\n"
+         "      keep: true\n"
+         "    - role: attention\n"
+         "      preset: w8a16\n");
+    for (size_t i = 0; i < count; i++) {
+        char text[TERM_BYTES];
+        printf("  %s: %s\n", options[i].name, allowed(&options[i], text));
+        print_wrapped(options[i].help, 0, 6);
+    }
+}
+
 static void print_recipe_help(void)
 {
     puts("A recipe is a YAML file. The part of a name before the dot is a mapping:\n\n"
@@ -151,6 +178,7 @@ static void print_recipe_help(void)
     const awq_option *options = awq_option_list(&count);
     for (size_t i = 0; i < count; i++)
         print_recipe_option(&options[i]);
+    print_rule_help();
 }
 
 /* ---- the command ---- */

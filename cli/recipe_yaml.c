@@ -21,6 +21,7 @@ typedef struct yaml_reader {
     yaml_event_t event; /* the current one; empty before the first */
     bool *seen;         /* options, in the table's order */
     bool *seen_section; /* sections, each at the place of its first option */
+    bool seen_rules;
 } yaml_reader;
 
 /* ---- errors ---- */
@@ -160,12 +161,12 @@ static bool takes_list(const awq_option *option)
 }
 
 /* Whether the current scalar can be a value at all. */
-static int check_scalar(const yaml_reader *reader, const awq_option *option)
+static int check_scalar(const yaml_reader *reader, const char *name)
 {
     if (is_null(reader))
-        return refuse(reader, here(reader), "%s: a value is missing", option->name);
+        return refuse(reader, here(reader), "%s: a value is missing", name);
     if (strlen(scalar_text(reader)) != reader->event.data.scalar.length)
-        return refuse(reader, here(reader), "%s: a NUL character is not allowed", option->name);
+        return refuse(reader, here(reader), "%s: a NUL character is not allowed", name);
     return DONE;
 }
 
@@ -185,7 +186,7 @@ static int read_items(yaml_reader *reader, const awq_option *option)
         if (!is_scalar(reader))
             return refuse(reader, here(reader), "%s: an item of the list must be a text, not %s",
                           option->name, kind(&reader->event));
-        code = check_scalar(reader, option);
+        code = check_scalar(reader, option->name);
         if (code == DONE)
             code = judge(reader, awq_recipe_append(reader->recipe, option->name,
                                                    scalar_text(reader), reader->source->base_dir));
@@ -202,7 +203,7 @@ static int read_value(yaml_reader *reader, const awq_option *option)
         return refuse(reader, here(reader), "%s: expected %s, found %s", option->name,
                       takes_list(option) ? "a text or a list of texts" : "one value",
                       kind(&reader->event));
-    int code = check_scalar(reader, option);
+    int code = check_scalar(reader, option->name);
     if (code != DONE)
         return code;
     return judge(reader, awq_recipe_set(reader->recipe, option->name, scalar_text(reader),
@@ -267,6 +268,99 @@ static int read_option(yaml_reader *reader, const awq_option *option)
     return code == DONE ? read_value(reader, option) : code;
 }
 
+/* ---- rules ---- */
+
+/* Words with commas between, from a scalar or a list of scalars, as a new text. */
+static int read_words(yaml_reader *reader, const char *name, char **words)
+{
+    size_t length = 0;
+    bool list = reader->event.type == YAML_SEQUENCE_START_EVENT;
+    *words = NULL;
+    int code = list ? next(reader) : DONE;
+    while (code == DONE && reader->event.type != YAML_SEQUENCE_END_EVENT) {
+        if (!is_scalar(reader))
+            return refuse(reader, here(reader), "%s: expected a text or a list of texts, found %s",
+                          name, kind(&reader->event));
+        if ((code = check_scalar(reader, name)) != DONE)
+            return code;
+        const char *text = scalar_text(reader);
+        *words = must_realloc(*words, length + strlen(text) + 2, 1);
+        length += (size_t)sprintf(*words + length, "%s%s", length ? "," : "", text);
+        if (!list)
+            return DONE;
+        code = next(reader);
+    }
+    if (code == DONE && !length)
+        return refuse(reader, here(reader), "%s: the list is empty", name);
+    return code;
+}
+
+/* One key of the last rule, and its value. */
+static int read_rule_option(yaml_reader *reader, bool *seen)
+{
+    if (!is_scalar(reader))
+        return refuse(reader, here(reader), "expected what a rule says, found %s",
+                      kind(&reader->event));
+    size_t count;
+    const awq_option *option = awq_rule_option_find(scalar_text(reader));
+    if (!option)
+        return refuse(reader, here(reader), "unknown key \"%s\" of a rule; did you mean \"%s\"?",
+                      scalar_text(reader), awq_rule_option_nearest(scalar_text(reader))->name);
+    bool *twice = &seen[option - awq_rule_option_list(&count)];
+    if (*twice)
+        return refuse(reader, here(reader), "%s stands twice in the rule", option->name);
+    *twice = true;
+    char *words;
+    int code = next(reader);
+    yaml_mark_t mark = here(reader);
+    bool list = reader->event.type == YAML_SEQUENCE_START_EVENT;
+    bool takes_words = option->type == AWQ_OPTION_CHOICES || option->type == AWQ_OPTION_INDICES;
+    if (code == DONE && list && !takes_words)
+        return refuse(reader, mark, "%s: expected one value, found a list", option->name);
+    if (code == DONE)
+        code = read_words(reader, option->name, &words);
+    if (code != DONE)
+        return code;
+    size_t rule = awq_recipe_rule_count(reader->recipe) - 1;
+    awq_status status = awq_recipe_rule_set(reader->recipe, rule, option->name, words);
+    free(words);
+    return status == AWQ_OK ? DONE : refuse(reader, mark, "%s", awq_context_message(reader->ctx));
+}
+
+static int read_rule(yaml_reader *reader)
+{
+    size_t count;
+    if (reader->event.type != YAML_MAPPING_START_EVENT)
+        return refuse(reader, here(reader), "rules: expected a mapping for each, found %s",
+                      kind(&reader->event));
+    int code = judge(reader, awq_recipe_add_rule(reader->recipe));
+    awq_rule_option_list(&count);
+    bool *seen = must_realloc(NULL, count, sizeof *seen);
+    memset(seen, 0, count * sizeof *seen);
+    while (code == DONE && (code = next(reader)) == DONE &&
+           reader->event.type != YAML_MAPPING_END_EVENT)
+        code = read_rule_option(reader, seen);
+    free(seen);
+    return code;
+}
+
+static int read_rules(yaml_reader *reader)
+{
+    if (reader->seen_rules)
+        return refuse(reader, here(reader), "rules stands twice");
+    reader->seen_rules = true;
+    int code = next(reader);
+    if (code != DONE || (is_scalar(reader) && is_null(reader)))
+        return code; /* all are commented out */
+    if (reader->event.type != YAML_SEQUENCE_START_EVENT)
+        return refuse(reader, here(reader), "rules: expected a list of rules, found %s",
+                      kind(&reader->event));
+    while (code == DONE && (code = next(reader)) == DONE &&
+           reader->event.type != YAML_SEQUENCE_END_EVENT)
+        code = read_rule(reader);
+    return code;
+}
+
 /* Reads a key and what belongs to it. `section` is "" or the name before the dot. */
 static int read_entry(yaml_reader *reader, const char *section);
 
@@ -308,6 +402,8 @@ static int read_entry(yaml_reader *reader, const char *section)
     const awq_option *option = awq_option_find(name);
     if (option)
         return read_option(reader, option);
+    if (!strcmp(name, "rules"))
+        return read_rules(reader);
     ptrdiff_t place = section_place(name);
     return place < 0 ? refuse_key(reader, name) : read_section(reader, name, (size_t)place);
 }

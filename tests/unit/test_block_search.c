@@ -24,6 +24,7 @@ typedef struct tiny {
     int64_t first[E + 1], slots[T * PER_TOKEN];
     bool gate[E], up[E];
     awq__candidates candidates;
+    awq__scheme schemes[E];
     awq__block_search search;
 } tiny;
 
@@ -79,6 +80,7 @@ static tiny *make_tiny(awq_context *ctx, const awq__compute *table)
                                       awq__weight_plain(names[2], AWQ_F32, m->w[e][2], H, I),
                                       .intermediate = I, .activation = {1, INFINITY, 0}};
         m->gate[e] = m->up[e] = true;
+        m->schemes[e] = (awq__scheme){.bits = 4, .group = 8, .grid = AWQ__GRID_F16};
     }
     m->layer = (awq__layer){.number = 7,
                             .hidden = H,
@@ -97,7 +99,7 @@ static tiny *make_tiny(awq_context *ctx, const awq__compute *table)
                                     .routes = &m->routes,
                                     .gate = m->gate,
                                     .up = m->up,
-                                    .scheme = {.bits = 4, .group = 8, .grid = AWQ__GRID_F16},
+                                    .schemes = m->schemes,
                                     .candidates = &m->candidates,
                                     .stride = 1};
     return m;
@@ -145,7 +147,7 @@ static double brute_force(const tiny *m, int64_t candidate)
             for (int i = 0; i < H * I; i++)
                 rounded[p][i] = m->w[e][p][i] * (quantized[p] ? scale[i % H] : 1);
             if (quantized[p])
-                awq__compute_reference()->fake_quantize(I, H, &m->search.scheme, NULL, NULL,
+                awq__compute_reference()->fake_quantize(I, H, &m->schemes[e], NULL, NULL,
                                                         rounded[p]);
             for (int i = 0; i < H * I && quantized[p]; i++)
                 rounded[p][i] /= scale[i % H];
@@ -226,6 +228,23 @@ static void only_what_is_quantized_counts(void **state)
     assert_int_equal(found.candidate, 0);
     assert_true(found.loss == 0);
     free(m);
+}
+
+/* One expert in 8 bits, one in groups of its own, one symmetric. */
+static void each_expert_has_its_own_scheme(void **state)
+{
+    FOR_EACH_TABLE(table)
+    {
+        tiny *m = make_tiny(*state, table);
+        double alike = check_search(m).identity_loss;
+        m->schemes[0].bits = 8;
+        double finer = check_search(m).identity_loss;
+        assert_true(finer < 0.7 * alike);
+        m->schemes[1].group = H;
+        m->schemes[2].symmetric = true;
+        assert_true(check_search(m).identity_loss > finer);
+        free(m);
+    }
 }
 
 static void no_tokens_keep_the_identity(void **state)
@@ -319,6 +338,7 @@ int main(void)
         TEST(the_search_agrees_with_brute_force),
         TEST(only_every_strideth_token_counts),
         TEST(only_what_is_quantized_counts),
+        TEST(each_expert_has_its_own_scheme),
         TEST(no_tokens_keep_the_identity),
         TEST(a_plugins_activation_is_used),
         TEST(threads_do_not_matter),

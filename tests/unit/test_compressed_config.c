@@ -5,8 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "context.h"
-#include "format/format.h"
+#include "treated.h"
 
 #include <stdio.h>
 
@@ -42,25 +41,26 @@ static void the_config_says_what_readers_want(void **state)
         {3, 32, false,
          "\"num_bits\":4,\"type\":\"int\",\"symmetric\":false,\"strategy\":\"group\","
          "\"group_size\":32"},
+        {2, 64, true,
+         "\"num_bits\":2,\"type\":\"int\",\"symmetric\":true,\"strategy\":\"group\","
+         "\"group_size\":64"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const awq__scheme scheme = {
             .bits = cases[i].bits, .group = cases[i].group, .symmetric = cases[i].symmetric};
-        cJSON *config = format->config(ctx, &scheme, kept, 3, quantized, 2);
+        cJSON *config = config_of(ctx, format, &scheme, kept, 3, quantized, 2);
         assert_non_null(config);
         char *text = cJSON_PrintUnformatted(config), expected[2048];
         snprintf(expected, sizeof expected, "%s%s%s", head, cases[i].weights, tail);
         assert_string_equal(text, expected);
         cJSON_free(text);
-        awq__stored stored;
-        succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
-        assert_int_equal(stored.bits, cases[i].bits == 8 ? 8 : 4);
-        assert_int_equal(stored.group, cases[i].group);
-        assert_int_equal(stored.symmetric, cases[i].symmetric);
+        awq__stored_scheme rest = rest_of(ctx, format, config);
+        assert_same_stored(&rest, &(awq__stored_scheme){cases[i].bits == 3 ? 4 : cases[i].bits,
+                                                        cases[i].group, cases[i].symmetric});
         cJSON_Delete(config);
     }
     const awq__scheme scheme = {.bits = 4, .group = 32, .symmetric = true};
-    assert_null(format->config(ctx, &scheme, quantized, 1, quantized, 2));
+    assert_null(config_of(ctx, format, &scheme, quantized, 1, quantized, 2));
     assert_non_null(strstr(awq_context_message(ctx), "l.0.e.0.w1"));
 }
 
@@ -71,7 +71,7 @@ static cJSON *make_config(awq_context *ctx, const char *outer, const char *group
     char text[4096];
     snprintf(text, sizeof text, "{%s, \"config_groups\": {\"a.b\": {%s, \"weights\": {%s}}}}",
              outer ? outer : "\"format\": \"pack-quantized\"",
-             group ? group : "\"targets\": [\"re:.*experts.*\"]",
+             group ? group : "\"targets\": [\"Linear\"]",
              weights ? weights
                      : "\"num_bits\": 4, \"type\": \"int\", \"symmetric\": true,"
                        "\"strategy\": \"group\", \"group_size\": 64");
@@ -86,7 +86,7 @@ static void configs_of_others_are_read(void **state)
     awq_context *ctx = *state;
     static const struct {
         const char *outer, *group, *weights;
-        awq__stored stored;
+        awq__stored_scheme stored;
     } cases[] = {
         {NULL, NULL, NULL, {4, 64, true}},
         {"\"format\": \"pack-quantized\", \"sparsity_config\": {}, \"transform_config\": {}",
@@ -94,7 +94,8 @@ static void configs_of_others_are_read(void **state)
          NULL,
          {4, 64, true}},
         {NULL,
-         "\"format\": null, \"input_activations\": null, \"output_activations\": null",
+         "\"targets\": [\"Linear\"], \"format\": null, \"input_activations\": null,"
+         "\"output_activations\": null",
          NULL,
          {4, 64, true}},
         {NULL,
@@ -110,11 +111,8 @@ static void configs_of_others_are_read(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *config = make_config(ctx, cases[i].outer, cases[i].group, cases[i].weights);
-        awq__stored stored;
-        succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
-        assert_int_equal(stored.bits, cases[i].stored.bits);
-        assert_int_equal(stored.group, cases[i].stored.group);
-        assert_int_equal(stored.symmetric, cases[i].stored.symmetric);
+        awq__stored_scheme rest = rest_of(ctx, format, config);
+        assert_same_stored(&rest, &cases[i].stored);
         cJSON_Delete(config);
     }
 }
@@ -130,7 +128,7 @@ static void configs_that_cannot_be_read_are_refused(void **state)
          "\"pack-quantized\" can be read"},
         {"\"format\": \"float-quantized\"", NULL, NULL, "format is \"float-quantized\""},
         {"\"format\": \"a\\nb\"", NULL, NULL, "format is \"a\\nb\""},
-        {"\"format\": {}", NULL, NULL, "format is an object"},
+        {"\"format\": {}", NULL, NULL, "format is an empty object"},
         {"\"format\": \"0123456789012345678901234567890123456789012345678901234567890123456789"
          "0123456789\"",
          NULL, NULL, "format is a long text"},
@@ -138,8 +136,8 @@ static void configs_that_cannot_be_read_are_refused(void **state)
          "transform_config is an object"},
         {NULL, "\"format\": \"int-quantized\"", NULL, "a group's format is \"int-quantized\""},
         {NULL, "\"input_activations\": {\"num_bits\": 8}", NULL, "input_activations is an object"},
-        {NULL, "\"output_activations\": {}", NULL, "output_activations is an object"},
-        {NULL, NULL, USUAL "\"strategy\": \"channel\"", "num_bits is missing, but only 4 or 8"},
+        {NULL, "\"output_activations\": {}", NULL, "output_activations is an empty object"},
+        {NULL, NULL, USUAL "\"strategy\": \"channel\"", "num_bits is missing, but only 2, 4 or 8"},
         {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": 3", "num_bits is 3"},
         {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": 4.5", "num_bits is 4.5"},
         {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": \"4\"", "num_bits is \"4\""},
@@ -150,7 +148,7 @@ static void configs_that_cannot_be_read_are_refused(void **state)
         {NULL, NULL, "\"num_bits\": 4, \"type\": \"int\"", "symmetric is missing"},
         {NULL, NULL, USUAL "\"num_bits\": 4", "strategy is missing"},
         {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"tensor\"", "strategy is \"tensor\""},
-        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": []", "strategy is an array"},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": []", "strategy is an empty array"},
         {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"group\"", "group_size is missing"},
         {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"group\", \"group_size\": 0",
          "group_size is 0"},
@@ -170,27 +168,44 @@ static void configs_that_cannot_be_read_are_refused(void **state)
         awq__stored stored;
         fails(ctx, format->read_config(ctx, "a/config.json", config, &stored),
               AWQ_ERROR_UNSUPPORTED, cases[i].message);
+        awq__stored_free(&stored);
         cJSON_Delete(config);
     }
 }
+
+#define FORMAT "{\"format\": \"pack-quantized\""
+#define WEIGHTS                                                                                    \
+    "\"weights\": {\"num_bits\": 4, \"type\": \"int\", \"symmetric\": true, "                      \
+    "\"strategy\": \"channel\"}"
+#define LINEAR "{" WEIGHTS ", \"targets\": [\"Linear\"]}"
 
 static void groups_of_the_wrong_kind_are_refused(void **state)
 {
     awq_context *ctx = *state;
     static const char *const cases[][2] = {
-        {"{}", "config_groups is missing"},
-        {"[]", "config_groups is missing"},
-        {"7", "config_groups is missing"},
-        {"{\"config_groups\": []}", "config_groups is an array"},
-        {"{\"config_groups\": \"group_0\"}", "config_groups is \"group_0\""},
-        {"{\"config_groups\": {}}", "config_groups has 0 groups"},
-        {"{\"config_groups\": {\"a\": {}, \"b\": {}}}", "config_groups has 2 groups"},
-        {"{\"format\": \"pack-quantized\", \"config_groups\": {\"a\": {}}}", "weights is missing"},
-        {"{\"format\": \"pack-quantized\", \"config_groups\": {\"a\": 7}}", "weights is missing"},
-        {"{\"format\": \"pack-quantized\", \"config_groups\": {\"a\": {\"weights\": null}}}",
-         "weights is null"},
-        {"{\"format\": \"pack-quantized\", \"config_groups\": {\"a\": {\"weights\": [4]}}}",
-         "weights is an array"},
+        {"{}", "format is missing"},
+        {"[]", "format is missing"},
+        {"7", "format is missing"},
+        {FORMAT "}", "config_groups is missing, but only an object of groups can be read"},
+        {FORMAT ", \"config_groups\": []}", "config_groups is an empty array"},
+        {FORMAT ", \"config_groups\": \"group_0\"}", "config_groups is \"group_0\""},
+        {FORMAT ", \"config_groups\": {}}", "config_groups is an empty object"},
+        {FORMAT ", \"config_groups\": {\"a\": {}}}", "weights is missing"},
+        {FORMAT ", \"config_groups\": {\"a\": 7}}", "weights is missing"},
+        {FORMAT ", \"config_groups\": {\"a\": {\"weights\": null}}}", "weights is null"},
+        {FORMAT ", \"config_groups\": {\"a\": {\"weights\": [4]}}}", "weights is an array"},
+        {FORMAT ", \"config_groups\": {\"a\": " LINEAR ", \"b\": {}}}", "weights is missing"},
+        {FORMAT ", \"config_groups\": {\"a\": " LINEAR ", \"b\": " LINEAR "}}",
+         "two of config_groups have the target \"Linear\", but only one can be read"},
+        {FORMAT ", \"config_groups\": {\"a\": {" WEIGHTS "}}}", "a group's targets is missing"},
+        {FORMAT ", \"config_groups\": {\"a\": {" WEIGHTS ", \"targets\": []}}}",
+         "a group's targets is an empty array, but only an array of names"},
+        {FORMAT ", \"config_groups\": {\"a\": {" WEIGHTS ", \"targets\": \"Linear\"}}}",
+         "a group's targets is \"Linear\""},
+        {FORMAT ", \"config_groups\": {\"a\": {" WEIGHTS ", \"targets\": [\"m.a\", 7]}}}",
+         "a group's target is 7, but only a name"},
+        {FORMAT ", \"config_groups\": {\"a\": " LINEAR "}, \"ignore\": [\"m.a\", null]}",
+         "an entry of ignore is null, but only a name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *config;
@@ -198,6 +213,7 @@ static void groups_of_the_wrong_kind_are_refused(void **state)
         succeeds(ctx, awq__json_parse(ctx, "x", cases[i][0], strlen(cases[i][0]), &config));
         fails(ctx, format->read_config(ctx, "a/config.json", config, &stored),
               AWQ_ERROR_UNSUPPORTED, cases[i][1]);
+        awq__stored_free(&stored);
         cJSON_Delete(config);
     }
 }

@@ -19,12 +19,19 @@ static void the_format_is_found(void **state)
     assert_ptr_equal(awq__disk_format_by_name("compressed-tensors"), format);
     assert_ptr_equal(awq__disk_format_by_method("compressed-tensors"), format);
     assert_false(format->fused);
-    assert_int_equal(format->code, AWQ__CODE_INTEGER);
-    assert_int_equal(format->grid(AWQ_BF16), AWQ__GRID_BF16);
-    assert_int_equal(format->grid(AWQ_F16), AWQ__GRID_F16);
-    assert_int_equal(format->grid(AWQ_F32), AWQ__GRID_F16);
-    assert_int_equal(awq__disk_format_awq.grid(AWQ_BF16), AWQ__GRID_BF16_F16);
-    assert_int_equal(awq__disk_format_awq.grid(AWQ_F32), AWQ__GRID_F16);
+    assert_true(format->mixed);
+    static const awq_dtype dtypes[] = {AWQ_BF16, AWQ_F16, AWQ_F32};
+    for (int i = 0; i < 3; i++) {
+        awq__scheme scheme = {.code = AWQ__CODE_E2M1};
+        format->complete(&scheme, dtypes[i]);
+        assert_int_equal(scheme.code, AWQ__CODE_INTEGER);
+        assert_int_equal(scheme.grid, i ? AWQ__GRID_F16 : AWQ__GRID_BF16);
+    }
+    bool symmetric = false;
+    int64_t group = 7;
+    format->defaults(4, &symmetric, &group);
+    assert_true(symmetric);
+    assert_int_equal(group, 0);
 }
 
 /* ---- words ---- */
@@ -36,7 +43,7 @@ static awq__scheme scheme_of(int bits, int64_t group, bool symmetric, awq__scale
 
 static int stored_bits(int bits)
 {
-    return bits == 8 ? 8 : 4;
+    return bits == 3 ? 4 : bits;
 }
 
 /* Random codes, and scales that every grid has. */
@@ -174,10 +181,14 @@ static void what_cannot_be_stored_is_refused(void **state)
         {40, 96, {AWQ__CODE_INTEGER, 4, 32, false, AWQ__GRID_F16}, NULL},
         {44, 36, {AWQ__CODE_INTEGER, 8, 36, false, AWQ__GRID_F16}, NULL},
         {40, 96, {AWQ__CODE_E2M1, 4, 32, true, AWQ__GRID_F32}, "m.w: E2M1 codes"},
-        {40, 96, {AWQ__CODE_INTEGER, 2, 32, true, AWQ__GRID_F16}, "m.w: 2 bits"},
-        {40, 96, {AWQ__CODE_INTEGER, 5, 32, true, AWQ__GRID_F16}, "only 3, 4 and 8"},
+        {41, 48, {AWQ__CODE_INTEGER, 2, 48, true, AWQ__GRID_F16}, NULL},
+        {48, 48, {AWQ__CODE_INTEGER, 2, 48, false, AWQ__GRID_F16}, NULL},
+        {40, 96, {AWQ__CODE_INTEGER, 1, 32, true, AWQ__GRID_F16}, "m.w: 1 bits"},
+        {40, 96, {AWQ__CODE_INTEGER, 5, 32, true, AWQ__GRID_F16}, "only 2, 3, 4 and 8"},
         {40, 36, {AWQ__CODE_INTEGER, 4, 36, true, AWQ__GRID_F16}, "m.w: 36 input features"},
         {40, 36, {AWQ__CODE_INTEGER, 3, 36, true, AWQ__GRID_F16}, "packs 8 to a word"},
+        {40, 40, {AWQ__CODE_INTEGER, 2, 40, true, AWQ__GRID_F16}, "packs 16 to a word"},
+        {40, 96, {AWQ__CODE_INTEGER, 2, 32, false, AWQ__GRID_F16}, "zero points of 16 to a word"},
         {40, 38, {AWQ__CODE_INTEGER, 8, 38, true, AWQ__GRID_F16}, "packs 4 to a word"},
         {44, 96, {AWQ__CODE_INTEGER, 4, 32, false, AWQ__GRID_F16}, "m.w: 44 output features"},
         {44, 96, {AWQ__CODE_INTEGER, 3, 32, false, AWQ__GRID_F16}, "or symmetric codes"},
@@ -310,11 +321,11 @@ static void packed_tensors_are_read_as_values(void **state)
 {
     fixture *f = *state;
     static const int64_t groups[] = {32, 64, 128, -1};
-    static const int bit_counts[] = {3, 4, 8};
+    static const int bit_counts[] = {2, 3, 4, 8};
     static const awq__scale_grid grids[] = {AWQ__GRID_BF16, AWQ__GRID_F16, AWQ__GRID_BF16_F16,
                                             AWQ__GRID_F32};
     uint64_t random = 1;
-    for (int b = 0; b < 3; b++)
+    for (int b = 0; b < 4; b++)
         for (int symmetric = 0; symmetric < 2; symmetric++) {
             enum { K = 256 };
             int64_t N = symmetric ? 13 : 16;
@@ -333,7 +344,8 @@ static void packed_tensors_are_read_as_values(void **state)
             }
             awq__checkpoint *checkpoint = write_packed(f, &p);
             for (int g = 0; g < 4; g++) {
-                const awq__stored stored = {stored_bits(bit_counts[b]), groups[g], symmetric};
+                const awq__stored_scheme stored = {stored_bits(bit_counts[b]), groups[g],
+                                                   symmetric};
                 awq_dtype scale = codes[g].scheme.grid == AWQ__GRID_BF16  ? AWQ_BF16
                                   : codes[g].scheme.grid == AWQ__GRID_F32 ? AWQ_F32
                                                                           : AWQ_F16;
@@ -364,14 +376,14 @@ static void rounded_weights_are_read_back(void **state)
     fixture *f = *state;
     enum { N = 16, K = 128 };
     static const awq_dtype dtypes[] = {AWQ_BF16, AWQ_F16};
-    static const int bit_counts[] = {3, 4, 8};
+    static const int bit_counts[] = {2, 3, 4, 8};
     uint64_t random = 2;
     float *w = normals(&random, N * K), work[N * K];
     awq__weight plain = awq__weight_plain("w", AWQ_F32, w, N, K);
-    for (int b = 0; b < 3; b++)
+    for (int b = 0; b < 4; b++)
         for (int symmetric = 0; symmetric < 2; symmetric++) {
-            awq__scheme scheme =
-                scheme_of(bit_counts[b], 32, symmetric, format->grid(dtypes[symmetric]));
+            awq__scheme scheme = scheme_of(bit_counts[b], 32, symmetric, AWQ__GRID_F32);
+            format->complete(&scheme, dtypes[symmetric]);
             awq__codes codes;
             packed_modules p = {0};
             succeeds(f->ctx, awq__codes_create(f->ctx, N, K, &scheme, &codes));
@@ -379,7 +391,7 @@ static void rounded_weights_are_read_back(void **state)
                      awq__codes_round(f->ctx, awq__compute_fastest(), &plain, NULL, work, &codes));
             add_packed(&p, format, "w", &codes);
             awq__checkpoint *checkpoint = write_packed(f, &p);
-            const awq__stored stored = {stored_bits(bit_counts[b]), 32, symmetric};
+            const awq__stored_scheme stored = {stored_bits(bit_counts[b]), 32, symmetric};
             awq__weight weight;
             bool found;
             succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "w", N, K, &weight, &found));
@@ -410,7 +422,7 @@ static void the_awq_layout_holds_the_same_weights(void **state)
     assert_memory_equal(from_awq.zeros, from_compressed.zeros, N * K / 32);
     assert_memory_equal(from_awq.scales, from_compressed.scales, N * K / 32 * sizeof(float));
     awq__checkpoint *checkpoint = write_packed(f, &p);
-    const awq__stored stored = {4, 32, false};
+    const awq__stored_scheme stored = {4, 32, false};
     float values[2][N * K];
     bool found;
     awq__weight weight;
@@ -442,7 +454,7 @@ static void wrong_tensors_are_refused(void **state)
         int which; /* tensor to replace */
         stored_tensor with;
         int64_t rows, cols;
-        awq__stored stored;
+        awq__stored_scheme stored;
         const char *message; /* NULL: right */
     } cases[] = {
         {NONE, {0}, 16, 64, {4, 32, false}, NULL},

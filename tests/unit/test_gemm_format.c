@@ -7,8 +7,8 @@
 
 #include "context.h"
 #include "core/half.h"
-#include "format/format.h"
 #include "temp_checkpoint.h"
+#include "treated.h"
 
 static const awq__disk_format *const format = &awq__disk_format_awq;
 
@@ -19,6 +19,28 @@ static void the_format_is_found(void **state)
     assert_ptr_equal(awq__disk_format_by_method("awq"), format);
     assert_null(awq__disk_format_by_name("gptq"));
     assert_null(awq__disk_format_by_method(""));
+    assert_false(format->fused || format->mixed);
+}
+
+static void the_scheme_is_made_whole(void **state)
+{
+    (void)state;
+    static const struct {
+        awq_dtype dtype;
+        awq__scale_grid grid;
+    } grids[] = {
+        {AWQ_BF16, AWQ__GRID_BF16_F16}, {AWQ_F16, AWQ__GRID_F16}, {AWQ_F32, AWQ__GRID_F16}};
+    for (size_t i = 0; i < sizeof grids / sizeof *grids; i++) {
+        awq__scheme scheme = {.code = AWQ__CODE_E2M1};
+        format->complete(&scheme, grids[i].dtype);
+        assert_int_equal(scheme.code, AWQ__CODE_INTEGER);
+        assert_int_equal(scheme.grid, grids[i].grid);
+    }
+    bool symmetric = true;
+    int64_t group = 7;
+    format->defaults(4, &symmetric, &group);
+    assert_false(symmetric);
+    assert_int_equal(group, 0);
 }
 
 /* ---- words ---- */
@@ -161,7 +183,7 @@ static void packed_tensors_are_read_as_values(void **state)
             }
             awq__checkpoint *checkpoint =
                 write_checkpoint(f, tensors, (const void *const *)data, 3);
-            const awq__stored stored = {.bits = 4, .group = whole ? -1 : g};
+            const awq__stored_scheme stored = {.bits = 4, .group = whole ? -1 : g};
             awq__weight weight;
             bool found;
             succeeds(f->ctx,
@@ -218,7 +240,7 @@ static void wrong_tensors_are_refused(void **state)
         if (cases[i].which < 3)
             tensors[cases[i].which] = cases[i].with;
         awq__checkpoint *checkpoint = write_checkpoint(f, tensors, NULL, 3);
-        const awq__stored stored = {.bits = 4, .group = cases[i].group};
+        const awq__stored_scheme stored = {.bits = 4, .group = cases[i].group};
         awq__weight weight;
         bool found;
         awq_status status = format->open(f->ctx, checkpoint, &stored, "w", cases[i].rows,
@@ -243,7 +265,7 @@ static void the_config_says_what_readers_want(void **state)
                                     .group = symmetric ? -1 : 64,
                                     .symmetric = symmetric != 0,
                                     .grid = AWQ__GRID_F16};
-        cJSON *config = format->config(ctx, &scheme, kept, 3, quantized, 1);
+        cJSON *config = config_of(ctx, format, &scheme, kept, 3, quantized, 1);
         assert_non_null(config);
         char *text = cJSON_PrintUnformatted(config);
         assert_string_equal(text, symmetric
@@ -254,15 +276,13 @@ static void the_config_says_what_readers_want(void **state)
                                         "\"zero_point\":true,\"version\":\"gemm\","
                                         "\"modules_to_not_convert\":[\"gate\",\"q\",\"lm_head\"]}");
         cJSON_free(text);
-        awq__stored stored;
-        succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
-        assert_int_equal(stored.bits, 4);
-        assert_int_equal(stored.group, symmetric ? -1 : 64);
+        awq__stored_scheme rest = rest_of(ctx, format, config);
+        assert_same_stored(&rest, &(awq__stored_scheme){4, symmetric ? -1 : 64, false});
         cJSON_Delete(config);
     }
     static const char *const inside[] = {"l.0.e"};
     const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
-    assert_null(format->config(ctx, &scheme, inside, 1, quantized, 1));
+    assert_null(config_of(ctx, format, &scheme, inside, 1, quantized, 1));
     assert_non_null(strstr(awq_context_message(ctx), "l.0.e"));
 }
 
@@ -272,7 +292,7 @@ static void check_skipped(awq_context *ctx, const char *const *kept, size_t kept
                           const char *const *expected, size_t count)
 {
     const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
-    cJSON *config = format->config(ctx, &scheme, kept, kept_count, quantized, quantized_count);
+    cJSON *config = config_of(ctx, format, &scheme, kept, kept_count, quantized, quantized_count);
     if (!config)
         fail_msg("%s", awq_context_message(ctx));
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(config, "modules_to_not_convert");
@@ -300,7 +320,7 @@ static void kept_gates_name_gate_and_up_as_one_too(void **state)
     static const char *const named[] = {"a.gate_proj"};
     static const char *const quantized[] = {"a.gate_up_proj.x"};
     const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};
-    assert_null(format->config(ctx, &scheme, named, 1, quantized, 1));
+    assert_null(config_of(ctx, format, &scheme, named, 1, quantized, 1));
     assert_non_null(strstr(awq_context_message(ctx), "a.gate_up_proj: is kept"));
 }
 
@@ -317,7 +337,7 @@ static void quantized_gates_are_not_skipped_as_one(void **state)
             swapped ? "l.0.mlp.gate_up_proj" : "l.1.mlp.shared_expert.gate_up_proj";
         const char *kept = swapped ? "l.1.mlp.shared_expert.gate_up_proj" : "l.0.mlp.gate_up_proj";
         cJSON *config =
-            format->config(ctx, &scheme, modules + 2 * swapped, 2, modules + 2 * !swapped, 2);
+            config_of(ctx, format, &scheme, modules + 2 * swapped, 2, modules + 2 * !swapped, 2);
         assert_non_null(config);
         const cJSON *entry;
         bool covered = false;
@@ -384,11 +404,13 @@ static void configs_of_others_are_read(void **state)
         awq_status status = format->read_config(ctx, "a/config.json", config, &stored);
         if (cases[i].status == AWQ_OK) {
             succeeds(ctx, status);
-            assert_int_equal(stored.bits, 4);
-            assert_int_equal(stored.group, cases[i].group);
+            assert_true(stored.has_rest);
+            assert_int_equal(stored.count, 0);
+            assert_same_stored(&stored.rest, &(awq__stored_scheme){4, cases[i].group, false});
         } else {
             fails(ctx, status, cases[i].status, cases[i].message);
         }
+        awq__stored_free(&stored);
         cJSON_Delete(config);
     }
 }
@@ -398,6 +420,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_format_is_found),
+        cmocka_unit_test(the_scheme_is_made_whole),
         TEST(nibbles_stand_in_the_order_of_readers),
         TEST(unpacking_gives_back_what_was_packed),
         cmocka_unit_test(specs_say_names_and_shapes),

@@ -5,9 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "context.h"
-#include "format/format.h"
 #include "numbers.h"
+#include "treated.h"
 
 #include <stdio.h>
 
@@ -21,8 +20,16 @@ static void the_format_is_found(void **state)
     assert_ptr_equal(awq__disk_format_by_name("mxfp4"), format);
     assert_ptr_equal(awq__disk_format_by_method("mxfp4"), format);
     assert_true(format->fused);
-    assert_int_equal(format->code, AWQ__CODE_E2M1);
-    assert_int_equal(format->grid(AWQ_BF16), AWQ__GRID_F32);
+    assert_false(format->mixed);
+    awq__scheme completed = {.bits = 4, .group = 32, .symmetric = true};
+    format->complete(&completed, AWQ_BF16);
+    assert_int_equal(completed.code, AWQ__CODE_E2M1);
+    assert_int_equal(completed.grid, AWQ__GRID_F32);
+    bool symmetric = false;
+    int64_t group = 0;
+    format->defaults(4, &symmetric, &group);
+    assert_true(symmetric);
+    assert_int_equal(group, 32);
 }
 
 /* ---- bytes ---- */
@@ -191,18 +198,15 @@ static void the_config_of_gpt_oss(void **state)
     }
     add(&kept, "lm_head");
     cJSON *config =
-        format->config(ctx, &scheme, kept.list, kept.count, quantized.list, quantized.count);
+        config_of(ctx, format, &scheme, kept.list, kept.count, quantized.list, quantized.count);
     assert_non_null(config);
     char *text = cJSON_PrintUnformatted(config);
     assert_string_equal(text, "{\"quant_method\":\"mxfp4\",\"modules_to_not_convert\":["
                               "\"model.embed_tokens\",\"model.layers.*.self_attn\","
                               "\"model.layers.*.mlp.router\",\"lm_head\"]}");
     cJSON_free(text);
-    awq__stored stored;
-    succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
-    assert_int_equal(stored.bits, 4);
-    assert_int_equal(stored.group, 32);
-    assert_true(stored.symmetric);
+    awq__stored_scheme rest = rest_of(ctx, format, config);
+    assert_same_stored(&rest, &(awq__stored_scheme){4, 32, true});
     cJSON_Delete(config);
 }
 
@@ -265,7 +269,7 @@ static void a_layer_that_differs_is_refused(void **state)
               kept[i]);
         assert_null(list);
         assert_int_equal(found, 0);
-        assert_null(format->config(ctx, &scheme, kept + i, 1, quantized, 1));
+        assert_null(config_of(ctx, format, &scheme, kept + i, 1, quantized, 1));
     }
 }
 
@@ -277,13 +281,12 @@ static void only_the_method_is_read(void **state)
                                         "{\"modules_to_not_convert\":7}", "[]"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         cJSON *config;
-        awq__stored stored = {0};
         awq__weight weight;
         bool found = true;
         succeeds(ctx, awq__json_parse(ctx, "x", texts[i], strlen(texts[i]), &config));
-        succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
-        assert_int_equal(stored.group, 32);
-        succeeds(ctx, format->open(ctx, NULL, &stored, "m", 4, 64, &weight, &found));
+        awq__stored_scheme rest = rest_of(ctx, format, config);
+        assert_same_stored(&rest, &(awq__stored_scheme){4, 32, true});
+        succeeds(ctx, format->open(ctx, NULL, &rest, "m", 4, 64, &weight, &found));
         assert_false(found);
         cJSON_Delete(config);
     }

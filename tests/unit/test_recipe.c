@@ -50,14 +50,15 @@ static void every_default_is_a_legal_value(void **state)
     fixture *f = *state;
     size_t count;
     const awq_option *options = awq_option_list(&count);
-    assert_int_equal(count, 29);
+    assert_int_equal(count, 30);
     for (size_t i = 0; i < count; i++) {
         const awq_option *option = &options[i];
         assert_ptr_equal(awq_option_find(option->name), option);
         assert_ptr_equal(awq_option_nearest(option->name), option);
         assert_true(strlen(option->help) > 10);
         assert_int_equal(option->help[strlen(option->help) - 1], '.');
-        assert_int_equal(option->type == AWQ_OPTION_CHOICE, option->choices[0] != 0);
+        assert_int_equal(option->type == AWQ_OPTION_CHOICE || option->type == AWQ_OPTION_CHOICES,
+                         option->choices[0] != 0);
         if (option->required)
             assert_string_equal(option->fallback, "");
         if (option->fallback[0]) {
@@ -382,6 +383,7 @@ static void the_recipe_in_force_is_written_as_yaml(void **state)
         "  seed: 0\n"
         "  min_expert_tokens: 128\n"
         "quantize:\n"
+        "  preset: none\n"
         "  method: awq\n"
         "  rounding: nearest\n"
         "  gptq_sweeps: 1\n"

@@ -46,12 +46,23 @@ static void set(fixture *f, const char *name, const char *value)
     succeeds(f->ctx, awq_recipe_set(f->recipe, name, value, NULL));
 }
 
-static const awq__rule_defaults defaults = {.symmetric = false, .group = 0};
+static void defaults(int bits, bool *symmetric, int64_t *group)
+{
+    (void)bits;
+    *symmetric = false;
+    *group = 0;
+}
+
+static void mxfp4_defaults(int bits, bool *symmetric, int64_t *group)
+{
+    *symmetric = true;
+    *group = bits == 4 ? 32 : 0;
+}
 
 /* As a run does it. */
 static awq_status make_rules(fixture *f)
 {
-    awq_status status = awq__rules_create(f->ctx, f->recipe, f->arch, &defaults, &f->rules);
+    awq_status status = awq__rules_create(f->ctx, f->recipe, f->arch, defaults, &f->rules);
     return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch) : status;
 }
 
@@ -70,7 +81,7 @@ static size_t quantized(const fixture *f, awq_role role)
 {
     size_t count = 0;
     for (size_t i = 0; i < f->arch->module_count; i++)
-        count += f->rules.quantize[i] && f->arch->modules[i].role == role;
+        count += f->rules.of[i] && f->arch->modules[i].role == role;
     return count;
 }
 
@@ -82,6 +93,15 @@ static void assert_quantized(const fixture *f, size_t experts, size_t attention)
     for (awq_role role = AWQ_ROLE_OTHER; role <= AWQ_ROLE_HEAD; role++)
         if (role != AWQ_ROLE_EXPERT && role != AWQ_ROLE_ATTENTION)
             assert_int_equal(quantized(f, role), 0);
+}
+
+/* The treatment that all quantized modules share. */
+static const awq__treatment *the_treatment(const fixture *f)
+{
+    assert_int_equal(f->rules.treatment_count, 1);
+    for (size_t i = 0; i < f->arch->module_count; i++)
+        assert_true(!f->rules.of[i] || f->rules.of[i] == f->rules.treatments[0]);
+    return f->rules.treatments[0];
 }
 
 enum { LAYERS = 2, EXPERTS = 4, ALL_EXPERTS = LAYERS * EXPERTS * 3, ALL_ATTENTION = LAYERS * 4 };
@@ -117,7 +137,7 @@ static void everything_is_what_may_be_quantized(void **state)
     assert_quantized(f, ALL_EXPERTS, ALL_ATTENTION);
     size_t never = 0;
     for (size_t i = 0; i < f->arch->module_count; i++)
-        never += !f->rules.quantize[i];
+        never += !f->rules.of[i];
     assert_int_equal(never, f->arch->module_count - ALL_EXPERTS - ALL_ATTENTION);
     assert_true(never >= 3 + 3 * LAYERS); /* embedding, norms, routers, head */
 }
@@ -137,7 +157,7 @@ static void what_is_never_quantized_is_refused_by_name(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fails(f->ctx, apply(f, PATTERNS(cases[i].pattern)), AWQ_ERROR_RECIPE, cases[i].message);
-        assert_null(f->rules.quantize);
+        assert_null(f->rules.of);
         fails(f->ctx, apply(f, PATTERNS("*.experts.*", cases[i].pattern)), AWQ_ERROR_RECIPE,
               cases[i].message);
     }
@@ -179,7 +199,7 @@ static void groups_must_divide_the_columns(void **state)
     } cases[] = {
         {256, "128", NULL},
         {2880, "128",
-         "2880 columns are not a multiple of quantize.group_size 128; sizes that fit: "
+         "2880 columns are not a multiple of group_size 128; sizes that fit: "
          "64, 32, -1"},
         {2880, "64", NULL},
         {2880, "-1", NULL},
@@ -211,37 +231,38 @@ static void auto_takes_the_largest_group_that_fits(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         down->cols = cases[i].cols;
         succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
-        assert_int_equal(f->rules.scheme.group, cases[i].group);
+        assert_int_equal(the_treatment(f)->scheme.group, cases[i].group);
     }
     down->cols = 100;
     fails(f->ctx, apply(f, PATTERNS("*.experts.*")), AWQ_ERROR_RECIPE,
-          "w2: its 100 columns are not a multiple of 128, 64 or 32: only quantize.group_size -1");
+          "w2: its 100 columns are not a multiple of 128, 64 or 32: only group_size -1");
     succeeds(f->ctx, apply(f, PATTERNS("*.w1")));
-    assert_int_equal(f->rules.scheme.group, 128);
+    assert_int_equal(the_treatment(f)->scheme.group, 128);
 }
 
 static void auto_is_the_formats(void **state)
 {
     fixture *f = *state;
-    const awq__rule_defaults mxfp4 = {.symmetric = true, .group = 32};
-    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, &mxfp4, &f->rules));
-    assert_true(f->rules.scheme.symmetric);
-    assert_int_equal(f->rules.scheme.group, 32);
+    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, mxfp4_defaults, &f->rules));
+    assert_true(the_treatment(f)->scheme.symmetric);
+    assert_int_equal(the_treatment(f)->scheme.group, 32);
     awq__rules_free(&f->rules);
     set(f, "quantize.symmetric", "false");
     set(f, "quantize.group_size", "64");
-    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, &mxfp4, &f->rules));
-    assert_false(f->rules.scheme.symmetric);
-    assert_int_equal(f->rules.scheme.group, 64);
+    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, mxfp4_defaults, &f->rules));
+    assert_false(the_treatment(f)->scheme.symmetric);
+    assert_int_equal(the_treatment(f)->scheme.group, 64);
 }
 
 static void the_scheme_is_the_recipes(void **state)
 {
     fixture *f = *state;
     const awq__module *down = module_of(f, "model.layers.1.block_sparse_moe.experts.2.w2");
+    size_t index = (size_t)(down - f->arch->modules);
     succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
-    assert_true(f->rules.calibrate && f->rules.scale && f->rules.clip && !f->rules.gptq);
-    awq__scheme scheme = awq__rules_scheme(&f->rules, down);
+    const awq__treatment *t = the_treatment(f);
+    assert_true(f->rules.calibrate && t->calibrate && t->scale && t->clip && !t->gptq);
+    awq__scheme scheme = awq__rules_scheme(&f->rules, f->arch, index);
     assert_int_equal(scheme.bits, 4);
     assert_int_equal(scheme.group, 128);
     assert_false(scheme.symmetric);
@@ -249,11 +270,12 @@ static void the_scheme_is_the_recipes(void **state)
     set(f, "quantize.symmetric", "true");
     set(f, "quantize.clip", "false");
     succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
-    assert_true(f->rules.calibrate && f->rules.scale && !f->rules.clip && !f->rules.gptq);
-    scheme = awq__rules_scheme(&f->rules, down);
+    t = the_treatment(f);
+    assert_true(f->rules.calibrate && t->calibrate && t->scale && !t->clip && !t->gptq);
+    scheme = awq__rules_scheme(&f->rules, f->arch, index);
     assert_int_equal(scheme.group, down->cols);
     assert_true(scheme.symmetric);
-    assert_int_equal(f->rules.scheme.group, -1);
+    assert_int_equal(the_treatment(f)->scheme.group, -1);
 }
 
 static void the_method_says_what_is_done(void **state)
@@ -272,10 +294,12 @@ static void the_method_says_what_is_done(void **state)
         set(f, "quantize.rounding", cases[i].rounding);
         set(f, "quantize.clip", "true"); /* clipping needs activations */
         succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
+        const awq__treatment *t = the_treatment(f);
         assert_int_equal(f->rules.calibrate, cases[i].calibrate);
-        assert_int_equal(f->rules.scale, cases[i].scale);
-        assert_int_equal(f->rules.clip, cases[i].clip);
-        assert_int_equal(f->rules.gptq, cases[i].gptq);
+        assert_int_equal(t->calibrate, cases[i].calibrate);
+        assert_int_equal(t->scale, cases[i].scale);
+        assert_int_equal(t->clip, cases[i].clip);
+        assert_int_equal(t->gptq, cases[i].gptq);
     }
 }
 

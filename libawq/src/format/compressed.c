@@ -288,9 +288,9 @@ static const char *describe(const cJSON *item, const char *printed)
     if (!item)
         return "missing";
     if (cJSON_IsObject(item))
-        return "an object";
+        return item->child ? "an object" : "an empty object";
     if (cJSON_IsArray(item))
-        return "an array";
+        return item->child ? "an array" : "an empty array";
     return printed && strlen(printed) <= 80 ? printed : "a long text";
 }
 
@@ -393,7 +393,8 @@ static awq_status read_targets(awq_context *ctx, const char *file, const cJSON *
         if (status != AWQ_OK)
             return status;
         if (!cJSON_IsString(target))
-            return refuse(ctx, file, "a group's target", target, "a name");
+            return refuse(ctx, file, scheme ? "a group's target" : "an entry of ignore", target,
+                          "a name");
         if (scheme && is_class(target)) {
             if (stored->has_rest)
                 return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,

@@ -34,7 +34,7 @@ awq_status awq__rules_warn(awq_context *ctx, awq__rules *rules, const char *form
     return AWQ_OK;
 }
 
-static bool same_treatment(const awq__treatment *a, const awq__treatment *b)
+bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b)
 {
     return a->scheme.code == b->scheme.code && a->scheme.bits == b->scheme.bits &&
            a->scheme.group == b->scheme.group && a->scheme.symmetric == b->scheme.symmetric &&
@@ -49,7 +49,7 @@ awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,
     if (!treatment)
         return AWQ_OK;
     for (size_t i = 0; i < rules->treatment_count; i++)
-        if (same_treatment(rules->treatments[i], treatment)) {
+        if (awq__same_treatment(rules->treatments[i], treatment)) {
             rules->of[index] = rules->treatments[i];
             return AWQ_OK;
         }
@@ -296,6 +296,42 @@ static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe, size_t i
     return status == AWQ_ERROR_FORMAT ? AWQ_ERROR_RECIPE : status;
 }
 
+/* Would the rule do something, were there no earlier ones? */
+static awq_status is_shadowed(awq_context *ctx, const awq__arch *arch, const rule *r,
+                              bool *shadowed)
+{
+    *shadowed = false;
+    for (size_t i = 0; i < arch->module_count && !*shadowed; i++) {
+        const awq__module *module = &arch->modules[i];
+        if (!r->keep && !may_quantize(module->role))
+            continue;
+        awq_status status = rule_matches(ctx, arch, r, module, shadowed);
+        if (status != AWQ_OK)
+            return status;
+    }
+    return AWQ_OK;
+}
+
+/* Of a rule that has treated nothing. */
+static awq_status judge_unused(awq_context *ctx, const awq__arch *arch, const rule *r,
+                               const char *name, awq__rules *rules)
+{
+    bool shadowed;
+    awq_status status = is_shadowed(ctx, arch, r, &shadowed);
+    if (status != AWQ_OK)
+        return status;
+    if (shadowed)
+        return awq__rules_warn(
+            ctx, rules, "%s: has no effect, because earlier rules treat all that it matches", name);
+    const awq__module *refused = r->matched.refused;
+    if (refused)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: matches only what is never quantized: %s (%s); keep: true says that "
+                         "it stays as it is",
+                         name, refused->name, awq_role_name(refused->role));
+    return nothing_matches(ctx, arch, rules, name);
+}
+
 static awq_status judge_rule(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
                              size_t index, const rule *r, awq__rules *rules)
 {
@@ -303,13 +339,8 @@ static awq_status judge_rule(awq_context *ctx, const awq_recipe *recipe, const a
     name_rule(recipe, index, name, sizeof name);
     if (r->keep && (r->matched.treated || r->matched.refused))
         return AWQ_OK;
-    if (!r->matched.treated && r->matched.refused)
-        return awq__fail(ctx, AWQ_ERROR_RECIPE,
-                         "%s: matches only what is never quantized: %s (%s); keep: true says that "
-                         "it stays as it is",
-                         name, r->matched.refused->name, awq_role_name(r->matched.refused->role));
     if (!r->matched.treated)
-        return nothing_matches(ctx, arch, rules, name);
+        return judge_unused(ctx, arch, r, name, rules);
     if (r->matched.refused && is_router(r->matched.refused))
         return awq__rules_warn(ctx, rules, "%s: matches routers, as %s, which stay as they are",
                                name, r->matched.refused->name);
@@ -450,7 +481,7 @@ static awq_status settle_automatic(awq_context *ctx, awq__rules *rules, const aw
         if (rules->of[i] == treatment && module->cols % 32)
             return awq__fail(ctx, AWQ_ERROR_RECIPE,
                              "%s: its %lld columns are not a multiple of 128, 64 or 32: only "
-                             "quantize.group_size -1, a group a row, fits",
+                             "group_size -1, a group a row, fits",
                              module->name, (long long)module->cols);
     }
     return AWQ_OK; /* not reached: 32 divides all */
@@ -469,7 +500,7 @@ awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const aw
             continue;
         list_sizes(module->cols, fits, sizeof fits);
         status = awq__fail(ctx, AWQ_ERROR_RECIPE,
-                           "%s: its %lld columns are not a multiple of quantize.group_size %lld; "
+                           "%s: its %lld columns are not a multiple of group_size %lld; "
                            "sizes that fit: %s",
                            module->name, (long long)module->cols, (long long)g, fits);
     }

@@ -36,6 +36,7 @@ awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe, const a
    a module: the message names the module and what fits. */
 awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const awq__arch *arch);
 void awq__rules_free(awq__rules *rules);
+bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b);
 /* Gives module `index` a treatment, a copy of *treatment; NULL lets it stay float. */
 awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,
                             const awq__treatment *treatment);

@@ -290,7 +290,7 @@ bool awq__index_set_valid(const char *text)
     char item[64];
     span s;
     for (const char *at = text; next_item(&at, item, sizeof item);)
-        if (!parse_span(item, &s))
+        if (strlen(item) == sizeof item - 1 /* it may have been cut */ || !parse_span(item, &s))
             return false;
     return true;
 }

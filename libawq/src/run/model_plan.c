@@ -38,7 +38,7 @@ static awq_status check_joined(awq_context *ctx, const awq__model_plan *plan, si
 {
     const awq__module *modules = plan->model->arch->modules;
     const awq__treatment *a = plan->rules.of[index], *b = plan->rules.of[other];
-    if (!a || !b || a == b)
+    if (!a || !b || awq__same_treatment(a, b))
         return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_RECIPE,
                      "%s and %s: are treated differently, but have the same input and become one "

@@ -46,7 +46,7 @@ bad 'calibration:\n  samples: many\n' 2:12 \
     'calibration.samples: "many" is not allowed; allowed is an integer from 1 to 1048576'
 bad 'calibration: {samples: 1_000}\n' 1:24 \
     'calibration.samples: "1_000" is not allowed; allowed is an integer from 1 to 1048576'
-bad 'quantize: {bits: 5}\n' 1:18 'quantize.bits: "5" is not allowed; allowed is 3|4|8'
+bad 'quantize: {bits: 5}\n' 1:18 'quantize.bits: "5" is not allowed; allowed is 2|3|4|8'
 bad 'quantize: {clip: yes}\n' 1:18 'quantize.clip: "yes" is not allowed; allowed is true or false'
 bad 'quantize: {method: gpt}\n' 1:20 'quantize.method: "gpt" is not allowed; allowed is awq|gptq|rtn'
 bad 'quantize: {group_size: 16}\n' 1:24 \

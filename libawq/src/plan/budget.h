@@ -1,0 +1,26 @@
+/* Choosing a scheme for each part of a model so that the whole keeps to a size. */
+#ifndef AWQ__BUDGET_H
+#define AWQ__BUDGET_H
+
+#include "core/core.h"
+
+/* Units, a layer or an expert each, have the same number of choices. */
+typedef struct awq__budget {
+    int64_t units, choices;
+    const double *loss;    /* [units,choices]: what the unit adds to the whole loss; an infinite
+                              one is never chosen */
+    const uint64_t *bytes; /* [units,choices] */
+    uint64_t limit;        /* of the bytes of all units */
+} awq__budget;
+
+/*
+ * chosen[units]: the least sum of losses that the limit allows, but for the last few bytes: steps
+ * along each unit's lower convex hull of loss over bytes, the most loss saved a byte first, until
+ * no other fits; then what still fits (a multiple-choice knapsack by its linear relaxation).
+ * *least_bytes is the smallest size there is; AWQ_ERROR_RECIPE, without a message, if the limit is
+ * below it.
+ */
+awq_status awq__budget_solve(awq_context *ctx, const awq__budget *budget, int32_t *chosen,
+                             uint64_t *least_bytes);
+
+#endif
