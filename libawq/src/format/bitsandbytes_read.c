@@ -112,8 +112,10 @@ static awq_status look_up(awq_context *ctx, const awq__checkpoint *checkpoint, c
 }
 
 /* As of a checkpoint in the making, before the module is written. */
-static bool is_blank(const awq__tensor *tensor)
+static bool is_blank(const awq__tensor *tensor, const awq__spec *spec)
 {
+    if (tensor->bytes != awq__spec_bytes(spec))
+        return false;
     for (uint64_t i = 0; i < tensor->bytes; i++)
         if (tensor->data[i])
             return false;
@@ -205,15 +207,16 @@ static awq_status find_all(awq_context *ctx, const awq__checkpoint *checkpoint, 
     return status;
 }
 
-static awq_status check_state(awq_context *ctx, const awq__tensor *const *tensors, int64_t rows,
-                              int64_t cols, bool nested, nf4_state *state)
+static awq_status check_state(awq_context *ctx, const awq__tensor *const *tensors,
+                              const awq__spec *wanted, int64_t rows, int64_t cols, bool nested,
+                              nf4_state *state)
 {
     const awq__tensor *tensor = tensors[AWQ__NF4_STATE];
     cJSON *json = NULL;
     if (tensor->dtype != AWQ_U8)
         return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s is %s, expected U8", tensor->file,
                          tensor->name, awq_dtype_name(tensor->dtype));
-    if (is_blank(tensor))
+    if (is_blank(tensor, &wanted[AWQ__NF4_STATE]))
         return AWQ_OK;
     awq_status status = awq__json_parse(ctx, tensor->name, (const char *)tensor->data,
                                         (size_t)tensor->bytes, &json);
@@ -250,7 +253,7 @@ static awq_status open_nf4(awq_context *ctx, const awq__checkpoint *checkpoint, 
     int count = awq__disk_format_bitsandbytes.specs(rows, cols, &scheme, wanted);
     status = find_all(ctx, checkpoint, module, wanted, count, AWQ__NF4_STATE, tensors);
     if (status == AWQ_OK)
-        status = check_state(ctx, tensors, rows, cols, nested != NULL, &state);
+        status = check_state(ctx, tensors, wanted, rows, cols, nested != NULL, &state);
     if (status != AWQ_OK)
         return status;
     *weight = (awq__weight){.rows = rows,
