@@ -96,14 +96,14 @@ static void check(awq_context *ctx, const char *const *kept, const char *const *
 static void all_readers_agree(void **state)
 {
     static const struct {
-        const char *kept[8], *quantized[4], *expected[4];
+        const char *kept[8], *quantized[4], *expected[6];
     } cases[] = {
         /* Mixtral's experts */
         {{LAYER(0) "self_attn.q_proj", LAYER(0) "block_sparse_moe.gate",
           LAYER(11) "self_attn.q_proj", LAYER(11) "block_sparse_moe.gate", "lm_head", NULL},
          {LAYER(0) "block_sparse_moe.experts.0.w1", LAYER(11) "block_sparse_moe.experts.7.w2",
           NULL},
-         {"q_proj", "gate", "lm_head", NULL}},
+         {"q_proj", "qkv_proj", "gate", "lm_head", NULL}},
         /* a gate beside gate_proj, and one whose name ends with it */
         {{LAYER(0) "mlp.gate", LAYER(0) "mlp.shared_expert_gate", "lm_head", NULL},
          {LAYER(0) "mlp.experts.0.gate_proj", LAYER(1) "mlp.gate_proj", NULL},
@@ -111,7 +111,13 @@ static void all_readers_agree(void **state)
         /* some layers alone */
         {{LAYER(1) "self_attn.q_proj", LAYER(1) "self_attn.k_proj", LAYER(1) "mlp.gate", NULL},
          {LAYER(0) "self_attn.q_proj", LAYER(0) "self_attn.k_proj", LAYER(11) "mlp.up_proj", NULL},
-         {LAYER(1) "self_attn.q_proj", LAYER(1) "self_attn.k_proj", "gate", NULL}},
+         {LAYER(1) "self_attn.q_proj", LAYER(1) "self_attn.qkv_proj", LAYER(1) "self_attn.k_proj",
+          "gate", NULL}},
+        /* gate and up of the shared expert become one in engines, and those of experts another */
+        {{LAYER(0) "mlp.shared_expert.gate_proj", LAYER(0) "mlp.shared_expert.up_proj", NULL},
+         {LAYER(0) "mlp.experts.0.gate_proj", LAYER(0) "mlp.experts.0.up_proj", NULL},
+         {LAYER(0) "mlp.shared_expert.gate_proj", LAYER(0) "mlp.shared_expert.gate_up_proj",
+          LAYER(0) "mlp.shared_expert.up_proj", NULL}},
         /* the last component ends another name, or stands in the middle of one */
         {{"a.one.gate", "a.two.body", NULL},
          {"a.one.big_gate", "a.three.body.w", NULL},

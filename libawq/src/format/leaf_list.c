@@ -53,33 +53,77 @@ static bool is_covered(const char *name, char *const *list, size_t count)
     return false;
 }
 
+/* Names with those that engines ask for besides, which run some linears as one. */
+typedef struct name_list {
+    char **names;
+    size_t count;
+} name_list;
+
+static awq_status append(name_list *list, char *name)
+{
+    if (!name)
+        return AWQ_ERROR_MEMORY;
+    list->names[list->count++] = name;
+    return AWQ_OK;
+}
+
+/* The first part of each stands for the whole. The caller frees the list, also after a failure. */
+static awq_status add_joined(awq_context *ctx, const char *const *given, size_t count,
+                             name_list *out)
+{
+    static const char *const joined[][2] = {{"q_proj", "qkv_proj"}, {"gate_proj", "gate_up_proj"}};
+    out->count = 0;
+    out->names = awq__alloc(ctx, 2 * count, sizeof *out->names, "the skip list");
+    awq_status status = out->names ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+        const char *leaf = last_component(given[i]);
+        status = append(out, awq__strdup(ctx, given[i]));
+        for (int j = 0; j < 2 && status == AWQ_OK; j++)
+            if (!strcmp(leaf, joined[j][0]))
+                status = append(out, awq__format(ctx, "%.*s%s", (int)(leaf - given[i]), given[i],
+                                                 joined[j][1]));
+    }
+    return status;
+}
+
+static awq_status add_entry(awq_context *ctx, const char *name, const name_list *quantized,
+                            name_list *list)
+{
+    const char *const *others = (const char *const *)quantized->names;
+    if (is_covered(name, list->names, list->count))
+        return AWQ_OK;
+    const char *entry = last_component(name);
+    if (in_any(entry, others, quantized->count))
+        entry = name;
+    if (in_any(entry, others, quantized->count))
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "%s: is kept, but readers of the bitsandbytes format would find its name "
+                         "in a quantized module's",
+                         name);
+    return append(list, awq__strdup(ctx, entry));
+}
+
 awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count)
 {
-    *count = 0;
-    *list = awq__alloc(ctx, kept_count, sizeof **list, "the skip list");
-    awq_status status = *list ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < kept_count && status == AWQ_OK; i++) {
-        if (is_covered(kept[i], *list, *count))
-            continue;
-        const char *entry = last_component(kept[i]);
-        if (in_any(entry, quantized, quantized_count))
-            entry = kept[i];
-        if (in_any(entry, quantized, quantized_count))
-            status = awq__fail(ctx, AWQ_ERROR_RECIPE,
-                               "%s: is kept, but readers of the bitsandbytes format would find its "
-                               "name in a quantized module's",
-                               kept[i]);
-        else if (!((*list)[*count] = awq__strdup(ctx, entry)))
-            status = AWQ_ERROR_MEMORY;
-        else
-            ++*count;
-    }
+    name_list own = {0}, others = {0}, entries = {0};
+    awq_status status = add_joined(ctx, kept, kept_count, &own);
     if (status == AWQ_OK)
-        return status;
-    awq__name_list_free(*list, *count);
-    *list = NULL;
-    *count = 0;
+        status = add_joined(ctx, quantized, quantized_count, &others);
+    if (status == AWQ_OK) {
+        entries.names = awq__alloc(ctx, own.count, sizeof *entries.names, "the skip list");
+        status = entries.names ? AWQ_OK : AWQ_ERROR_MEMORY;
+    }
+    for (size_t i = 0; i < own.count && status == AWQ_OK; i++)
+        status = add_entry(ctx, own.names[i], &others, &entries);
+    awq__name_list_free(own.names, own.count);
+    awq__name_list_free(others.names, others.count);
+    if (status != AWQ_OK) {
+        awq__name_list_free(entries.names, entries.count);
+        entries = (name_list){0};
+    }
+    *list = entries.names;
+    *count = entries.count;
     return status;
 }
