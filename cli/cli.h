@@ -171,5 +171,8 @@ int yaml_read_list(awq_context *ctx, awq_recipe *recipe, const char *option_name
  *recipe is NULL on failure. */
 int load_recipe(awq_context *ctx, const char *path, const char *const *sets, size_t set_count,
                 awq_recipe **recipe);
+/* What --ignore-engine does to a loaded recipe, which it frees on failure. */
+#define IGNORE_ENGINE_HELP "Warn where the recipe's engine cannot load the result, and go on."
+int ignore_engine(awq_context *ctx, awq_recipe *recipe);
 
 #endif

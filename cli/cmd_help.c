@@ -97,6 +97,8 @@ static const char *type_name(awq_option_type type)
         return "list of texts";
     case AWQ_OPTION_PATH_LIST:
         return "list of paths";
+    case AWQ_OPTION_NUMBER:
+        return "number";
     case AWQ_OPTION_CHOICES:
         return "choices";
     case AWQ_OPTION_INDICES:
@@ -115,6 +117,9 @@ static const char *allowed(const awq_option *option, char text[TERM_BYTES])
         snprintf(text, TERM_BYTES, "only %lld", (long long)option->minimum);
     else if (option->type == AWQ_OPTION_INTEGER)
         snprintf(text, TERM_BYTES, "integer from %lld to %lld", (long long)option->minimum,
+                 (long long)option->maximum);
+    else if (option->type == AWQ_OPTION_NUMBER)
+        snprintf(text, TERM_BYTES, "number from %lld to %lld", (long long)option->minimum,
                  (long long)option->maximum);
     else if (option->type == AWQ_OPTION_SIZE)
         snprintf(text, TERM_BYTES, "size from %s", format_bytes(bytes, (uint64_t)option->minimum));

@@ -145,7 +145,8 @@ const cli_command command_inspect = {
     "DIR",
     "Show what is in a checkpoint, plain or quantized.",
     "Modules whose names differ in numbers alone and that are stored alike share a line. "
-    "\"bits\" are all stored bits of a module, scales included, over its weights.",
+    "\"bits\" are all stored bits of a module, scales included, over its weights. Of a "
+    "model that is not on disk yet DIR has a config.json alone, or is the path of one.",
     options,
     sizeof options / sizeof options[0],
     run,

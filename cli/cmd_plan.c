@@ -3,24 +3,26 @@
 
 #include <stdio.h>
 
-enum { SET };
+enum { SET, IGNORE_ENGINE };
 static const cli_option options[] = {
     [SET] = {"--set", "KEY=VALUE", true,
              "Set an option over the recipe; a VALUE in [ ] is a list. Relative paths are taken "
              "from the working directory. May be repeated."},
+    [IGNORE_ENGINE] = {"--ignore-engine", NULL, false, IGNORE_ENGINE_HELP},
 };
 
 static void print_groups(const awq_plan *plan)
 {
     char text[TEXT_BYTES];
     cli_table table = {
-        .column_count = 7,
-        .titles = {"modules", "role", "count", "treatment", "bits", "before", "after"},
-        .right = {[2] = true, [4] = true, [5] = true, [6] = true}};
+        .column_count = 8,
+        .titles = {"modules", "role", "layers", "count", "treatment", "bits", "before", "after"},
+        .right = {[3] = true, [5] = true, [6] = true, [7] = true}};
     for (size_t i = 0; i < awq_plan_group_count(plan); i++) {
         const awq_plan_group *group = awq_plan_group_at(plan, i);
         table_add(&table, "%s", group->pattern);
         table_add(&table, "%s", awq_role_name(group->role));
+        table_add(&table, "%s", group->layers);
         table_add(&table, "%s", format_count(text, group->count));
         table_add(&table, "%s", group->treatment);
         table_add(&table, "%.2f", group->bits_per_weight);
@@ -51,6 +53,8 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
     awq_recipe *recipe;
     int code = load_recipe(ctx, arguments->operand, arguments->given[SET].texts,
                            arguments->given[SET].count, &recipe);
+    if (code == DONE && is_given(arguments, IGNORE_ENGINE))
+        code = ignore_engine(ctx, recipe);
     if (code != DONE)
         return code;
     awq_plan *plan;
@@ -70,7 +74,8 @@ const cli_command command_plan = {
     "Show what quantize would do, and write nothing.",
     "Checks the recipe against the model and shows how each kind of module would be "
     "stored and how large the result would be: what is kept stays bit for bit, what is "
-    "rescaled stays float but takes up the scales of its neighbours. Reads no weights.",
+    "rescaled stays float but takes up the scales of its neighbours. Reads no weights: "
+    "a model that is not on disk yet can be planned from its config.json alone.",
     options,
     sizeof options / sizeof options[0],
     run,

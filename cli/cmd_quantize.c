@@ -5,11 +5,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { SET, FORCE, RESTART, THREADS, QUIET };
+enum { SET, IGNORE_ENGINE, FORCE, RESTART, THREADS, QUIET };
 static const cli_option options[] = {
     [SET] = {"--set", "KEY=VALUE", true,
              "Set an option over the recipe; a VALUE in [ ] is a list. Relative paths are taken "
              "from the working directory. May be repeated."},
+    [IGNORE_ENGINE] = {"--ignore-engine", NULL, false, IGNORE_ENGINE_HELP},
     [FORCE] = {"--force", NULL, false,
                "Replace an existing output checkpoint once the new one is whole."},
     [RESTART] = {"--restart", NULL, false,
@@ -102,6 +103,8 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
     awq_recipe *recipe;
     code = load_recipe(ctx, arguments->operand, arguments->given[SET].texts,
                        arguments->given[SET].count, &recipe);
+    if (code == DONE && is_given(arguments, IGNORE_ENGINE))
+        code = ignore_engine(ctx, recipe);
     if (code != DONE)
         return code;
     code = quantize(ctx, arguments, recipe);

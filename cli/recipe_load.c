@@ -86,3 +86,12 @@ int load_recipe(awq_context *ctx, const char *path, const char *const *sets, siz
     }
     return code;
 }
+
+int ignore_engine(awq_context *ctx, awq_recipe *recipe)
+{
+    awq_status status = awq_recipe_set(recipe, "engine", "any", NULL);
+    if (status == AWQ_OK)
+        return DONE;
+    awq_recipe_free(recipe);
+    return report_failure(ctx, status);
+}

@@ -158,6 +158,8 @@ void print_model(const awq_model_info *info)
 {
     char bytes[TEXT_BYTES], weights[TEXT_BYTES];
     print_field("model", "%s", info->directory);
+    if (info->described)
+        print_field("checkpoint", "described by config.json; no weights on disk");
     print_field("architecture", "%s, by plugin %s", info->model_type, info->plugin);
     print_field("layers", "%lld, hidden size %lld, vocabulary %lld", (long long)info->layer_count,
                 (long long)info->hidden_size, (long long)info->vocabulary_size);

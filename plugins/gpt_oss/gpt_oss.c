@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define EMBEDDING "model.embed_tokens"
 #define EXPERT(part) "mlp.experts." AWQ_EXPERT_PLACEHOLDER "." part
 
 static void name(char *out, int64_t layer, const char *module)
@@ -67,15 +68,31 @@ static awq_status describe_attention(const awq_host *host, int64_t n, awq_arch_a
     return AWQ_OK;
 }
 
+/* Without weights on disk config.json tells what they would be: as the hub has them, as
+   transformers writes them in BF16, or as the formats with one tensor a matrix. */
+static awq_status layout_of_config(const awq_host *host, int32_t *layout)
+{
+    const char *none = NULL, *method;
+    awq_status status =
+        host->config_string(host, "quantization_config.quant_method", &none, &method);
+    if (status == AWQ_OK)
+        *layout = !method                    ? AWQ_EXPERTS_FUSED_TRANSPOSED
+                  : !strcmp(method, "mxfp4") ? AWQ_EXPERTS_FUSED_MXFP4
+                                             : AWQ_EXPERTS_SEPARATE;
+    return status;
+}
+
 /* As the hub has it, as transformers writes it, or with one tensor a matrix. */
-static int32_t layout_of(const awq_host *host, const char *fused_gate_up)
+static awq_status read_layout(const awq_host *host, const char *fused_gate_up, int32_t *layout)
 {
     char blocks[AWQ_NAME_BYTES + 8];
     snprintf(blocks, sizeof blocks, "%s_blocks", fused_gate_up);
-    if (host->has_tensor(host, blocks))
-        return AWQ_EXPERTS_FUSED_MXFP4;
-    return host->has_tensor(host, fused_gate_up) ? AWQ_EXPERTS_FUSED_TRANSPOSED
-                                                 : AWQ_EXPERTS_SEPARATE;
+    if (!host->has_tensor(host, EMBEDDING ".weight")) /* which all checkpoints have */
+        return layout_of_config(host, layout);
+    *layout = host->has_tensor(host, blocks)          ? AWQ_EXPERTS_FUSED_MXFP4
+              : host->has_tensor(host, fused_gate_up) ? AWQ_EXPERTS_FUSED_TRANSPOSED
+                                                      : AWQ_EXPERTS_SEPARATE;
+    return AWQ_OK;
 }
 
 static awq_status read_activation(const awq_host *host, awq_arch_activation *activation)
@@ -113,11 +130,11 @@ static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_exp
     name(experts->down, n, EXPERT("down_proj"));
     name(experts->fused_gate_up, n, "mlp.experts.gate_up_proj");
     name(experts->fused_down, n, "mlp.experts.down_proj");
-    experts->layout = layout_of(host, experts->fused_gate_up);
     experts->interleaved = 1;
     experts->bias = 1;
     experts->mxfp4 = 1;
-    if ((status = read_expert_count(host, &experts->count)) ||
+    if ((status = read_layout(host, experts->fused_gate_up, &experts->layout)) ||
+        (status = read_expert_count(host, &experts->count)) ||
         (status = host->config_int(host, "num_experts_per_tok", NULL, &experts->per_token)) ||
         (status = host->config_int(host, "intermediate_size", NULL, &experts->intermediate_size)))
         return status;
@@ -163,7 +180,7 @@ static awq_status describe_model(const awq_host *host, awq_arch_model *model)
         (status = host->config_bool(host, "tie_word_embeddings", &untied, &tied)) ||
         (status = read_heads(host, &attention)) || (status = refuse_silent_rope(host)))
         return status;
-    snprintf(model->embedding, AWQ_NAME_BYTES, "model.embed_tokens");
+    snprintf(model->embedding, AWQ_NAME_BYTES, EMBEDDING);
     snprintf(model->final_norm, AWQ_NAME_BYTES, "model.norm");
     if (!tied)
         snprintf(model->head, AWQ_NAME_BYTES, "lm_head");

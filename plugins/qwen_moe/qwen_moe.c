@@ -191,6 +191,7 @@ static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_lay
     name(experts->down, n, EXPERT("down_proj"));
     name(experts->fused_gate_up, n, "mlp.experts.gate_up_proj");
     name(experts->fused_down, n, "mlp.experts.down_proj");
+    /* Without weights on disk: separate, as the hub has them. */
     experts->layout =
         host->has_tensor(host, experts->fused_gate_up) ? AWQ_EXPERTS_FUSED : AWQ_EXPERTS_SEPARATE;
     if ((status = host->config_int(host, "num_experts_per_tok", NULL, &experts->per_token)) ||

@@ -78,7 +78,8 @@ static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer
     name(layer->attention.k, n, "self_attn.k_proj");
     name(layer->attention.v, n, "self_attn.v_proj");
     name(layer->attention.o, n, "self_attn.o_proj");
-    if (host->has_tensor(host, "model.layers.0.self_attn.q_norm.weight")) { /* in some models */
+    /* In some models; without weights on disk it is described as those that have none. */
+    if (host->has_tensor(host, "model.layers.0.self_attn.q_norm.weight")) {
         name(layer->attention.q_norm, n, "self_attn.q_norm");
         name(layer->attention.k_norm, n, "self_attn.k_norm");
     }

@@ -100,8 +100,8 @@ static awq_status write_module(const awq_model *model, const awq__module *module
 
 static awq_status dump(const awq_model *model, FILE *file)
 {
-    awq_status status = AWQ_OK;
-    if (!write_header(model, file))
+    awq_status status = awq__model_require_weights(model, "dumped");
+    if (status == AWQ_OK && !write_header(model, file))
         status = awq__fail(model->ctx, AWQ_ERROR_IO, "the header: not written");
     for (size_t i = 0; i < model->arch->module_count && status == AWQ_OK; i++)
         status = write_module(model, &model->arch->modules[i], file);

@@ -14,12 +14,13 @@ from compare import (compare_perplexity, compare_rounded, compare_tensors, compa
                      compare_weights)
 from make_fused import copy_texts, make_fused, write
 from programs import NO_LIMIT, Programs
-from reader import Checkpoint, read_modules
+from reader import Checkpoint, read_modules, weights_of
 from report import Report, expect
-from rules import check_config, check_files, check_skipped, check_tensors
+from rules import check_config, check_files, check_groups, check_skipped, check_tensors
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 ALL = ["*.experts.*", "*.shared_expert.*", "*.q_proj", "*.k_proj", "*.v_proj", "*.o_proj"]
+SOME = ["*.experts.0.*", "*.experts.2.*"]
 SHARED = ["*.experts.*", "*.shared_expert.*"]
 
 # name, model, format, options of `quantize`. Each is run with method rtn and with method awq.
@@ -51,6 +52,8 @@ CASES = [
     ("qwen3_moe awq", "qwen3_moe", "awq", {}),
     ("qwen3_moe awq, one layer", "qwen3_moe", "awq",
      {"modules": ["model.layers.0.mlp.experts.*"]}),
+    ("qwen3_moe awq, some experts", "qwen3_moe", "awq", {"modules": SOME}),
+    ("qwen3_moe ct, some experts", "qwen3_moe", "compressed-tensors", {"modules": SOME}),
     ("gpt_oss mxfp4", "gpt_oss", "mxfp4", {}),
     ("gpt_oss mxfp4, shards", "gpt_oss", "mxfp4", {"shard_size": 1_000_000}),
     ("mixtral nf4", "mixtral", "bitsandbytes", {}),
@@ -63,6 +66,31 @@ CASES = [
     ("qwen3_moe nf4, shards", "qwen3_moe", "bitsandbytes", {"shard_size": 1_000_000}),
     ("gpt_oss int8", "gpt_oss", "bitsandbytes", {"bits": 8}),
     ("gpt_oss ct g32", "gpt_oss", "compressed-tensors", {"group_size": 32}),
+]
+
+
+# name, model, rules, and what each module is then: the first expression that is found in its name
+# counts. What quantize says is 4 bits in groups of 64.
+FOUR, EIGHT = (4, "group", 64, True), (8, "group", 64, True)
+ROWS = (8, "channel", None, True)
+EXPERTS_W = r"\.experts\.\d+\.w"
+MIXED = [
+    ("mixtral, a layer in 8 bits", "mixtral", [{"layers": 0, "role": "expert", "bits": 8}],
+     [(r"layers\.0\..*" + EXPERTS_W, EIGHT), (EXPERTS_W, FOUR)]),
+    ("mixtral, each projection its own", "mixtral",
+     [{"projection": "down", "bits": 2, "group_size": 32},
+      {"match": "experts.*", "symmetric": False},
+      {"role": "attention", "preset": "w8a16"}],
+     [(r"\.w2$", (2, "group", 32, True)), (EXPERTS_W, (4, "group", 64, False)),
+      (r"self_attn\.\w_proj$", ROWS)]),
+    ("qwen2_moe, odd experts kept", "qwen2_moe",
+     [{"experts": "odd", "keep": True}, {"role": "shared_expert", "bits": 8}],
+     [(r"experts\.[1357]\.", None), (r"\.experts\.", FOUR), (r"\.shared_expert\.", EIGHT)]),
+    ("qwen3_moe, experts apart", "qwen3_moe",
+     [{"experts": "0,3", "layers": 1, "bits": 8}, {"experts": "::2", "bits": 8, "group_size": -1},
+      {"layers": 0, "projection": "o,qkv", "bits": 8}],
+     [(r"layers\.1\..*experts\.[03]\.", EIGHT), (r"experts\.[0246]\.", ROWS),
+      (r"\.experts\.", FOUR), (r"layers\.0\.self_attn\.\w_proj$", EIGHT)]),
 ]
 
 
@@ -93,6 +121,28 @@ def check_case(report, programs, case, method):
         whole = {**options, "shard_size": NO_LIMIT}
         report.check(f"{name}: the same in one file", lambda: compare_tensors(
             directory, programs.quantize(source, output_format, method, whole)))
+
+
+def check_mixed(report, programs, case, method):
+    name, model_name, rules, expected = case
+    name, source = f"mixed: {name}, {method}", model(model_name)
+    options = {"group_size": 64, "rules": rules}
+    directory = report.get(name, programs.quantize, source, "compressed-tensors", method, options)
+    checkpoint = directory and report.get(name, Checkpoint, directory)
+    modules = checkpoint and report.get(name, read_modules, checkpoint)
+    if not modules:
+        return
+    before = read_modules(Checkpoint(source))
+    report.check(f"{name}: config", check_config, checkpoint)
+    report.check(f"{name}: groups", check_groups, checkpoint, modules, expected)
+    report.check(f"{name}: tensors", check_tensors, checkpoint, modules, before)
+    report.check(f"{name}: skipped", check_skipped, checkpoint, modules)
+    report.check(f"{name}: weights", check_weights, programs, directory)
+    if method == "rtn":
+        report.check(f"{name}: rounding", compare_rounded, modules, before,
+                     lambda module: weights_of(checkpoint.quantization, module)["num_bits"])
+    elif not any(args and args[0] == 2 for _, args in expected):
+        report.check(f"{name}: perplexity", compare_perplexity, programs, source, directory)
 
 
 def check_weights(programs, directory):
@@ -185,6 +235,9 @@ def main():
         for case in CASES:
             for method in ("rtn", "awq"):
                 check_case(report, programs, case, method)
+        for case in MIXED:
+            for method in ("rtn", "awq"):
+                check_mixed(report, programs, case, method)
         check_fused_source(report, programs)
         check_mxfp4_again(report, programs)
         check_tied(report, programs)

@@ -30,10 +30,11 @@ class Programs:
         return done.stdout
 
     def quantize(self, source, output_format, method, options):
-        """The directory of the result. `options` has shard_size and what is of `quantize`."""
+        """The directory of the result. `options` has shard_size, rules and what is of `quantize`."""
         quantize = {"method": method, **options}
         recipe = {"model": source, "output": self.path(), "format": output_format,
-                  "shard_size": quantize.pop("shard_size", NO_LIMIT), "quantize": quantize}
+                  "shard_size": quantize.pop("shard_size", NO_LIMIT),
+                  "rules": quantize.pop("rules", []), "quantize": quantize}
         if method == "awq":
             recipe["calibration"] = {"data": [os.path.join(source, "calib.jsonl")], "samples": 4,
                                      "sequence_length": 128}

@@ -141,8 +141,26 @@ def decode_awq(tensors, module, settings):
 # packed; symmetric weights have no zero points.
 #   weight_packed I32 [out, in*bits/32]   weight_scale BF16 or F16 [out, groups]
 #   weight_shape I64 {out, in}            weight_zero_point I32 [out*bits/32, groups]
+def group_of(settings, module):
+    """The key of the group of config_groups that says how the module is stored: the first that has
+    its name, or "re:" and an expression that matches from its beginning; else the one for the
+    class of linears."""
+    groups = settings["config_groups"]
+    for key, group in groups.items():
+        if any(re.match(target[3:], module) if target.startswith("re:") else target == module
+               for target in group["targets"]):
+            return key
+    classes = [key for key, group in groups.items() if "Linear" in group["targets"]]
+    expect(classes, f"{module} is in no group")
+    return classes[0]
+
+
+def weights_of(settings, module):
+    return settings["config_groups"][group_of(settings, module)]["weights"]
+
+
 def decode_compressed(tensors, module, settings):
-    args = settings["config_groups"]["group_0"]["weights"]
+    args = weights_of(settings, module)
     bits, half = args["num_bits"], 2 ** (args["num_bits"] - 1)
     shape = need(tensors, module + ".weight_shape", ("I64",), (2,)).array
     outputs, inputs = int(shape[0]), int(shape[1])

@@ -5,7 +5,7 @@ import re
 
 import numpy
 
-from reader import ITEM_BYTES, NF4_STATE, packing, read_header
+from reader import ITEM_BYTES, NF4_STATE, group_of, packing, read_header, weights_of
 from report import expect
 
 # ---- files ----
@@ -93,10 +93,10 @@ SUFFIXES = {"awq": {".qweight": "I32", ".qzeros": "I32", ".scales": "F16"},
             "int8": {".weight": "I8", ".SCB": "F32", ".weight_format": "U8"}}
 
 
-def expected_suffixes(settings):
+def expected_suffixes(settings, module):
     suffixes = dict(SUFFIXES[packing(settings)])
     if settings["quant_method"] == "compressed-tensors" and \
-            settings["config_groups"]["group_0"]["weights"]["symmetric"]:
+            weights_of(settings, module)["symmetric"]:
         del suffixes[".weight_zero_point"]
     return suffixes
 
@@ -104,12 +104,12 @@ def expected_suffixes(settings):
 def check_experts(checkpoint, modules):
     """All but MXFP4: engines read packed experts only one by one, as matrices, and
     pass over fused ones without a word."""
-    suffixes = expected_suffixes(checkpoint.quantization)
     for module in modules.quantized:
         stored = {name[len(module):]: checkpoint.tensors[name].dtype
                   for name in checkpoint.tensors if name.startswith(module + ".")}
         stored.pop(".bias", None)
-        expect(stored == suffixes, f"{module} is stored as {stored}")
+        expect(stored == expected_suffixes(checkpoint.quantization, module),
+               f"{module} is stored as {stored}")
     for name, tensor in checkpoint.tensors.items():
         expect(tensor.array.ndim <= 2, f"{name} is {tensor.array.shape}")
         expect(".experts." not in name or re.search(r"\.experts\.\d+\.", name),
@@ -164,17 +164,24 @@ def check_awq_config(settings):
 def check_compressed_config(settings):
     expect(settings["format"] == "pack-quantized" and
            settings["quantization_status"] == "compressed" and
-           settings["kv_cache_scheme"] is None and list(settings["config_groups"]) == ["group_0"],
+           settings["kv_cache_scheme"] is None and settings["config_groups"],
            f"the config is {settings}")
-    group = settings["config_groups"]["group_0"]
-    weights = group["weights"]
+    groups = settings["config_groups"]
+    expect(list(groups) == [f"group_{i}" for i in range(len(groups))], f"groups are {list(groups)}")
+    return "; ".join(check_group(group, first=i == 0) for i, group in enumerate(groups.values()))
+
+
+def check_group(group, first):
+    """The first is for all linears that no other names."""
+    weights, targets = group["weights"], group["targets"]
     expect(group.keys() <= GROUP_MEMBERS, f"the group has members {sorted(group)}")
     expect(weights.keys() <= WEIGHTS_MEMBERS, f"weights have members {sorted(weights)}")
-    expect(group["targets"] == ["Linear"] and group["format"] == "pack-quantized" and
-           group["input_activations"] is None and group["output_activations"] is None,
-           f"the group is {group}")
+    expect(targets == ["Linear"] if first else targets and "Linear" not in targets,
+           f"targets are {targets}")
+    expect(group["format"] == "pack-quantized" and group["input_activations"] is None and
+           group["output_activations"] is None, f"the group is {group}")
     size = weights["group_size"]
-    expect(weights["type"] == "int" and weights["num_bits"] in (4, 8) and
+    expect(weights["type"] == "int" and weights["num_bits"] in (2, 4, 8) and
            weights["dynamic"] is False and weights["actorder"] is None and
            weights["strategy"] in ("group", "channel") and
            (size > 0 if weights["strategy"] == "group" else size in (None, -1)),
@@ -339,6 +346,45 @@ def list_name(settings):
     return LISTS.get(settings["quant_method"], "modules_to_not_convert")
 
 
+def names_of_all_experts(names):
+    """Engines that hold the experts of a layer as one module ask for that."""
+    return {name.partition(".experts.")[0] + ".experts" for name in names if ".experts." in name}
+
+
+def spell_targets(settings, spell):
+    """The settings with whole names as an engine spells them."""
+    groups = {key: {**group, "targets": [target if target.startswith("re:") or target == "Linear"
+                                         else spell(target) for target in group["targets"]]}
+              for key, group in settings["config_groups"].items()}
+    return {**settings, "config_groups": groups}
+
+
+def check_groups(checkpoint, modules, expected):
+    """expected: [(expression, (bits, strategy, group_size, symmetric), or None for float)] of which
+    the first that is found in a module's name counts. Has every module what it should have, in
+    every reader's spelling and for all parts of what engines join?"""
+    settings = checkpoint.quantization
+    used = set()
+    for name in sorted(modules.quantized | modules.floats):
+        wanted = next((args for pattern, args in expected if re.search(pattern, name)), None)
+        expect((wanted is not None) == (name in modules.quantized),
+               f"{name} is {'in codes' if wanted is None else 'float'}")
+        if wanted is None:
+            continue
+        for who, spell, _ in READERS["compressed-tensors"]:
+            spelled = spell_targets(settings, spell)
+            args = weights_of(spelled, spell(name))
+            found = (args["num_bits"], args["strategy"], args["group_size"], args["symmetric"])
+            expect(found == wanted, f"{who}: {name} is {found}, expected {wanted}")
+        used.add(group_of(settings, name))
+    expect(used == set(settings["config_groups"]), f"only {sorted(used)} are of use")
+    for whole, parts in fused_linears(modules.quantized).items():
+        keys = {group_of(settings, part) for part in parts}
+        expect(len(keys) == 1, f"{whole} has parts in {sorted(keys)}")
+    return f"{len(modules.quantized)} modules in {len(used)} groups, as expected, by the rules " \
+           f"of {len(READERS['compressed-tensors'])} readers"
+
+
 def check_skipped(checkpoint, modules):
     """Does every reader skip all linears that are float, and none in codes?"""
     settings = checkpoint.quantization
@@ -347,9 +393,12 @@ def check_skipped(checkpoint, modules):
     kept, quantized = set(modules.floats), set(modules.quantized)
     if method == "mxfp4":
         # What is converted is the experts of a layer as one.
-        quantized = {name.partition(".experts.")[0] + ".experts" for name in quantized}
+        quantized = names_of_all_experts(quantized)
     else:
         kept.discard("model.embed_tokens")  # no linear
+        experts = names_of_all_experts(quantized)
+        kept |= names_of_all_experts(kept) - experts
+        quantized |= experts
     fused = check_fused(method, entries, kept, quantized)
     for who, spell, skips in READERS[method]:
         check_reader(who, spell, skips, entries, kept, quantized)

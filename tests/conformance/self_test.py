@@ -12,7 +12,8 @@ from make_fused import copy_texts, write
 from programs import NO_LIMIT
 from reader import (AWQ_ORDER, Checkpoint, Tensor, packing, read_header, read_modules, unpack,
                     unpack_awq)
-from rules import check_config, check_files, check_skipped, check_tensors, list_name
+from rules import (check_config, check_files, check_groups, check_skipped, check_tensors,
+                   list_name)
 
 # ---- weights ----
 
@@ -311,6 +312,69 @@ def test_tensors(report, awq, compressed, nf4, source):
         report.must_fail(f"tensors: {what}", check, checkpoint, change)
 
 
+# ---- groups ----
+
+MIXED_RULES = [{"layers": 0, "role": "expert", "bits": 8}, {"experts": 1, "symmetric": False}]
+MIXED_GROUPS = [(r"layers\.0\..*\.experts\.\d+\.w", (8, "group", 128, True)),
+                (r"\.experts\.1\.w", (4, "group", 128, False)),
+                (r"\.experts\.\d+\.w", (4, "group", 128, True))]
+
+
+def exchange_groups(first, second):
+    def change(checkpoint):
+        groups = checkpoint.quantization["config_groups"]
+        groups[first]["weights"], groups[second]["weights"] = (
+            groups[second]["weights"], groups[first]["weights"])
+    return change
+
+
+def set_targets(key, function):
+    def change(checkpoint):
+        group = checkpoint.quantization["config_groups"][key]
+        group["targets"] = function(group["targets"])
+    return change
+
+
+def one_spelling(targets):
+    return [target.replace("(block_sparse_moe|mlp)", "block_sparse_moe")
+            .replace("(w1|gate_proj)", "w1") for target in targets]
+
+
+def test_groups(report, checkpoint, dumped):
+    modules = read_modules(checkpoint)
+    last = max(checkpoint.quantization["config_groups"])
+
+    def check(change):
+        return check_groups(changed(checkpoint, change), modules, MIXED_GROUPS)
+
+    def compare(change):
+        return compare_weights(read_modules(changed(checkpoint, change)), dumped)
+
+    def add_group(new):
+        groups = new.quantization["config_groups"]
+        groups["group_9"] = {**groups["group_0"], "targets": ["re:nothing"]}
+    report.check("groups: nothing wrong", check, NOTHING[1])
+    report.check("groups: nothing wrong, weights", compare, NOTHING[1])
+    for what, change in (
+            ("schemes exchanged", exchange_groups("group_0", "group_1")),
+            ("the last scheme exchanged", exchange_groups("group_0", last)),
+            ("a target less", set_targets(last, lambda targets: targets[1:])),
+            ("a target too much", set_targets(last, lambda targets: targets + ["re:.*w2$"])),
+            ("one spelling", set_targets(last, one_spelling)),
+            ("a group that is of no use", add_group)):
+        report.must_fail(f"groups: {what}", check, change)
+    for what, change in (
+            ("schemes exchanged", exchange_groups("group_1", last)),
+            ("a target less", set_targets(last, lambda targets: targets[1:]))):
+        report.must_fail(f"groups: {what}, weights", compare, change)
+    for what, change in (
+            ("no group for all others", set_targets("group_0", lambda _: ["re:.*"])),
+            ("two groups for all others", set_targets(last, lambda _: ["Linear"])),
+            ("no targets", set_targets(last, lambda _: []))):
+        report.must_fail(f"groups: {what}, config", lambda new: check_config(
+            changed(checkpoint, new)), change)
+
+
 # ---- comparisons ----
 
 def write_changed(programs, source, change):
@@ -357,6 +421,7 @@ def run(report, programs, data):
         "awq, shared": programs.quantize(qwen2, "awq", "rtn", {"modules": shared}),
         "ct, shared": programs.quantize(qwen2, "compressed-tensors", "rtn", {"modules": shared}),
         "nf4, shared": programs.quantize(qwen2, "bitsandbytes", "rtn", {"modules": shared}),
+        "mixed": programs.quantize(mixtral, "compressed-tensors", "rtn", {"rules": MIXED_RULES}),
         "shards": programs.quantize(qwen3, "compressed-tensors", "rtn", {"shard_size": 1_000_000})}
     checkpoints = {name: Checkpoint(directory) for name, directory in outputs.items()}
     for name in ("awq", "ct", "mxfp4", "nf4", "int8"):
@@ -369,4 +434,5 @@ def run(report, programs, data):
     test_config(report, checkpoints["awq"], checkpoints["ct"], checkpoints["nf4"])
     test_tensors(report, checkpoints["awq"], checkpoints["ct"], checkpoints["nf4"],
                  read_modules(Checkpoint(mixtral)))
+    test_groups(report, checkpoints["mixed"], programs.weights(outputs["mixed"]))
     test_comparisons(report, programs, mixtral, outputs["awq"])

@@ -122,6 +122,66 @@ static void assert_same_experts(fixture *f, int64_t layer, const awq__routes *ro
         }
 }
 
+/* What the tap must be shown, and what it has seen. */
+typedef struct watch {
+    const awq__stream *stream;
+    const awq__layer *layer;
+    const awq__routes *routes;
+    int64_t *seen; /* [experts] tokens of each so far */
+    float *gate;   /* [AWQ__TOKEN_BLOCK, I] of each worker */
+} watch;
+
+static awq_status see_block(void *user, int worker, const awq__expert_block *block)
+{
+    watch *w = user;
+    const awq__routes *routes = w->routes;
+    const awq__expert *expert = &w->layer->moe.experts[block->expert];
+    int64_t H = w->layer->hidden, I = expert->intermediate;
+    int64_t begin = routes->first[block->expert] + block->first;
+    float *inner = w->gate + (int64_t)worker * AWQ__TOKEN_BLOCK * w->layer->moe.intermediate;
+    bool right = block->first == w->seen[block->expert] && block->tokens <= AWQ__TOKEN_BLOCK &&
+                 begin + block->tokens <= routes->first[block->expert + 1];
+    for (int64_t t = 0; t < block->tokens && right; t++) {
+        int64_t token = routes->slots[begin + t] / routes->per_token;
+        right = !memcmp(block->x + t * H, w->stream->x + token * H, (size_t)H * sizeof(float));
+    }
+    w->seen[block->expert] += block->tokens;
+    awq__expert_activate(&w->stream->forward, w->layer, expert, block->tokens * I, block->gate,
+                         block->up, inner);
+    right = right && !memcmp(inner, block->inner, (size_t)(block->tokens * I) * sizeof(float));
+    memset(block->x, 0, (size_t)(block->tokens * H) * sizeof(float)); /* it may */
+    return right ? AWQ_OK : AWQ_ERROR_NUMERIC;
+}
+
+static awq_status refuse_block(void *user, int worker, const awq__expert_block *block)
+{
+    (void)user;
+    (void)worker;
+    return block->expert % 2 ? AWQ_ERROR_NUMERIC : AWQ_OK;
+}
+
+/* All slots are shown, in order, and the output is what it is without a tap. */
+static void check_tap(fixture *f, const awq__stream *stream, const awq__layer *layer,
+                      const awq__routes *routes, const float *expected)
+{
+    size_t floats = (size_t)(stream->tokens * layer->hidden);
+    size_t work = (size_t)(awq__threads(f->ctx) * AWQ__TOKEN_BLOCK * layer->moe.intermediate);
+    watch w = {stream, layer, routes, calloc((size_t)routes->experts, sizeof *w.seen),
+               malloc(work * sizeof(float))};
+    float *out = calloc(floats, sizeof *out);
+    assert_int_equal(
+        awq__moe_experts(&stream->forward, layer, stream->x, routes, out, see_block, &w), AWQ_OK);
+    assert_memory_equal(out, expected, floats * sizeof *out);
+    for (int64_t e = 0; e < routes->experts; e++)
+        assert_int_equal(w.seen[e], routes->first[e + 1] - routes->first[e]);
+    assert_int_equal(
+        awq__moe_experts(&stream->forward, layer, stream->x, routes, out, refuse_block, NULL),
+        AWQ_ERROR_NUMERIC);
+    free(out);
+    free(w.seen);
+    free(w.gate);
+}
+
 static void check_layer(fixture *f, awq__stream *stream, int64_t n)
 {
     size_t bytes = (size_t)(stream->tokens * f->model->arch->model.hidden_size) * sizeof(float);
@@ -139,12 +199,14 @@ static void check_layer(fixture *f, awq__stream *stream, int64_t n)
     assert_close(golden_of(f, n, "router_logits"), routes.logits);
     assert_same_experts(f, n, &routes);
     memset(out, 0, bytes);
-    assert_int_equal(awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes, out),
-                     AWQ_OK);
-    assert_close(golden_of(f, n, "moe_output"), out);
     assert_int_equal(
-        awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes, stream->hidden),
+        awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes, out, NULL, NULL),
         AWQ_OK);
+    assert_close(golden_of(f, n, "moe_output"), out);
+    check_tap(f, stream, &loaded.layer, &routes, out);
+    assert_int_equal(awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes,
+                                      stream->hidden, NULL, NULL),
+                     AWQ_OK);
     assert_close(golden_of(f, n, "output"), stream->hidden);
     awq__routes_free(&routes);
     awq__loaded_layer_free(&loaded);

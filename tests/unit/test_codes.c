@@ -516,6 +516,12 @@ static void check_matrix(awq_context *ctx, const awq__scheme *scheme, const char
         awq__codes_read(&codes, n, 2, row);
         assert_memory_equal(row, fake + n * K, 2 * K * sizeof *row);
     }
+    for (int64_t col = 0; col < K; col += 37) { /* within groups and across them */
+        int64_t cols = awq__min(1 + col / 2, K - col);
+        awq__codes_read_panel(&codes, 5, 2, col, cols, row);
+        assert_memory_equal(row, fake + 5 * K + col, (size_t)cols * sizeof *row);
+        assert_memory_equal(row + cols, fake + 6 * K + col, (size_t)cols * sizeof *row);
+    }
     w[(N - 3) * K] = INFINITY; /* in the last block */
     char message[100];
     snprintf(message, sizeof message,

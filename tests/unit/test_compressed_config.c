@@ -218,6 +218,129 @@ static void groups_of_the_wrong_kind_are_refused(void **state)
     }
 }
 
+/* ---- several schemes ---- */
+
+/* The most used is that of "Linear"; the others name theirs, and only theirs. */
+static void other_schemes_name_their_modules(void **state)
+{
+    awq_context *ctx = *state;
+    static const awq__scheme four = {.bits = 4, .group = 32, .symmetric = true},
+                             eight = {.bits = 8, .group = -1, .symmetric = true},
+                             two = {.bits = 2, .group = 64, .symmetric = false};
+    static const awq__treated modules[] = {
+        {"l.0.attn.q", &eight}, {"l.0.mlp.gate", NULL}, {"l.0.e.0.w1", &eight},
+        {"l.0.e.1.w1", &eight}, {"l.1.attn.q", &eight}, {"l.1.mlp.gate", NULL},
+        {"l.1.e.0.w1", &four},  {"l.1.e.1.w1", &two},   {"lm_head", NULL},
+    };
+    static const char *const targets[] = {"[\"Linear\"]",
+                                          "[\"re:.*\\\\.1\\\\.e\\\\.0\\\\.(w1|gate_proj)$\"]",
+                                          "[\"re:.*\\\\.1\\\\.e\\\\.1\\\\.(w1|gate_proj)$\"]"};
+    cJSON *config = format->config(ctx, modules, sizeof modules / sizeof *modules);
+    if (!config)
+        fail_msg("%s", awq_context_message(ctx));
+    const cJSON *group, *groups = cJSON_GetObjectItem(config, "config_groups");
+    int count = 0;
+    cJSON_ArrayForEach(group, groups)
+    {
+        char name[16];
+        snprintf(name, sizeof name, "group_%d", count);
+        assert_string_equal(group->string, name);
+        char *text = cJSON_PrintUnformatted(cJSON_GetObjectItem(group, "targets"));
+        assert_true(count < 3);
+        assert_string_equal(text, targets[count++]);
+        cJSON_free(text);
+    }
+    assert_int_equal(count, 3);
+    char *ignored = cJSON_PrintUnformatted(cJSON_GetObjectItem(config, "ignore"));
+    assert_string_equal(ignored, "[\"re:.*\\\\.gate$\",\"lm_head\"]");
+    cJSON_free(ignored);
+    awq__stored stored;
+    succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
+    assert_same_stored(&stored.rest, &(awq__stored_scheme){8, -1, true});
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
+        const awq__stored_scheme *found;
+        const awq__scheme *scheme = modules[i].scheme;
+        succeeds(ctx, awq__stored_find(ctx, &stored, modules[i].name, &found));
+        assert_int_equal(found != NULL, scheme != NULL);
+        if (found)
+            assert_same_stored(
+                found, &(awq__stored_scheme){scheme->bits, scheme->group, scheme->symmetric});
+    }
+    awq__stored_free(&stored);
+    cJSON_Delete(config);
+}
+
+/* What no list of names can tell apart is refused by the name of a module. */
+static void schemes_that_engines_confuse_are_refused(void **state)
+{
+    awq_context *ctx = *state;
+    static const awq__scheme four = {.bits = 4, .group = 32, .symmetric = true},
+                             eight = {.bits = 8, .group = 32, .symmetric = true};
+    const awq__treated modules[] = {{"l.mlp.w1", &four}, {"x", &four}, {"l.mlp.gate_proj", &eight}};
+    assert_null(format->config(ctx, modules, 3));
+    assert_non_null(strstr(awq_context_message(ctx), "l.mlp.gate_proj: "));
+    const awq__treated right[] = {{"l.mlp.w1", &four}, {"x", &four}, {"k.mlp.gate_proj", &eight}};
+    cJSON *config = format->config(ctx, right, 3);
+    assert_non_null(config);
+    cJSON_Delete(config);
+}
+
+/* Groups in any order; a name goes before "Linear", the first group before later ones. */
+static void several_groups_of_others_are_read(void **state)
+{
+    awq_context *ctx = *state;
+    static const char text[] =
+        FORMAT ", \"ignore\": [\"lm_head\", \"re:.*gate$\"], \"config_groups\": {"
+               "\"all\": " LINEAR ","
+               "\"experts\": {\"targets\": [\"re:.*\\\\.experts\\\\..*\", \"m.o\"], \"weights\": {"
+               "\"num_bits\": 8, \"type\": \"int\", \"symmetric\": false, \"strategy\": \"group\", "
+               "\"group_size\": 64}},"
+               "\"late\": {\"targets\": [\"m.experts.0\", \"m.p\"], \"weights\": {"
+               "\"num_bits\": 2, \"type\": \"int\", \"symmetric\": true, \"strategy\": \"group\", "
+               "\"group_size\": 32}}}}";
+    static const awq__stored_scheme all = {4, -1, true}, experts = {8, 64, false},
+                                    late = {2, 32, true};
+    static const struct {
+        const char *name;
+        const awq__stored_scheme *scheme;
+    } cases[] = {
+        {"m.q", &all},   {"m.o", &experts}, {"m.experts.0", &experts}, {"m.experts.gate", NULL},
+        {"m.p", &late},  {"lm_head", NULL}, {"x.lm_head", &all},       {"experts.1", &all},
+        {"Linear", &all}};
+    cJSON *config;
+    awq__stored stored;
+    succeeds(ctx, awq__json_parse(ctx, "x", text, sizeof text - 1, &config));
+    succeeds(ctx, format->read_config(ctx, "config.json", config, &stored));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const awq__stored_scheme *found;
+        succeeds(ctx, awq__stored_find(ctx, &stored, cases[i].name, &found));
+        if (!found != !cases[i].scheme)
+            fail_msg("%s is %s", cases[i].name, found ? "packed" : "not packed");
+        if (found)
+            assert_same_stored(found, cases[i].scheme);
+    }
+    awq__stored_free(&stored);
+    cJSON_Delete(config);
+}
+
+/* Patterns that do not compile are the file's fault. */
+static void bad_patterns_name_the_file(void **state)
+{
+    awq_context *ctx = *state;
+    static const char *const texts[] = {
+        FORMAT ", \"config_groups\": {\"a\": " LINEAR "}, \"ignore\": [\"re:(a\"]}",
+        FORMAT ", \"config_groups\": {\"a\": {" WEIGHTS ", \"targets\": [\"re:(a\"]}}}"};
+    for (int i = 0; i < 2; i++) {
+        cJSON *config;
+        awq__stored stored;
+        succeeds(ctx, awq__json_parse(ctx, "x", texts[i], strlen(texts[i]), &config));
+        fails(ctx, format->read_config(ctx, "a/config.json", config, &stored), AWQ_ERROR_FORMAT,
+              "a/config.json: the regular expression \"(a\" does not compile");
+        awq__stored_free(&stored);
+        cJSON_Delete(config);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
@@ -226,6 +349,10 @@ int main(void)
         TEST(configs_of_others_are_read),
         TEST(configs_that_cannot_be_read_are_refused),
         TEST(groups_of_the_wrong_kind_are_refused),
+        TEST(other_schemes_name_their_modules),
+        TEST(schemes_that_engines_confuse_are_refused),
+        TEST(several_groups_of_others_are_read),
+        TEST(bad_patterns_name_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -476,7 +476,8 @@ static void test_gpt_oss_windows(void **state)
 static void test_gpt_oss_layouts(void **state)
 {
     fixture *f = *state;
-    const char *const tensors[] = {"model.layers.0.mlp.experts.gate_up_proj_blocks",
+    const char *const tensors[] = {"model.embed_tokens.weight",
+                                   "model.layers.0.mlp.experts.gate_up_proj_blocks",
                                    "model.layers.0.mlp.experts.gate_up_proj_bias",
                                    "model.layers.1.mlp.experts.gate_up_proj",
                                    "model.layers.1.mlp.experts.gate_up_proj_bias",
@@ -486,6 +487,28 @@ static void test_gpt_oss_layouts(void **state)
     assert_int_equal(d.layers[0].experts.layout, AWQ_EXPERTS_FUSED_MXFP4);
     assert_int_equal(d.layers[1].experts.layout, AWQ_EXPERTS_FUSED_TRANSPOSED);
     assert_int_equal(d.layers[2].experts.layout, AWQ_EXPERTS_SEPARATE);
+}
+
+/* Where no tensor is there, config.json tells. */
+static void test_gpt_oss_layouts_without_weights(void **state)
+{
+    fixture *f = *state;
+    const struct {
+        const char *changes;
+        int32_t layout;
+    } cases[] = {
+        {"{}", AWQ_EXPERTS_FUSED_TRANSPOSED},
+        {"{\"quantization_config\": null}", AWQ_EXPERTS_FUSED_TRANSPOSED},
+        {"{\"quantization_config\": {\"quant_method\": \"mxfp4\"}}", AWQ_EXPERTS_FUSED_MXFP4},
+        {"{\"quantization_config\": {\"quant_method\": \"awq\"}}", AWQ_EXPERTS_SEPARATE},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *config = configuration(f, gpt_oss, cases[i].changes);
+        described d = ask(f, config, NULL);
+        assert_int_equal(d.status, AWQ_OK);
+        assert_int_equal(d.layers[0].experts.layout, cases[i].layout);
+        cJSON_Delete(config);
+    }
 }
 
 static void test_gpt_oss_rope(void **state)
@@ -639,6 +662,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gpt_oss, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_gpt_oss_windows, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_gpt_oss_layouts, set_up_plugins, tear_down),
+        cmocka_unit_test_setup_teardown(test_gpt_oss_layouts_without_weights, set_up_plugins,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_gpt_oss_rope, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_gpt_oss_refused, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_template_norms, set_up_plugins, tear_down),

@@ -317,6 +317,9 @@ static void kept_gates_name_gate_and_up_as_one_too(void **state)
     static const char *const others[] = {"gate_proj", "l.gate_projection", "l.xgate_proj"};
     check_skipped(ctx, others, 3, experts, 2, (const char *const[]){"gate_proj", "gate_projection"},
                   2);
+    /* Of experts there is no such name. */
+    static const char *const some[] = {"l.1.mlp.experts.1.gate_proj"};
+    check_skipped(ctx, some, 1, experts, 2, (const char *const[]){"gate_proj"}, 1);
     static const char *const named[] = {"a.gate_proj"};
     static const char *const quantized[] = {"a.gate_up_proj.x"};
     const awq__scheme scheme = {.bits = 4, .group = 32, .grid = AWQ__GRID_F16};

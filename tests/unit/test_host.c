@@ -192,6 +192,8 @@ static void test_has_tensor(void **state)
     assert_false(host.table.has_tensor(&host.table, "lm_head"));
     assert_false(host.table.has_tensor(&host.table, ""));
     awq__checkpoint_free(checkpoint);
+    awq__host_init(&host, f->ctx, "config.json", NULL, NULL); /* without weights */
+    assert_false(host.table.has_tensor(&host.table, "lm_head.weight"));
 }
 
 /* ---- rope ---- */

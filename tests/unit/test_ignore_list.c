@@ -35,24 +35,33 @@ static void add_layer(names *n, int layer, const char *const *modules, size_t co
 #define ADD_LAYER(n, layer, modules)                                                               \
     add_layer(n, layer, modules, sizeof(modules) / sizeof *(modules))
 
-/* As Python's re.match: from the beginning of the name. */
-static bool entry_matches(const char *entry, const char *name)
-{
-    if (strncmp(entry, "re:", 3) != 0)
-        return !strcmp(entry, name);
-    char anchored[512];
+/* An entry; a regular expression matches as Python's re.match, from the beginning of the name. */
+typedef struct matcher {
+    const char *name; /* NULL: it is a regular expression */
     regex_t regex;
+} matcher;
+
+static void make_matcher(const char *entry, matcher *m)
+{
+    *m = (matcher){.name = strncmp(entry, "re:", 3) ? entry : NULL};
+    char anchored[512];
+    if (m->name)
+        return;
     assert_true(snprintf(anchored, sizeof anchored, "^(%s)", entry + 3) < (int)sizeof anchored);
-    assert_int_equal(regcomp(&regex, anchored, REG_EXTENDED | REG_NOSUB), 0);
-    bool found = regexec(&regex, name, 0, NULL, 0) == 0;
-    regfree(&regex);
-    return found;
+    assert_int_equal(regcomp(&m->regex, anchored, REG_EXTENDED | REG_NOSUB), 0);
 }
 
-static bool any_matches(char *const *list, size_t count, const char *name)
+static void free_matcher(matcher *m)
+{
+    if (!m->name)
+        regfree(&m->regex);
+}
+
+static bool any_matches(const matcher *matchers, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)
-        if (entry_matches(list[i], name))
+        if (matchers[i].name ? !strcmp(matchers[i].name, name)
+                             : regexec(&matchers[i].regex, name, 0, NULL, 0) == 0)
             return true;
     return false;
 }
@@ -103,18 +112,23 @@ static void check(awq_context *ctx, const names *kept, const names *quantized, s
             fail_msg("entry %zu is \"%s\", expected \"%s\"", i, list[i],
                      i < count ? expected[i] : "none");
     assert_int_equal(found, count);
+    matcher matchers[MOST];
+    for (size_t i = 0; i < found; i++)
+        make_matcher(list[i], &matchers[i]);
     for (int which = 0; which < SPELLINGS; which++) {
         for (size_t k = 0; k < kept->count; k++) {
             spell(kept->list[k], which, name);
-            if (!any_matches(list, found, name))
+            if (!any_matches(matchers, found, name))
                 fail_msg("%s is kept, but no entry matches it", name);
         }
         for (size_t q = 0; q < quantized->count; q++) {
             spell(quantized->list[q], which, name);
-            if (any_matches(list, found, name))
+            if (any_matches(matchers, found, name))
                 fail_msg("%s is quantized, but an entry matches it", name);
         }
     }
+    for (size_t i = 0; i < found; i++)
+        free_matcher(&matchers[i]);
     awq__name_list_free(list, found);
 }
 #define CHECK(ctx, kept, quantized, ...)                                                           \
@@ -175,19 +189,87 @@ static void attention_is_kept_everywhere_or_in_a_layer(void **state)
 }
 
 /* vLLM asks for gate_proj in Mixtral too. */
-static void kept_layers_of_experts_are_named_in_every_spelling(void **state)
+static void a_kept_matrix_is_named_in_every_spelling(void **state)
 {
     names kept = {0}, quantized = {0};
-    static const char *const some[] = {"block_sparse_moe.experts.0.w1",
-                                       "block_sparse_moe.experts.0.w2",
-                                       "block_sparse_moe.experts.0.w3"};
-    ADD_LAYER(&kept, 0, some);
-    for (int layer = 1; layer < 12; layer++)
-        ADD_LAYER(&quantized, layer, some);
+    add(&kept, "model.layers.%d.%s", 0, mixtral_experts[0]);
+    for (int layer = 0; layer < 12; layer++)
+        add_layer(&quantized, layer, mixtral_experts + !layer, 5 - !layer);
     CHECK(*state, &kept, &quantized,
-          "re:.*\\.0\\.(block_sparse_moe|mlp)\\.experts\\.0\\.(w1|gate_proj)$",
-          "re:.*\\.0\\.(block_sparse_moe|mlp)\\.experts\\.0\\.(w2|down_proj)$",
-          "re:.*\\.0\\.(block_sparse_moe|mlp)\\.experts\\.0\\.(w3|up_proj)$");
+          "re:.*\\.0\\.(block_sparse_moe|mlp)\\.experts\\.0\\.(w1|gate_proj)$");
+}
+
+/* By its beginning, the first component aside: engines put others before it. */
+static void layers_are_kept_as_a_whole(void **state)
+{
+    names kept = {0}, quantized = {0};
+    for (int layer = 0; layer < 12; layer++) {
+        names *n = layer == 0 || layer == 11 ? &kept : &quantized;
+        ADD_LAYER(n, layer, mixtral_experts);
+        ADD_LAYER(n, layer, attention);
+    }
+    CHECK(*state, &kept, &quantized, "re:.*\\.layers\\.(0|11)(\\..*)?$");
+    for (int layer = 0; layer < 12; layer += 11)
+        add(&quantized, "model.layers.%d.%s", layer, "shared");
+    CHECK(*state, &kept, &quantized, "re:.*\\.layers\\.(0|11)\\.(block_sparse_moe|mlp)(\\..*)?$",
+          "re:.*\\.layers\\.(0|11)\\.(self_attn|attn)(\\..*)?$");
+    for (int layer = 0; layer < 12; layer += 11)
+        add(&quantized, "model.layers.%d.%s", layer, "block_sparse_moe.experts_too");
+    CHECK(*state, &kept, &quantized,
+          "re:.*\\.layers\\.(0|11)\\.(block_sparse_moe|mlp)\\.experts(\\..*)?$",
+          "re:.*\\.layers\\.(0|11)\\.(self_attn|attn)(\\..*)?$");
+}
+
+static void every_second_expert_is_one_entry(void **state)
+{
+    names kept = {0}, quantized = {0};
+    for (int layer = 0; layer < 3; layer++)
+        for (int e = 0; e < 6; e++) {
+            char module[64];
+            static const char *const matrices[] = {"gate_proj", "up_proj", "down_proj"};
+            for (int i = 0; i < 3; i++) {
+                snprintf(module, sizeof module, "mlp.experts.%d.%s", e, matrices[i]);
+                add(e % 2 ? &kept : &quantized, "model.layers.%d.%s", layer, module);
+            }
+        }
+    CHECK(*state, &kept, &quantized, "re:.*\\.experts\\.(1|3|5)(\\..*)?$");
+    names one = {0}, others = quantized;
+    for (size_t i = 0; i < kept.count; i++) /* their down_proj alone */
+        add(i % 3 == 2 ? &one : &others, "%.0d%s", 0, kept.list[i]);
+    CHECK(*state, &one, &others, "re:.*\\.(1|3|5)\\.down_proj$");
+}
+
+/* Engines ask for the experts of a layer by one name. */
+static void experts_kept_everywhere_are_named_as_one(void **state)
+{
+    names kept = {0}, quantized = {0};
+    for (int layer = 0; layer < 3; layer++) {
+        ADD_LAYER(&kept, layer, experts);
+        ADD_LAYER(&quantized, layer, attention);
+    }
+    CHECK(*state, &kept, &quantized, "re:.*\\.experts(\\..*)?$");
+    ADD_LAYER(&quantized, 3, dense); /* the same matrices */
+    CHECK(*state, &kept, &quantized, "re:.*\\.experts(\\..*)?$");
+    add(&quantized, "model.layers.%d.%s", 3, "mlp.experts.0.up_proj");
+    CHECK(*state, &kept, &quantized, "re:.*\\.layers\\.(0|1|2)\\.(block_sparse_moe|mlp)(\\..*)?$");
+}
+
+static void towers_are_kept_by_a_part_of_their_names(void **state)
+{
+    names kept = {0}, quantized = {0};
+    for (int layer = 0; layer < 12; layer++) {
+        ADD_LAYER(&quantized, layer, attention);
+        ADD_LAYER(&quantized, layer, dense);
+        for (int i = 0; i < 3; i++)
+            add(&kept, "visual.blocks.%d.%s", layer, dense[i]);
+    }
+    CHECK(*state, &kept, &quantized, "re:.*\\.blocks(\\..*)?$");
+    /* Names that have nothing before their layers. */
+    kept.count = quantized.count = 0;
+    for (int layer = 0; layer < 12; layer++)
+        for (int i = 0; i < 4; i++)
+            add(layer % 6 ? &quantized : &kept, "layers.%d.%s", layer, attention[i]);
+    CHECK(*state, &kept, &quantized, "re:(.*\\.)?layers\\.(0|6)(\\..*)?$");
 }
 
 static void qwen2_shared_experts_and_dense_layers(void **state)
@@ -314,7 +396,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(mixtral_routers_and_head),
         TEST(attention_is_kept_everywhere_or_in_a_layer),
-        TEST(kept_layers_of_experts_are_named_in_every_spelling),
+        TEST(a_kept_matrix_is_named_in_every_spelling),
+        TEST(layers_are_kept_as_a_whole),
+        TEST(every_second_expert_is_one_entry),
+        TEST(experts_kept_everywhere_are_named_as_one),
+        TEST(towers_are_kept_by_a_part_of_their_names),
         TEST(qwen2_shared_experts_and_dense_layers),
         TEST(gpt_oss_attention_and_routers),
         TEST(layer_1_is_not_layer_11),

@@ -43,13 +43,11 @@ static void statistics_are_sums_over_tokens(void **state)
     float *x = inputs(&random, T, K + 1);
     FOR_EACH_TABLE(table)
     for (int64_t g = 6; g <= K; g *= 4) {
-        awq__stats stats, part;
+        awq__stats stats;
         succeeds(ctx, awq__stats_create(ctx, K, g, &stats));
-        succeeds(ctx, awq__stats_create(ctx, K, g, &part));
         awq__stats_add(table, &stats, 13, x, K + 1);
         awq__stats_add(table, &stats, 0, x, K + 1);
-        awq__stats_add(table, &part, T - 13, x + 13 * (K + 1), K + 1);
-        awq__stats_merge(&stats, &part);
+        awq__stats_add(table, &stats, T - 13, x + 13 * (K + 1), K + 1);
         assert_int_equal(stats.tokens, T);
         for (int64_t k = 0; k < K; k++) {
             double sum = 0;
@@ -64,9 +62,39 @@ static void statistics_are_sums_over_tokens(void **state)
             }
         }
         awq__stats_free(&stats);
-        awq__stats_free(&part);
         assert_null(stats.moments);
     }
+    free(x);
+}
+
+/* By strips in parallel and mirrored: the same as in one piece, whatever the threads. */
+static void whole_moments_are_added_in_strips(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 21, K = 1100 };
+    const awq__compute *table = awq__compute_fastest();
+    uint64_t random = 5;
+    float *x = inputs(&random, T, K + 3);
+    awq__stats direct, strips[2];
+    succeeds(ctx, awq__stats_create(ctx, K, K, &direct));
+    awq__stats_add(table, &direct, T, x, K + 3);
+    for (int i = 0; i < 2; i++) {
+        succeeds(ctx, awq_context_set_threads(ctx, 1 + 2 * i));
+        succeeds(ctx, awq__stats_create(ctx, K, K, &strips[i]));
+        succeeds(ctx, awq__stats_add_whole(ctx, table, &strips[i], 8, x, K + 3));
+        succeeds(ctx, awq__stats_add_whole(ctx, table, &strips[i], T - 8, x + 8 * (K + 3), K + 3));
+        awq__stats_mirror(&strips[i]);
+        assert_int_equal(strips[i].tokens, T);
+        assert_same_stats(&strips[i], &direct, 1e-6);
+    }
+    assert_memory_equal(strips[0].moments, strips[1].moments, sizeof(float) * K * K);
+    for (int64_t i = 0; i < K; i++)
+        for (int64_t k = 0; k < i; k++)
+            if (strips[0].moments[i * K + k] != strips[0].moments[k * K + i])
+                fail_msg("row %d, column %d is not mirrored", (int)i, (int)k);
+    awq__stats_free(&direct);
+    awq__stats_free(&strips[0]);
+    awq__stats_free(&strips[1]);
     free(x);
 }
 
@@ -234,18 +262,7 @@ static void sketches_add_up(void **state)
     assert_memory_not_equal(rescaled.moments, whole.moments, ROWS * K * sizeof *part.moments);
     memset(rescaled.moments, 0, ROWS * K * sizeof *part.moments);
 
-    memset(part.moments, 0, ROWS * K * sizeof *part.moments);
-    awq__stats_sketch(&part, 0, ROWS, 77, 13, x, K);
-    awq__stats_sketch(&rescaled, 0, ROWS, 77 + 13, T - 13, x + 13 * K, K);
-    part.tokens = 13;
-    rescaled.tokens = T - 13;
-    part.abs_sums[3] = 2;
-    rescaled.abs_sums[3] = 5;
-    awq__stats_merge(&part, &rescaled);
-    assert_memory_equal(part.moments, whole.moments, ROWS * K * sizeof *part.moments);
-    assert_int_equal(part.tokens, T);
-    assert_true(part.abs_sums[3] == 7);
-
+    part.abs_sums[3] = 7;
     for (int k = 0; k < K; k++)
         factor[k] = ldexpf(1, k % 7 - 3); /* exact in every sum */
     awq__stats_rescale(&part, factor);
@@ -519,6 +536,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
     const struct CMUnitTest tests[] = {
         TEST(statistics_are_sums_over_tokens),
+        TEST(whole_moments_are_added_in_strips),
         TEST(rescaled_statistics_are_those_of_rescaled_inputs),
         TEST(blocks_are_cut_from_the_whole),
         TEST(tokens_with_rows_of_their_own_lose_nothing),

@@ -50,7 +50,7 @@ static void every_default_is_a_legal_value(void **state)
     fixture *f = *state;
     size_t count;
     const awq_option *options = awq_option_list(&count);
-    assert_int_equal(count, 30);
+    assert_int_equal(count, 36);
     for (size_t i = 0; i < count; i++) {
         const awq_option *option = &options[i];
         assert_ptr_equal(awq_option_find(option->name), option);
@@ -373,6 +373,8 @@ static void the_recipe_in_force_is_written_as_yaml(void **state)
         "model: \"a \\\"b\\\\c\"\n"
         "output: \"\xc3\xa9\\u0007\\u0085\\u2028\\uFEFF\xf0\x9f\x8c\x8d\"\n"
         "format: auto\n"
+        "engine: any\n"
+        "tensor_parallel: 1\n"
         "shard_size: 5GB\n"
         "calibration:\n"
         "  data: [\"a.txt\", \"b.jsonl\"]\n"
@@ -390,6 +392,8 @@ static void the_recipe_in_force_is_written_as_yaml(void **state)
         "  bits: 4\n"
         "  group_size: -1\n"
         "  symmetric: auto\n"
+        "  target_schemes: \"4:128,4:64,4:32,8:128\"\n"
+        "  target_unit: layer\n"
         "  clip: true\n"
         "  modules: [\"*.experts.*\"]\n"
         "  ratio_steps: 20\n"

@@ -257,7 +257,8 @@ static void check_combination(fixture *f, const choice *const chosen[5])
     succeeds(f->ctx, status);
     assert_int_equal(f->rules.warning_count, !meant || routers);
     if (!meant)
-        assert_non_null(strstr(f->rules.warnings[0], "matches no module; names look like model."));
+        assert_non_null(
+            strstr(f->rules.warnings[0], ": matches no module; names look like model."));
     else if (routers)
         assert_non_null(strstr(f->rules.warnings[0], "matches routers, as model.layers."));
 }
@@ -266,7 +267,7 @@ static void selectors_must_all_match(void **state)
 {
     fixture *f = *state;
     for (int model = 0; model < MODELS; model++)
-        for (int c = 1; c < COMBINATIONS; c++) { /* number 0 selects nothing */
+        for (int c = 1 + model; c < COMBINATIONS; c += MODELS + 1) { /* number 0 selects nothing */
             int i = c;
             const choice *chosen[5];
             chosen[0] = &matches[i % MATCHES];

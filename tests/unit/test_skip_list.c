@@ -32,6 +32,11 @@ static bool ends_with(const char *name, const char *ending)
     return part <= length && !strcmp(name + length - part, ending);
 }
 
+static bool begins_with(const char *name, const char *entry)
+{
+    return !strncmp(name, entry, strlen(entry));
+}
+
 /* Expects these entries in this order, and that both kinds of reader take them as they are meant.
  */
 static void check(awq_context *ctx, const names *kept, const names *quantized, size_t count,
@@ -47,12 +52,12 @@ static void check(awq_context *ctx, const names *kept, const names *quantized, s
                      i < count ? expected[i] : "none");
     assert_int_equal(found, count);
     for (size_t k = 0; k < kept->count; k++) {
-        bool contained = false, at_end = false;
+        bool contained = false, at_an_end = false;
         for (size_t i = 0; i < found; i++) {
             contained |= strstr(kept->list[k], list[i]) != NULL;
-            at_end |= ends_with(kept->list[k], list[i]);
+            at_an_end |= ends_with(kept->list[k], list[i]) || begins_with(kept->list[k], list[i]);
         }
-        assert_true(contained && at_end);
+        assert_true(contained && at_an_end);
     }
     for (size_t q = 0; q < quantized->count; q++)
         for (size_t i = 0; i < found; i++)
@@ -122,6 +127,63 @@ static void layer_1_is_not_layer_11(void **state)
           (const char *const[]){"layers.1.self_attn.q_proj", "12.self_attn.q_proj"});
 }
 
+/* Engines ask for the experts of a layer as one. Readers that take an entry for a regular
+   expression find "model.layers.1." in model.layers.10. */
+static void layers_are_kept_by_the_beginning_of_their_names(void **state)
+{
+    static const char *const experts[] = {"mlp.experts.0.up", "mlp.experts.0.down",
+                                          "mlp.experts.1.up", "mlp.experts.1.down"};
+    names kept = {0}, quantized = {0};
+    for (int layer = 0; layer < 12; layer++)
+        for (int i = 0; i < 4; i++)
+            add(layer % 11 ? &quantized : &kept, "model.layers.%d.%s", layer, experts[i]);
+    check(*state, &kept, &quantized, 2,
+          (const char *const[]){"model.layers.0.", "model.layers.11."});
+    add(&quantized, "model.layers.%d.%s", 0, "self_attn.q_proj");
+    add(&quantized, "model.layers.%d.%s", 11, "mlp.shared.up");
+    check(*state, &kept, &quantized, 2,
+          (const char *const[]){"model.layers.0.mlp.", "model.layers.11.mlp.experts"});
+    kept.count = quantized.count = 0;
+    for (int layer = 0; layer < 12; layer++)
+        for (int i = 0; i < 4; i++)
+            add(layer == 1 ? &kept : &quantized, "model.layers.%d.%s", layer, experts[i]);
+    check(*state, &kept, &quantized, 1, (const char *const[]){"model.layers.1.mlp."});
+}
+
+static void beginnings_are_whole_components_that_name_a_layer(void **state)
+{
+    names kept = {0}, quantized = {0};
+    for (int layer = 0; layer < 2; layer++) {
+        names *n = layer ? &quantized : &kept;
+        add(n, "model.layers.%d.%s", layer, "experts.0.up");
+        add(n, "model.layers.%d.%s", layer, "experts.1.up");
+        add(n, "model.layers.%d.%s", layer, "experts_too.up");
+        add(&quantized, "model.layers.%d.%s", layer, "q_proj");
+    }
+    check(*state, &kept, &quantized, 2,
+          (const char *const[]){"model.layers.0.experts", "0.experts_too.up"});
+    kept.count = quantized.count = 0;
+    for (int layer = 0; layer < 2; layer++) {
+        add(&kept, "visual.%d.%s", layer, "q_proj");
+        add(&quantized, "model.%d.%s", layer, "q_proj");
+    }
+    check(*state, &kept, &quantized, 2,
+          (const char *const[]){"visual.0.q_proj", "visual.1.q_proj"});
+}
+
+/* Whatever the layer. */
+static void experts_are_kept_by_their_numbers(void **state)
+{
+    names kept = {0}, quantized = {0};
+    for (int layer = 0; layer < 3; layer++) {
+        add(&kept, "l.%d.%s", layer, "experts.1.up");
+        add(&kept, "l.%d.%s", layer, "experts.13.up");
+        add(&quantized, "l.%d.%s", layer, "experts.0.up");
+        add(&quantized, "l.%d.%s", layer, "experts.3.up");
+    }
+    check(*state, &kept, &quantized, 2, (const char *const[]){"1.up", "13.up"});
+}
+
 /* An entry in the middle of a name is no help to a reader that looks at its end. */
 static void an_entry_covers_only_ends(void **state)
 {
@@ -159,6 +221,15 @@ static void a_name_within_another_is_refused(void **state)
     add(&kept, "same.%d.%s", 3, "name");
     add(&quantized, "same.%d.%s", 3, "name");
     refuse(*state, &kept, &quantized, "same.3.name");
+    kept.count = quantized.count = 0;
+    add(&kept, "%d.%s", 3, "name");
+    add(&quantized, "%d.%s", 30, "name");
+    check(*state, &kept, &quantized, 1, (const char *const[]){"3.name"});
+    add(&quantized, "%dx%s", 3, "name"); /* matches, as a regular expression */
+    refuse(*state, &kept, &quantized, "3.name: is kept");
+    quantized.count = 0;
+    add(&kept, "x.%d.%s", 4, "a(b");
+    refuse(*state, &kept, &quantized, "x.4.a(b: is kept");
 }
 
 int main(void)
@@ -168,6 +239,9 @@ int main(void)
         TEST(mixtral_needs_last_components_alone),
         TEST(qwen_routers_are_told_from_gate_proj),
         TEST(layer_1_is_not_layer_11),
+        TEST(layers_are_kept_by_the_beginning_of_their_names),
+        TEST(beginnings_are_whole_components_that_name_a_layer),
+        TEST(experts_are_kept_by_their_numbers),
         TEST(an_entry_covers_only_ends),
         TEST(nothing_kept_is_an_empty_list),
         TEST(a_name_within_another_is_refused),

@@ -67,6 +67,29 @@ static void check_same_rows(const awq__weight *weight, const awq__weight *expect
     free(right);
 }
 
+/* Panels of columns hold what whole rows do, whether or not the weight reads panels by itself. */
+static void check_panels(awq__weight weight, int64_t first, int64_t count, int64_t panel)
+{
+    int64_t K = weight.cols;
+    float *rows = floats(count * K + 1), *out = floats(count * K + 2), *row = floats(K);
+    awq__weight_read(&weight, first, count, rows);
+    for (int whole_rows = 0; whole_rows < 2; whole_rows++) {
+        weight.read_panel = whole_rows ? NULL : weight.read_panel;
+        out[count * K] = -99;
+        awq__weight_read_panels(&weight, first, count, panel, out, row);
+        for (int64_t col = 0; col < K; col += panel) {
+            int64_t cols = awq__min(panel, K - col);
+            for (int64_t n = 0; n < count; n++)
+                assert_memory_equal(out + count * col + n * cols, rows + n * K + col,
+                                    (size_t)cols * sizeof *out);
+        }
+        assert_true(out[count * K] == -99);
+    }
+    free(rows);
+    free(out);
+    free(row);
+}
+
 /* A matrix laid out with the strides, at an odd address, from its allocation's first byte but one
    to its last. */
 static void check_strides(awq_dtype dtype, int64_t N, int64_t K, int64_t row_stride,
@@ -94,6 +117,14 @@ static void check_strides(awq_dtype dtype, int64_t N, int64_t K, int64_t row_str
     check_same_rows(&weight, &plain, N / 3, (N + 1) / 2);
     check_same_rows(&weight, &plain, N - 1, 1);
     check_same_rows(&weight, &plain, N - 1, 0);
+    float *row = normals(random, N), *col = normals(random, K);
+    weight.row_scale = row;
+    check_panels(weight, 0, N, K);
+    weight.col_scale = col;
+    check_panels(weight, N / 3, (N + 1) / 2, (K + 2) / 3);
+    check_panels(weight, N - 1, 1, 33);
+    free(row);
+    free(col);
     free(spread);
     free(base);
     free(x);
@@ -174,6 +205,8 @@ static void mxfp4_is_read(void **state)
                 }
             }
             free(out);
+            for (int64_t panel = 7; panel <= 2 * K; panel += 25)
+                check_panels(weight, 11, N - 11, panel);
         }
     for (int i = 0; i < 2 * GROUPS; i++)
         scales[i] = (uint8_t)(i % 253);
@@ -327,6 +360,13 @@ static void products_go_by_blocks(void **state)
             assert_true(y[t * ldy + N] == -77);
         }
         awq__linear(table, &weight, 0, x, ldx, y, ldy, work);
+        float *by_rows = floats(T * ldy); /* where rows are read whole */
+        awq__weight whole_rows = weight;
+        whole_rows.read_panel = NULL;
+        awq__linear(table, &whole_rows, T, x, ldx, by_rows, ldy, work);
+        for (int64_t j = 0; j < T * N; j++)
+            assert_near_at(by_rows[j / N * ldy + j % N], expected[j], tolerance, table->name, j);
+        free(by_rows);
         /* A bias is added to that, with a multiplier of its own. */
         float *biased = floats(T * ldy), *bias = normals(&random, N);
         weight.bias = bias;

@@ -85,6 +85,7 @@ typedef enum awq_option_type {
     AWQ_OPTION_TEXT_LIST,
     AWQ_OPTION_PATH_LIST,
     AWQ_OPTION_CHOICES, /* one or more of `choices`, with commas between */
+    AWQ_OPTION_NUMBER,  /* a decimal number, as 4.25; bounds are whole */
     AWQ_OPTION_INDICES, /* "0-3,-1", "even", "::2": -1 is the last */
 } awq_option_type;
 
@@ -173,9 +174,18 @@ typedef struct awq_module {
     bool quantized;
 } awq_module;
 
-/* Opens a checkpoint directory, plain or quantized, with the plugin that serves its model_type.
-   `plugin` names one by id where several do; NULL or "" otherwise. Weights are mapped, not read. */
-AWQ_API awq_status awq_model_open(awq_context *ctx, const char *directory, const char *plugin,
+/*
+ * Opens a checkpoint directory, plain or quantized, with the plugin that serves its model_type.
+ * `plugin` names one by id where several do; NULL or "" otherwise. Weights are mapped, not read.
+ *
+ * A model whose weights are not on disk is described by its config.json: `path` is then a directory
+ * that has one and no file of weights at all, or the path of a config.json itself, whatever lies
+ * beside it. Its modules are told as they would be stored: plain, of config.json's dtype (or
+ * torch_dtype; BF16 where it says nothing), or with the quantization_config of mxfp4. It can be
+ * planned; awq_quantize and awq_evaluate refuse it with AWQ_ERROR_IO. A checkpoint that is there in
+ * part is an error.
+ */
+AWQ_API awq_status awq_model_open(awq_context *ctx, const char *path, const char *plugin,
                                   awq_model **out);
 AWQ_API void awq_model_free(awq_model *model);
 AWQ_API size_t awq_model_module_count(const awq_model *model);
@@ -189,6 +199,7 @@ typedef struct awq_model_info {
     int64_t layer_count, hidden_size, vocabulary_size, expert_count, experts_per_token;
     uint64_t bytes;   /* of all tensors */
     uint64_t weights; /* number of weights of all modules, quantized or not */
+    bool described; /* by config.json alone: no weights are on disk, bytes is what they would be */
 } awq_model_info;
 AWQ_API void awq_model_describe(const awq_model *model, awq_model_info *info);
 
@@ -198,7 +209,8 @@ AWQ_API void awq_model_describe(const awq_model *model, awq_model_info *info);
 typedef struct awq_plan_group {
     const char *pattern; /* module names with their numbers as *, e.g. model.layers.*.mlp.gate */
     awq_role role;
-    uint64_t count; /* modules */
+    const char *layers; /* those they are in: "0-3,47"; "" outside the layers */
+    uint64_t count;     /* modules */
     /* "awq int4 g128 asymmetric, clip"; "keep BF16", bit for bit; or "rescale BF16", for what
        stays float but takes up the scales of its neighbours */
     const char *treatment;
@@ -209,7 +221,10 @@ typedef struct awq_plan_group {
 
 typedef struct awq_plan awq_plan;
 /* Checks the recipe against the model and says what would happen. Writes nothing; reads headers,
-   no weights. A recipe that cannot be run fails here with AWQ_ERROR_RECIPE. */
+   no weights: the model need not have any (awq_model_open). But where schemes are to be chosen
+   within a target, a pass through the model with the calibration measures what each would do; of a
+   model without weights the plan then shows quantize.bits and group_size, and warns. A recipe that
+   cannot be run fails here with AWQ_ERROR_RECIPE. */
 AWQ_API awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out);
 AWQ_API void awq_plan_free(awq_plan *plan);
 AWQ_API size_t awq_plan_group_count(const awq_plan *plan);
@@ -218,6 +233,9 @@ AWQ_API size_t awq_plan_warning_count(const awq_plan *plan);
 AWQ_API const char *awq_plan_warning_at(const awq_plan *plan, size_t index);
 AWQ_API uint64_t awq_plan_bytes_before(const awq_plan *plan);
 AWQ_API uint64_t awq_plan_bytes_after(const awq_plan *plan);
+/* Where schemes were chosen within a target: the sum over layers of the mean squared error of what
+   the experts add to the hidden state, over the mean square of that; NAN where none were. */
+AWQ_API double awq_plan_predicted_loss(const awq_plan *plan);
 AWQ_API void awq_plan_describe(const awq_plan *plan, awq_model_info *info);
 
 /* ------------------------------------------------------------------ evaluate */

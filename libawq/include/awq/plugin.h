@@ -63,7 +63,10 @@ struct awq_host {
        and rope_scaling. Knows rope types default, linear and yarn (arXiv 2309.00071); another is a
        failure that names it. */
     awq_status (*config_rope)(const awq_host *host, int64_t head_dim, awq_rope *rope);
-    /* Does the checkpoint hold this tensor (a full name, such as "lm_head.weight")? */
+    /* Does the checkpoint hold this tensor (a full name, such as "lm_head.weight")? A model can be
+       planned before its weights are on disk: then no tensor is there, not even the embedding, and
+       the plugin describes from config.json alone what the family's checkpoints usually hold, or,
+       where only a tensor could tell and guessing would be wrong, fails. */
     int (*has_tensor)(const awq_host *host, const char *name);
     /* Records a failure of the plugin's own and returns its status: the model is well formed but of
        a kind that the plugin does not know. `text` says what was found and what is supported. */

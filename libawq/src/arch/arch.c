@@ -209,10 +209,21 @@ static awq_status sort_names(awq_context *ctx, awq__arch *arch)
 
 /* ---- opening ---- */
 
-static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *directory,
+/* Opens the checkpoint, if anything of one is there: what is damaged is not taken for absent. */
+static awq_status open_weights(awq_context *ctx, awq__arch *arch, const char *path)
+{
+    bool absent = awq__is_file(path);
+    awq_status status = absent ? AWQ_OK : awq__checkpoint_is_absent(ctx, path, &absent);
+    if (status == AWQ_OK && !absent)
+        status = awq__checkpoint_open(ctx, path, &arch->checkpoint);
+    return status;
+}
+
+static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *path,
                              const char *plugin)
 {
-    arch->config_path = awq__path_join(ctx, directory, "config.json");
+    arch->config_path =
+        awq__is_file(path) ? awq__strdup(ctx, path) : awq__path_join(ctx, path, "config.json");
     if (!arch->config_path)
         return AWQ_ERROR_MEMORY;
     awq_status status = awq__json_read(ctx, arch->config_path, &arch->config);
@@ -227,7 +238,7 @@ static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *dire
     if (status == AWQ_OK)
         status = awq__plugins_choose(ctx, &arch->plugins, arch->model_type, plugin, &arch->plugin);
     if (status == AWQ_OK)
-        status = awq__checkpoint_open(ctx, directory, &arch->checkpoint);
+        status = open_weights(ctx, arch, path);
     if (status == AWQ_OK)
         status = describe(ctx, arch);
     if (status == AWQ_OK)
@@ -237,14 +248,13 @@ static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *dire
     return status;
 }
 
-awq_status awq__arch_open(awq_context *ctx, const char *directory, const char *plugin,
-                          awq__arch **out)
+awq_status awq__arch_open(awq_context *ctx, const char *path, const char *plugin, awq__arch **out)
 {
     *out = NULL;
     awq__arch *arch = awq__alloc(ctx, 1, sizeof *arch, "a model");
     if (!arch)
         return AWQ_ERROR_MEMORY;
-    awq_status status = open_parts(ctx, arch, directory, plugin);
+    awq_status status = open_parts(ctx, arch, path, plugin);
     if (status != AWQ_OK) {
         awq__arch_free(arch);
         return status;

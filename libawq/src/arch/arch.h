@@ -39,7 +39,7 @@ typedef struct awq__host {
     awq_context *ctx;
     const char *file; /* config.json, for messages */
     const cJSON *config;
-    const awq__checkpoint *checkpoint;
+    const awq__checkpoint *checkpoint; /* or NULL */
 } awq__host;
 void awq__host_init(awq__host *host, awq_context *ctx, const char *file, const cJSON *config,
                     const awq__checkpoint *checkpoint);
@@ -81,7 +81,7 @@ typedef struct awq__module {
 } awq__module;
 
 typedef struct awq__arch {
-    awq__checkpoint *checkpoint;
+    awq__checkpoint *checkpoint; /* NULL: there are no weights, config.json describes the model */
     cJSON *config;
     char *config_path;
     const char *model_type; /* borrowed from config */
@@ -97,8 +97,9 @@ typedef struct awq__arch {
                       the layer has none; the last is the first expert's gate */
 } awq__arch;
 
-awq_status awq__arch_open(awq_context *ctx, const char *directory, const char *plugin,
-                          awq__arch **out);
+/* `path` is a directory with a config.json, with weights or without any, or a config.json by
+   itself, beside which no weights are looked for. */
+awq_status awq__arch_open(awq_context *ctx, const char *path, const char *plugin, awq__arch **out);
 void awq__arch_free(awq__arch *arch);
 /* The index of a layer's module; expert is ignored for parts that are not an expert's. The layer
    must have the part. */

@@ -100,7 +100,8 @@ static awq_status config_string(const awq_host *table, const char *key, const ch
 
 static int has_tensor(const awq_host *table, const char *name)
 {
-    return awq__checkpoint_find(self(table)->checkpoint, name) != NULL;
+    const awq__checkpoint *checkpoint = self(table)->checkpoint;
+    return checkpoint && awq__checkpoint_find(checkpoint, name);
 }
 
 static awq_status fail(const awq_host *table, const char *text)

@@ -188,27 +188,49 @@ static awq_status open_index(awq_context *ctx, awq__checkpoint *checkpoint, cons
     return status;
 }
 
-/* Whether the directory has the pickled weights of older checkpoints. */
-static bool has_pickles(DIR *directory)
+/* The pickled weights of older checkpoints. */
+static bool is_pickle(const char *name)
 {
-    const struct dirent *entry;
-    while ((entry = readdir(directory))) {
-        size_t length = strlen(entry->d_name);
-        if (!strncmp(entry->d_name, "pytorch_model", 13) && length > 4 &&
-            !strcmp(entry->d_name + length - 4, ".bin"))
-            return true;
-    }
-    return false;
+    size_t length = strlen(name);
+    return !strncmp(name, "pytorch_model", 13) && length > 4 && !strcmp(name + length - 4, ".bin");
 }
 
-static awq_status no_weights(awq_context *ctx, const char *path)
+/* A file of weights, an index, or what a download has left of one. */
+static bool is_of_weights(const char *name)
 {
+    return strstr(name, ".safetensors") || is_pickle(name);
+}
+
+/* Does the directory have a file with a name of this kind? */
+static awq_status look_for(awq_context *ctx, const char *path, bool (*is)(const char *name),
+                           bool *found)
+{
+    *found = false;
     DIR *directory = opendir(path);
     if (!directory)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: not a directory that can be read: %s", path,
                          strerror(errno));
-    bool pickles = has_pickles(directory);
+    const struct dirent *entry;
+    while (!*found && (entry = readdir(directory)))
+        *found = is(entry->d_name);
     closedir(directory);
+    return AWQ_OK;
+}
+
+awq_status awq__checkpoint_is_absent(awq_context *ctx, const char *directory, bool *absent)
+{
+    bool found;
+    awq_status status = look_for(ctx, directory, is_of_weights, &found);
+    *absent = status == AWQ_OK && !found;
+    return status;
+}
+
+static awq_status no_weights(awq_context *ctx, const char *path)
+{
+    bool pickles;
+    awq_status status = look_for(ctx, path, is_pickle, &pickles);
+    if (status != AWQ_OK)
+        return status;
     return awq__fail(ctx, AWQ_ERROR_IO,
                      "%s: neither " AWQ__SINGLE_FILE " nor " AWQ__INDEX_FILE " is there%s", path,
                      pickles ? "; pytorch_model*.bin is not read, only safetensors is" : "");

@@ -46,6 +46,9 @@ typedef struct awq__checkpoint awq__checkpoint;
    directory, a tensor that the index places in another file than the one that holds it or does not
    list, or a tensor in two files, is refused. The index's total_size is not looked at. */
 awq_status awq__checkpoint_open(awq_context *ctx, const char *directory, awq__checkpoint **out);
+/* Has the directory no weights at all: no safetensors file, no index of such, not even a part of a
+   download, and no older format? */
+awq_status awq__checkpoint_is_absent(awq_context *ctx, const char *directory, bool *absent);
 void awq__checkpoint_free(awq__checkpoint *checkpoint);
 const char *awq__checkpoint_directory(const awq__checkpoint *checkpoint);
 size_t awq__checkpoint_count(const awq__checkpoint *checkpoint);

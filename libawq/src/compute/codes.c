@@ -92,20 +92,34 @@ awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
     return status;
 }
 
+/* The values of `count` codes of group i. */
+static void read_group(const awq__codes *codes, int64_t i, const uint8_t *code, int64_t count,
+                       float *out)
+{
+    float scale = codes->scales[i], zero = codes->zeros[i];
+    if (codes->scheme.code == AWQ__CODE_E2M1)
+        for (int64_t k = 0; k < count; k++)
+            out[k] = scale * awq__e2m1[code[k] & 15];
+    else if (codes->scheme.code == AWQ__CODE_NF4)
+        for (int64_t k = 0; k < count; k++)
+            out[k] = scale * awq__nf4[code[k] & 15];
+    else
+        for (int64_t k = 0; k < count; k++)
+            out[k] = scale * ((float)code[k] - zero);
+}
+
+void awq__codes_read_panel(const awq__codes *codes, int64_t first, int64_t count, int64_t col,
+                           int64_t cols, float *out)
+{
+    int64_t g = codes->scheme.group, K = codes->cols, G = K / g, end = col + cols;
+    for (int64_t n = first; n < first + count; n++, out += cols)
+        for (int64_t b = col / g; b * g < end; b++) {
+            int64_t from = awq__max(b * g, col), to = awq__min((b + 1) * g, end);
+            read_group(codes, n * G + b, codes->codes + n * K + from, to - from, out + from - col);
+        }
+}
+
 void awq__codes_read(const awq__codes *codes, int64_t first, int64_t count, float *out)
 {
-    int64_t g = codes->scheme.group, K = codes->cols, G = K / g;
-    for (int64_t i = 0; i < count * G; i++) {
-        float scale = codes->scales[first * G + i], zero = codes->zeros[first * G + i];
-        const uint8_t *code = codes->codes + first * K + i * g;
-        if (codes->scheme.code == AWQ__CODE_E2M1)
-            for (int64_t k = 0; k < g; k++)
-                out[i * g + k] = scale * awq__e2m1[code[k] & 15];
-        else if (codes->scheme.code == AWQ__CODE_NF4)
-            for (int64_t k = 0; k < g; k++)
-                out[i * g + k] = scale * awq__nf4[code[k] & 15];
-        else
-            for (int64_t k = 0; k < g; k++)
-                out[i * g + k] = scale * ((float)code[k] - zero);
-    }
+    awq__codes_read_panel(codes, first, count, 0, codes->cols, out);
 }

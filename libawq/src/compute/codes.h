@@ -34,5 +34,8 @@ void awq__codes_settle(awq__codes *codes);
 const char *awq__scale_type(const awq__scheme *scheme);
 /* Back to F32: rows first .. first+count-1 -> out[count,K]. */
 void awq__codes_read(const awq__codes *codes, int64_t first, int64_t count, float *out);
+/* Of columns col .. col+cols-1 alone -> out[count,cols]. */
+void awq__codes_read_panel(const awq__codes *codes, int64_t first, int64_t count, int64_t col,
+                           int64_t cols, float *out);
 
 #endif

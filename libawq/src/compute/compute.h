@@ -124,6 +124,10 @@ typedef struct awq__compute {
     void (*add_abs)(int64_t T, int64_t K, const float *x, int64_t ldx, double *sums);
     /* sums[K] += sum over rows of |w| / (absmax of its group + 1e-6), w[N,K] */
     void (*add_group_relative)(int64_t N, int64_t K, int64_t g, const float *w, double *sums);
+    /* sums[K] += sum over rows of (weight[t] * (a[t,k] - b[t,k]))^2, a and b [T,K]; b NULL means 0,
+       weight NULL 1. Each square is an F32. */
+    void (*add_squares)(int64_t T, int64_t K, const float *a, const float *b, const float *weight,
+                        double *sums);
     /* sum over t of weight[t]^2 * |a[t] - b[t]|^2, a and b [T,N]; weight NULL means 1 */
     double (*squared_error)(int64_t T, int64_t N, const float *a, const float *b,
                             const float *weight);
@@ -132,7 +136,17 @@ typedef struct awq__compute {
                            const float *weight);
     /* sum of a[i] * b[i] */
     double (*dot)(int64_t count, const float *a, const float *b);
+    /* sums[n] = e[n] m e[n]^T for the rows of e[N,K] and a symmetric m[K,K]; product is [N,K] of
+       work space. */
+    void (*quadratic)(int64_t N, int64_t K, const float *e, const float *m, float *product,
+                      double *sums);
 
+    /* range[N,K/g]: the least and the largest of each group of w[N,K] and 0; high is NaN if a
+       weight is. */
+    void (*group_extents)(int64_t N, int64_t K, int64_t g, const float *w, awq__range *range);
+
+    /* x[N,K] *= row[n] * col[k], by col first; NULL means 1 */
+    void (*scale)(int64_t N, int64_t K, const float *row, const float *col, float *x);
     /* w[N,K] -> codes[N,K], scales[N,K/g], zeros[N,K/g]. range[N,K/g], or NULL for the whole. False
        if a scale is not finite. */
     bool (*quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,

@@ -19,6 +19,11 @@
 
 #define LANES 32
 #define ACTIVATION_BLOCK 512
+#define JOINED 512
+/* Products of so few rows that OpenBLAS multiplies them without packing, and that they are still in
+   the first cache when their sums are taken (measured). */
+#define QUADRATIC_BLOCK 16384
+#define QUADRATIC_PANEL 256
 #define INLINE AWQ__TARGET static inline
 #define FUNCTION AWQ__TARGET static
 
@@ -52,12 +57,14 @@ INLINE float exponential(float x)
     return p * awq__f32_from_bits(power);
 }
 
+/* By halves: one addition after the other would take longer than the sums of a group. */
 INLINE double join_sums(const double *lane)
 {
-    double sum = 0;
-    for (int l = 0; l < LANES; l++)
-        sum += lane[l];
-    return sum;
+    double part[LANES / 4];
+    for (int l = 0; l < LANES / 4; l++)
+        part[l] = (lane[l] + lane[l + LANES / 4]) + (lane[l + LANES / 2] + lane[l + LANES / 4 * 3]);
+    return ((part[0] + part[4]) + (part[2] + part[6])) +
+           ((part[1] + part[5]) + (part[3] + part[7]));
 }
 
 INLINE float join_largest(const float *lane)
@@ -101,6 +108,52 @@ FUNCTION double weighted_dot(int64_t N, int64_t K, const float *a, const float *
     for (int64_t n = 0; n < N; n++)
         sum += (weight ? (double)weight[n] : 1) * dot(K, a + n * K, b + n * K);
     return sum;
+}
+
+/* Products and sums of JOINED terms are of floats: they are as exact as the matrix product. */
+INLINE double dot_of_product(int64_t count, const float *restrict a, const float *restrict b)
+{
+    double sum = 0;
+    for (int64_t first = 0; first < count; first += JOINED) {
+        int64_t end = awq__min(first + JOINED, count), i = first;
+        float lane[LANES] = {0};
+        for (; i + LANES <= end; i += LANES)
+            for (int l = 0; l < LANES; l++)
+                lane[l] += a[i + l] * b[i + l];
+        for (; i < end; i++)
+            lane[0] += a[i] * b[i];
+        for (int l = 0; l < LANES / 2; l++)
+            lane[l] += lane[l + LANES / 2];
+        for (int l = 0; l < LANES / 4; l++)
+            lane[l] += lane[l + LANES / 4];
+        sum += (double)((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+               (double)((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    }
+    return sum;
+}
+
+/*
+ * e m e^T of a symmetric m is the sum over panels j of columns of e_j . (e_j m_jj + 2 sum over
+ * earlier panels i of e_i m_ij): little more than half of the product.
+ */
+FUNCTION void quadratic(int64_t N, int64_t K, const float *e, const float *m, float *product,
+                        double *sums)
+{
+    int64_t panel = awq__min(awq__max(K / 4 / LANES * LANES, LANES), QUADRATIC_PANEL);
+    int64_t block = K <= QUADRATIC_PANEL ? QUADRATIC_BLOCK / K : N;
+    for (int64_t first = 0; first < N; first += block) {
+        int64_t n = awq__min(block, N - first);
+        const float *x = e + first * K;
+        for (int64_t j = 0; j < K; j += panel) {
+            int64_t width = awq__min(panel, K - j);
+            if (j)
+                awq__blas_multiply_nn(n, width, j, x, K, m + j, K, 0, product + j, K);
+            awq__blas_multiply_nn(n, width, width, x + j, K, m + j * K + j, K, j ? 2 : 0,
+                                  product + j, K);
+        }
+        for (int64_t r = 0; r < n; r++)
+            sums[first + r] = dot_of_product(K, product + r * K, x + r * K);
+    }
 }
 
 FUNCTION void rms_norm(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
@@ -213,6 +266,25 @@ FUNCTION void add_group_relative(int64_t N, int64_t K, int64_t g, const float *w
         }
 }
 
+FUNCTION void add_squares(int64_t T, int64_t K, const float *restrict a, const float *restrict b,
+                          const float *weight, double *restrict sums)
+{
+    for (int64_t t = 0; t < T; t++, a += K) {
+        const float factor = weight ? weight[t] : 1;
+        const float *restrict from = b ? b + t * K : NULL;
+        if (from)
+            for (int64_t k = 0; k < K; k++) {
+                float d = (a[k] - from[k]) * factor;
+                sums[k] += (double)(d * d);
+            }
+        else
+            for (int64_t k = 0; k < K; k++) {
+                float d = a[k] * factor;
+                sums[k] += (double)(d * d);
+            }
+    }
+}
+
 FUNCTION double squared_error(int64_t T, int64_t N, const float *a, const float *b,
                               const float *weight)
 {
@@ -234,202 +306,21 @@ FUNCTION double squared_error(int64_t T, int64_t N, const float *a, const float 
     return total;
 }
 
-INLINE float clamp(float value, float low, float high)
+FUNCTION void scale(int64_t N, int64_t K, const float *row, const float *restrict col,
+                    float *restrict x)
 {
-    return value > low ? value < high ? value : high : low; /* NaN gives low */
-}
-
-/* Bits of floats as integers in the order of their values, NaN beyond all; its own inverse. Integer
-   minima and maxima vectorize without lanes. */
-INLINE int32_t ordered(int32_t bits)
-{
-    return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-
-INLINE float from_ordered(int32_t key)
-{
-    return awq__f32_from_bits((uint32_t)ordered(key));
-}
-
-INLINE void group_range(const awq__scheme *scheme, int64_t g, const float *w,
-                        const awq__range *given, float *scale, float *zero)
-{
-    float top = (float)((1 << scheme->bits) - 1), middle = (float)(1 << (scheme->bits - 1));
-    bool is_given = given && given->high < INFINITY;
-    int32_t lowest = 0, highest = 0; /* the range includes 0 */
-    for (int64_t k = 0; k < g && !is_given; k++) {
-        int32_t key = ordered((int32_t)awq__f32_bits(w[k]));
-        lowest = key < lowest ? key : lowest;
-        highest = key > highest ? key : highest;
-    }
-    float low = is_given ? given->low : from_ordered(lowest);
-    float high = is_given ? given->high : from_ordered(highest);
-    high = isnan(low) ? low : high;
-    float range = high - low;
-    if (scheme->symmetric)
-        range = -low > high ? -low : high;
-    *zero = scheme->symmetric ? middle : 0;
-    *scale = 1;
-    if (range == 0)
-        return;
-    range /= scheme->symmetric ? middle - 1 : top;
-    *scale = isfinite(range) ? awq__round_scale(scheme->grid, range) : INFINITY;
-    if (!scheme->symmetric)
-        *zero = clamp(round_even(clamp(-low / *scale, 0, 512)), 0, top);
-}
-
-INLINE float code_of(float w, float inverse, float zero, float top)
-{
-    return clamp(round_even(clamp(w * inverse, -512, 512)) + zero, 0, top);
-}
-
-/* Bits of magnitudes are in the order of their values, NaN above all. */
-INLINE float largest_magnitude(int64_t g, const float *w)
-{
-    int32_t largest = 0;
-    for (int64_t k = 0; k < g; k++) {
-        int32_t magnitude = (int32_t)(awq__f32_bits(w[k]) & 0x7fffffffu);
-        largest = magnitude > largest ? magnitude : largest;
-    }
-    return awq__f32_from_bits((uint32_t)largest);
-}
-
-/* The scale of one group of weights for E2M1 codes. */
-INLINE float group_power(int64_t g, const float *w, const awq__range *range)
-{
-    bool is_given = range && range->high < INFINITY;
-    return awq__e2m1_scale(is_given ? range->high : largest_magnitude(g, w));
-}
-
-/* And for NF4 codes. */
-INLINE float group_share(int64_t g, const float *w, const awq__range *range)
-{
-    if (range && range->high < INFINITY)
-        return -range->low > range->high ? -range->low : range->high;
-    float largest = largest_magnitude(g, w);
-    return isfinite(largest) ? largest : INFINITY;
-}
-
-/* The E2M1 value nearest to w times a power of two, ties to even, never -0. Values are multiples of
-   a half below 2, of 1 below 4 and of 2 from there on: adding 1.5 * 2^22 times the power of two
-   below drops what is finer. */
-INLINE float e2m1_value(float w, float inverse)
-{
-    float value = clamp(w * inverse, -6, 6);
-    float power = awq__f32_from_bits(awq__f32_bits(value) & 0x7f800000u);
-    float magic = (power > 1 ? power : 1) * 0x1.8p22f;
-    return (value + magic) - magic;
-}
-
-/* The code of an E2M1 value: the magnitudes 0 to 1.5, 2 and 3, 4 and 6 lie on three lines, each the
-   lowest where it counts. */
-INLINE float e2m1_code(float value)
-{
-    float magnitude = fabsf(value), code = magnitude * 2;
-    code = magnitude + 2 < code ? magnitude + 2 : code;
-    code = magnitude * 0.5f + 4 < code ? magnitude * 0.5f + 4 : code;
-    return value < 0 ? code + 8 : code;
-}
-
-INLINE void quantize_e2m1(int64_t g, const float *w, float inverse, uint8_t *codes)
-{
-    for (int64_t k = 0; k < g; k++)
-        codes[k] = (uint8_t)(int)e2m1_code(e2m1_value(w[k], inverse));
-}
-
-INLINE void quantize_nf4(int64_t g, const float *w, float inverse, uint8_t *codes)
-{
-    for (int64_t k = 0; k < g; k++)
-        codes[k] = awq__nf4_code(w[k] * inverse);
-}
-
-INLINE void quantize_integer(int64_t g, const float *w, float scale, float zero, float top,
-                             uint8_t *codes)
-{
-    float inverse = 1 / scale;
-    for (int64_t k = 0; k < g; k++)
-        codes[k] = (uint8_t)(int)code_of(w[k], inverse, zero, top);
-}
-
-FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
-                       const awq__range *range, uint8_t *codes, float *scales, uint8_t *zeros)
-{
-    const int64_t g = scheme->group;
-    const float top = (float)((1 << scheme->bits) - 1);
-    bool finite = true;
-    for (int64_t i = 0; i < N * K / g; i++) {
-        const awq__range *given = range ? &range[i] : NULL;
-        float scale, zero = 0;
-        if (scheme->code == AWQ__CODE_E2M1) {
-            scale = group_power(g, w + i * g, given);
-            quantize_e2m1(g, w + i * g, 1 / scale, codes + i * g);
-        } else if (scheme->code == AWQ__CODE_NF4) {
-            scale = group_share(g, w + i * g, given);
-            quantize_nf4(g, w + i * g, awq__nf4_inverse(scale), codes + i * g);
-        } else {
-            group_range(scheme, g, w + i * g, given, &scale, &zero);
-            quantize_integer(g, w + i * g, scale, zero, top, codes + i * g);
-        }
-        scales[i] = scale;
-        zeros[i] = (uint8_t)zero;
-        finite &= isfinite(scale) != 0;
-    }
-    return finite;
-}
-
-/* The values of one group, there and back. */
-INLINE void round_group(const awq__scheme *scheme, int64_t g, const awq__range *given, float top,
-                        const float *unscale, float *x)
-{
-    float scale, zero;
-    if (scheme->code == AWQ__CODE_E2M1) {
-        scale = group_power(g, x, given);
-        float inverse = 1 / scale; /* exact */
-        for (int64_t k = 0; k < g; k++)
-            x[k] = scale * e2m1_value(x[k], inverse);
-    } else if (scheme->code == AWQ__CODE_NF4) {
-        scale = group_share(g, x, given);
-        float inverse = awq__nf4_inverse(scale);
-        for (int64_t k = 0; k < g; k++)
-            x[k] = scale * awq__nf4_value(x[k] * inverse);
-    } else {
-        group_range(scheme, g, x, given, &scale, &zero);
-        float inverse = 1 / scale;
-        for (int64_t k = 0; k < g; k++)
-            x[k] = scale * (code_of(x[k], inverse, zero, top) - zero);
-    }
-    if (unscale)
-        for (int64_t k = 0; k < g; k++)
-            x[k] *= unscale[k];
-}
-
-FUNCTION void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme,
-                            const awq__range *range, const float *unscale, float *w)
-{
-    const int64_t g = scheme->group, groups = K / g;
-    const float top = (float)((1 << scheme->bits) - 1);
-    for (int64_t i = 0; i < N * groups; i++)
-        round_group(scheme, g, range ? &range[i] : NULL, top,
-                    unscale ? unscale + i % groups * g : NULL, w + i * g);
-}
-
-FUNCTION void quantize_error(int64_t N, int64_t K, const awq__scheme *scheme,
-                             const awq__range *range, const float *scale, const float *unscale,
-                             const float *w, float *error)
-{
-    const int64_t g = scheme->group, groups = K / g;
-    const float top = (float)((1 << scheme->bits) - 1);
-    for (int64_t i = 0; i < N * groups; i++) {
-        const float *from = w + i * g, *factor = scale ? scale + i % groups * g : NULL;
-        float *to = error + i * g;
-        for (int64_t k = 0; k < g; k++)
-            to[k] = factor ? from[k] * factor[k] : from[k];
-        round_group(scheme, g, range ? &range[i] : NULL, top,
-                    unscale ? unscale + i % groups * g : NULL, to);
-        for (int64_t k = 0; k < g; k++)
-            to[k] -= from[k];
+    for (int64_t n = 0; n < N; n++, x += K) {
+        const float factor = row ? row[n] : 1;
+        if (col)
+            for (int64_t k = 0; k < K; k++)
+                x[k] = x[k] * col[k] * factor;
+        else
+            for (int64_t k = 0; k < K; k++)
+                x[k] *= factor;
     }
 }
+
+#include "compute/cpu_quantize.h"
 
 /* The logarithm of the sum of e^x. */
 INLINE double log_sum_exp(int64_t V, const float *x)
@@ -503,9 +394,13 @@ const awq__compute *AWQ__TABLE(void)
         .route = awq__reference_route,
         .add_abs = add_abs,
         .add_group_relative = add_group_relative,
+        .add_squares = add_squares,
         .squared_error = squared_error,
         .weighted_dot = weighted_dot,
         .dot = dot,
+        .quadratic = quadratic,
+        .group_extents = group_extents,
+        .scale = scale,
         .quantize = quantize,
         .fake_quantize = fake_quantize,
         .quantize_error = quantize_error,

@@ -208,6 +208,16 @@ static void add_group_relative(int64_t N, int64_t K, int64_t g, const float *w, 
         }
 }
 
+static void add_squares(int64_t T, int64_t K, const float *a, const float *b, const float *weight,
+                        double *sums)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t k = 0; k < K; k++) {
+            float d = (b ? a[t * K + k] - b[t * K + k] : a[t * K + k]) * (weight ? weight[t] : 1);
+            sums[k] += (double)(d * d);
+        }
+}
+
 static double squared_error(int64_t T, int64_t N, const float *a, const float *b,
                             const float *weight)
 {
@@ -238,6 +248,37 @@ static double weighted_dot(int64_t N, int64_t K, const float *a, const float *b,
     for (int64_t n = 0; n < N; n++)
         sum += (weight ? (double)weight[n] : 1) * dot(K, a + n * K, b + n * K);
     return sum;
+}
+
+static void quadratic(int64_t N, int64_t K, const float *e, const float *m, float *product,
+                      double *sums)
+{
+    multiply_nn(N, K, K, e, K, m, K, 0, product, K);
+    for (int64_t n = 0; n < N; n++)
+        sums[n] = dot(K, product + n * K, e + n * K);
+}
+
+/* The range includes 0, or a group of one sign would be cut. */
+static awq__range extent_of(int64_t g, const float *w)
+{
+    awq__range range = {0, 0};
+    for (int64_t k = 0; k < g; k++) {
+        range.low = w[k] < range.low ? w[k] : range.low;
+        range.high = w[k] > range.high || isnan(w[k]) ? w[k] : range.high;
+    }
+    return range;
+}
+
+static void group_extents(int64_t N, int64_t K, int64_t g, const float *w, awq__range *range)
+{
+    for (int64_t i = 0; i < N * K / g; i++)
+        range[i] = extent_of(g, w + i * g);
+}
+
+static void scale(int64_t N, int64_t K, const float *row, const float *col, float *x)
+{
+    for (int64_t i = 0; i < N * K; i++)
+        x[i] = x[i] * (col ? col[i % K] : 1) * (row ? row[i / K] : 1);
 }
 
 static float clamp(float value, float low, float high)
@@ -279,15 +320,8 @@ static void group_range(const awq__scheme *scheme, int64_t g, const float *w,
         *zero = 0;
         return;
     }
-    float low = 0, high = 0; /* the range includes 0, or a group of one sign would be cut */
-    for (int64_t k = 0; k < g; k++) {
-        low = w[k] < low ? w[k] : low;
-        high = w[k] > high || isnan(w[k]) ? w[k] : high;
-    }
-    if (given && isfinite(given->high)) {
-        low = given->low;
-        high = given->high;
-    }
+    awq__range cover = given && isfinite(given->high) ? *given : extent_of(g, w);
+    float low = cover.low, high = cover.high;
     float top = (float)((1 << scheme->bits) - 1), half = (float)(1 << (scheme->bits - 1));
     float range = scheme->symmetric ? (-low > high ? -low : high) : high - low;
     *zero = scheme->symmetric ? half : 0;
@@ -434,9 +468,13 @@ const awq__compute *awq__compute_reference(void)
         .route = awq__reference_route,
         .add_abs = add_abs,
         .add_group_relative = add_group_relative,
+        .add_squares = add_squares,
         .squared_error = squared_error,
         .weighted_dot = weighted_dot,
         .dot = dot,
+        .quadratic = quadratic,
+        .group_extents = group_extents,
+        .scale = scale,
         .quantize = quantize,
         .fake_quantize = fake_quantize,
         .quantize_error = quantize_error,

@@ -10,11 +10,32 @@
 #define BLOCK_FLOATS ((int64_t)1 << 22)
 #define LARGEST_BLOCK 512
 #define SMALLEST_BLOCK 16
+#define PANEL 256 /* columns: 512 rows of them are half a second-level cache */
 #define TILE_ROWS 128
 #define TILE_COLS 32
 #define CACHE_LINE 64
 #define COLUMNS_AHEAD 4
+#define ROWS_AHEAD 8
 #define MXFP4_GROUP 32
+
+/* Rows of a panel lie apart, so that processors do not see the next ones coming. */
+static void fetch(const uint8_t *from, int64_t bytes)
+{
+    for (int64_t at = 0; at < bytes; at += CACHE_LINE)
+        __builtin_prefetch(from + at);
+}
+
+static void read_panel(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
+                       int64_t cols, float *out)
+{
+    int64_t size = awq_dtype_bits(weight->dtype) / 8, stride = weight->row_stride * size;
+    const uint8_t *row = weight->data + first * stride + col * size;
+    for (int64_t n = 0; n < count; n++, row += stride, out += cols) {
+        if (n + ROWS_AHEAD < count && cols < weight->cols)
+            fetch(row + ROWS_AHEAD * stride, cols * size);
+        awq__widen(NULL, weight->dtype, row, (size_t)cols, out);
+    }
+}
 
 static void read_plain(const awq__weight *weight, int64_t first, int64_t count, float *out)
 {
@@ -25,10 +46,7 @@ static void read_plain(const awq__weight *weight, int64_t first, int64_t count, 
 
 static void read_rows(const awq__weight *weight, int64_t first, int64_t count, float *out)
 {
-    int64_t K = weight->cols, row_bytes = weight->row_stride * awq_dtype_bits(weight->dtype) / 8;
-    for (int64_t n = 0; n < count; n++)
-        awq__widen(NULL, weight->dtype, weight->data + (first + n) * row_bytes, (size_t)K,
-                   out + n * K);
+    read_panel(weight, first, count, 0, weight->cols, out);
 }
 
 /* A part of a strided matrix, strides in bytes. */
@@ -62,25 +80,31 @@ static inline void gather(const part *p, size_t size, uint8_t *to)
 }
 
 /* By tiles that stay in the first-level cache, so that the lines of both sides are used up. */
-static void read_strided(const awq__weight *weight, int64_t first, int64_t count, float *out)
+static void read_strided_panel(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
+                               int64_t cols, float *out)
 {
     uint8_t tile[TILE_ROWS * TILE_COLS * sizeof(float)];
-    int64_t K = weight->cols, size = awq_dtype_bits(weight->dtype) / 8;
+    int64_t size = awq_dtype_bits(weight->dtype) / 8;
     part p = {.row_bytes = weight->row_stride * size, .col_bytes = weight->col_stride * size};
     for (int64_t n = 0; n < count; n += TILE_ROWS)
-        for (int64_t k = 0; k < K; k += TILE_COLS) {
-            p.from = weight->data + (first + n) * p.row_bytes + k * p.col_bytes;
+        for (int64_t k = 0; k < cols; k += TILE_COLS) {
+            p.from = weight->data + (first + n) * p.row_bytes + (col + k) * p.col_bytes;
             p.rows = awq__min(TILE_ROWS, count - n);
-            p.cols_left = K - k;
-            p.cols = awq__min(TILE_COLS, p.cols_left);
+            p.cols_left = weight->cols - col - k;
+            p.cols = awq__min(TILE_COLS, cols - k);
             if (size == 2)
                 gather(&p, 2, tile);
             else
                 gather(&p, 4, tile);
             for (int64_t i = 0; i < p.rows; i++)
                 awq__widen(NULL, weight->dtype, tile + i * TILE_COLS * size, (size_t)p.cols,
-                           out + (n + i) * K + k);
+                           out + (n + i) * cols + k);
         }
+}
+
+static void read_strided(const awq__weight *weight, int64_t first, int64_t count, float *out)
+{
+    read_strided_panel(weight, first, count, 0, weight->cols, out);
 }
 
 awq__weight awq__weight_strided(const char *name, awq_dtype dtype, const void *data, int64_t rows,
@@ -92,6 +116,7 @@ awq__weight awq__weight_strided(const char *name, awq_dtype dtype, const void *d
                          .read = contiguous ? read_plain
                                  : in_rows  ? read_rows
                                             : read_strided,
+                         .read_panel = in_rows ? read_panel : read_strided_panel,
                          .data = data,
                          .dtype = dtype,
                          .row_stride = row_stride,
@@ -111,22 +136,39 @@ static float e8m0_to_f32(uint8_t e)
     return e == 255 ? NAN : e ? awq__f32_from_bits((uint32_t)e << 23) : 0x1p-127f;
 }
 
-static void read_mxfp4(const awq__weight *weight, int64_t first, int64_t count, float *out)
+/* The part of a group from `from` on. */
+static void read_mxfp4_group(const uint8_t *block, float scale, int64_t from, int64_t count,
+                             float *out)
+{
+    float values[16], group[MXFP4_GROUP];
+    for (int code = 0; code < 16; code++)
+        values[code] = awq__e2m1[code] * scale;
+    for (int j = 0; j < MXFP4_GROUP / 2; j++) {
+        group[2 * j] = values[block[j] & 15];
+        group[2 * j + 1] = values[block[j] >> 4];
+    }
+    memcpy(out, group + from, (size_t)count * sizeof *out);
+}
+
+static void read_mxfp4_panel(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
+                             int64_t cols, float *out)
 {
     int64_t groups = weight->cols / MXFP4_GROUP;
-    for (int64_t n = first; n < first + count; n++) {
-        const uint8_t *block = weight->data + n * weight->row_stride * (weight->cols / 2);
-        const uint8_t *scale = weight->scales + n * weight->row_stride * groups;
-        for (int64_t i = 0; i < groups; i++, block += MXFP4_GROUP / 2, out += MXFP4_GROUP) {
-            float values[16];
-            for (int code = 0; code < 16; code++)
-                values[code] = awq__e2m1[code] * e8m0_to_f32(scale[i]);
-            for (int j = 0; j < MXFP4_GROUP / 2; j++) {
-                out[2 * j] = values[block[j] & 15];
-                out[2 * j + 1] = values[block[j] >> 4];
-            }
+    for (int64_t n = 0; n < count; n++) {
+        int64_t row = (first + n) * weight->row_stride * groups;
+        for (int64_t k = col, part_cols; k < col + cols; k += part_cols) {
+            int64_t group = row + k / MXFP4_GROUP, from = k % MXFP4_GROUP;
+            part_cols = awq__min(MXFP4_GROUP - from, col + cols - k);
+            read_mxfp4_group(weight->data + group * (MXFP4_GROUP / 2),
+                             e8m0_to_f32(weight->scales[group]), from, part_cols,
+                             out + n * cols + k - col);
         }
     }
+}
+
+static void read_mxfp4(const awq__weight *weight, int64_t first, int64_t count, float *out)
+{
+    read_mxfp4_panel(weight, first, count, 0, weight->cols, out);
 }
 
 awq__weight awq__weight_mxfp4(const char *name, const uint8_t *blocks, const uint8_t *scales,
@@ -135,6 +177,7 @@ awq__weight awq__weight_mxfp4(const char *name, const uint8_t *blocks, const uin
     return (awq__weight){.rows = rows,
                          .cols = cols,
                          .read = read_mxfp4,
+                         .read_panel = read_mxfp4_panel,
                          .data = blocks,
                          .dtype = AWQ_BF16,
                          .row_stride = row_stride,
@@ -150,18 +193,42 @@ bool awq__weight_is_plain(const awq__weight *weight)
     return weight->read == read_plain && !weight->row_scale && !weight->col_scale;
 }
 
+/* Multiplies columns col .. col+cols-1 of rows from `first` on. Products are the same in every
+   table. */
+static void multiply(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
+                     int64_t cols, float *values)
+{
+    if (weight->row_scale || weight->col_scale)
+        awq__compute_fastest()->scale(count, cols,
+                                      weight->row_scale ? weight->row_scale + first : NULL,
+                                      weight->col_scale ? weight->col_scale + col : NULL, values);
+}
+
 void awq__weight_read(const awq__weight *weight, int64_t first, int64_t count, float *out)
 {
-    int64_t K = weight->cols;
     weight->read(weight, first, count, out);
-    for (int64_t n = 0; n < count && (weight->row_scale || weight->col_scale); n++) {
-        float *row = out + n * K, scale = weight->row_scale ? weight->row_scale[first + n] : 1;
-        if (weight->col_scale)
-            for (int64_t k = 0; k < K; k++)
-                row[k] = row[k] * weight->col_scale[k] * scale;
-        else
-            for (int64_t k = 0; k < K; k++)
-                row[k] *= scale;
+    multiply(weight, first, count, 0, weight->cols, out);
+}
+
+static void read_scaled_panel(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
+                              int64_t cols, float *out)
+{
+    weight->read_panel(weight, first, count, col, cols, out);
+    multiply(weight, first, count, col, cols, out);
+}
+
+void awq__weight_read_panels(const awq__weight *weight, int64_t first, int64_t count, int64_t panel,
+                             float *out, float *row)
+{
+    int64_t K = weight->cols;
+    for (int64_t col = 0; col < K && weight->read_panel; col += panel)
+        read_scaled_panel(weight, first, count, col, awq__min(panel, K - col), out + count * col);
+    for (int64_t n = 0; n < count && !weight->read_panel; n++) {
+        awq__weight_read(weight, first + n, 1, row);
+        for (int64_t col = 0; col < K; col += panel) {
+            int64_t cols = awq__min(panel, K - col);
+            memcpy(out + count * col + n * cols, row + col, (size_t)cols * sizeof *out);
+        }
     }
 }
 
@@ -209,8 +276,22 @@ void awq__add_bias(const awq__weight *weight, int64_t T, float *y, int64_t ldy)
             y[t * ldy + n] += scale ? bias[n] * scale[n] : bias[n];
 }
 
-void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t T, const float *x,
-                 int64_t ldx, float *y, int64_t ldy, float *work)
+/* By panels of columns, which are in the cache when they are multiplied. */
+static void multiply_panels(const awq__compute *compute, const awq__weight *weight, int64_t T,
+                            const float *x, int64_t ldx, float *y, int64_t ldy, float *work)
+{
+    int64_t K = weight->cols, block = awq__weight_block(weight);
+    for (int64_t first = 0; first < weight->rows; first += block)
+        for (int64_t col = 0; col < K; col += PANEL) {
+            int64_t count = awq__min(block, weight->rows - first), cols = awq__min(PANEL, K - col);
+            read_scaled_panel(weight, first, count, col, cols, work);
+            compute->multiply_nt(T, count, cols, x + col, ldx, work, cols, col ? 1 : 0, y + first,
+                                 ldy);
+        }
+}
+
+static void multiply_rows(const awq__compute *compute, const awq__weight *weight, int64_t T,
+                          const float *x, int64_t ldx, float *y, int64_t ldy, float *work)
 {
     int64_t K = weight->cols, block = awq__weight_block(weight);
     for (int64_t first = 0; first < weight->rows; first += block) {
@@ -218,5 +299,14 @@ void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t
         awq__weight_read(weight, first, count, work);
         compute->multiply_nt(T, count, K, x, ldx, work, K, 0, y + first, ldy);
     }
+}
+
+void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t T, const float *x,
+                 int64_t ldx, float *y, int64_t ldy, float *work)
+{
+    if (weight->read_panel)
+        multiply_panels(compute, weight, T, x, ldx, y, ldy, work);
+    else
+        multiply_rows(compute, weight, T, x, ldx, y, ldy, work);
     awq__add_bias(weight, T, y, ldy);
 }

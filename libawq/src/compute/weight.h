@@ -13,6 +13,11 @@ struct awq__weight {
     int64_t rows, cols; /* N, K */
     /* Stored rows first .. first+count-1 -> out[count,K], without the multipliers. */
     void (*read)(const awq__weight *weight, int64_t first, int64_t count, float *out);
+    /* The same of columns col .. col+cols-1 alone -> out[count,cols]; NULL where rows are read
+     * whole.
+     */
+    void (*read_panel)(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
+                       int64_t cols, float *out);
     const uint8_t *data; /* plain: of dtype, strided; packed: the codes, layout known to `read` */
     awq_dtype dtype;     /* of the floats; of packed weights, what they become where they are stored
                             as floats */
@@ -45,6 +50,10 @@ awq__weight awq__weight_mxfp4(const char *name, const uint8_t *blocks, const uin
 bool awq__weight_is_plain(const awq__weight *weight);
 /* Rows first .. first+count-1 -> out[count,K], with the multipliers. */
 void awq__weight_read(const awq__weight *weight, int64_t first, int64_t count, float *out);
+/* The same by panels of columns, one after the other: [count,panel] each, the last one of what is
+   left. row: [K] of work space. */
+void awq__weight_read_panels(const awq__weight *weight, int64_t first, int64_t count, int64_t panel,
+                             float *out, float *row);
 /* AWQ_ERROR_NUMERIC, naming module and position, if a weight is NaN or infinite. work: see below.
  */
 awq_status awq__weight_check(awq_context *ctx, const awq__weight *weight, float *work);

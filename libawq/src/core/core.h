@@ -7,6 +7,7 @@
 
 #include "awq/types.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -131,6 +132,38 @@ uint64_t awq__random(uint64_t *state);
  */
 typedef awq_status (*awq__task_fn)(void *arg, int64_t index, int worker);
 awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task, void *arg);
+/*
+ * The same for tasks whose workers need `bytes` of work space each: on as many threads as together
+ * need no more than AWQ__WORK_BYTES, but at least one. If that is one, the loops inside the tasks
+ * have all threads.
+ */
+#define AWQ__WORK_BYTES ((size_t)1 << 30)
+awq_status awq__parallel_within(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
+                                void *arg);
+
+/* ---- turns.c ---- */
+
+/*
+ * Lets the tasks of a loop do one part of their work in the order of their indices, within queues
+ * that are independent of each other: a task waits for its place, does that part, and passes on.
+ * Places of a queue are counted from 0 and must rise with the tasks. A task that fails must say so,
+ * since tasks behind it may never begin.
+ */
+typedef struct awq__turns {
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    int64_t *next;  /* the place of each queue whose turn it is */
+    int64_t failed; /* the lowest task that failed; INT64_MAX: none */
+} awq__turns;
+awq_status awq__turns_create(awq_context *ctx, int64_t queues, awq__turns *turns);
+/* Takes a cleared one too. */
+void awq__turns_free(awq__turns *turns);
+/* False if a task below has failed and the turn does not come: then this one fails too, and the
+   loop tells the failure of the one below. */
+bool awq__turns_wait(awq__turns *turns, int64_t queue, int64_t place, int64_t task);
+/* It is the turn of what is `places` further. */
+void awq__turns_pass(awq__turns *turns, int64_t queue, int64_t places);
+void awq__turns_fail(awq__turns *turns, int64_t task);
 
 /* ---- scratch.c ---- */
 

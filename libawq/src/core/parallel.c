@@ -30,6 +30,7 @@ typedef struct loop {
     _Atomic int64_t next;   /* the next task to begin */
     _Atomic int64_t failed; /* the lowest task that failed; count if none */
     _Atomic int status;     /* of that task */
+    bool alone;             /* one thread for want of memory: loops inside tasks have the others */
     char fork, join;        /* addresses for ThreadSanitizer */
 } loop;
 
@@ -54,7 +55,8 @@ static void work(loop *l, int worker)
         int64_t index = atomic_fetch_add(&l->next, 1);
         if (index >= atomic_load(&l->failed))
             break;
-        awq__current_task = nested ? outer_task : index;
+        if (!l->alone)
+            awq__current_task = nested ? outer_task : index;
         awq_status status = l->task(l->arg, index, worker);
         if (status != AWQ_OK)
             record_failure(l, index, status);
@@ -63,7 +65,8 @@ static void work(loop *l, int worker)
     TSAN_RELEASE(&l->join);
 }
 
-awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task, void *arg)
+static awq_status run_loop(awq_context *ctx, int64_t most_threads, int64_t count, awq__task_fn task,
+                           void *arg)
 {
     loop l = {.count = count, .task = task, .arg = arg};
     atomic_init(&l.next, 0);
@@ -72,7 +75,8 @@ awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task,
     bool nested = awq__current_task != AWQ__NO_TASK;
     if (!nested)
         awq__begin_tasks(ctx);
-    int64_t threads = nested ? 1 : awq__min(awq__threads(ctx), count);
+    l.alone = !nested && most_threads == 1;
+    int64_t threads = nested ? 1 : awq__min(awq__min(awq__threads(ctx), most_threads), count);
     if (threads <= 1) {
         work(&l, 0);
     } else {
@@ -82,4 +86,16 @@ awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task,
         TSAN_ACQUIRE(&l.join);
     }
     return (awq_status)atomic_load(&l.status);
+}
+
+awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task, void *arg)
+{
+    return run_loop(ctx, INT64_MAX, count, task, arg);
+}
+
+awq_status awq__parallel_within(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
+                                void *arg)
+{
+    size_t threads = bytes ? AWQ__WORK_BYTES / bytes : AWQ__WORK_BYTES;
+    return run_loop(ctx, threads ? (int64_t)threads : 1, count, task, arg);
 }

@@ -8,6 +8,7 @@
  * zero points.
  */
 #include "format/format.h"
+#include "format/names.h"
 #include "core/half.h"
 
 #include <string.h>
@@ -104,8 +105,9 @@ void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t
             codes->scales[n * G + b] = awq__f16_to_f32(scales[b * N + n]);
 }
 
-/* Engines ask for gate and up as one, by a name that holds neither's: gates add it. *names is made,
- *and fused, whose texts are the caller's to free. */
+/* Engines ask for gate and up as one, by a name that holds neither's: gates add it, but those of
+   experts, who are one module altogether. *names is made, and fused, whose texts are the caller's
+   to free. */
 static awq_status add_fused_names(awq_context *ctx, const char *const *given, size_t given_count,
                                   const char ***names, size_t *count, char ***fused)
 {
@@ -118,7 +120,7 @@ static awq_status add_fused_names(awq_context *ctx, const char *const *given, si
     for (size_t i = 0; i < given_count; i++) {
         size_t length = strlen(given[i]), end = sizeof gate - 1;
         (*names)[(*count)++] = given[i];
-        if (length < end || strcmp(given[i] + length - end, gate))
+        if (length < end || strcmp(given[i] + length - end, gate) || awq__experts_length(given[i]))
             continue;
         (*fused)[i] = awq__format(ctx, "%.*s.gate_up_proj", (int)(length - end), given[i]);
         if (!(*fused)[i])

@@ -102,12 +102,15 @@ static void pack_rows(const awq__codes *codes, uint32_t *words)
 {
     int bits = stored_bits(codes->scheme.bits), pack = WORD_BITS / bits;
     uint32_t shift_up = codes->scheme.symmetric && codes->scheme.bits == 3 ? 4 : 0;
-    int64_t K = codes->cols, row_words = words_for(K, bits);
-    memset(words, 0, (size_t)(codes->rows * row_words) * sizeof *words);
+    int64_t K = codes->cols;
     for (int64_t n = 0; n < codes->rows; n++)
-        for (int64_t k = 0; k < K; k++)
-            words[n * row_words + k / pack] |= (codes->codes[n * K + k] + shift_up)
-                                               << (k % pack * bits);
+        for (int64_t k = 0; k < K; k += pack) {
+            const uint8_t *code = codes->codes + n * K + k;
+            uint32_t word = 0;
+            for (int64_t i = 0; i < awq__min(pack, K - k); i++)
+                word |= (code[i] + shift_up) << (i * bits);
+            *words++ = word;
+        }
 }
 
 /* zeros[N,G] -> words[N*b/32, G] */

@@ -155,11 +155,14 @@ awq_status awq__config_names(awq_context *ctx, cJSON *config, const char *key, c
                              size_t count);
 
 /*
- * A short list of name endings: each name of `kept` ends with an entry and no name of `quantized`
- * contains one, so that readers agree whether they look for an entry anywhere in a name or at its
- * end. A kept name that no earlier entry covers adds its last component if that is safe, else more
- * of its end, at last all of it. The caller frees the list and each entry. AWQ_ERROR_RECIPE if a
- * whole kept name is part of a quantized one.
+ * A short list that tells kept names from quantized ones: by it each name of `kept` is skipped and
+ * none of `quantized`, by readers that look for an entry anywhere in a name, at its end, or, as a
+ * regular expression, at its beginning. So are the experts of a layer by the name that engines have
+ * for all of them ("model.layers.0.mlp.experts"), if all are kept. A kept name that no earlier
+ * entry covers adds its last component if that is safe, else more of its end, at last all of it. An
+ * ending with the number of a layer or an expert gives way to a beginning ("model.layers.0.mlp."),
+ * of two components or more, that more kept names have. The caller frees the list and each entry.
+ * AWQ_ERROR_RECIPE if a whole kept name is part of a quantized one.
  */
 awq_status awq__skip_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,
@@ -168,7 +171,10 @@ awq_status awq__skip_list(awq_context *ctx, const char *const *kept, size_t kept
 /*
  * The same for compressed-tensors, whose readers match whole names, or, after "re:", a regular
  * expression from the beginning of a name. An entry is an ending of whole components, in every
- * spelling that engines have for them ("mlp" for "block_sparse_moe"), or a name without a dot.
+ * spelling that engines have for them ("mlp" for "block_sparse_moe"), or a name without a dot. An
+ * ending with a number, or one of the name of all experts, gives way to components from the middle
+ * of names, with all that lies under them ("layers.0.mlp", "experts.1"): never the first alone,
+ * before which engines put others. Entries that differ in their last number alone become one.
  * AWQ_ERROR_RECIPE if a whole kept name is a quantized one in some spelling.
  */
 awq_status awq__ignore_list(awq_context *ctx, const char *const *kept, size_t kept_count,

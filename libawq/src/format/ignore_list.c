@@ -1,6 +1,8 @@
 /* The `ignore` list of compressed-tensors. */
 #include "format/format.h"
+#include "format/names.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* A component within a name. */
@@ -28,13 +30,10 @@ static const struct spelling {
     {WORD("w3"), WORD("up_proj"), false},
 };
 
-/* The component that ends before `end`. */
-static word word_before(const char *name, const char *end)
+/* The component that begins at `begin`. */
+static word word_at(const char *begin)
 {
-    const char *begin = end;
-    while (begin > name && begin[-1] != '.')
-        begin--;
-    return (word){begin, (size_t)(end - begin)};
+    return (word){begin, strcspn(begin, ".")};
 }
 
 static bool same_word(word a, word b)
@@ -61,69 +60,313 @@ static bool covers_word(word entry, word w)
     return spelling && (same_word(w, spelling->word) || same_word(w, spelling->other));
 }
 
-/* Could they be one word in some engine's spelling? */
-static bool confusable(word a, word b)
+/* One text for all that some engine could take for the same component. */
+static word canonical(word w)
 {
-    return covers_word(a, b) || covers_word(b, a);
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++)
+        if (same_word(w, spellings[i].word) || same_word(w, spellings[i].other))
+            return spellings[i].word;
+    return w;
 }
 
-/* One entry: an ending of a kept name, or all of it. */
-typedef struct ending {
-    const char *begin;
-    bool whole;
-} ending;
+/* ---- what there is ---- */
 
-static bool covers(ending entry, const char *name)
+/* One entry: some components of a kept name, from `begin` to `end`. */
+typedef struct entry {
+    const char *begin, *end;
+    enum kind {
+        ENDING, /* of longer names */
+        WHOLE,  /* all of a name */
+        INSIDE, /* of names that have more before them, and what lies under such names */
+        FIRST   /* the same, also where a name begins with them */
+    } kind;
+} entry;
+
+/* How many components an INSIDE entry may have: no name has more between its layer and a matrix. */
+enum { LONGEST_INSIDE = 8 };
+
+typedef struct builder {
+    awq_context *ctx;
+    awq__trie ids;     /* canonical components by their bytes; a component's node is its id */
+    awq__trie endings; /* of kept names: components from the last to the first, which is marked */
+    awq__trie insides; /* components from any that is no number */
+    /* The name in hand. */
+    word *words;
+    uint32_t *word_ids;
+    size_t word_count, word_capacity, id_capacity;
+    entry *entries;
+    size_t entry_count;
+} builder;
+
+static awq_status add_word(builder *b, word w)
 {
-    const char *at = name + strlen(name), *entry_at = entry.begin + strlen(entry.begin);
-    for (;;) {
-        word w = word_before(name, at), e = word_before(entry.begin, entry_at);
-        if (!covers_word(e, w))
-            return false;
-        if (e.text == entry.begin)
-            return (w.text == name) == entry.whole;
-        if (w.text == name)
-            return false;
-        at = w.text - 1;
-        entry_at = e.text - 1;
+    size_t count = b->word_count + 1;
+    awq_status status =
+        awq__grow(b->ctx, &b->words, &b->word_capacity, count, sizeof w, "a module's name");
+    if (status == AWQ_OK)
+        status = awq__grow(b->ctx, &b->word_ids, &b->id_capacity, count, sizeof *b->word_ids,
+                           "a module's name");
+    if (status != AWQ_OK)
+        return status;
+    word text = canonical(w);
+    uint32_t id = 0;
+    for (size_t i = 0; i < text.length; i++)
+        if (!(id = awq__trie_add(b->ctx, &b->ids, id, (unsigned char)text.text[i])))
+            return AWQ_ERROR_MEMORY;
+    b->words[b->word_count] = w;
+    b->word_ids[b->word_count++] = id;
+    return AWQ_OK;
+}
+
+static awq_status take_in_hand(builder *b, const char *name)
+{
+    b->word_count = 0;
+    for (const char *at = name;; at++) {
+        word w = word_at(at);
+        awq_status status = add_word(b, w);
+        at += w.length;
+        if (status != AWQ_OK || !*at)
+            return status;
     }
+}
+
+/* An ending that is all of a name matches only as a whole name. */
+static uint32_t ending_symbol(const builder *b, size_t i)
+{
+    return 2 * b->word_ids[i] + (i == 0);
+}
+
+static awq_status add_endings(builder *b)
+{
+    uint32_t node = 0;
+    for (size_t i = b->word_count; i-- > 0;) {
+        if (!(node = awq__trie_add(b->ctx, &b->endings, node, ending_symbol(b, i))))
+            return AWQ_ERROR_MEMORY;
+        b->endings.nodes[node].count++;
+    }
+    return AWQ_OK;
+}
+
+static void take_endings(builder *b)
+{
+    uint32_t node = 0;
+    for (size_t i = b->word_count; i-- > 0;) {
+        if (!(node = awq__trie_find(&b->endings, node, ending_symbol(b, i))))
+            return;
+        b->endings.nodes[node].taken = true;
+    }
+}
+
+static bool may_begin(const builder *b, size_t i)
+{
+    return !awq__is_index(b->words[i].text, b->words[i].length);
+}
+
+static size_t inside_limit(const builder *b, size_t begin)
+{
+    size_t count = b->word_count - begin;
+    return begin + (count < LONGEST_INSIDE ? count : LONGEST_INSIDE);
+}
+
+static awq_status add_insides(builder *b)
+{
+    for (size_t begin = 0; begin < b->word_count; begin++) {
+        uint32_t node = 0;
+        for (size_t i = begin; i < inside_limit(b, begin) && may_begin(b, begin); i++) {
+            if (!(node = awq__trie_add(b->ctx, &b->insides, node, b->word_ids[i])))
+                return AWQ_ERROR_MEMORY;
+            b->insides.nodes[node].count++;
+        }
+    }
+    return AWQ_OK;
+}
+
+static void take_insides(builder *b)
+{
+    for (size_t begin = 0; begin < b->word_count; begin++) {
+        uint32_t node = 0;
+        for (size_t i = begin; i < inside_limit(b, begin); i++) {
+            if (!(node = awq__trie_find(&b->insides, node, b->word_ids[i])))
+                break;
+            b->insides.nodes[node].taken = true;
+        }
+    }
+}
+
+/* ---- the choice ---- */
+
+/* A possible entry: components of the name in hand. */
+typedef struct choice {
+    awq__trie_node *node; /* NULL: there is none */
+    size_t begin, end;
+    enum kind kind;
+} choice;
+
+/* The shortest ending that matches no quantized name. */
+static choice choose_ending(builder *b)
+{
+    uint32_t node = 0;
+    for (size_t i = b->word_count; i-- > 0;) {
+        node = awq__trie_find(&b->endings, node, ending_symbol(b, i));
+        if (!b->endings.nodes[node].taken)
+            return (choice){&b->endings.nodes[node], i, b->word_count, i ? ENDING : WHOLE};
+    }
+    return (choice){0};
+}
+
+/* May the ending give way to a part of names that tells more of them? Not if it is a kind of
+   module, as "q_proj" is. */
+static bool may_give_way(const builder *b, const choice *ending, bool is_made)
+{
+    bool may = is_made && ending->node;
+    for (size_t i = ending->begin; i < ending->end && !may; i++)
+        may = awq__is_index(b->words[i].text, b->words[i].length);
+    return may;
+}
+
+/* The shortest part from this component on that is in no quantized name. */
+static choice choose_inside(builder *b, size_t begin)
+{
+    uint32_t node = 0;
+    for (size_t i = begin; i < inside_limit(b, begin) && may_begin(b, begin); i++) {
+        if (!(node = awq__trie_find(&b->insides, node, b->word_ids[i])))
+            break;
+        /* The first component of a name tells too little. */
+        if (!b->insides.nodes[node].taken && i > 0)
+            return (choice){&b->insides.nodes[node], begin, i + 1, begin ? INSIDE : FIRST};
+    }
+    return (choice){0};
+}
+
+/* Does the entry of this node match, whose components may be other spellings? */
+static bool is_covered(const builder *b, const choice *c)
+{
+    if (!c->node || !c->node->entry)
+        return false;
+    const entry *e = &b->entries[c->node->entry - 1];
+    if (c->kind == FIRST && e->kind != FIRST)
+        return false;
+    const char *at = e->begin;
+    for (size_t i = c->begin; i < c->end; i++) {
+        word w = word_at(at);
+        if (!covers_word(w, b->words[i]))
+            return false;
+        at += w.length + 1;
+    }
+    return true;
+}
+
+static void add_entry(builder *b, const choice *c)
+{
+    const word *last = &b->words[c->end - 1];
+    b->entries[b->entry_count] =
+        (entry){b->words[c->begin].text, last->text + last->length, c->kind};
+    c->node->entry = (uint32_t)++b->entry_count;
+}
+
+/* Is `c`, a part of names, better than the best so far? Of two as good the later says more. */
+static bool is_better(const choice *c, const choice *best, bool is_made)
+{
+    if (!c->node || c->node->count != best->node->count)
+        return c->node && c->node->count > best->node->count;
+    return best->kind < INSIDE ? is_made : c->end - c->begin <= best->end - best->begin;
 }
 
 /*
- * Where in the kept name the longest ending begins that, as an entry, could match the quantized
- * one; one past the NUL if none does. An ending that is all of the quantized name matches only as
- * a whole name.
+ * An ending if it tells a kind of module, as "q_proj" does; one with the number of a layer or an
+ * expert gives way to a part of names that more kept names have, and so does the name of all
+ * experts.
  */
-static const char *common_ending(const char *kept, const char *quantized)
+static void choose(builder *b, bool is_made)
 {
-    const char *at = kept + strlen(kept), *other_at = quantized + strlen(quantized);
-    const char *common = at + 1;
-    for (;;) {
-        word w = word_before(kept, at), other = word_before(quantized, other_at);
-        if (!confusable(w, other))
-            return common;
-        if (w.text == kept || other.text == quantized)
-            return w.text == kept && other.text == quantized ? kept : common;
-        common = w.text;
-        at = w.text - 1;
-        other_at = other.text - 1;
+    choice best = choose_ending(b);
+    bool gives_way = may_give_way(b, &best, is_made), covered = is_covered(b, &best);
+    for (size_t begin = 0; begin < b->word_count && !covered; begin++) {
+        choice inside = choose_inside(b, begin);
+        covered = is_covered(b, &inside);
+        if (gives_way && is_better(&inside, &best, is_made))
+            best = inside;
     }
+    if (best.node && !covered)
+        add_entry(b, &best);
 }
 
-/* The shortest ending of the name that matches no quantized name; begin is NULL if there is none.
- */
-static ending tell_apart(const char *name, const char *const *quantized, size_t count)
+/* Fills the tree of endings. AWQ_ERROR_RECIPE if a name has none; that of all experts of a layer
+   may have none, where one spelling is kept and another quantized. */
+static awq_status find_endings(builder *b, const awq__name_set *kept,
+                               const awq__name_set *quantized)
 {
-    const char *common = name + strlen(name) + 1;
-    for (size_t i = 0; i < count; i++) {
-        const char *begin = common_ending(name, quantized[i]);
-        if (begin < common)
-            common = begin;
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
+        status = take_in_hand(b, kept->names[i]);
+        if (status == AWQ_OK)
+            status = add_endings(b);
     }
-    if (common == name)
-        return (ending){0};
-    const char *begin = word_before(name, common - 1).text;
-    return (ending){begin, begin == name};
+    for (size_t i = 0; i < quantized->count && status == AWQ_OK; i++) {
+        status = take_in_hand(b, quantized->names[i]);
+        take_endings(b);
+    }
+    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
+        status = take_in_hand(b, kept->names[i]);
+        if (status == AWQ_OK && !kept->made[i] && !choose_ending(b).node)
+            status = awq__fail(
+                b->ctx, AWQ_ERROR_RECIPE,
+                "%s: is kept, but engines have the same name for a quantized module, so no "
+                "ignore list can tell them apart",
+                kept->names[i]);
+    }
+    return status;
+}
+
+/* Fills the tree of parts, with those of names whose ending may give way. */
+static awq_status find_insides(builder *b, const awq__name_set *kept,
+                               const awq__name_set *quantized)
+{
+    awq_status status = AWQ_OK;
+    bool any = false;
+    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
+        status = take_in_hand(b, kept->names[i]);
+        choice ending = {0};
+        if (status == AWQ_OK)
+            ending = choose_ending(b);
+        if (may_give_way(b, &ending, kept->made[i])) {
+            any = true;
+            status = add_insides(b);
+        }
+    }
+    for (size_t i = 0; any && i < quantized->count && status == AWQ_OK; i++) {
+        status = take_in_hand(b, quantized->names[i]);
+        take_insides(b);
+    }
+    return status;
+}
+
+static awq_status choose_all(builder *b, const awq__name_set *kept, const awq__name_set *quantized)
+{
+    awq_status status = find_endings(b, kept, quantized);
+    if (status == AWQ_OK)
+        status = find_insides(b, kept, quantized);
+    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
+        status = take_in_hand(b, kept->names[i]);
+        if (status == AWQ_OK)
+            choose(b, kept->made[i]);
+    }
+    return status;
+}
+
+/* ---- the texts ---- */
+
+/* An entry in which the last number has been left out. */
+typedef struct pattern {
+    char *text;
+    size_t gap;  /* where it was */
+    word number; /* of no length: there was none */
+    size_t order;
+} pattern;
+
+static awq_status append(awq_context *ctx, awq__text *text, const char *part)
+{
+    return awq__text_append_bytes(ctx, text, part, strlen(part));
 }
 
 static awq_status append_word(awq_context *ctx, awq__text *text, word w)
@@ -132,64 +375,187 @@ static awq_status append_word(awq_context *ctx, awq__text *text, word w)
     if (spelling)
         return awq__text_append(ctx, text, "(%s|%s)", spelling->word.text, spelling->other.text);
     awq_status status = AWQ_OK;
-    for (size_t i = 0; i < w.length && status == AWQ_OK; i++)
-        status = awq__text_append(ctx, text, strchr("\\^$*+?{}[]|()", w.text[i]) ? "\\%c" : "%c",
-                                  w.text[i]);
+    for (size_t i = 0; i < w.length && status == AWQ_OK; i++) {
+        if (strchr("\\^$*+?{}[]|()", w.text[i]))
+            status = append(ctx, text, "\\");
+        if (status == AWQ_OK)
+            status = awq__text_append_bytes(ctx, text, &w.text[i], 1);
+    }
+    return status;
+}
+
+static word last_number(const entry *e)
+{
+    word last = {e->end, 0};
+    for (const char *at = e->begin; at < e->end; at++) {
+        word w = word_at(at);
+        if (awq__is_index(w.text, w.length))
+            last = w;
+        at += w.length;
+    }
+    return last;
+}
+
+static awq_status append_words(awq_context *ctx, awq__text *text, const entry *e, pattern *p)
+{
+    awq_status status = AWQ_OK;
+    for (const char *at = e->begin; status == AWQ_OK; at++) {
+        word w = word_at(at);
+        if (w.text == p->number.text && w.length)
+            p->gap = text->length;
+        else
+            status = append_word(ctx, text, w);
+        at += w.length;
+        if (at == e->end)
+            break;
+        if (status == AWQ_OK)
+            status = append(ctx, text, "\\.");
+    }
     return status;
 }
 
 /* "lm_head" as it is, all else as a regular expression. NULL when memory is short. */
-static char *write_entry(awq_context *ctx, ending entry)
+static awq_status write_pattern(awq_context *ctx, const entry *e, pattern *p)
 {
-    if (entry.whole && !strchr(entry.begin, '.'))
-        return awq__strdup(ctx, entry.begin);
-    awq__text text = {0};
-    awq_status status = awq__text_append(ctx, &text, entry.whole ? "re:" : "re:.*\\.");
-    for (const char *at = entry.begin;; at++) {
-        word w = {at, strcspn(at, ".")};
-        if (status == AWQ_OK)
-            status = append_word(ctx, &text, w);
-        at += w.length;
-        if (status == AWQ_OK)
-            status = awq__text_append(ctx, &text, *at ? "\\." : "$");
-        if (!*at)
-            break;
+    static const char *const before[] = {
+        [ENDING] = "re:.*\\.", [WHOLE] = "re:", [INSIDE] = "re:.*\\.", [FIRST] = "re:(.*\\.)?"};
+    if (e->kind == WHOLE && !strchr(e->begin, '.')) {
+        p->text = awq__strdup(ctx, e->begin);
+        return p->text ? AWQ_OK : AWQ_ERROR_MEMORY;
     }
+    awq__text text = {0};
+    p->number = last_number(e);
+    awq_status status = append(ctx, &text, before[e->kind]);
+    if (status == AWQ_OK)
+        status = append_words(ctx, &text, e, p);
+    if (status == AWQ_OK)
+        status = append(ctx, &text, e->kind < INSIDE ? "$" : "(\\..*)?$");
+    if (status == AWQ_OK && !(p->text = awq__strdup(ctx, text.data)))
+        status = AWQ_ERROR_MEMORY;
+    awq__text_free(&text);
+    return status;
+}
+
+static int compare_but_number(const pattern *p, const pattern *q)
+{
+    int order = strcmp(p->text, q->text);
+    if (!order)
+        order = (p->number.length > 0) - (q->number.length > 0);
+    return order ? order : (p->gap > q->gap) - (p->gap < q->gap);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const pattern *p = a, *q = b;
+    int order = compare_but_number(p, q);
+    return order ? order : (p->order > q->order) - (p->order < q->order);
+}
+
+/* A new text of patterns that differ in their number alone. */
+static char *join(awq_context *ctx, const pattern *patterns, size_t count)
+{
+    const pattern *first = patterns;
+    if (!first->number.length)
+        return awq__strdup(ctx, first->text);
+    awq__text text = {0};
+    awq_status status = awq__text_append_bytes(ctx, &text, first->text, first->gap);
+    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+        if (count > 1)
+            status = append(ctx, &text, i ? "|" : "(");
+        if (status == AWQ_OK)
+            status = awq__text_append_bytes(ctx, &text, patterns[i].number.text,
+                                            patterns[i].number.length);
+    }
+    if (status == AWQ_OK && count > 1)
+        status = append(ctx, &text, ")");
+    if (status == AWQ_OK)
+        status = append(ctx, &text, first->text + first->gap);
     char *copy = status == AWQ_OK ? awq__strdup(ctx, text.data) : NULL;
     awq__text_free(&text);
     return copy;
 }
 
-static awq_status add(awq_context *ctx, const char *name, const char *const *quantized,
-                      size_t quantized_count, ending *entries, char **list, size_t *count)
+/* Joined patterns stand where the first of them was. */
+static awq_status join_all(awq_context *ctx, pattern *patterns, size_t pattern_count, char **list,
+                           size_t *count)
 {
-    for (size_t i = 0; i < *count; i++)
-        if (covers(entries[i], name))
-            return AWQ_OK;
-    ending entry = tell_apart(name, quantized, quantized_count);
-    if (!entry.begin)
-        return awq__fail(
-            ctx, AWQ_ERROR_RECIPE,
-            "%s: is kept, but engines have the same name for a quantized module, so no "
-            "ignore list can tell them apart",
-            name);
-    if (!(list[*count] = write_entry(ctx, entry)))
-        return AWQ_ERROR_MEMORY;
-    entries[(*count)++] = entry;
-    return AWQ_OK;
+    qsort(patterns, pattern_count, sizeof *patterns, compare);
+    awq_status status = AWQ_OK;
+    for (size_t i = 0, end; i < pattern_count && status == AWQ_OK; i = end) {
+        for (end = i + 1; end < pattern_count && !compare_but_number(&patterns[i], &patterns[end]);)
+            end++;
+        if (!(list[patterns[i].order] = join(ctx, patterns + i, end - i)))
+            status = AWQ_ERROR_MEMORY;
+    }
+    for (size_t i = 0; i < pattern_count; i++)
+        if (list[i]) {
+            char *text = list[i];
+            list[i] = NULL;
+            list[(*count)++] = text;
+        }
+    return status;
+}
+
+static awq_status write_all(awq_context *ctx, const entry *entries, size_t entry_count, char **list,
+                            size_t *count)
+{
+    pattern *patterns = awq__alloc(ctx, entry_count, sizeof *patterns, "the ignore list");
+    awq_status status = patterns ? AWQ_OK : AWQ_ERROR_MEMORY;
+    size_t written = 0;
+    while (written < entry_count && status == AWQ_OK) {
+        patterns[written].order = written;
+        status = write_pattern(ctx, &entries[written], &patterns[written]);
+        written++;
+    }
+    if (status == AWQ_OK)
+        status = join_all(ctx, patterns, entry_count, list, count);
+    for (size_t i = 0; i < written; i++)
+        awq__free(patterns[i].text);
+    awq__free(patterns);
+    return status;
+}
+
+static awq_status make_list(builder *b, const awq__name_set *kept, const awq__name_set *quantized,
+                            char ***list, size_t *count)
+{
+    awq_status status = awq__trie_create(b->ctx, &b->ids);
+    if (status == AWQ_OK)
+        status = awq__trie_create(b->ctx, &b->endings);
+    if (status == AWQ_OK)
+        status = awq__trie_create(b->ctx, &b->insides);
+    *list = awq__alloc(b->ctx, kept->count, sizeof **list, "the ignore list");
+    b->entries = awq__alloc(b->ctx, kept->count, sizeof *b->entries, "the ignore list");
+    if (!*list || !b->entries)
+        status = AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = choose_all(b, kept, quantized);
+    if (status == AWQ_OK)
+        status = write_all(b->ctx, b->entries, b->entry_count, *list, count);
+    return status;
 }
 
 awq_status awq__ignore_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                             const char *const *quantized, size_t quantized_count, char ***list,
                             size_t *count)
 {
+    builder b = {.ctx = ctx};
+    awq__name_set kept_set, quantized_set = {0};
+    *list = NULL;
     *count = 0;
-    *list = awq__alloc(ctx, kept_count, sizeof **list, "the ignore list");
-    ending *entries = awq__alloc(ctx, kept_count, sizeof *entries, "the ignore list");
-    awq_status status = *list && entries ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < kept_count && status == AWQ_OK; i++)
-        status = add(ctx, kept[i], quantized, quantized_count, entries, *list, count);
-    awq__free(entries);
+    awq_status status =
+        awq__name_set_create(ctx, kept, kept_count, quantized, quantized_count, &kept_set);
+    if (status == AWQ_OK)
+        status = awq__name_set_create(ctx, quantized, quantized_count, NULL, 0, &quantized_set);
+    if (status == AWQ_OK)
+        status = make_list(&b, &kept_set, &quantized_set, list, count);
+    awq__trie_free(&b.ids);
+    awq__trie_free(&b.endings);
+    awq__trie_free(&b.insides);
+    awq__free(b.words);
+    awq__free(b.word_ids);
+    awq__free(b.entries);
+    awq__name_set_free(&kept_set);
+    awq__name_set_free(&quantized_set);
     if (status == AWQ_OK)
         return status;
     awq__name_list_free(*list, *count);

@@ -1,5 +1,6 @@
 /* The `modules_to_not_convert` list of MXFP4. */
 #include "format/format.h"
+#include "format/names.h"
 
 #include <string.h>
 
@@ -26,41 +27,61 @@ static char *starred(awq_context *ctx, const char *name)
     return copy;
 }
 
-/* Is the name the first `length` bytes of parent, or within that module? */
-static bool lies_under(const char *name, const char *parent, size_t length)
+/* Ends a name in a tree: no byte of a name is NUL. */
+enum { END = 0 };
+
+/* The node of the first `length` bytes; false if no name of the tree begins with them. */
+static bool find_part(const awq__trie *tree, const char *name, size_t length, uint32_t *node)
 {
-    return !strncmp(name, parent, length) && (!name[length] || name[length] == '.');
+    *node = 0;
+    for (size_t i = 0; i < length; i++)
+        if (!(*node = awq__trie_find(tree, *node, (unsigned char)name[i])))
+            return false;
+    return true;
 }
 
-static bool any_under(const char *parent, size_t length, char *const *names, size_t count)
+/* Is a name of the tree the first `length` bytes of parent, or within that module? */
+static bool any_under(const awq__trie *tree, const char *parent, size_t length)
 {
-    for (size_t i = 0; i < count; i++)
-        if (lies_under(names[i], parent, length))
-            return true;
-    return false;
+    uint32_t node;
+    return find_part(tree, parent, length, &node) &&
+           (awq__trie_find(tree, node, END) || awq__trie_find(tree, node, '.'));
 }
 
-/* The starred names, each once: those of all layers and experts are the same. */
-static awq_status star_all(awq_context *ctx, const char *const *names, size_t name_count,
-                           char ***list, size_t *count)
+static awq_status add_name(awq_context *ctx, awq__trie *tree, const char *name)
 {
-    *count = 0;
-    *list = awq__alloc(ctx, name_count, sizeof **list, "names of quantized modules");
-    if (!*list)
-        return AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < name_count; i++) {
-        char *name = starred(ctx, names[i]);
-        if (!name)
+    uint32_t node = 0;
+    for (;; name++) {
+        if (!(node = awq__trie_add(ctx, tree, node, (unsigned char)*name)))
             return AWQ_ERROR_MEMORY;
-        bool known = false;
-        for (size_t j = 0; j < *count && !known; j++)
-            known = !strcmp((*list)[j], name);
-        if (known)
-            awq__free(name);
-        else
-            (*list)[(*count)++] = name;
+        if (*name == END)
+            return AWQ_OK;
     }
-    return AWQ_OK;
+}
+
+/* Does the name lie under one of the tree? */
+static bool lies_under_any(const awq__trie *tree, const char *name)
+{
+    uint32_t node = 0;
+    for (;; name++) {
+        if ((!*name || *name == '.') && awq__trie_find(tree, node, END))
+            return true;
+        if (!*name || !(node = awq__trie_find(tree, node, (unsigned char)*name)))
+            return false;
+    }
+}
+
+/* The starred names: those of all layers and experts are the same. */
+static awq_status star_all(awq_context *ctx, const char *const *names, size_t count,
+                           awq__trie *tree)
+{
+    awq_status status = awq__trie_create(ctx, tree);
+    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+        char *name = starred(ctx, names[i]);
+        status = name ? add_name(ctx, tree, name) : AWQ_ERROR_MEMORY;
+        awq__free(name);
+    }
+    return status;
 }
 
 /* The length of what is before the last dot; 0 if there is none. */
@@ -73,35 +94,32 @@ static size_t parent_length(const char *name, size_t length)
 }
 
 /* The length of the shortest beginning of two components or more that holds nothing quantized. */
-static size_t shorten(const char *name, char *const *quantized, size_t count)
+static size_t shorten(const char *name, const awq__trie *quantized)
 {
     size_t length = strlen(name), parent = parent_length(name, length);
-    while (memchr(name, '.', parent) && !any_under(name, parent, quantized, count)) {
+    while (memchr(name, '.', parent) && !any_under(quantized, name, parent)) {
         length = parent;
         parent = parent_length(name, length);
     }
     return length;
 }
 
-static awq_status add(awq_context *ctx, const char *kept, char *const *quantized,
-                      size_t quantized_count, char **list, size_t *count)
+static awq_status add(awq_context *ctx, const char *kept, const awq__trie *quantized,
+                      awq__trie *entries, char **list, size_t *count)
 {
     char *name = starred(ctx, kept);
     if (!name)
         return AWQ_ERROR_MEMORY;
     awq_status status = AWQ_OK;
-    bool covered = false;
-    for (size_t i = 0; i < *count && !covered; i++)
-        covered = lies_under(name, list[i], strlen(list[i]));
-    if (any_under(name, strlen(name), quantized, quantized_count))
+    if (any_under(quantized, name, strlen(name)))
         status = awq__fail(ctx, AWQ_ERROR_RECIPE,
                            "%s: is kept, but %s is quantized in some layer, and the mxfp4 format "
                            "treats all layers alike",
                            kept, name);
-    else if (!covered) {
-        name[shorten(name, quantized, quantized_count)] = 0;
+    else if (!lies_under_any(entries, name)) {
+        name[shorten(name, quantized)] = 0;
         list[(*count)++] = name;
-        return AWQ_OK;
+        return add_name(ctx, entries, name);
     }
     awq__free(name);
     return status;
@@ -111,17 +129,18 @@ awq_status awq__star_list(awq_context *ctx, const char *const *kept, size_t kept
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count)
 {
-    char **starred_quantized;
-    size_t starred_count;
+    awq__trie names, entries = {0};
     *count = 0;
     *list = awq__alloc(ctx, kept_count, sizeof **list, "the list of unquantized modules");
-    awq_status status =
-        star_all(ctx, quantized, quantized_count, &starred_quantized, &starred_count);
+    awq_status status = star_all(ctx, quantized, quantized_count, &names);
+    if (status == AWQ_OK)
+        status = awq__trie_create(ctx, &entries);
     if (!*list)
         status = AWQ_ERROR_MEMORY;
     for (size_t i = 0; i < kept_count && status == AWQ_OK; i++)
-        status = add(ctx, kept[i], starred_quantized, starred_count, *list, count);
-    awq__name_list_free(starred_quantized, starred_count);
+        status = add(ctx, kept[i], &names, &entries, *list, count);
+    awq__trie_free(&names);
+    awq__trie_free(&entries);
     if (status == AWQ_OK)
         return status;
     awq__name_list_free(*list, *count);

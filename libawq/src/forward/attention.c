@@ -119,6 +119,8 @@ static awq_status run_sequence(void *arg, int64_t index, int worker)
     attend(j, &s, L);
     if (j->tap)
         j->tap(j->user, index, worker, L, s.x, s.c);
+    if (!j->out)
+        return AWQ_OK;
     /* The input is not needed any more once it has been normed: x takes the output. */
     awq__linear(compute, &a->o, L, s.c, Q, s.x, H, s.work);
     float *out = j->out + begin * H;
@@ -144,8 +146,10 @@ awq_status awq__attention_forward(const awq__forward *forward, const awq__layer 
     for (int64_t i = 0; i < sequences->count; i++)
         j.longest = awq__max(j.longest, sequences->offsets[i + 1] - sequences->offsets[i]);
     awq_status status = awq__scratch_create(forward->ctx, "attention work space", &j.scratch);
+    space parts;
+    size_t bytes = space_floats(&j, &parts, NULL) * sizeof(float);
     if (status == AWQ_OK)
-        status = awq__parallel_for(forward->ctx, sequences->count, run_sequence, &j);
+        status = awq__parallel_within(forward->ctx, bytes, sequences->count, run_sequence, &j);
     awq__scratch_free(&j.scratch);
     return status;
 }

@@ -11,7 +11,7 @@
 #include "compute/weight.h"
 #include "text/text.h"
 
-/* Tokens of one expert that are worked on at a time. */
+/* Tokens that are worked on at a time, at most. */
 #define AWQ__TOKEN_BLOCK 1024
 
 /* Rotary cosines and sines for positions 0 .. length-1: [length][2 * pairs]. */
@@ -30,7 +30,7 @@ typedef struct awq__attention {
     int64_t heads, kv_heads, head_dim, window;
     const float *q_norm, *k_norm; /* [head_dim], or [heads * head_dim] across heads; or NULL */
     bool norm_across_heads;
-    const float *sinks;           /* [heads], or NULL */
+    const float *sinks; /* [heads], or NULL */
 } awq__attention;
 
 typedef struct awq__expert {
@@ -87,8 +87,8 @@ static inline int64_t awq__token_count(const awq__sequences *sequences)
 typedef void (*awq__attention_tap)(void *user, int64_t slot, int worker, int64_t tokens,
                                    const float *x, const float *c);
 
-/* out[T,H] = attention(norm(hidden)). out may be hidden with `add`, which adds to it. tap may be
- * NULL. */
+/* out[T,H] = attention(norm(hidden)). out may be hidden with `add`, which adds to it; NULL: the tap
+ * is all that is wanted. tap may be NULL. */
 awq_status awq__attention_forward(const awq__forward *forward, const awq__layer *layer,
                                   const float *hidden, bool add, float *out, awq__attention_tap tap,
                                   void *user);
@@ -113,12 +113,31 @@ awq_status awq__moe_input(const awq__forward *forward, const awq__layer *layer, 
 /* Router of x[T,H]. */
 awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, int64_t T,
                           const float *x, awq__routes *routes);
-/* out[T,H] += sum over the chosen experts, the shared one last, of weight * expert(x). */
-awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer, const float *x,
-                            const awq__routes *routes, float *out);
 
-/* y[T,I] = a(gate(x), up(x)) of one expert, I its own. work: awq__weight_work of gate and up at
- * most; up_work [T,I]. */
+/* A block of an expert's tokens that has passed it; the arrays may be changed. I is the expert's
+ * own.
+ */
+typedef struct awq__expert_block {
+    int64_t expert, first, tokens; /* T; first: counted from the expert's first slot */
+    float *x;                      /* [T,H] normed input */
+    float *gate, *up, *inner;      /* [T,I] outputs of gate and up, and a(gate, up) */
+} awq__expert_block;
+/* Called from workers: for the blocks of an expert one after the other, in the order of its tokens;
+   for those of different experts at the same time. */
+typedef awq_status (*awq__expert_tap)(void *user, int worker, const awq__expert_block *block);
+/* out[T,H] += sum over the chosen experts, the shared one last, of weight * expert(x). tap may be
+   NULL. */
+awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer, const float *x,
+                            const awq__routes *routes, float *out, awq__expert_tap tap, void *user);
+/* Tokens of one expert that are worked on at a time. */
+int64_t awq__expert_tokens(const awq__layer *layer);
+
+/* gate[T,I], up[T,I] and y[T,I] = a(gate, up) of one expert, I its own; y may be gate. work:
+   awq__weight_work of gate and up at most. */
+void awq__expert_parts(const awq__forward *forward, const awq__layer *layer,
+                       const awq__expert *expert, int64_t T, const float *x, float *gate, float *up,
+                       float *y, float *work);
+/* y[T,I] = a(gate(x), up(x)); up_work [T,I]. */
 void awq__expert_inner(const awq__forward *forward, const awq__layer *layer,
                        const awq__expert *expert, int64_t T, const float *x, float *y,
                        float *up_work, float *work);

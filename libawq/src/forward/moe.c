@@ -7,6 +7,9 @@
 /* Expert outputs wait for their sum in at most this many floats (256 MB). */
 #define SLOT_FLOATS ((int64_t)1 << 26)
 #define SMALLEST_CHUNK 512
+/* A block of an expert's tokens takes at most this many floats of work space (128 MB). */
+#define BLOCK_FLOATS ((int64_t)1 << 25)
+#define SMALLEST_BLOCK 128
 
 void awq__routes_free(awq__routes *routes)
 {
@@ -167,14 +170,21 @@ void awq__expert_activate(const awq__forward *forward, const awq__layer *layer,
         forward->compute->activate(count, &expert->activation, gate, up, out);
 }
 
+void awq__expert_parts(const awq__forward *forward, const awq__layer *layer,
+                       const awq__expert *expert, int64_t T, const float *x, float *gate, float *up,
+                       float *y, float *work)
+{
+    int64_t H = layer->hidden, I = expert->intermediate;
+    awq__linear(forward->compute, &expert->gate, T, x, H, gate, I, work);
+    awq__linear(forward->compute, &expert->up, T, x, H, up, I, work);
+    awq__expert_activate(forward, layer, expert, T * I, gate, up, y);
+}
+
 void awq__expert_inner(const awq__forward *forward, const awq__layer *layer,
                        const awq__expert *expert, int64_t T, const float *x, float *y,
                        float *up_work, float *work)
 {
-    int64_t H = layer->hidden, I = expert->intermediate;
-    awq__linear(forward->compute, &expert->gate, T, x, H, y, I, work);
-    awq__linear(forward->compute, &expert->up, T, x, H, up_work, I, work);
-    awq__expert_activate(forward, layer, expert, T * I, y, up_work, y);
+    awq__expert_parts(forward, layer, expert, T, x, y, up_work, y, work);
 }
 
 int64_t awq__expert_work(const awq__layer *layer)
@@ -191,6 +201,19 @@ int64_t awq__expert_work(const awq__layer *layer)
     return work;
 }
 
+static int64_t block_floats(const awq__layer *layer, int64_t tokens)
+{
+    return tokens * (2 * layer->hidden + 3 * layer->moe.intermediate);
+}
+
+int64_t awq__expert_tokens(const awq__layer *layer)
+{
+    int64_t tokens = AWQ__TOKEN_BLOCK;
+    while (tokens > SMALLEST_BLOCK && block_floats(layer, tokens) > BLOCK_FLOATS)
+        tokens /= 2;
+    return tokens;
+}
+
 /* One block of one expert's tokens within a chunk of all tokens. */
 typedef struct block {
     int64_t expert, first, count; /* into slots */
@@ -205,32 +228,60 @@ typedef struct expert_job {
     int64_t chunk_first, chunk_count; /* tokens */
     block *blocks;
     float *outputs; /* [chunk_count * k, H]: the outputs of the chunk's slots */
+    awq__expert_tap tap;
+    void *user;
+    awq__turns turns; /* of the blocks of each expert at the tap */
+    size_t space;     /* floats of a worker */
     awq__scratch scratch;
 } expert_job;
+
+static awq_status show_block(expert_job *j, int64_t index, int worker,
+                             const awq__expert_block *shown)
+{
+    if (!awq__turns_wait(&j->turns, shown->expert, shown->first, index))
+        return AWQ_ERROR_CANCELLED;
+    awq_status status = j->tap(j->user, worker, shown);
+    awq__turns_pass(&j->turns, shown->expert, shown->tokens);
+    return status;
+}
+
+static awq_status pass_block(expert_job *j, int64_t index, int worker)
+{
+    const awq__moe *moe = &j->layer->moe;
+    const block *b = &j->blocks[index];
+    int64_t H = j->layer->hidden, I = moe->intermediate, k = moe->per_token, T = b->count;
+    const int64_t B = awq__expert_tokens(j->layer), *slots = j->routes->slots + b->first;
+    float *x = awq__scratch_get(&j->scratch, worker, j->space);
+    if (!x)
+        return AWQ_ERROR_MEMORY;
+    const awq__expert *expert = &moe->experts[b->expert];
+    float *z = x + B * H, *up = z + B * H, *y = up + B * I, *gate = j->tap ? y + B * I : y;
+    float *work = gate + B * I;
+    for (int64_t i = 0; i < T; i++)
+        memcpy(x + i * H, j->x + slots[i] / k * H, (size_t)H * sizeof *x);
+    awq__expert_parts(j->forward, j->layer, expert, T, x, gate, up, y, work);
+    awq__linear(j->forward->compute, &expert->down, T, y, expert->intermediate, z, H, work);
+    for (int64_t i = 0; i < T; i++)
+        memcpy(j->outputs + (slots[i] - j->chunk_first * k) * H, z + i * H, (size_t)H * sizeof *z);
+    if (!j->tap)
+        return AWQ_OK;
+    awq__expert_block shown = {.expert = b->expert,
+                               .first = b->first - j->routes->first[b->expert],
+                               .tokens = T,
+                               .x = x,
+                               .gate = gate,
+                               .up = up,
+                               .inner = y};
+    return show_block(j, index, worker, &shown);
+}
 
 static awq_status run_block(void *arg, int64_t index, int worker)
 {
     expert_job *j = arg;
-    const awq__moe *moe = &j->layer->moe;
-    const block *b = &j->blocks[index];
-    int64_t H = j->layer->hidden, I = moe->intermediate, k = moe->per_token, T = b->count;
-    const int64_t B = AWQ__TOKEN_BLOCK;
-    float *x = awq__scratch_get(&j->scratch, worker,
-                                (size_t)(B * (2 * H + 2 * I) + awq__expert_work(j->layer)));
-    if (!x)
-        return AWQ_ERROR_MEMORY;
-    const awq__expert *expert = &moe->experts[b->expert];
-    float *y = x + B * H, *up = y + B * I, *z = up + B * I;
-    float *work = z + B * H;
-    for (int64_t i = 0; i < T; i++)
-        memcpy(x + i * H, j->x + j->routes->slots[b->first + i] / k * H, (size_t)H * sizeof *x);
-    awq__expert_inner(j->forward, j->layer, expert, T, x, y, up, work);
-    awq__linear(j->forward->compute, &expert->down, T, y, expert->intermediate, z, H, work);
-    for (int64_t i = 0; i < T; i++) {
-        int64_t slot = j->routes->slots[b->first + i];
-        memcpy(j->outputs + (slot - j->chunk_first * k) * H, z + i * H, (size_t)H * sizeof *z);
-    }
-    return AWQ_OK;
+    awq_status status = pass_block(j, index, worker);
+    if (status != AWQ_OK)
+        awq__turns_fail(&j->turns, index);
+    return status;
 }
 
 /* Adds a token's expert outputs in the order of its choices. */
@@ -255,7 +306,7 @@ static awq_status add_outputs(void *arg, int64_t index, int worker)
 
 /* Cuts each expert's slots of the chunk into blocks; the slots of a group rise, so they are a
  * range. */
-static int64_t cut_blocks(const awq__routes *routes, int64_t end_token, int64_t *next,
+static int64_t cut_blocks(const awq__routes *routes, int64_t most, int64_t end_token, int64_t *next,
                           block *blocks)
 {
     int64_t count = 0, end_slot = end_token * routes->per_token;
@@ -263,25 +314,34 @@ static int64_t cut_blocks(const awq__routes *routes, int64_t end_token, int64_t 
         int64_t begin = next[e], end = begin;
         while (end < routes->first[e + 1] && routes->slots[end] < end_slot)
             end++;
-        for (int64_t at = begin; at < end; at += AWQ__TOKEN_BLOCK)
-            blocks[count++] = (block){e, at, awq__min(AWQ__TOKEN_BLOCK, end - at)};
+        for (int64_t at = begin; at < end; at += most)
+            blocks[count++] = (block){e, at, awq__min(most, end - at)};
         next[e] = end;
     }
     return count;
 }
 
 awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer, const float *x,
-                            const awq__routes *routes, float *out)
+                            const awq__routes *routes, float *out, awq__expert_tap tap, void *user)
 {
     awq_context *ctx = forward->ctx;
     int64_t H = layer->hidden, k = routes->per_token, E = routes->experts, T = routes->tokens;
     int64_t chunk = awq__min(awq__max(SLOT_FLOATS / (k * H), SMALLEST_CHUNK), T);
-    expert_job j = {.forward = forward, .layer = layer, .routes = routes, .x = x, .out = out};
+    int64_t most = awq__expert_tokens(layer);
+    expert_job j = {.forward = forward,
+                    .layer = layer,
+                    .routes = routes,
+                    .x = x,
+                    .out = out,
+                    .tap = tap,
+                    .user = user,
+                    .space = (size_t)(block_floats(layer, most) + awq__expert_work(layer))};
     int64_t *next = awq__alloc(ctx, (size_t)E, sizeof *next, "expert blocks");
-    size_t most = (size_t)(chunk * k / AWQ__TOKEN_BLOCK + E);
-    j.blocks = awq__alloc(ctx, most, sizeof *j.blocks, "expert blocks");
+    j.blocks = awq__alloc(ctx, (size_t)(chunk * k / most + E), sizeof *j.blocks, "expert blocks");
     j.outputs = awq__alloc_aligned(ctx, (size_t)(chunk * k * H), sizeof(float), "expert outputs");
     awq_status status = awq__scratch_create(ctx, "expert work space", &j.scratch);
+    if (status == AWQ_OK)
+        status = awq__turns_create(ctx, E, &j.turns);
     if (status == AWQ_OK && !(next && j.blocks && j.outputs))
         status = AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
@@ -289,12 +349,13 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
     for (int64_t first = 0; first < T && status == AWQ_OK; first += chunk) {
         j.chunk_first = first;
         j.chunk_count = awq__min(chunk, T - first);
-        int64_t blocks = cut_blocks(routes, first + j.chunk_count, next, j.blocks);
-        status = awq__parallel_for(ctx, blocks, run_block, &j);
+        int64_t blocks = cut_blocks(routes, most, first + j.chunk_count, next, j.blocks);
+        status = awq__parallel_within(ctx, j.space * sizeof(float), blocks, run_block, &j);
         if (status == AWQ_OK)
             status = awq__parallel_for(ctx, awq__ceil_div(j.chunk_count, AWQ__TOKEN_BLOCK),
                                        add_outputs, &j);
     }
+    awq__turns_free(&j.turns);
     awq__scratch_free(&j.scratch);
     awq__free(j.outputs);
     awq__free(j.blocks);

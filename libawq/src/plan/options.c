@@ -1,4 +1,5 @@
 /* The table of recipe options, which is also their documentation. */
+#include "plan/engines.h"
 #include "plan/recipe.h"
 
 #include <string.h>
@@ -16,7 +17,8 @@
 
 /* In the order of a well-written recipe; the options of a section stand together. */
 static const awq_option options[] = {
-    {"model", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory of the checkpoint to quantize."},
+    {"model", AWQ_OPTION_PATH, "", "", 0, 0, true,
+     "Directory of the checkpoint to quantize; to plan only, its config.json is enough."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
     {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|mxfp4|bitsandbytes", 0, 0,
      false,
@@ -24,6 +26,11 @@ static const awq_option options[] = {
      "pack-quantized one, mxfp4 that of GPT-OSS, bitsandbytes NF4 (4 bits) or LLM.int8 (8); auto "
      "is "
      "what the preset asks for, else what most engines load for the architecture."},
+    {"engine", AWQ_OPTION_CHOICE, "any", AWQ__ENGINE_CHOICES, 0, 0, false,
+     "What will serve the result: a recipe whose result it cannot load is refused. any only warns "
+     "of what engines cannot load it."},
+    {"tensor_parallel", AWQ_OPTION_INTEGER, "1", "", 1, 1024, false,
+     "Devices that the engine spreads each matrix over; each must get whole groups."},
     {"shard_size", AWQ_OPTION_SIZE, "5GB", "", 1000000, EXACT_IN_JSON, false,
      "Largest size of one output file; a single tensor may exceed it."},
     {"plugin", AWQ_OPTION_TEXT, "", "", 0, 0, false,
@@ -62,6 +69,16 @@ static const awq_option options[] = {
      "bitsandbytes 64 (4 bits) or a row (8), else the largest that fits."},
     {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", SYMMETRIC, 0, 0, false,
      "Whether every zero point is the middle code; auto is false for awq, else true."},
+    {"quantize.target_bits", AWQ_OPTION_NUMBER, "", "", 1, 16, false,
+     "Mean bits of a weight of the experts that quantize.modules names and no rule, scales "
+     "included: bits and groups are chosen for each layer by what they do to its output, in place "
+     "of quantize.bits and group_size."},
+    {"quantize.target_size", AWQ_OPTION_SIZE, "", "", 1, EXACT_IN_JSON, false,
+     "The same by the size of the whole result."},
+    {"quantize.target_schemes", AWQ_OPTION_TEXT, "4:128,4:64,4:32,8:128", "", 0, 0, false,
+     "What target_bits and target_size choose from: bits and group sizes, with commas between."},
+    {"quantize.target_unit", AWQ_OPTION_CHOICE, "layer", "layer|expert", 0, 0, false,
+     "What has one scheme. Engines join the experts of a layer and load only layer."},
     {"quantize.clip", AWQ_OPTION_BOOLEAN, "true", "", 0, 0, false,
      "Whether to search for a better range of each group: a smaller one, or another exponent for "
      "mxfp4."},

@@ -343,6 +343,12 @@ uint64_t awq__recipe_size(const awq_recipe *recipe, const char *name)
     return awq__value_size(awq__recipe_text(recipe, name), &bytes) ? (uint64_t)bytes : 0;
 }
 
+double awq__recipe_number(const awq_recipe *recipe, const char *name)
+{
+    double number;
+    return awq__value_number(awq__recipe_text(recipe, name), &number) ? number : 0;
+}
+
 bool awq__recipe_bool(const awq_recipe *recipe, const char *name)
 {
     return !strcmp(awq__recipe_text(recipe, name), "true");
@@ -357,9 +363,16 @@ const char *const *awq__recipe_list(const awq_recipe *recipe, const char *name, 
     return texts ? texts : nothing;
 }
 
+bool awq__recipe_has_target(const awq_recipe *recipe)
+{
+    return awq_recipe_count(recipe, "quantize.target_bits") ||
+           awq_recipe_count(recipe, "quantize.target_size");
+}
+
 bool awq__recipe_calibrates(const awq_recipe *recipe)
 {
-    bool calibrates = strcmp(awq__recipe_text(recipe, "quantize.method"), "rtn") != 0;
+    bool calibrates = strcmp(awq__recipe_text(recipe, "quantize.method"), "rtn") != 0 ||
+                      awq__recipe_has_target(recipe);
     for (size_t r = 0; r < recipe->rule_count && !calibrates; r++) {
         const char *method = awq_recipe_rule_get(recipe, r, "method");
         calibrates = method && strcmp(method, "rtn") != 0;

@@ -14,6 +14,8 @@
 
 /* INTEGER, SIZE, or a CHOICE of numbers such as quantize.group_size. */
 int64_t awq__recipe_int(const awq_recipe *recipe, const char *name);
+/* NUMBER; 0 where unset and without a default. */
+double awq__recipe_number(const awq_recipe *recipe, const char *name);
 bool awq__recipe_bool(const awq_recipe *recipe, const char *name);
 /* Bytes: kB, MB, GB, TB are decimal, KiB, MiB, GiB, TiB binary. */
 uint64_t awq__recipe_size(const awq_recipe *recipe, const char *name);
@@ -32,6 +34,8 @@ awq_status awq__recipe_yaml(awq_context *ctx, const awq_recipe *recipe, awq__tex
 
 /* Was the option set, or is its default in force? */
 bool awq__recipe_says(const awq_recipe *recipe, const char *name);
+/* Are schemes to be chosen within a size? */
+bool awq__recipe_has_target(const awq_recipe *recipe);
 /* Does some method it names need activations? */
 bool awq__recipe_calibrates(const awq_recipe *recipe);
 /* The values in force, set or default: *count texts. */

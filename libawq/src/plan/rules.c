@@ -39,7 +39,7 @@ bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b)
     return a->scheme.code == b->scheme.code && a->scheme.bits == b->scheme.bits &&
            a->scheme.group == b->scheme.group && a->scheme.symmetric == b->scheme.symmetric &&
            a->calibrate == b->calibrate && a->scale == b->scale && a->clip == b->clip &&
-           a->gptq == b->gptq;
+           a->gptq == b->gptq && a->automatic == b->automatic;
 }
 
 awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,
@@ -236,6 +236,8 @@ static awq_status rule_matches(awq_context *ctx, const awq__arch *arch, const ru
                           : AWQ_OK;
 }
 
+#define RULE_NAME_BYTES 256
+
 /* "rules[2] (role: router, layers: 0-3)", for messages. */
 static void name_rule(const awq_recipe *recipe, size_t index, char *text, size_t size)
 {
@@ -270,7 +272,7 @@ static awq_status check_keep(awq_context *ctx, const awq_recipe *recipe, size_t 
 static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe, size_t index,
                             awq__rule_defaults defaults, rule *r)
 {
-    char name[256];
+    char name[RULE_NAME_BYTES];
     const char *match = awq_recipe_rule_get(recipe, index, "match");
     const char *keep = awq_recipe_rule_get(recipe, index, "keep");
     name_rule(recipe, index, name, sizeof name);
@@ -329,13 +331,15 @@ static awq_status judge_unused(awq_context *ctx, const awq__arch *arch, const ru
                          "%s: matches only what is never quantized: %s (%s); keep: true says that "
                          "it stays as it is",
                          name, refused->name, awq_role_name(refused->role));
-    return nothing_matches(ctx, arch, rules, name);
+    char what[RULE_NAME_BYTES + 1];
+    snprintf(what, sizeof what, "%s:", name);
+    return nothing_matches(ctx, arch, rules, what);
 }
 
 static awq_status judge_rule(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
                              size_t index, const rule *r, awq__rules *rules)
 {
-    char name[256];
+    char name[RULE_NAME_BYTES];
     name_rule(recipe, index, name, sizeof name);
     if (r->keep && (r->matched.treated || r->matched.refused))
         return AWQ_OK;
@@ -412,8 +416,10 @@ static awq_status apply_patterns(awq_context *ctx, const awq__arch *arch, patter
         awq_status status = awq__name_pattern_match(ctx, &list->items[i], module->name, &matches);
         if (status == AWQ_OK && matches) {
             count_match(module, &list->matched[i]);
+            awq__treatment own = *treatment;
+            own.automatic &= module->role == AWQ_ROLE_EXPERT;
             if (!ruled && may_quantize(module->role))
-                status = awq__rules_treat(ctx, rules, index, treatment);
+                status = awq__rules_treat(ctx, rules, index, &own);
         }
         if (status != AWQ_OK)
             return status;
@@ -516,6 +522,7 @@ static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__a
     size_t count = awq_recipe_rule_count(recipe), treated = 0;
     words w = general_words(recipe);
     awq__treatment general = treatment_from(&w, defaults);
+    general.automatic = awq__recipe_has_target(recipe);
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
         bool ruled;

@@ -13,6 +13,7 @@ typedef struct awq__treatment {
     bool scale;         /* channel scales are searched and folded */
     bool clip;          /* ranges are searched */
     bool gptq;          /* rounding is error-compensated */
+    bool automatic;     /* bits and group are still to be chosen, within the recipe's target */
 } awq__treatment;
 
 typedef struct awq__rules {

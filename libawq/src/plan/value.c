@@ -30,6 +30,26 @@ bool awq__value_integer(const char *text, int64_t *number)
     return true;
 }
 
+bool awq__value_number(const char *text, double *number)
+{
+    double unit = 1;
+    bool point = false, digits = false;
+    *number = 0;
+    for (const char *c = text; *c; c++) {
+        if (*c == '.' && !point) {
+            point = true;
+            continue;
+        }
+        if (*c < '0' || *c > '9')
+            return false;
+        digits = true;
+        *number = *number * 10 + (*c - '0');
+        unit *= point ? 10 : 1;
+    }
+    *number /= unit;
+    return digits;
+}
+
 bool awq__value_size(const char *text, int64_t *bytes)
 {
     static const struct {
@@ -173,6 +193,17 @@ static awq_status check_integer(awq_context *ctx, const awq_option *option, cons
                      option->name, value, (long long)option->minimum, (long long)option->maximum);
 }
 
+static awq_status check_number(awq_context *ctx, const awq_option *option, const char *value)
+{
+    double number;
+    if (awq__value_number(value, &number) && number >= (double)option->minimum &&
+        number <= (double)option->maximum)
+        return AWQ_OK;
+    return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                     "%s: \"%s\" is not allowed; allowed is a number from %lld to %lld, as 4.25",
+                     option->name, value, (long long)option->minimum, (long long)option->maximum);
+}
+
 static awq_status check_size(awq_context *ctx, const awq_option *option, const char *value)
 {
     int64_t bytes;
@@ -204,6 +235,8 @@ awq_status awq__value_check(awq_context *ctx, const awq_option *option, const ch
         return AWQ_OK;
     case AWQ_OPTION_CHOICES:
         return check_choices(ctx, option, value);
+    case AWQ_OPTION_NUMBER:
+        return check_number(ctx, option, value);
     case AWQ_OPTION_INDICES:
         if (!awq__index_set_valid(value))
             return wrong(ctx, option, value,

@@ -7,6 +7,8 @@
 
 /* A whole number, also with a minus, of at most 63 bits. */
 bool awq__value_integer(const char *text, int64_t *number);
+/* A decimal number with digits and at most one point: 4, 4.25. */
+bool awq__value_number(const char *text, double *number);
 /* Bytes: 1048576, 500MB, 5GB, 2GiB. */
 bool awq__value_size(const char *text, int64_t *bytes);
 bool awq__value_is_utf8(const char *text);

@@ -3,60 +3,40 @@
 
 #include <string.h>
 
-/* A block of rows in work. Arrays of groups are [block,K/g]. */
+/* So many rows of a group of columns stay in the second-level cache with their errors, for all
+   ranges that are tried. */
+#define ROWS 256
+
+/* One group of columns of some rows in work. Arrays of ranges and losses are [rows]. */
 typedef struct clip {
     const awq__compute *compute;
     const awq__scheme *scheme;
-    const awq__stats *stats; /* in blocks of the group */
+    const float *moments; /* [g,g] */
     int64_t rows;
-    float *weight, *error, *product; /* [block,K] */
-    awq__range *whole;               /* of the group's weights and 0 */
-    awq__range *base, *tried;
-    awq__range *best; /* of these rows in the result */
-    double *least;
+    float *weight, *error, *product; /* [rows,g] */
+    awq__range *whole;               /* of the weights and 0 */
+    awq__range *base, *tried, *best;
+    double *loss, *least;
 } clip;
 
-static int64_t group_count(const clip *c)
-{
-    return c->rows * (c->stats->cols / c->stats->group);
-}
-
-static void measure_groups(clip *c)
-{
-    int64_t g = c->stats->group;
-    for (int64_t i = 0; i < group_count(c); i++) {
-        awq__range range = {0, 0};
-        for (int64_t k = 0; k < g; k++) {
-            float w = c->weight[i * g + k];
-            range.low = w < range.low ? w : range.low;
-            range.high = w > range.high ? w : range.high;
-        }
-        c->whole[i] = range;
-    }
-}
-
-/* The error with the tried ranges, weighed by each group's block of x^T x: keeps what is better
-   than the best so far. */
+/* The error with the tried ranges, weighed by the group's block of x^T x: keeps what is better than
+   the best so far. */
 static void evaluate(clip *c, bool first)
 {
-    int64_t K = c->stats->cols, g = c->stats->group, G = K / g, n = c->rows;
-    c->compute->quantize_error(n, K, c->scheme, c->tried, NULL, NULL, c->weight, c->error);
-    for (int64_t b = 0; b < G; b++)
-        c->compute->multiply_nn(n, g, g, c->error + b * g, K, c->stats->moments + b * g * g, g, 0,
-                                c->product + b * g, K);
-    for (int64_t i = 0; i < n * G; i++) {
-        double loss = c->compute->dot(g, c->product + i * g, c->error + i * g);
-        if (first || loss < c->least[i]) {
-            c->least[i] = loss;
-            c->best[i] = c->tried[i];
+    int64_t g = c->scheme->group;
+    c->compute->quantize_error(c->rows, g, c->scheme, c->tried, NULL, NULL, c->weight, c->error);
+    c->compute->quadratic(c->rows, g, c->error, c->moments, c->product, c->loss);
+    for (int64_t n = 0; n < c->rows; n++)
+        if (first || c->loss[n] < c->least[n]) {
+            c->least[n] = c->loss[n];
+            c->best[n] = c->tried[n];
         }
-    }
 }
 
 /* Both ends cut to `share` of the larger magnitude of the group. */
 static void cut_to(clip *c, float share)
 {
-    for (int64_t i = 0; i < group_count(c); i++) {
+    for (int64_t i = 0; i < c->rows; i++) {
         awq__range w = c->whole[i];
         float end = share * (-w.low > w.high ? -w.low : w.high);
         c->tried[i] = (awq__range){w.low < -end ? -end : w.low, w.high > end ? end : w.high};
@@ -67,14 +47,14 @@ static void cut_to(clip *c, float share)
 /* The best range so far with its ends moved. */
 static void move_ends(clip *c, float low, float high)
 {
-    for (int64_t i = 0; i < group_count(c); i++)
+    for (int64_t i = 0; i < c->rows; i++)
         c->tried[i] = (awq__range){c->base[i].low * low, c->base[i].high * high};
     evaluate(c, false);
 }
 
 static void begin_from_best(clip *c)
 {
-    for (int64_t i = 0; i < group_count(c); i++) {
+    for (int64_t i = 0; i < c->rows; i++) {
         bool whole = !(c->best[i].high < INFINITY);
         c->base[i] = whole ? c->whole[i] : c->best[i];
     }
@@ -102,7 +82,7 @@ static void search_e2m1(clip *c)
 {
     static const float shares[] = {2, 0.5f};
     for (int step = 0; step < 2; step++) {
-        for (int64_t i = 0; i < group_count(c); i++) {
+        for (int64_t i = 0; i < c->rows; i++) {
             awq__range w = c->whole[i];
             float end = shares[step] * (-w.low > w.high ? -w.low : w.high);
             c->tried[i] = (awq__range){-end, end};
@@ -111,11 +91,11 @@ static void search_e2m1(clip *c)
     }
 }
 
-static void search_rows(clip *c)
+static void search_group(clip *c)
 {
-    measure_groups(c);
-    for (int64_t i = 0; i < group_count(c); i++)
-        c->tried[i] = awq__whole_range();
+    c->compute->group_extents(c->rows, c->scheme->group, c->scheme->group, c->weight, c->whole);
+    for (int64_t n = 0; n < c->rows; n++)
+        c->tried[n] = awq__whole_range();
     evaluate(c, true);
     if (c->scheme->code == AWQ__CODE_E2M1)
         search_e2m1(c);
@@ -123,36 +103,50 @@ static void search_rows(clip *c)
         search_integer(c);
 }
 
+/* Group b of rows values[n,K]; range is that of its first row. */
+static void search_column(clip *c, const awq__stats *stats, int64_t b, const float *values,
+                          awq__range *range)
+{
+    int64_t g = stats->group, K = stats->cols, G = K / g;
+    c->moments = stats->moments + b * g * g;
+    for (int64_t n = 0; n < c->rows; n++)
+        memcpy(c->weight + n * g, values + n * K + b * g, (size_t)g * sizeof *values);
+    search_group(c);
+    for (int64_t n = 0; n < c->rows; n++)
+        range[n * G + b] = c->best[n];
+}
+
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,
                             const awq__stats *stats, awq__range *range)
 {
-    int64_t K = weight->cols, G = K / scheme->group, block = awq__weight_block(weight);
-    size_t whole = (size_t)(block * K), groups = (size_t)(block * G);
-    float *floats = awq__alloc_aligned(ctx, 3 * whole, sizeof *floats, "clip search");
-    awq__range *ranges = awq__alloc_aligned(ctx, 3 * groups, sizeof *ranges, "clip search");
-    double *least = awq__alloc_aligned(ctx, groups, sizeof *least, "clip search");
-    if (floats && ranges && least) {
+    int64_t K = weight->cols, g = scheme->group, G = K / g;
+    int64_t rows = awq__min(ROWS, weight->rows), part = rows * g;
+    float *floats =
+        awq__alloc_aligned(ctx, (size_t)(rows * K + 3 * part), sizeof *floats, "clip search");
+    awq__range *ranges = awq__alloc_aligned(ctx, 4 * (size_t)rows, sizeof *ranges, "clip search");
+    double *losses = awq__alloc_aligned(ctx, 2 * (size_t)rows, sizeof *losses, "clip search");
+    awq_status status = floats && ranges && losses ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (int64_t first = 0; status == AWQ_OK && first < weight->rows; first += rows) {
+        float *values = floats + 3 * part;
         clip c = {.compute = compute,
                   .scheme = scheme,
-                  .stats = stats,
+                  .rows = awq__min(rows, weight->rows - first),
                   .weight = floats,
-                  .error = floats + whole,
-                  .product = floats + 2 * whole,
+                  .error = floats + part,
+                  .product = floats + 2 * part,
                   .whole = ranges,
-                  .base = ranges + groups,
-                  .tried = ranges + 2 * groups,
-                  .least = least};
-        for (int64_t first = 0; first < weight->rows; first += block) {
-            c.rows = awq__min(block, weight->rows - first);
-            c.best = range + first * G;
-            awq__weight_read(weight, first, c.rows, c.weight);
-            search_rows(&c);
-        }
+                  .base = ranges + rows,
+                  .tried = ranges + 2 * rows,
+                  .best = ranges + 3 * rows,
+                  .loss = losses,
+                  .least = losses + rows};
+        awq__weight_read(weight, first, c.rows, values);
+        for (int64_t b = 0; b < G; b++)
+            search_column(&c, stats, b, values, range + first * G);
     }
-    awq_status status = floats && ranges && least ? AWQ_OK : AWQ_ERROR_MEMORY;
     awq__free(floats);
     awq__free(ranges);
-    awq__free(least);
+    awq__free(losses);
     return status;
 }

@@ -10,23 +10,76 @@
 /* Ratios of the first round are at most so many strides apart; the rounds after it halve the
  * stride. */
 #define COARSE_RATIOS 6
+#define SUMS 512 /* rows whose losses are found at a time */
 
-/* sum over the n rows of weight[row] * e G e^T for the errors e[n,K]; product [n, max(K, r)]. */
-static double error_loss(const awq__compute *compute, const awq__stats *stats, int64_t n,
-                         const float *error, const float *row_weight, float *product)
+double awq__error_loss(const awq__compute *compute, const awq__stats *stats, int64_t n,
+                       const float *error, const float *row_weight, float *product)
 {
     int64_t K = stats->cols, r = stats->rows;
-    if (!r) {
-        compute->multiply_nn(n, K, K, error, K, stats->moments, K, 0, product, K);
-        return compute->weighted_dot(n, K, product, error, row_weight);
+    if (r) {
+        compute->multiply_nt(n, r, K, error, K, stats->moments, K, 0, product, r);
+        return compute->weighted_dot(n, r, product, product, row_weight);
     }
-    compute->multiply_nt(n, r, K, error, K, stats->moments, K, 0, product, r);
-    return compute->weighted_dot(n, r, product, product, row_weight);
+    double sums[SUMS], loss = 0;
+    for (int64_t first = 0; first < n; first += SUMS) {
+        int64_t count = awq__min(SUMS, n - first);
+        compute->quadratic(count, K, error + first * K, stats->moments, product, sums);
+        for (int64_t i = 0; i < count; i++)
+            loss += (row_weight ? (double)row_weight[first + i] : 1) * sums[i];
+    }
+    return loss;
 }
 
-static int64_t product_floats(const awq__weight *weight, const awq__stats *stats)
+/* Columns whose errors are multiplied while they are in the cache. */
+#define PANEL 256
+
+/* A block of n rows in work, by panels of columns. */
+typedef struct panels {
+    int64_t width;
+    float *values;  /* [n,width] each, one after the other */
+    float *error;   /* of one panel */
+    float *product; /* [n,r] of a sketch, [n,K] of whole moments */
+} panels;
+
+/* Whole groups of columns; all of them for whole moments, which need the errors of all at once. */
+static int64_t panel_width(const awq__stats *stats, int64_t group)
 {
-    return awq__weight_block(weight) * awq__max(stats->cols, stats->rows);
+    return stats->rows ? awq__min(awq__max(PANEL / group, 1) * group, stats->cols) : stats->cols;
+}
+
+/* Floats of work space: the error has room for a row that is read whole, too. */
+static int64_t panel_space(const awq__weight *weight, const awq__stats *stats, int64_t width)
+{
+    int64_t n = awq__weight_block(weight), K = weight->cols;
+    return n * K + awq__max(n * width, K) + n * (stats->rows ? stats->rows : K);
+}
+
+static panels read_block(const awq__weight *weight, int64_t first, int64_t n, int64_t width,
+                         float *space)
+{
+    int64_t K = weight->cols;
+    panels p = {.width = width, .values = space, .error = space + n * K};
+    p.product = p.error + awq__max(n * width, K);
+    awq__weight_read_panels(weight, first, n, width, p.values, p.error);
+    return p;
+}
+
+/* sum over the n rows of row_weight[row] * e G e^T for e = Q(w * scale) * unscale - w. */
+static double block_loss(const awq__compute *compute, const awq__scheme *scheme,
+                         const awq__stats *stats, int64_t n, const float *scale,
+                         const float *unscale, const float *row_weight, const panels *p)
+{
+    int64_t K = stats->cols, r = stats->rows;
+    for (int64_t col = 0; col < K; col += p->width) {
+        int64_t cols = awq__min(p->width, K - col);
+        compute->quantize_error(n, cols, scheme, NULL, scale + col, unscale + col,
+                                p->values + n * col, p->error);
+        if (r)
+            compute->multiply_nt(n, r, cols, p->error, cols, stats->moments + col, K, col ? 1 : 0,
+                                 p->product, r);
+    }
+    return r ? compute->weighted_dot(n, r, p->product, p->product, row_weight)
+             : awq__error_loss(compute, stats, n, p->error, row_weight, p->product);
 }
 
 double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
@@ -41,14 +94,14 @@ double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
         awq__weight_read(weight, first, n, values);
         compute->quantize_error(n, K, scheme, range ? range + first * G : NULL, NULL, NULL, values,
                                 error);
-        loss += error_loss(compute, stats, n, error, NULL, product);
+        loss += awq__error_loss(compute, stats, n, error, NULL, product);
     }
     return loss;
 }
 
 int64_t awq__moment_loss_space(const awq__weight *weight, const awq__stats *stats)
 {
-    return 2 * awq__weight_block(weight) * weight->cols + product_floats(weight, stats);
+    return panel_space(weight, stats, weight->cols);
 }
 
 /* ---- the search ---- */
@@ -87,18 +140,18 @@ static awq_status run_task(void *arg, int64_t index, int worker)
     const set_state *set = &s->states[item->set];
     int64_t K = item->weight->cols, first = s->tasks[index].first;
     int64_t n = awq__min(awq__weight_block(item->weight), item->weight->rows - first);
-    float *values = awq__scratch_get(&s->scratch, worker, (size_t)s->space);
-    if (!values)
+    float *space = awq__scratch_get(&s->scratch, worker, (size_t)s->space);
+    if (!space)
         return AWQ_ERROR_MEMORY;
-    float *error = values + n * K, *product = error + n * K;
-    if (set->count)
-        awq__weight_read(item->weight, first, n, values);
+    if (!set->count)
+        return AWQ_OK;
+    panels p =
+        read_block(item->weight, first, n, panel_width(item->stats, item->scheme.group), space);
     for (int64_t c = 0; c < set->count; c++) {
         const float *scale = set->scales + c * 2 * K;
-        s->compute->quantize_error(n, K, &item->scheme, NULL, scale, scale + K, values, error);
         s->losses[index * s->most_candidates + c] =
-            error_loss(s->compute, item->stats, n, error,
-                       item->row_weight ? item->row_weight + first : NULL, product);
+            block_loss(s->compute, &item->scheme, item->stats, n, scale, scale + K,
+                       item->row_weight ? item->row_weight + first : NULL, &p);
     }
     return AWQ_OK;
 }
@@ -219,10 +272,9 @@ static awq_status prepare(search *s)
     int64_t tasks = 0;
     for (int64_t i = 0; i < s->item_count; i++) {
         const awq__weight *weight = s->items[i].weight;
-        int64_t space = 2 * awq__weight_block(weight) * weight->cols +
-                        product_floats(weight, s->items[i].stats);
+        int64_t width = panel_width(s->items[i].stats, s->items[i].scheme.group);
         tasks += awq__ceil_div(weight->rows, awq__weight_block(weight));
-        s->space = awq__max(s->space, space);
+        s->space = awq__max(s->space, panel_space(weight, s->items[i].stats, width));
     }
     for (int64_t i = 0; i < s->set_count; i++)
         s->most_candidates = awq__max(s->most_candidates, s->sets[i].candidates.steps + 2);

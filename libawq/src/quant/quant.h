@@ -31,12 +31,15 @@ void awq__stats_free(awq__stats *stats);
 /* Not for sketches. */
 void awq__stats_add(const awq__compute *compute, awq__stats *stats, int64_t T, const float *x,
                     int64_t ldx);
+/* The same for the whole x^T x, of which what is below the diagonal waits for awq__stats_mirror:
+   half the operations, in a parallel loop. */
+awq_status awq__stats_add_whole(awq_context *ctx, const awq__compute *compute, awq__stats *stats,
+                                int64_t T, const float *x, int64_t ldx);
+void awq__stats_mirror(awq__stats *stats);
 /* Adds x[T,K] to rows first .. first+count-1 of a sketch; token t's row and sign depend on seed + t
    alone. abs_sums and tokens are left to the caller. */
 void awq__stats_sketch(awq__stats *stats, int64_t first, int64_t count, uint64_t seed, int64_t T,
                        const float *x, int64_t ldx);
-/* into += from; same shape. */
-void awq__stats_merge(awq__stats *into, const awq__stats *from);
 /* What the statistics would be had column k of every x been multiplied by factor[k]. */
 void awq__stats_rescale(awq__stats *stats, const float *factor);
 /* The blocks of `group` columns of what is whole or a sketch: *blocks is made. */
@@ -97,6 +100,11 @@ double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
                         float *space);
 int64_t awq__moment_loss_space(const awq__weight *weight, const awq__stats *stats);
 
+/* sum over the n rows of row_weight[row] * e G e^T for the errors e[n,K]; product has n times the
+   larger of K and the rows of a sketch. */
+double awq__error_loss(const awq__compute *compute, const awq__stats *stats, int64_t n,
+                       const float *error, const float *row_weight, float *product);
+
 /* Scales to be found for an input. */
 typedef struct awq__search_set {
     awq__candidates candidates;
@@ -129,6 +137,20 @@ awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
                               const awq__scheme *scheme, const awq__candidates *candidates,
                               const awq__stats *stats, float *scale, float *unscale,
                               awq__found_scale *found);
+
+/* ---- scheme_losses.c ---- */
+
+/* A matrix whose columns are multiplied by scale, and 1/scale; both may be NULL. */
+typedef struct awq__scheme_item {
+    const awq__weight *weight; /* without multipliers of columns */
+    const awq__stats *stats;
+    const float *row_weight; /* [N]; NULL: each row counts 1 */
+    const float *scale, *unscale;
+} awq__scheme_item;
+/* losses[items,schemes]: as awq__moment_loss, with rows weighed, of rounding by each scheme. */
+awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
+                              const awq__scheme_item *items, int64_t item_count,
+                              const awq__scheme *schemes, int64_t scheme_count, double *losses);
 
 /* ---- block_search.c: loss from the output of the experts ---- */
 

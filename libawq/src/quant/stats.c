@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#define STRIP 512 /* columns of the whole x^T x that are a task */
+#define TILE 64   /* of a transposition, so that both sides stay in the cache */
+
 /* Allocates the sums and moments of [height, width], cleared. */
 static awq_status create(awq_context *ctx, int64_t height, int64_t width, awq__stats *stats)
 {
@@ -46,6 +49,45 @@ void awq__stats_add(const awq__compute *compute, awq__stats *stats, int64_t T, c
     stats->tokens += T;
 }
 
+typedef struct whole_job {
+    const awq__compute *compute;
+    awq__stats *stats;
+    int64_t T;
+    const float *x;
+    int64_t ldx;
+} whole_job;
+
+/* Columns of the strip against themselves and all after them. */
+static awq_status add_strip(void *arg, int64_t index, int worker)
+{
+    const whole_job *j = arg;
+    (void)worker;
+    int64_t K = j->stats->cols, first = index * STRIP, count = awq__min(STRIP, K - first);
+    const float *x = j->x + first;
+    j->compute->add_abs(j->T, count, x, j->ldx, j->stats->abs_sums + first);
+    j->compute->multiply_tn(count, K - first, j->T, x, j->ldx, x, j->ldx, 1,
+                            j->stats->moments + first * (K + 1), K);
+    return AWQ_OK;
+}
+
+awq_status awq__stats_add_whole(awq_context *ctx, const awq__compute *compute, awq__stats *stats,
+                                int64_t T, const float *x, int64_t ldx)
+{
+    whole_job j = {.compute = compute, .stats = stats, .T = T, .x = x, .ldx = ldx};
+    stats->tokens += T;
+    return awq__parallel_for(ctx, awq__ceil_div(stats->cols, STRIP), add_strip, &j);
+}
+
+void awq__stats_mirror(awq__stats *stats)
+{
+    int64_t K = stats->cols;
+    for (int64_t top = 0; top < K; top += TILE)
+        for (int64_t left = top; left < K; left += TILE)
+            for (int64_t i = top; i < awq__min(top + TILE, K); i++)
+                for (int64_t k = awq__max(left, i + 1); k < awq__min(left + TILE, K); k++)
+                    stats->moments[k * K + i] = stats->moments[i * K + k];
+}
+
 void awq__stats_sketch(awq__stats *stats, int64_t first, int64_t count, uint64_t seed, int64_t T,
                        const float *x, int64_t ldx)
 {
@@ -58,16 +100,6 @@ void awq__stats_sketch(awq__stats *stats, int64_t first, int64_t count, uint64_t
         for (int64_t k = 0; k < K; k++)
             row[k] += sign * x[t * ldx + k];
     }
-}
-
-void awq__stats_merge(awq__stats *into, const awq__stats *from)
-{
-    int64_t floats = into->cols * (into->rows ? into->rows : into->group);
-    for (int64_t k = 0; k < into->cols; k++)
-        into->abs_sums[k] += from->abs_sums[k];
-    for (int64_t i = 0; i < floats; i++)
-        into->moments[i] += from->moments[i];
-    into->tokens += from->tokens;
 }
 
 void awq__stats_rescale(awq__stats *stats, const float *factor)

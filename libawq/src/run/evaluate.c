@@ -260,8 +260,12 @@ awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_e
     awq_model *judged = NULL, *reference = NULL;
     awq__sequences windows = {0};
     awq_status status = awq_model_open(ctx, options->directory, options->plugin, &judged);
+    if (status == AWQ_OK)
+        status = awq__model_require_weights(judged, "evaluated");
     if (status == AWQ_OK && options->reference)
         status = awq_model_open(ctx, options->reference, options->plugin, &reference);
+    if (status == AWQ_OK && reference)
+        status = awq__model_require_weights(reference, "evaluated");
     if (status == AWQ_OK)
         status = load_windows(ctx, options, judged, &windows);
     if (status == AWQ_OK)

@@ -9,6 +9,13 @@ static void read_codes(const awq__weight *weight, int64_t first, int64_t count, 
     awq__codes_read((const awq__codes *)(const void *)weight->data, first, count, out);
 }
 
+static void read_codes_panel(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
+                             int64_t cols, float *out)
+{
+    awq__codes_read_panel((const awq__codes *)(const void *)weight->data, first, count, col, cols,
+                          out);
+}
+
 /* Codes in place of a weight; unscale (or NULL) takes the fold out of their columns. */
 static awq__weight weight_of_codes(const awq__codes *codes, const float *unscale,
                                    const awq__weight *source)
@@ -16,6 +23,7 @@ static awq__weight weight_of_codes(const awq__codes *codes, const float *unscale
     return (awq__weight){.rows = codes->rows,
                          .cols = codes->cols,
                          .read = read_codes,
+                         .read_panel = read_codes_panel,
                          .data = (const uint8_t *)(const void *)codes,
                          .col_scale = unscale,
                          .bias = source->bias,

@@ -11,29 +11,35 @@ static bool compensates(const awq__expert_state *state, int part)
     return state->treatment[part] && state->treatment[part]->gptq;
 }
 
-/* Those of parts first .. last, which share an input, that GPTQ rounds. */
-static awq_status round_parts(awq__experts_job *j, int64_t e, int first, int last,
-                              awq__stats *stats, awq__codes codes[3])
+/* Those of gate and up, or down (inner), which share an input, that GPTQ rounds. */
+static awq_status round_parts(awq__experts_job *j, int64_t e, bool inner, awq__codes codes[3])
 {
     const awq__expert_state *state = &j->experts[e];
-    double own = (double)(state->routed + state->borrowed), cols = (double)stats->cols;
-    double damping = own > 0 ? AWQ__GPTQ_DAMPING * (1 + cols / own) : MOST_DAMPING;
+    const int first = inner ? 2 : 0, last = inner ? 2 : 1;
+    awq__stats stats = {0};
     awq__gptq gptq = {0};
     awq_status status = AWQ_OK;
     bool any = false;
     for (int part = first; part <= last; part++)
         any |= compensates(state, part);
-    if (any)
+    if (!any)
+        return AWQ_OK;
+    status = awq__expert_moments(j, e, inner, &stats);
+    if (status == AWQ_OK) {
+        double own = (double)(state->routed + state->borrowed), cols = (double)stats.cols;
+        double damping = own > 0 ? AWQ__GPTQ_DAMPING * (1 + cols / own) : MOST_DAMPING;
         status = awq__gptq_create(j->job->ctx, j->job->calibration.forward.compute,
-                                  awq__expert_module(j, e, first)->name, stats->moments,
-                                  stats->cols, awq__expert_group(j, e, first == 2),
+                                  awq__expert_module(j, e, first)->name, stats.moments, stats.cols,
+                                  awq__expert_group(j, e, inner),
                                   damping < MOST_DAMPING ? damping : MOST_DAMPING, &gptq);
+    }
     for (int part = first; part <= last && status == AWQ_OK; part++)
         if (compensates(state, part))
             status = awq__store_compensate(j->job, awq__expert_module(j, e, part),
                                            awq__expert_weight(&j->folded->layer, e, part), &gptq,
                                            &codes[part]);
     awq__gptq_free(&gptq);
+    awq__stats_free(&stats);
     return status;
 }
 
@@ -55,15 +61,10 @@ static awq_status round_to_nearest(awq__experts_job *j, int64_t e, bool all, awq
 awq_status awq__expert_round(awq__experts_job *j, int64_t e, awq__codes codes[3])
 {
     awq__expert_state *state = &j->experts[e];
-    awq__stats input, inner;
     memset(codes, 0, 3 * sizeof *codes);
-    awq_status status = awq__expert_moments(j, e, &input, &inner);
+    awq_status status = round_parts(j, e, false, codes);
     if (status == AWQ_OK)
-        status = round_parts(j, e, 0, 1, &input, codes);
-    if (status == AWQ_OK)
-        status = round_parts(j, e, 2, 2, &inner, codes);
-    awq__stats_free(&input);
-    awq__stats_free(&inner);
+        status = round_parts(j, e, true, codes);
     if (status == AWQ_OK)
         status = round_to_nearest(j, e, false, codes);
     if (status == AWQ_OK)
@@ -72,4 +73,10 @@ awq_status awq__expert_round(awq__experts_job *j, int64_t e, awq__codes codes[3]
     if (status == AWQ_OK && !state->compensated)
         status = round_to_nearest(j, e, true, codes);
     return status;
+}
+
+size_t awq__expert_round_bytes(const awq__layer *layer)
+{
+    size_t codes = 3 * (size_t)layer->hidden * (size_t)layer->moe.intermediate;
+    return awq__expert_moments_bytes(layer) + codes;
 }

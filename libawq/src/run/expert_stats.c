@@ -1,4 +1,7 @@
-/* Statistics of each expert's inputs over the tokens that it sees. */
+/*
+ * Statistics of each expert's inputs over the tokens that it sees: taken where these pass it on
+ * their way through the layer. Tokens that it borrows pass it once more, for this alone.
+ */
 #include "run/experts.h"
 
 #include <stdlib.h>
@@ -6,11 +9,6 @@
 
 /* The step of the differences that stand for the derivatives of the activation. */
 #define STEP 0.01f
-/* An expert that saw fewer tokens than OWN_TOKENS a column takes POOLED_TOKENS a column of the
-   layer's into its whole moments, but no more than MOST_POOLED. */
-#define OWN_TOKENS 8
-#define POOLED_TOKENS 2
-#define MOST_POOLED ((int64_t)4096)
 
 typedef struct nearness {
     float logit;
@@ -56,8 +54,7 @@ static awq_status borrow(awq__experts_job *j, int64_t e)
     return AWQ_OK;
 }
 
-/* The mean routing weight of the layer, for tokens that are borrowed. */
-static float mean_weight(const awq__routes *routes)
+float awq__mean_routing_weight(const awq__routes *routes)
 {
     double sum = 0;
     int64_t count = 0;
@@ -85,7 +82,7 @@ static awq_status list_tokens(awq__experts_job *j, int64_t e)
         state->weights[i] = routes->weight[routes->slots[first + i]];
     }
     awq_status status = borrow(j, e);
-    float weight = state->borrowed ? mean_weight(routes) : 0;
+    float weight = state->borrowed ? awq__mean_routing_weight(routes) : 0;
     for (int64_t i = 0; i < state->borrowed; i++)
         state->weights[state->routed + i] = weight;
     return status;
@@ -93,45 +90,33 @@ static awq_status list_tokens(awq__experts_job *j, int64_t e)
 
 /* ---- one block of tokens ---- */
 
-/* A block of an expert's tokens on its way through the expert. */
-typedef struct passage {
-    float *x, *gate, *up, *y, *moved, *work; /* [B,H], [B,I] each */
-    float *weight;                           /* [B] of the tokens */
-    double *slope[2];                        /* [I] sums of squared derivatives by gate and by up */
-    double *squares;                         /* [I] work space */
-} passage;
+typedef struct statistics {
+    awq__experts_job *j;
+    awq__scratch scratch;
+} statistics;
 
-/* Adds (weight * (moved - y) / STEP)^2 of each column: moved is the activation with one of its
-   inputs a step further. */
-static void add_slopes(const passage *p, int64_t T, int64_t I, double *slope)
+/* Adds, for each column, the squares of weight * (moved - inner) / STEP: moved is the activation
+   with `input`, which is gate or up, a step further. */
+static void add_slopes(const statistics *s, const awq__expert_block *b, float *input, float *moved,
+                       double *slope)
 {
-    for (int64_t t = 0; t < T; t++) {
-        float factor = p->weight[t] / STEP;
+    const awq__experts_job *j = s->j;
+    const awq__expert *expert = &j->layer->moe.experts[b->expert];
+    const float *weight = j->experts[b->expert].weights + b->first;
+    int64_t I = expert->intermediate;
+    for (int64_t t = 0; t < b->tokens; t++) {
+        float factor = weight[t] / STEP, *row = input + t * I;
+        const float *inner = b->inner + t * I;
+        for (int64_t n = 0; n < I; n++)
+            row[n] += STEP;
+        awq__expert_activate(&j->job->calibration.forward, j->layer, expert, I, b->gate + t * I,
+                             b->up + t * I, moved);
         for (int64_t n = 0; n < I; n++) {
-            float difference = (p->moved[t * I + n] - p->y[t * I + n]) * factor;
+            float difference = (moved[n] - inner[n]) * factor;
             slope[n] += (double)(difference * difference);
+            row[n] -= STEP;
         }
     }
-}
-
-static void step_activation(const awq__forward *forward, const awq__layer *layer,
-                            const awq__expert *expert, const passage *p, int64_t T, float *input,
-                            double *slope)
-{
-    int64_t count = T * expert->intermediate;
-    for (int64_t i = 0; i < count; i++)
-        input[i] += STEP;
-    awq__expert_activate(forward, layer, expert, count, p->gate, p->up, p->moved);
-    for (int64_t i = 0; i < count; i++)
-        input[i] -= STEP;
-    add_slopes(p, T, expert->intermediate, slope);
-}
-
-static void scale_rows(int64_t T, int64_t K, const float *weight, float *x)
-{
-    for (int64_t t = 0; t < T; t++)
-        for (int64_t k = 0; k < K; k++)
-            x[t * K + k] *= weight[t];
 }
 
 /* Adds x[T,K], the expert's tokens from `first` on. A sketch that has as many rows as there are
@@ -155,35 +140,41 @@ static void add_tokens(const awq__compute *compute, awq__stats *stats, awq__stat
         awq__stats_sketch(stats, 0, stats->rows, (uint64_t)first, T, x, K);
 }
 
-static void pass_block(const awq__experts_job *j, int64_t e, int64_t first, int64_t T, passage *p)
+/* Takes a block into the statistics of its expert. moved: I floats. */
+static void take_block(const statistics *s, const awq__expert_block *b, float *moved)
 {
-    awq__expert_state *state = &j->experts[e];
-    const awq__stream *stream = &j->job->calibration;
-    const awq__forward *forward = &stream->forward;
-    const awq__expert *expert = &j->layer->moe.experts[e];
-    int64_t H = j->layer->hidden, I = expert->intermediate, all = state->routed + state->borrowed;
-    for (int64_t i = 0; i < T; i++)
-        memcpy(p->x + i * H, stream->x + state->tokens[first + i] * H, (size_t)H * sizeof *p->x);
-    memcpy(p->weight, state->weights + first, (size_t)T * sizeof *p->weight);
-    awq__linear(forward->compute, &expert->gate, T, p->x, H, p->gate, I, p->work);
-    awq__linear(forward->compute, &expert->up, T, p->x, H, p->up, I, p->work);
-    awq__expert_activate(forward, j->layer, expert, T * I, p->gate, p->up, p->y);
-    if (p->slope[0]) {
-        step_activation(forward, j->layer, expert, p, T, p->gate, p->slope[0]);
-        step_activation(forward, j->layer, expert, p, T, p->up, p->slope[1]);
+    const awq__experts_job *j = s->j;
+    awq__expert_state *state = &j->experts[b->expert];
+    const awq__compute *compute = j->job->calibration.forward.compute;
+    const float *weight = state->weights + b->first;
+    int64_t H = j->layer->hidden, I = j->layer->moe.experts[b->expert].intermediate;
+    int64_t T = b->tokens, all = state->routed + state->borrowed;
+    if (state->slope) {
+        add_slopes(s, b, b->gate, moved, state->slope);
+        add_slopes(s, b, b->up, moved, state->slope + I);
     }
-    scale_rows(T, H, p->weight, p->x);
-    scale_rows(T, I, p->weight, p->y);
-    add_tokens(forward->compute, &state->input, &state->blocks[0], all, first, T, p->x);
-    add_tokens(forward->compute, &state->inner, &state->blocks[1], all, first, T, p->y);
+    awq__scale_rows(T, H, weight, b->x);
+    awq__scale_rows(T, I, weight, b->inner);
+    add_tokens(compute, &state->input, &state->blocks[0], all, b->first, T, b->x);
+    add_tokens(compute, &state->inner, &state->blocks[1], all, b->first, T, b->inner);
+}
+
+static awq_status tap_block(void *user, int worker, const awq__expert_block *block)
+{
+    statistics *s = user;
+    float *moved = awq__scratch_get(&s->scratch, worker, (size_t)s->j->layer->moe.intermediate);
+    if (!moved)
+        return AWQ_ERROR_MEMORY;
+    take_block(s, block, moved);
+    return AWQ_OK;
 }
 
 /* ---- an expert ---- */
 
 /* What an error of output n of gate or up does to the expert's output, squared: the mean square of
    the activation's derivative times the norm of column n of down (a diagonal Gauss-Newton weight).
- */
-static awq_status weigh_rows(const awq__experts_job *j, int64_t e, const passage *p)
+   squares: I cleared numbers. */
+static awq_status weigh_rows(const awq__experts_job *j, int64_t e, double *squares, float *work)
 {
     awq__expert_state *state = &j->experts[e];
     const awq__weight *down = &j->layer->moe.experts[e].down;
@@ -193,10 +184,10 @@ static awq_status weigh_rows(const awq__experts_job *j, int64_t e, const passage
         total += (double)state->weights[i] * (double)state->weights[i];
     for (int64_t first = 0; first < down->rows; first += block) {
         int64_t count = awq__min(block, down->rows - first);
-        awq__weight_read(down, first, count, p->work);
+        awq__weight_read(down, first, count, work);
         for (int64_t r = 0; r < count; r++)
             for (int64_t n = 0; n < I; n++)
-                p->squares[n] += (double)(p->work[r * I + n] * p->work[r * I + n]);
+                squares[n] += (double)(work[r * I + n] * work[r * I + n]);
     }
     for (int part = 0; part < 2; part++) {
         float *weight = awq__alloc(j->job->ctx, (size_t)I, sizeof *weight, "weights of outputs");
@@ -204,7 +195,7 @@ static awq_status weigh_rows(const awq__experts_job *j, int64_t e, const passage
             return AWQ_ERROR_MEMORY;
         state->row_weight[part] = weight;
         for (int64_t n = 0; n < I; n++)
-            weight[n] = (float)(p->squares[n] * p->slope[part][n] / (total > 0 ? total : 1));
+            weight[n] = (float)(squares[n] * state->slope[part * I + n] / (total > 0 ? total : 1));
     }
     return AWQ_OK;
 }
@@ -253,130 +244,100 @@ static awq_status create_stats(const awq__experts_job *j, int64_t e, int input, 
     return status;
 }
 
-/* All of one expert: a task. */
-static awq_status run_expert(void *arg, int64_t e, int worker)
+/* Lists an expert's tokens and makes room for its statistics: a task. */
+static awq_status begin_expert(void *arg, int64_t e, int worker)
 {
     awq__experts_job *j = arg;
     (void)worker;
     awq__expert_state *state = &j->experts[e];
-    awq_context *ctx = j->job->ctx;
-    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden;
-    const int64_t I = j->layer->moe.experts[e].intermediate;
-    bool weigh = j->fold_input && (state->treatment[0] || state->treatment[1]);
-    size_t floats = (size_t)(B * (H + 4 * I + 1) + awq__expert_work(j->layer));
-    float *space = awq__alloc_aligned(ctx, floats, sizeof *space, "expert statistics");
-    double *slopes = awq__alloc(ctx, 3 * (size_t)I, sizeof *slopes, "expert statistics");
-    awq_status status = space && slopes ? list_tokens(j, e) : AWQ_ERROR_MEMORY;
+    int64_t H = j->layer->hidden, I = j->layer->moe.experts[e].intermediate;
+    awq_status status = list_tokens(j, e);
     if (status == AWQ_OK)
         status = create_stats(j, e, 0, H, &state->input, &state->blocks[0]);
     if (status == AWQ_OK)
         status = create_stats(j, e, 1, I, &state->inner, &state->blocks[1]);
-    if (status == AWQ_OK) {
-        passage p = {.x = space, .squares = slopes + 2 * I};
-        p.gate = p.x + B * H;
-        p.up = p.gate + B * I;
-        p.y = p.up + B * I;
-        p.moved = p.y + B * I;
-        p.weight = p.moved + B * I;
-        p.work = p.weight + B;
-        if (weigh) {
-            p.slope[0] = slopes;
-            p.slope[1] = slopes + I;
-        }
-        int64_t count = state->routed + state->borrowed;
-        for (int64_t first = 0; first < count; first += B)
-            pass_block(j, e, first, awq__min(B, count - first), &p);
-        status = measure_weights(j, e, p.work);
-        if (status == AWQ_OK && weigh)
-            status = weigh_rows(j, e, &p);
+    if (status == AWQ_OK && j->weigh && (state->treatment[0] || state->treatment[1])) {
+        state->slope = awq__alloc(j->job->ctx, 2 * (size_t)I, sizeof *state->slope, "slopes");
+        status = state->slope ? AWQ_OK : AWQ_ERROR_MEMORY;
     }
-    awq__free(space);
-    awq__free(slopes);
+    return status;
+}
+
+awq_status awq__experts_pass(awq__experts_job *j)
+{
+    awq_context *ctx = j->job->ctx;
+    awq__stream *stream = &j->job->calibration;
+    statistics s = {.j = j};
+    awq_status status = awq__parallel_for(ctx, j->layer->moe.expert_count, begin_expert, j);
+    if (status == AWQ_OK)
+        status = awq__scratch_create(ctx, "expert statistics", &s.scratch);
+    if (status == AWQ_OK)
+        status = awq__moe_experts(&stream->forward, j->layer, stream->x, j->routes, stream->hidden,
+                                  tap_block, &s);
+    awq__scratch_free(&s.scratch);
+    return status;
+}
+
+/* ---- what the forward pass does not give ---- */
+
+static int64_t borrowed_floats(const awq__layer *layer)
+{
+    return awq__expert_tokens(layer) * (layer->hidden + 3 * layer->moe.intermediate) +
+           layer->moe.intermediate + awq__expert_work(layer);
+}
+
+static void pass_borrowed(const statistics *s, int64_t e, float *space)
+{
+    const awq__experts_job *j = s->j;
+    const awq__expert_state *state = &j->experts[e];
+    const awq__stream *stream = &j->job->calibration;
+    const awq__expert *expert = &j->layer->moe.experts[e];
+    const int64_t B = awq__expert_tokens(j->layer), H = j->layer->hidden, I = expert->intermediate;
+    awq__expert_block b = {.expert = e, .x = space};
+    b.gate = b.x + B * H;
+    b.up = b.gate + B * I;
+    b.inner = b.up + B * I;
+    float *moved = b.inner + B * I, *work = moved + I;
+    int64_t end = state->routed + state->borrowed;
+    for (b.first = state->routed; b.first < end; b.first += B) {
+        b.tokens = awq__min(B, end - b.first);
+        for (int64_t i = 0; i < b.tokens; i++)
+            memcpy(b.x + i * H, stream->x + state->tokens[b.first + i] * H,
+                   (size_t)H * sizeof *b.x);
+        awq__expert_parts(&stream->forward, j->layer, expert, b.tokens, b.x, b.gate, b.up, b.inner,
+                          work);
+        take_block(s, &b, moved);
+    }
+}
+
+/* The tokens that an expert borrows, and its weights: a task. */
+static awq_status finish_expert(void *arg, int64_t e, int worker)
+{
+    statistics *s = arg;
+    awq__experts_job *j = s->j;
+    const awq__expert_state *state = &j->experts[e];
+    size_t I = (size_t)j->layer->moe.experts[e].intermediate;
+    float *space = awq__scratch_get(&s->scratch, worker, (size_t)borrowed_floats(j->layer));
+    double *squares = awq__alloc(j->job->ctx, I, sizeof *squares, "expert statistics");
+    awq_status status = space && squares ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        pass_borrowed(s, e, space);
+        status = measure_weights(j, e, space);
+    }
+    if (status == AWQ_OK && state->slope)
+        status = weigh_rows(j, e, squares, space);
+    awq__free(squares);
     return status;
 }
 
 awq_status awq__experts_statistics(awq__experts_job *j)
 {
-    return awq__parallel_for(j->job->ctx, j->layer->moe.expert_count, run_expert, j);
-}
-
-/* ---- whole moments ---- */
-
-/* Tokens of the layer, spread evenly, that join those of an expert with few: without them its
-   moments would not tell what other inputs do. */
-static int64_t pooled_tokens(const awq__experts_job *j, int64_t e, int64_t cols)
-{
-    const awq__expert_state *state = &j->experts[e];
-    int64_t own = state->routed + state->borrowed;
-    if (own >= OWN_TOKENS * cols)
-        return 0;
-    return awq__min(awq__min(POOLED_TOKENS * cols, MOST_POOLED), j->routes->tokens);
-}
-
-static void add_moments(const awq__experts_job *j, int64_t e, const int64_t *tokens,
-                        const float *weights, int64_t count, float *space, awq__stats *input,
-                        awq__stats *inner)
-{
-    const awq__stream *stream = &j->job->calibration;
-    const awq__expert *expert = &j->layer->moe.experts[e];
-    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden, I = expert->intermediate;
-    float *x = space, *y = x + B * H, *up = y + B * I, *work = up + B * I;
-    for (int64_t first = 0; first < count; first += B) {
-        int64_t T = awq__min(B, count - first);
-        for (int64_t i = 0; i < T; i++)
-            memcpy(x + i * H, stream->x + tokens[first + i] * H, (size_t)H * sizeof *x);
-        awq__expert_inner(&stream->forward, j->layer, expert, T, x, y, up, work);
-        scale_rows(T, H, weights + first, x);
-        scale_rows(T, I, weights + first, y);
-        awq__stats_add(stream->forward.compute, input, T, x, H);
-        awq__stats_add(stream->forward.compute, inner, T, y, I);
-    }
-}
-
-static awq_status add_all_moments(const awq__experts_job *j, int64_t e, awq__stats *input,
-                                  awq__stats *inner)
-{
     awq_context *ctx = j->job->ctx;
-    const awq__expert_state *state = &j->experts[e];
-    const int64_t B = AWQ__TOKEN_BLOCK, H = j->layer->hidden;
-    const int64_t I = j->layer->moe.experts[e].intermediate;
-    int64_t pooled = pooled_tokens(j, e, awq__max(H, I));
-    size_t floats = (size_t)(B * (H + 2 * I) + awq__expert_work(j->layer));
-    float *space = awq__alloc_aligned(ctx, floats, sizeof *space, "expert statistics");
-    int64_t *tokens = awq__alloc(ctx, (size_t)pooled, sizeof *tokens, "tokens of the layer");
-    float *weights = awq__alloc(ctx, (size_t)pooled, sizeof *weights, "tokens of the layer");
-    awq_status status = space && tokens && weights ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        float weight = mean_weight(j->routes);
-        for (int64_t i = 0; i < pooled; i++) {
-            tokens[i] = i * j->routes->tokens / pooled;
-            weights[i] = weight;
-        }
-        add_moments(j, e, state->tokens, state->weights, state->routed + state->borrowed, space,
-                    input, inner);
-        add_moments(j, e, tokens, weights, pooled, space, input, inner);
-    }
-    awq__free(space);
-    awq__free(tokens);
-    awq__free(weights);
-    return status;
-}
-
-awq_status awq__expert_moments(const awq__experts_job *j, int64_t e, awq__stats *input,
-                               awq__stats *inner)
-{
-    awq_context *ctx = j->job->ctx;
-    const awq__expert *folded = &j->folded->layer.moe.experts[e];
-    int64_t H = j->layer->hidden, I = folded->intermediate, stride = j->layer->moe.intermediate;
-    *input = *inner = (awq__stats){0};
-    awq_status status = awq__stats_create(ctx, H, H, input);
+    statistics s = {.j = j};
+    awq_status status = awq__scratch_create(ctx, "expert statistics", &s.scratch);
     if (status == AWQ_OK)
-        status = awq__stats_create(ctx, I, I, inner);
-    if (status == AWQ_OK)
-        status = add_all_moments(j, e, input, inner);
-    if (status == AWQ_OK && folded->gate.col_scale)
-        awq__stats_rescale(input, j->folded->moe_unscale);
-    if (status == AWQ_OK && folded->down.col_scale)
-        awq__stats_rescale(inner, j->folded->down_unscale + e * stride);
+        status = awq__parallel_within(ctx, (size_t)borrowed_floats(j->layer) * sizeof(float),
+                                      j->layer->moe.expert_count, finish_expert, &s);
+    awq__scratch_free(&s.scratch);
     return status;
 }

@@ -13,6 +13,8 @@ typedef struct awq__expert_state {
     awq__stats input, inner; /* of gate and up, and of down, tokens times their weights; whole or
                                 sketches */
     awq__stats blocks[2]; /* of the same inputs, exact for each group, where those are sketches */
+    double *slope;        /* [2][I] of gate and up: sums over tokens of the squared derivative of
+                             what it activates; NULL: not needed */
     float *row_weight[2]; /* [I] of gate and up: what an output's squared error counts in the
                              expert's output */
     double *relative;     /* [H] of its quantized gate and up */
@@ -32,12 +34,16 @@ typedef struct awq__experts_job {
     const awq__routes *routes;
     int64_t min_tokens;
     bool fold_input, fold_up;
+    bool weigh; /* what an error of gate and up does to the expert's output is measured */
     awq__scale_rounding rounding;
     int64_t steps;
     awq__expert_state *experts; /* [expert_count] */
     int64_t first_by_name;      /* experts before it are stored in fused tensors */
 } awq__experts_job;
 
+/* quantize_experts.c: what is known before any calibration; free also after a failure. */
+awq_status awq__experts_create(awq__experts_job *j);
+void awq__experts_free(awq__experts_job *j);
 /* The scheme of an expert's quantized part, the columns that share a scale in the input of gate and
    up (0) or of down (1), all where nothing is quantized; the part's module, and its weight. */
 const awq__module *awq__expert_module(const awq__experts_job *j, int64_t expert, int part);
@@ -46,7 +52,9 @@ bool awq__expert_scales_down(const awq__experts_job *j, int64_t expert);
 int64_t awq__expert_group(const awq__experts_job *j, int64_t expert, int input);
 const awq__weight *awq__expert_weight(const awq__layer *layer, int64_t expert, int part);
 
-/* expert_stats.c: tokens and statistics of all experts. */
+/* expert_stats.c: takes the calibration through the layer's experts, and on the way the statistics
+   of their tokens. Then what is missing: borrowed tokens, and what the weights tell. */
+awq_status awq__experts_pass(awq__experts_job *j);
 awq_status awq__experts_statistics(awq__experts_job *j);
 /* expert_search.c: the scales of the experts' common input (*input, if it is folded) and of each
    down. */
@@ -60,9 +68,18 @@ awq_status awq__expert_error(const awq__experts_job *j, int64_t expert, const aw
 /* expert_gptq.c: codes of the expert's quantized parts, which the caller frees: by GPTQ, or to
    nearest where that is better on the sample. */
 awq_status awq__expert_round(awq__experts_job *j, int64_t expert, awq__codes codes[3]);
-/* expert_stats.c: the whole x^T x of the expert's inputs, as the folded weights see them, over its
-   tokens and, where these are few, others of the layer. Both are made. */
-awq_status awq__expert_moments(const awq__experts_job *j, int64_t expert, awq__stats *input,
-                               awq__stats *inner);
+/* What that takes of memory, work space of the loops inside apart. */
+size_t awq__expert_round_bytes(const awq__layer *layer);
+/* expert_moments.c: the whole x^T x of the input of gate and up, or of down (inner), as the folded
+   weights see it, over the expert's tokens and, where these are few, others of the layer. *stats is
+   made, and the caller's to free also after a failure. */
+awq_status awq__expert_moments(const awq__experts_job *j, int64_t expert, bool inner,
+                               awq__stats *stats);
+/* What the larger of the two takes, with the work space to make it. */
+size_t awq__expert_moments_bytes(const awq__layer *layer);
+/* x[t,k] *= weight[t] */
+void awq__scale_rows(int64_t T, int64_t K, const float *weight, float *x);
+/* expert_stats.c: of the layer's routed tokens, for those that no router has sent. */
+float awq__mean_routing_weight(const awq__routes *routes);
 
 #endif

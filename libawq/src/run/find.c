@@ -14,11 +14,32 @@ static void print_shape(int rank, const int64_t *shape, char *text, size_t size)
     snprintf(text + at, size - at, "]");
 }
 
-/* A tensor of one of the dtypes (a set of bits) and of this shape, or a failure that names it. */
-static awq_status find_tensor(const awq_model *model, const char *name, unsigned dtypes, int rank,
-                              const int64_t *shape, const awq__tensor **out)
+/* The tensor that a checkpoint of a model without weights would have: all but its data. */
+static awq_status describe_tensor(const awq_model *model, const char *name, unsigned dtypes,
+                                  int rank, const int64_t *shape, awq__tensor *out)
 {
-    const awq__tensor *tensor = *out = awq__checkpoint_find(model->arch->checkpoint, name);
+    bool fits = true;
+    *out = (awq__tensor){.dtype = dtypes == FLOATS ? model->dtype : AWQ_U8, .rank = rank};
+    out->bytes = (size_t)awq_dtype_bits(out->dtype) / 8;
+    for (int i = 0; i < rank; i++) {
+        out->shape[i] = shape[i];
+        fits &= !awq__mul_overflows(out->bytes, (size_t)shape[i], &out->bytes) &&
+                out->bytes <= AWQ__MAX_MODEL_BYTES;
+    }
+    return fits ? AWQ_OK
+                : awq__fail(model->ctx, AWQ_ERROR_FORMAT,
+                            "%s: the tensor %s would be larger than 2^53 bytes",
+                            model->arch->config_path, name);
+}
+
+/* A tensor of one of the dtypes (a set of bits) and of this shape, or a failure that names it. Its
+   data is NULL if the model has no weights. */
+static awq_status find_tensor(const awq_model *model, const char *name, unsigned dtypes, int rank,
+                              const int64_t *shape, awq__tensor *out)
+{
+    if (!awq__model_has_weights(model))
+        return describe_tensor(model, name, dtypes, rank, shape, out);
+    const awq__tensor *tensor = awq__checkpoint_find(model->arch->checkpoint, name);
     if (!tensor)
         return awq__fail(model->ctx, AWQ_ERROR_FORMAT,
                          "%s: the tensor %s is missing, which the %s architecture has",
@@ -30,8 +51,10 @@ static awq_status find_tensor(const awq_model *model, const char *name, unsigned
     bool same = tensor->rank == rank;
     for (int i = 0; i < rank && same; i++)
         same = tensor->shape[i] == shape[i];
-    if (same)
+    if (same) {
+        *out = *tensor;
         return AWQ_OK;
+    }
     char found[256], expected[128]; /* room for 8 and 4 numbers of 64 bits */
     print_shape(tensor->rank, tensor->shape, found, sizeof found);
     print_shape(rank, shape, expected, sizeof expected);
@@ -41,7 +64,7 @@ static awq_status find_tensor(const awq_model *model, const char *name, unsigned
 
 /* A tensor by the name of its module. */
 static awq_status find_named(const awq_model *model, const awq__module *module, const char *suffix,
-                             int rank, const int64_t *shape, const awq__tensor **tensor)
+                             int rank, const int64_t *shape, awq__tensor *tensor)
 {
     char *name = awq__format(model->ctx, "%s%s", module->name, suffix);
     if (!name)
@@ -51,31 +74,37 @@ static awq_status find_named(const awq_model *model, const awq__module *module, 
     return status;
 }
 
+/* NULL if there is no data. */
+static const uint8_t *data_at(const awq__tensor *tensor, int64_t offset)
+{
+    return tensor->data ? tensor->data + offset : NULL;
+}
+
 static awq_status find_plain(const awq_model *model, const awq__module *module, awq__found *found)
 {
     const int64_t shape[] = {module->rows, module->cols};
-    const awq__tensor *tensor;
+    awq__tensor tensor;
     awq_status status =
         find_named(model, module, module->suffix, module->vector ? 1 : 2, shape, &tensor);
     if (status != AWQ_OK)
         return status;
     found->weight =
-        awq__weight_plain(module->name, tensor->dtype, tensor->data, module->rows, module->cols);
-    found->bytes = tensor->bytes;
+        awq__weight_plain(module->name, tensor.dtype, tensor.data, module->rows, module->cols);
+    found->bytes = tensor.bytes;
     return AWQ_OK;
 }
 
 static awq_status find_bias(const awq_model *model, const awq__module *module, awq__found *found)
 {
     const int64_t shape[] = {module->rows};
-    const awq__tensor *tensor;
+    awq__tensor tensor;
     awq_status status = find_named(model, module, ".bias", 1, shape, &tensor);
     if (status != AWQ_OK)
         return status;
-    found->bias = tensor->data;
-    found->bias_dtype = tensor->dtype;
+    found->bias = tensor.data;
+    found->bias_dtype = tensor.dtype;
     found->bias_stride = 1;
-    found->bytes += tensor->bytes;
+    found->bytes += tensor.bytes;
     return AWQ_OK;
 }
 
@@ -106,14 +135,14 @@ static awq_status find_fused_floats(const awq_model *model, const awq__module *m
     int64_t E = s->experts->count, N = s->all_rows, K = module->cols;
     bool transposed = s->experts->layout == AWQ_EXPERTS_FUSED_TRANSPOSED;
     const int64_t shape[] = {E, transposed ? K : N, transposed ? N : K};
-    const awq__tensor *tensor;
+    awq__tensor tensor;
     awq_status status = find_tensor(model, name, FLOATS, 3, shape, &tensor);
     if (status != AWQ_OK)
         return status;
     int64_t row_stride = transposed ? s->step : s->step * K, col_stride = transposed ? N : 1;
     int64_t first = module->expert * N * K + (transposed ? s->first : s->first * K);
-    int64_t size = awq_dtype_bits(tensor->dtype) / 8;
-    found->weight = awq__weight_strided(module->name, tensor->dtype, tensor->data + first * size,
+    int64_t size = awq_dtype_bits(tensor.dtype) / 8;
+    found->weight = awq__weight_strided(module->name, tensor.dtype, data_at(&tensor, first * size),
                                         module->rows, K, row_stride, col_stride);
     found->bytes = (uint64_t)(module->rows * K * size);
     return AWQ_OK;
@@ -125,15 +154,15 @@ static awq_status find_fused_mxfp4(const awq_model *model, const awq__module *mo
 {
     int64_t E = s->experts->count, N = s->all_rows, K = module->cols;
     const int64_t shape[] = {E, N, K / 32, 16};
-    const awq__tensor *blocks, *scales;
+    awq__tensor blocks, scales;
     awq_status status = find_tensor(model, blocks_name, 1u << AWQ_U8, 4, shape, &blocks);
     if (status == AWQ_OK)
         status = find_tensor(model, scales_name, 1u << AWQ_U8, 3, shape, &scales);
     if (status != AWQ_OK)
         return status;
     int64_t first = module->expert * N + s->first;
-    found->weight = awq__weight_mxfp4(module->name, blocks->data + first * (K / 2),
-                                      scales->data + first * (K / 32), module->rows, K, s->step);
+    found->weight = awq__weight_mxfp4(module->name, data_at(&blocks, first * (K / 2)),
+                                      data_at(&scales, first * (K / 32)), module->rows, K, s->step);
     found->packed = true;
     found->scheme =
         (awq__scheme){.code = AWQ__CODE_E2M1, .bits = 4, .group = 32, .symmetric = true};
@@ -145,13 +174,13 @@ static awq_status find_fused_bias(const awq_model *model, const awq__module *mod
                                   const char *name, awq__found *found)
 {
     const int64_t shape[] = {s->experts->count, s->all_rows};
-    const awq__tensor *tensor;
+    awq__tensor tensor;
     awq_status status = find_tensor(model, name, FLOATS, 2, shape, &tensor);
     if (status != AWQ_OK)
         return status;
-    int64_t size = awq_dtype_bits(tensor->dtype) / 8;
-    found->bias = tensor->data + (module->expert * s->all_rows + s->first) * size;
-    found->bias_dtype = tensor->dtype;
+    int64_t size = awq_dtype_bits(tensor.dtype) / 8;
+    found->bias = data_at(&tensor, (module->expert * s->all_rows + s->first) * size);
+    found->bias_dtype = tensor.dtype;
     found->bias_stride = s->step;
     found->bytes += (uint64_t)(module->rows * size);
     return AWQ_OK;
@@ -213,7 +242,7 @@ awq_status awq__model_find(const awq_model *model, const awq__module *module, aw
     if (module->fused)
         return find_fused(model, module, found);
     awq_status status = AWQ_OK;
-    if (model->format && !module->vector)
+    if (model->format && !module->vector && awq__model_has_weights(model))
         status = find_packed(model, module, found);
     if (status == AWQ_OK && !found->packed)
         status = find_plain(model, module, found);

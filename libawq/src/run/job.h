@@ -9,6 +9,7 @@
 
 /* Where the time goes; the order of awq__stage_names. */
 typedef enum awq__stage {
+    AWQ__STAGE_SENSITIVITY,
     AWQ__STAGE_READ,
     AWQ__STAGE_FORWARD,
     AWQ__STAGE_STATISTICS,
@@ -36,6 +37,12 @@ void awq__model_plan_free(awq__model_plan *plan);
 awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, size_t index, awq_dtype dtype);
 /* quantization_config of the result; NULL without a failure if it has none. */
 awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config);
+/* Is it a matrix that a linear layer multiplies with? */
+bool awq__role_is_linear(awq_role role);
+/* plan_engines.c: AWQ_ERROR_RECIPE if the recipe's engine cannot load the result; warnings of what
+   other engines or versions cannot. */
+awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *recipe,
+                                        awq__model_plan *plan);
 /* Does module `index` stay float, but with values changed by a fold that leaves the model's
  * function as it is? */
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);
@@ -60,13 +67,14 @@ typedef struct awq__fused_spec {
     int rank;
     int64_t shape[4];
 } awq__fused_spec;
-/* Those of a layer; none if its experts are stored by name. Returns their number. */
+/* Those of a layer of a model with weights; none if its experts are stored by name. Returns their
+   number. */
 int awq__result_fused(const awq__model_plan *plan, int64_t layer,
                       awq__fused_spec specs[AWQ__MAX_FUSED]);
 /* Bytes of the result that store module `index`. */
 uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index);
-/* Calls visit for each tensor of a layer; -1 is what comes before the layers, layer_count what
-   comes after. Stops at the first failure. */
+/* Calls visit for each tensor of a layer of a model with weights; -1 is what comes before the
+   layers, layer_count what comes after. Stops at the first failure. */
 typedef awq_status (*awq__result_visit)(void *user, const char *name, awq_dtype dtype, int rank,
                                         const int64_t *shape);
 awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, int64_t layer,
@@ -85,12 +93,22 @@ typedef struct awq__job {
     awq_model *result;          /* the partial output, opened for reading back */
     bool evaluate;
     cJSON *layers; /* the report of each layer */
+    cJSON *mixed;  /* that of the schemes that were chosen; NULL if none were */
     double start_seconds, stage_seconds[AWQ__STAGE_COUNT];
     uint64_t stage_operations[AWQ__STAGE_COUNT]; /* of matrix products */
     awq__stage stage;
     double stage_start;
     uint64_t stage_first_operation;
 } awq__job;
+
+/* ---- mixed.c ---- */
+
+/* The sequences that the recipe calibrates with; none if nothing needs them. */
+awq_status awq__job_load_calibration(awq__job *job);
+/* Gives each module that is to have one the scheme that keeps the recipe's target: a pass through
+   the model measures what each does to the output of its layer. The job's plan is `plan`. Does
+   nothing where the recipe has no target. */
+awq_status awq__job_choose_schemes(awq__job *job, awq__model_plan *plan);
 
 /* Enters a stage, books the time of the last, and tells the caller's progress callback. */
 awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share);
@@ -122,10 +140,11 @@ void awq__report_ratio(cJSON *object, const char *name, const awq__found_scale *
    before the layer; unused for plain rounding. */
 awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__folded *folded,
                                    const float *hidden, cJSON *report);
-/* The same for the norm, router and experts. hidden [T,H] is the calibration after the attention,
-   job->calibration.x its norm, routes its routes; all unused for plain rounding. */
+/* The same for the norm, router and experts. job->calibration.hidden is the calibration after the
+   attention, which leaves the layer, x its norm, routes its routes; all unused for plain rounding.
+ */
 awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__folded *folded,
-                                 const float *hidden, const awq__routes *routes, cJSON *report);
+                                 const awq__routes *routes, cJSON *report);
 
 /* ---- proof.c ---- */
 
@@ -135,6 +154,9 @@ typedef struct awq__proof {
     double stored_agreement;  /* share of tokens with the same experts once norm and router are
                                  rounded to  their stored type */
 } awq__proof;
+/* Hidden states of tokens spread evenly, before the layer's experts: [*count,H], awq__free takes
+   it. NULL without memory. */
+float *awq__proof_sample(awq_context *ctx, const awq__stream *stream, int64_t H, int64_t *count);
 /* Does the folded float block compute what the original does? hidden [T,H] is the input of its
    norm. Both fail with AWQ_ERROR_PROOF, naming the layer, if not. */
 awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const awq__layer *folded,

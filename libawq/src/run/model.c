@@ -2,6 +2,29 @@
 #include "run/model.h"
 
 #include <stdio.h>
+#include <string.h>
+
+/* Does some layer have its experts in the tensors of MXFP4? */
+static bool has_mxfp4(const awq__arch *arch)
+{
+    for (int64_t n = 0; n < arch->model.layer_count; n++)
+        if (arch->layers[n].experts.count &&
+            arch->layers[n].experts.layout == AWQ_EXPERTS_FUSED_MXFP4)
+            return true;
+    return false;
+}
+
+/* Where there are no tensors, only a format that the architecture itself describes is known. */
+static awq_status check_described_format(const awq_model *model)
+{
+    if (awq__model_has_weights(model) || (model->format->fused && has_mxfp4(model->arch)))
+        return AWQ_OK;
+    return awq__fail(model->ctx, AWQ_ERROR_UNSUPPORTED,
+                     "%s: quantization_config.quant_method \"%s\", but only tensors could tell "
+                     "which modules are stored so, and none are on disk; what config.json alone "
+                     "describes is plain, or GPT-OSS in mxfp4",
+                     model->arch->config_path, model->format->method);
+}
 
 static awq_status read_quantization(awq_model *model)
 {
@@ -20,7 +43,59 @@ static awq_status read_quantization(awq_model *model)
             "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors, "
             "mxfp4 or bitsandbytes",
             file, method->valuestring);
-    return model->format->read_config(model->ctx, file, config, &model->stored);
+    awq_status status = check_described_format(model);
+    return status == AWQ_OK ? model->format->read_config(model->ctx, file, config, &model->stored)
+                            : status;
+}
+
+/* ---- a model without weights ---- */
+
+/* What transformers would write, under its newer name or the older one. */
+static awq_status read_dtype(awq_model *model)
+{
+    static const struct {
+        const char *name;
+        awq_dtype dtype;
+    } known[] = {{"bfloat16", AWQ_BF16}, {"float16", AWQ_F16}, {"float32", AWQ_F32}};
+    const char *const keys[] = {"dtype", "torch_dtype"};
+    model->dtype = AWQ_BF16;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        const cJSON *item = awq__json_at(model->arch->config, keys[k]);
+        if (!item || cJSON_IsNull(item))
+            continue;
+        for (size_t i = 0; cJSON_IsString(item) && i < sizeof known / sizeof *known; i++)
+            if (!strcmp(item->valuestring, known[i].name)) {
+                model->dtype = known[i].dtype;
+                return AWQ_OK;
+            }
+        return awq__fail(model->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: %s is \"%s\", expected bfloat16, float16 or float32",
+                         model->arch->config_path, keys[k],
+                         cJSON_IsString(item) ? item->valuestring : "not a text");
+    }
+    return AWQ_OK;
+}
+
+/* The sizes are those of config.json, which no file bounds. */
+static awq_status add_bytes(awq_model *model, uint64_t bytes)
+{
+    model->bytes += bytes;
+    if (model->bytes <= AWQ__MAX_MODEL_BYTES)
+        return AWQ_OK;
+    return awq__fail(model->ctx, AWQ_ERROR_FORMAT, "%s: the model would be larger than 2^53 bytes",
+                     model->arch->config_path);
+}
+
+awq_status awq__model_require_weights(const awq_model *model, const char *undone)
+{
+    if (awq__model_has_weights(model))
+        return AWQ_OK;
+    return awq__fail(model->ctx, AWQ_ERROR_IO, "%s: %s, so it can be planned but not %s",
+                     model->directory,
+                     awq__is_directory(model->directory)
+                         ? "has a config.json but no safetensors files"
+                         : "is a config.json by itself, without safetensors files",
+                     undone);
 }
 
 /* ---- the public model ---- */
@@ -61,6 +136,10 @@ static awq_status open_model(awq_model *model, const char *plugin)
     awq_status status = awq__arch_open(ctx, model->directory, plugin, &model->arch);
     if (status == AWQ_OK)
         status = read_quantization(model);
+    if (status == AWQ_OK && awq__model_has_weights(model))
+        model->bytes = awq__checkpoint_bytes(model->arch->checkpoint);
+    else if (status == AWQ_OK)
+        status = read_dtype(model);
     if (status != AWQ_OK)
         return status;
     size_t count = model->arch->module_count;
@@ -68,13 +147,15 @@ static awq_status open_model(awq_model *model, const char *plugin)
     model->texts = awq__alloc(ctx, count, sizeof *model->texts, "the list of modules");
     if (!model->modules || !model->texts)
         return AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
         status = describe_module(model, i);
+        if (status == AWQ_OK && !awq__model_has_weights(model))
+            status = add_bytes(model, model->modules[i].bytes);
+    }
     return status;
 }
 
-awq_status awq_model_open(awq_context *ctx, const char *directory, const char *plugin,
-                          awq_model **out)
+awq_status awq_model_open(awq_context *ctx, const char *path, const char *plugin, awq_model **out)
 {
     awq__clear(ctx);
     *out = NULL;
@@ -82,7 +163,7 @@ awq_status awq_model_open(awq_context *ctx, const char *directory, const char *p
     if (!model)
         return AWQ_ERROR_MEMORY;
     model->ctx = ctx;
-    model->directory = awq__strdup(ctx, directory);
+    model->directory = awq__strdup(ctx, path);
     awq_status status = model->directory ? open_model(model, plugin) : AWQ_ERROR_MEMORY;
     if (status != AWQ_OK) {
         awq_model_free(model);
@@ -127,7 +208,8 @@ void awq_model_describe(const awq_model *model, awq_model_info *info)
         .layer_count = arch->model.layer_count,
         .hidden_size = arch->model.hidden_size,
         .vocabulary_size = arch->model.vocabulary_size,
-        .bytes = awq__checkpoint_bytes(arch->checkpoint),
+        .bytes = model->bytes,
+        .described = !awq__model_has_weights(model),
     };
     for (int64_t n = 0; n < arch->model.layer_count; n++) {
         const awq_arch_experts *experts = &arch->layers[n].experts;

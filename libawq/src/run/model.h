@@ -7,15 +7,28 @@
 #include "format/format.h"
 #include "forward/layer.h"
 
+/* More than any disk holds, and sums of it do not overflow. */
+#define AWQ__MAX_MODEL_BYTES ((uint64_t)1 << 53)
+
 struct awq_model {
     awq_context *ctx;
-    char *directory;
+    char *directory; /* as given: the path of a config.json by itself, too */
     awq__arch *arch;
+    awq_dtype dtype;                /* of the floats that a model without weights would have */
+    uint64_t bytes;                 /* of all tensors */
     const awq__disk_format *format; /* NULL: a plain checkpoint */
     awq__stored stored;
     awq_module *modules; /* the public list */
     char **texts;        /* their storage strings */
 };
+
+/* False for one that config.json alone describes: then no module has data. */
+static inline bool awq__model_has_weights(const awq_model *model)
+{
+    return model->arch->checkpoint != NULL;
+}
+/* AWQ_ERROR_IO if the model has no weights; `undone` is what cannot be done to it, "quantized". */
+awq_status awq__model_require_weights(const awq_model *model, const char *undone);
 
 /* How one module is stored. */
 typedef struct awq__found {
@@ -23,14 +36,16 @@ typedef struct awq__found {
     bool packed;        /* in codes */
     awq__scheme scheme; /* of a packed one */
     uint64_t bytes;     /* of all that stores it, its bias too */
-    /* A bias: element n lies at bias + n * bias_stride elements. NULL: none. */
+    /* A bias: element n lies at bias + n * bias_stride elements. NULL: none, or a model without
+       weights. */
     const uint8_t *bias;
     awq_dtype bias_dtype;
     int64_t bias_stride;
 } awq__found;
 
 /* AWQ_ERROR_FORMAT if the module's tensors are missing or of another shape than the architecture
-   says, AWQ_ERROR_UNSUPPORTED for an element type other than BF16, F16 and F32. */
+   says, AWQ_ERROR_UNSUPPORTED for an element type other than BF16, F16 and F32. In a model without
+   weights everything is found as it would be stored, and nothing has data. */
 awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__found *found);
 
 /* A layer's weights, mapped, with vectors and biases in memory. */

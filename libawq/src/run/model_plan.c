@@ -174,48 +174,19 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
     return status;
 }
 
-static awq_status warn_about_engines(awq_context *ctx, awq__model_plan *plan)
+static awq_status warn_about_bits(awq_context *ctx, awq__model_plan *plan)
 {
-    const awq__arch *arch = plan->model->arch;
-    const awq__module *native = NULL, *asymmetric = NULL;
-    bool three = false;
-    for (size_t i = 0; i < arch->module_count; i++) {
-        const awq__module *module = &arch->modules[i];
-        const awq__treatment *treatment = plan->rules.of[i];
-        if (!treatment)
-            continue;
-        three |= treatment->scheme.bits == 3;
-        if (module->role != AWQ_ROLE_EXPERT)
-            continue;
-        if (!native && arch->layers[module->layer].experts.mxfp4)
-            native = module;
-        if (!asymmetric && !treatment->scheme.symmetric)
-            asymmetric = module;
-    }
-    if (native && !plan->format->fused)
-        return awq__rules_warn(ctx, &plan->rules,
-                               "%s: no engine loads experts of this architecture in the %s format "
-                               "today, only in mxfp4; awqc eval does",
-                               native->name, plan->format->name);
-    if (asymmetric && plan->format == &awq__disk_format_compressed) {
-        awq_status status = awq__rules_warn(
-            ctx, &plan->rules,
-            "%s: transformers 5 loads no experts with zero points, nor does vLLM before 0.23; "
-            "quantize.symmetric true suits all engines",
-            asymmetric->name);
-        if (status != AWQ_OK)
-            return status;
-    }
-    if (three)
-        return awq__rules_warn(ctx, &plan->rules,
-                               "quantize.bits 3: the codes are stored in words of 4 bits each, so "
-                               "nothing is gained over 4 bits but the measurement");
+    for (size_t i = 0; i < plan->model->arch->module_count; i++)
+        if (plan->rules.of[i] && plan->rules.of[i]->scheme.bits == 3)
+            return awq__rules_warn(ctx, &plan->rules,
+                                   "quantize.bits 3: the codes are stored in words of 4 bits each, "
+                                   "so nothing is gained over 4 bits but the measurement");
     return AWQ_OK;
 }
 
 /* ---- the whole ---- */
 
-static bool is_linear(awq_role role)
+bool awq__role_is_linear(awq_role role)
 {
     return role != AWQ_ROLE_NORM && role != AWQ_ROLE_EMBEDDING && role != AWQ_ROLE_OTHER;
 }
@@ -236,7 +207,7 @@ awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan,
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
         const awq__treatment *treatment = plan->rules.of[i];
-        if (treatment || is_linear(module->role) ||
+        if (treatment || awq__role_is_linear(module->role) ||
             (plan->format->fused && module->role == AWQ_ROLE_EMBEDDING))
             list[count++] = (awq__treated){module->name, treatment ? &treatment->scheme : NULL};
     }
@@ -279,7 +250,11 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
         status = check_all_fused(ctx, plan);
     if (status == AWQ_OK)
         status = check_rescaled(ctx, plan);
-    return status == AWQ_OK ? warn_about_engines(ctx, plan) : status;
+    if (status == AWQ_OK)
+        status = warn_about_bits(ctx, plan);
+    /* With a target the schemes are still to be chosen. */
+    bool settled = !awq__recipe_has_target(recipe) || !awq__model_has_weights(plan->model);
+    return status == AWQ_OK && settled ? awq__model_plan_check_engine(ctx, recipe, plan) : status;
 }
 
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)

@@ -2,6 +2,7 @@
 #include "run/job.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,10 +10,13 @@ typedef struct group {
     awq_plan_group shown;
     char *pattern, *treatment;
     double weights;
+    awq__text layers;    /* without the last range */
+    int64_t first, last; /* the last range of layers; first is -1 before it */
 } group;
 
 struct awq_plan {
     awq__model_plan plan;
+    double predicted_loss; /* of schemes that were chosen; NAN if none were */
     group *groups;
     size_t count, capacity;
     uint64_t before, after;
@@ -92,10 +96,39 @@ static awq_status find_group(awq_context *ctx, awq_plan *plan, const char *patte
     if (status != AWQ_OK)
         return status;
     group *g = *found = &plan->groups[plan->count];
-    *g = (group){.pattern = awq__strdup(ctx, pattern), .treatment = awq__strdup(ctx, treatment)};
+    *g = (group){.first = -1,
+                 .last = -1,
+                 .pattern = awq__strdup(ctx, pattern),
+                 .treatment = awq__strdup(ctx, treatment)};
     plan->count++;
     g->shown.role = module->role;
     return g->pattern && g->treatment ? AWQ_OK : AWQ_ERROR_MEMORY;
+}
+
+/* Ends the last range of layers. */
+static awq_status end_range(awq_context *ctx, group *g)
+{
+    const char *comma = g->layers.length ? "," : "";
+    if (g->first < 0)
+        return AWQ_OK;
+    if (g->first == g->last)
+        return awq__text_append(ctx, &g->layers, "%s%lld", comma, (long long)g->first);
+    return awq__text_append(ctx, &g->layers, "%s%lld-%lld", comma, (long long)g->first,
+                            (long long)g->last);
+}
+
+/* Modules come in the order of their layers. */
+static awq_status add_layer(awq_context *ctx, group *g, int64_t layer)
+{
+    awq_status status = AWQ_OK;
+    if (layer < 0 || layer == g->last)
+        return AWQ_OK;
+    if (g->first < 0 || layer != g->last + 1) {
+        status = end_range(ctx, g);
+        g->first = layer;
+    }
+    g->last = layer;
+    return status;
 }
 
 static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
@@ -112,6 +145,9 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
     status = find_group(ctx, plan, pattern, treatment, module, &g);
     if (status != AWQ_OK)
         return status;
+    status = add_layer(ctx, g, module->layer);
+    if (status != AWQ_OK)
+        return status;
     uint64_t after = awq__result_bytes(&plan->plan, index);
     g->shown.count++;
     g->shown.quantized = plan->plan.rules.of[index] != NULL;
@@ -123,34 +159,51 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
     return AWQ_OK;
 }
 
-/* Engines' fast kernels for experts ask more than the format does. */
-static awq_status warn_about_engines(awq_context *ctx, awq_plan *plan)
+/* A target takes a pass through the model. */
+static awq_status choose_schemes(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
 {
-    awq__rules *rules = &plan->plan.rules;
-    const awq__arch *arch = plan->plan.model->arch;
-    if (arch->model.hidden_size % 128)
-        return awq__rules_warn(
-            ctx, rules,
-            "hidden_size %lld is not a multiple of 128, which the Marlin kernels of vLLM "
-            "and SGLang ask of quantized experts",
-            (long long)arch->model.hidden_size);
-    return AWQ_OK;
+    plan->predicted_loss = NAN;
+    if (!awq__recipe_has_target(recipe))
+        return AWQ_OK;
+    if (!awq__model_has_weights(plan->plan.model))
+        return awq__rules_warn(ctx, &plan->plan.rules,
+                               "quantize.target_bits and target_size: schemes are chosen by what "
+                               "they do to the weights, which are not there; shown are "
+                               "quantize.bits and group_size for all");
+    awq__job job = {.ctx = ctx,
+                    .recipe = recipe,
+                    .plan = &plan->plan,
+                    .start_seconds = awq__now_seconds(),
+                    .stage_start = awq__now_seconds()};
+    awq_status status = awq__job_load_calibration(&job);
+    if (status == AWQ_OK)
+        status = awq__job_choose_schemes(&job, &plan->plan);
+    const cJSON *loss = awq__json_at(job.mixed, "predicted_loss");
+    if (cJSON_IsNumber(loss))
+        plan->predicted_loss = loss->valuedouble;
+    cJSON_Delete(job.mixed);
+    awq__sequences_free(&job.sequences);
+    return status;
 }
 
 static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
 {
     awq_status status = awq__model_plan_create(ctx, recipe, &plan->plan);
+    if (status == AWQ_OK)
+        status = choose_schemes(ctx, recipe, plan);
     if (status != AWQ_OK)
         return status;
     for (size_t i = 0; i < plan->plan.model->arch->module_count && status == AWQ_OK; i++)
         status = add_module(ctx, plan, i);
-    for (size_t i = 0; i < plan->count; i++) {
+    for (size_t i = 0; i < plan->count && status == AWQ_OK; i++) {
         group *g = &plan->groups[i];
+        status = end_range(ctx, g);
+        g->shown.layers = g->layers.data ? g->layers.data : "";
         g->shown.pattern = g->pattern;
         g->shown.treatment = g->treatment;
         g->shown.bits_per_weight = 8.0 * (double)g->shown.bytes_after / g->weights;
     }
-    return status == AWQ_OK ? warn_about_engines(ctx, plan) : status;
+    return status;
 }
 
 awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out)
@@ -176,6 +229,7 @@ void awq_plan_free(awq_plan *plan)
     for (size_t i = 0; i < plan->count; i++) {
         awq__free(plan->groups[i].pattern);
         awq__free(plan->groups[i].treatment);
+        awq__text_free(&plan->groups[i].layers);
     }
     awq__free(plan->groups);
     awq__model_plan_free(&plan->plan);
@@ -210,6 +264,11 @@ uint64_t awq_plan_bytes_before(const awq_plan *plan)
 uint64_t awq_plan_bytes_after(const awq_plan *plan)
 {
     return plan->after;
+}
+
+double awq_plan_predicted_loss(const awq_plan *plan)
+{
+    return plan->predicted_loss;
 }
 
 void awq_plan_describe(const awq_plan *plan, awq_model_info *info)

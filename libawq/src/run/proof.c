@@ -87,7 +87,7 @@ static awq_status run_experts(awq__job *job, const awq__layer *layer, const floa
     if (status == AWQ_OK)
         status = awq__moe_route(forward, layer, T, o->x, &o->routes);
     if (status == AWQ_OK)
-        status = awq__moe_experts(forward, layer, o->x, &o->routes, o->out);
+        status = awq__moe_experts(forward, layer, o->x, &o->routes, o->out, NULL, NULL);
     if (status != AWQ_OK)
         free_output(o);
     return status;
@@ -134,10 +134,10 @@ static awq_status stored_agreement(awq__job *job, const awq__layer *folded, cons
     return status;
 }
 
-/* Every stride-th token's hidden state, at most PROOF_TOKENS of them. */
-static float *sample(awq_context *ctx, const float *hidden, int64_t T, int64_t H, int64_t *count)
+float *awq__proof_sample(awq_context *ctx, const awq__stream *stream, int64_t H, int64_t *count)
 {
-    int64_t stride = awq__ceil_div(T, PROOF_TOKENS);
+    const float *hidden = stream->hidden;
+    int64_t T = stream->tokens, stride = awq__ceil_div(T, PROOF_TOKENS);
     *count = awq__ceil_div(T, stride);
     float *out = awq__alloc_aligned(ctx, (size_t)(*count * H), sizeof *out, "the proof");
     for (int64_t i = 0; out && i < *count; i++)
@@ -164,15 +164,12 @@ static void compare_experts(const experts_output *a, const experts_output *b, in
 awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const awq__layer *folded,
                               const float *hidden, int64_t T, awq__proof *proof)
 {
-    int64_t H = original->hidden, count;
+    int64_t H = original->hidden;
     experts_output before = {0}, after = {0};
     *proof = (awq__proof){0};
-    float *tokens = sample(job->ctx, hidden, T, H, &count);
-    if (!tokens)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = run_experts(job, original, tokens, count, &before);
+    awq_status status = run_experts(job, original, hidden, T, &before);
     if (status == AWQ_OK)
-        status = run_experts(job, folded, tokens, count, &after);
+        status = run_experts(job, folded, hidden, T, &after);
     if (status == AWQ_OK) {
         compare_experts(&before, &after, H, proof);
         if (!(proof->largest_error <= TOLERANCE) || proof->rerouted)
@@ -182,34 +179,23 @@ awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const a
                 "largest output (allowed %.3g), and %lld of %lld tokens chose other experts "
                 "(allowed 0): a consumer of the norm is not compensated",
                 (long long)original->number, proof->largest_error, TOLERANCE,
-                (long long)proof->rerouted, (long long)count);
+                (long long)proof->rerouted, (long long)T);
     }
     proof->stored_agreement = 1;
     if (status == AWQ_OK && original->moe.routed_count)
-        status =
-            stored_agreement(job, folded, tokens, count, &before.routes, &proof->stored_agreement);
+        status = stored_agreement(job, folded, hidden, T, &before.routes, &proof->stored_agreement);
     free_output(&before);
     free_output(&after);
-    awq__free(tokens);
     return status;
 }
 
 /* ---- the attention ---- */
 
-/* The first sequences, of at most PROOF_TOKENS tokens together, but at least one. */
-static awq__sequences first_sequences(const awq__sequences *all)
-{
-    awq__sequences first = *all;
-    first.count = 1;
-    while (first.count < all->count && all->offsets[first.count + 1] <= PROOF_TOKENS)
-        first.count++;
-    return first;
-}
-
 awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const awq__layer *folded,
                                 const float *hidden, awq__proof *proof)
 {
-    awq__sequences sequences = first_sequences(job->calibration.forward.sequences);
+    awq__sequences sequences =
+        awq__some_sequences(job->calibration.forward.sequences, 0, PROOF_TOKENS);
     awq__forward forward = job->calibration.forward;
     forward.sequences = &sequences;
     int64_t count = awq__token_count(&sequences) * original->hidden;

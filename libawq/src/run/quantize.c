@@ -11,8 +11,8 @@
 #include <string.h>
 
 const char *const awq__stage_names[AWQ__STAGE_COUNT] = {
-    "read",  "forward", "statistics",      "scale search",
-    "proof", "clip",    "round and write", "evaluate"};
+    "sensitivity", "read", "forward",         "statistics", "scale search",
+    "proof",       "clip", "round and write", "evaluate"};
 
 awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share)
 {
@@ -42,35 +42,6 @@ static void log_times(awq__job *job)
 }
 
 /* ---- what is read before the first layer ---- */
-
-static awq_status load_calibration(awq__job *job)
-{
-    const awq_recipe *recipe = job->recipe;
-    const awq_model *model = job->plan->model;
-    if (!job->plan->rules.calibrate)
-        return AWQ_OK;
-    awq__corpus_options options = {
-        .field = awq__recipe_text(recipe, "calibration.field"),
-        .samples = awq__recipe_int(recipe, "calibration.samples"),
-        .sequence_length = awq__recipe_int(recipe, "calibration.sequence_length"),
-        .seed = (uint64_t)awq__recipe_int(recipe, "calibration.seed"),
-        .cut = !strcmp(awq__recipe_text(recipe, "calibration.packing"), "cut")};
-    options.files = awq__recipe_list(recipe, "calibration.data", &options.file_count);
-    char *tokenizer = awq__path_join(job->ctx, model->directory, "tokenizer.json");
-    if (!tokenizer)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = awq__corpus_load(job->ctx, &options, tokenizer,
-                                         model->arch->model.vocabulary_size, &job->sequences);
-    awq__free(tokenizer);
-    if (status == AWQ_OK && job->sequences.count < options.samples)
-        awq__log(
-            job->ctx, AWQ_LOG_WARNING,
-            "calibration.data: only %lld sequences of %lld ids could be made of it, fewer than the "
-            "%lld asked for",
-            (long long)job->sequences.count, (long long)options.sequence_length,
-            (long long)options.samples);
-    return status;
-}
 
 static awq_status load_windows(awq__job *job, awq__sequences *windows)
 {
@@ -221,12 +192,7 @@ static awq_status process_layer(awq__job *job, const awq__layer *layer)
             status = awq__stream_to_experts(stream, layer, &routes);
     }
     if (status == AWQ_OK)
-        status = awq__quantize_experts(job, layer, &folded, stream->hidden, &routes, report);
-    if (status == AWQ_OK && job->plan->rules.calibrate) {
-        status = awq__job_enter(job, AWQ__STAGE_FORWARD, n, 0.97);
-        if (status == AWQ_OK)
-            status = awq__moe_experts(&stream->forward, layer, stream->x, &routes, stream->hidden);
-    }
+        status = awq__quantize_experts(job, layer, &folded, &routes, report);
     awq__routes_free(&routes);
     awq__folded_free(&folded);
     return status;
@@ -316,14 +282,17 @@ static awq_status finish(awq__job *job, const char *directory, awq_report **out)
     return status;
 }
 
-static awq_status run(awq__job *job, const awq_quantize_options *options, awq_report **report)
+static awq_status run(awq__job *job, awq__model_plan *plan, const awq_quantize_options *options,
+                      awq_report **report)
 {
     awq_context *ctx = job->ctx;
     const char *directory = awq__recipe_text(job->recipe, "output");
     awq__sequences windows = {0};
     awq__text yaml = {0};
     uint64_t fingerprint = 0;
-    awq_status status = load_calibration(job);
+    awq_status status = awq__job_load_calibration(job);
+    if (status == AWQ_OK)
+        status = awq__job_choose_schemes(job, plan);
     if (status == AWQ_OK)
         status = load_windows(job, &windows);
     if (status == AWQ_OK)
@@ -359,6 +328,7 @@ static void release(awq__job *job)
     awq__sequences_free(&job->sequences);
     awq__output_free(job->output);
     cJSON_Delete(job->layers);
+    cJSON_Delete(job->mixed);
 }
 
 awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
@@ -377,6 +347,11 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
     awq_status status = awq__model_plan_create(ctx, recipe, &plan);
     if (status != AWQ_OK)
         return status;
+    status = awq__model_require_weights(plan.model, "quantized");
+    if (status != AWQ_OK) {
+        awq__model_plan_free(&plan);
+        return status;
+    }
     for (size_t i = 0; i < plan.rules.warning_count; i++)
         awq__log(ctx, AWQ_LOG_WARNING, "%s", plan.rules.warnings[i]);
     awq__job job = {.ctx = ctx,
@@ -385,7 +360,7 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
                     .start_seconds = awq__now_seconds(),
                     .stage_start = awq__now_seconds(),
                     .stage_first_operation = awq__product_operations()};
-    status = run(&job, options, report);
+    status = run(&job, &plan, options, report);
     release(&job);
     awq__model_plan_free(&plan);
     return status;

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-#define PARTS 4 /* q, k, v, o */
-#define STATS_CHUNK 4096
+#define PARTS 4           /* q, k, v, o */
+#define STATS_TOKENS 4096 /* whose inputs are kept at a time */
 
 typedef struct attention_job {
     awq__job *job;
@@ -13,7 +13,8 @@ typedef struct attention_job {
     awq__folded *folded;
     const awq__treatment *treatment[PARTS]; /* NULL: stays float */
     bool fold_input, fold_value;
-    float *x, *c;             /* [T,H] input of q, k, v; [T,Q] input of o */
+    awq__sequences sequences; /* whose inputs are kept */
+    float *x, *c;             /* [T,H] input of q, k, v; [T,Q] input of o: of those */
     awq__stats input, output; /* of x and of c, whole */
     awq__found_scale input_found, value_found;
     awq__scale_rounding rounding;
@@ -50,72 +51,49 @@ static void keep_inputs(void *user, int64_t slot, int worker, int64_t tokens, co
     attention_job *j = user;
     (void)worker;
     int64_t H = j->layer->hidden, Q = j->layer->attention.o.cols;
-    int64_t first = j->job->calibration.forward.sequences->offsets[slot];
+    int64_t first = j->sequences.offsets[slot] - j->sequences.offsets[0];
     memcpy(j->x + first * H, x, (size_t)(tokens * H) * sizeof *x);
     memcpy(j->c + first * Q, c, (size_t)(tokens * Q) * sizeof *c);
 }
 
-typedef struct stats_job {
-    const awq__compute *compute;
-    const float *x;
-    int64_t T;
-    awq__stats *parts; /* one a chunk of tokens */
-} stats_job;
-
-static awq_status add_chunk(void *arg, int64_t index, int worker)
-{
-    stats_job *j = arg;
-    (void)worker;
-    int64_t first = index * STATS_CHUNK, K = j->parts[index].cols;
-    awq__stats_add(j->compute, &j->parts[index], awq__min(STATS_CHUNK, j->T - first),
-                   j->x + first * K, K);
-    return AWQ_OK;
-}
-
-/* Statistics of x[T,K]: chunks in parallel, joined in their order. */
-static awq_status whole_stats(const attention_job *j, const float *x, int64_t K, awq__stats *stats)
+/* Statistics of the inputs of some of the sequences. */
+static awq_status add_sequences(attention_job *j, const float *hidden)
 {
     awq_context *ctx = j->job->ctx;
-    int64_t T = j->job->calibration.tokens, chunks = awq__ceil_div(T, STATS_CHUNK);
-    stats_job s = {.compute = j->job->calibration.forward.compute, .x = x, .T = T};
-    s.parts = awq__alloc(ctx, (size_t)chunks, sizeof *s.parts, "statistics");
-    awq_status status = s.parts ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (int64_t i = 0; i < chunks && status == AWQ_OK; i++)
-        status = awq__stats_create(ctx, K, K, &s.parts[i]);
+    awq__forward forward = j->job->calibration.forward;
+    forward.sequences = &j->sequences;
+    int64_t T = j->sequences.offsets[j->sequences.count] - j->sequences.offsets[0];
+    int64_t H = j->input.cols, Q = j->output.cols;
+    j->x = awq__alloc_aligned(ctx, (size_t)(T * H), sizeof *j->x, "attention inputs");
+    j->c = awq__alloc_aligned(ctx, (size_t)(T * Q), sizeof *j->c, "attention inputs");
+    awq_status status = j->x && j->c ? AWQ_OK : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
-        status = awq__parallel_for(ctx, chunks, add_chunk, &s);
-    for (int64_t i = 1; i < chunks && status == AWQ_OK; i++)
-        awq__stats_merge(&s.parts[0], &s.parts[i]);
-    if (status == AWQ_OK) {
-        *stats = s.parts[0];
-        s.parts[0] = (awq__stats){0};
-    }
-    for (int64_t i = 0; s.parts && i < chunks; i++)
-        awq__stats_free(&s.parts[i]);
-    awq__free(s.parts);
+        status = awq__attention_forward(&forward, j->layer, hidden, false, NULL, keep_inputs, j);
+    if (status == AWQ_OK)
+        status = awq__stats_add_whole(ctx, forward.compute, &j->input, T, j->x, H);
+    if (status == AWQ_OK)
+        status = awq__stats_add_whole(ctx, forward.compute, &j->output, T, j->c, Q);
+    awq__free(j->x);
+    awq__free(j->c);
+    j->x = j->c = NULL;
     return status;
 }
 
 static awq_status gather(attention_job *j, const float *hidden)
 {
-    awq__job *job = j->job;
-    size_t T = (size_t)job->calibration.tokens, H = (size_t)j->layer->hidden;
-    size_t Q = (size_t)j->layer->attention.o.cols;
-    j->x = awq__alloc_aligned(job->ctx, T * H, sizeof *j->x, "attention inputs");
-    j->c = awq__alloc_aligned(job->ctx, T * Q, sizeof *j->c, "attention inputs");
-    float *out = awq__alloc_aligned(job->ctx, T * H, sizeof *out, "attention outputs");
-    awq_status status = j->x && j->c && out ? AWQ_OK : AWQ_ERROR_MEMORY;
+    const awq__sequences *all = j->job->calibration.forward.sequences;
+    int64_t H = j->layer->hidden, Q = j->layer->attention.o.cols;
+    awq_status status = awq__stats_create(j->job->ctx, H, H, &j->input);
     if (status == AWQ_OK)
-        status = awq__attention_forward(&job->calibration.forward, j->layer, hidden, false, out,
-                                        keep_inputs, j);
-    awq__free(out);
-    if (status == AWQ_OK)
-        status = whole_stats(j, j->x, (int64_t)H, &j->input);
-    if (status == AWQ_OK)
-        status = whole_stats(j, j->c, (int64_t)Q, &j->output);
-    awq__free(j->x);
-    awq__free(j->c);
-    j->x = j->c = NULL;
+        status = awq__stats_create(j->job->ctx, Q, Q, &j->output);
+    for (int64_t first = 0; first < all->count && status == AWQ_OK; first += j->sequences.count) {
+        j->sequences = awq__some_sequences(all, first, STATS_TOKENS);
+        status = add_sequences(j, hidden);
+    }
+    if (status == AWQ_OK) {
+        awq__stats_mirror(&j->input);
+        awq__stats_mirror(&j->output);
+    }
     return status;
 }
 

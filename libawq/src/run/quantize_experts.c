@@ -222,7 +222,8 @@ static awq_status store_layer(awq__experts_job *j)
     if (awq__result_experts(j->job->plan, n) != AWQ__EXPERTS_BY_NAME)
         j->first_by_name = moe->routed_count;
     if (status == AWQ_OK && any_compensates(j))
-        return awq__parallel_for(j->job->ctx, moe->expert_count, store_compensated, j);
+        return awq__parallel_within(j->job->ctx, awq__expert_round_bytes(j->layer),
+                                    moe->expert_count, store_compensated, j);
     if (status == AWQ_OK)
         status = awq__parallel_for(j->job->ctx, j->first_by_name, store_fused, j);
     if (status == AWQ_OK)
@@ -249,11 +250,14 @@ static bool no_worse_than_plain(const awq__experts_job *j)
     return chosen <= plain;
 }
 
-static awq_status run_awq(awq__experts_job *j, const float *hidden, outcome *out)
+/* The fold of the layer is proved on a sample of hidden states as they were before the pass. */
+static awq_status run_awq(awq__experts_job *j, const float *sample, int64_t sampled, outcome *out)
 {
     awq__job *job = j->job;
     int64_t n = j->layer->number;
-    awq_status status = awq__job_enter(job, AWQ__STAGE_STATISTICS, n, 0.1);
+    awq_status status = awq__experts_pass(j);
+    if (status == AWQ_OK)
+        status = awq__job_enter(job, AWQ__STAGE_STATISTICS, n, 0.1);
     if (status == AWQ_OK)
         status = awq__experts_statistics(j);
     if (status == AWQ_OK)
@@ -267,8 +271,7 @@ static awq_status run_awq(awq__experts_job *j, const float *hidden, outcome *out
     if (status == AWQ_OK)
         status = awq__job_enter(job, AWQ__STAGE_PROOF, n, 0.8);
     if (status == AWQ_OK)
-        status = awq__prove_experts(job, j->layer, &j->folded->layer, hidden,
-                                    job->calibration.tokens, &out->proof);
+        status = awq__prove_experts(job, j->layer, &j->folded->layer, sample, sampled, &out->proof);
     if (status == AWQ_OK)
         status = awq__job_enter(job, AWQ__STAGE_CLIP, n, 0.85);
     if (status == AWQ_OK)
@@ -285,7 +288,7 @@ static awq_status run_awq(awq__experts_job *j, const float *hidden, outcome *out
     return status;
 }
 
-static awq_status prepare(awq__experts_job *j)
+awq_status awq__experts_create(awq__experts_job *j)
 {
     awq__job *job = j->job;
     const awq__rules *rules = &job->plan->rules;
@@ -310,6 +313,7 @@ static awq_status prepare(awq__experts_job *j)
             up |= treatment && treatment->scale && part == 2;
         }
     j->fold_input = input && (folds & AWQ_FOLD_EXPERT_NORM);
+    j->weigh |= j->fold_input;
     j->fold_up = up && (folds & AWQ_FOLD_UP);
     awq__folded *folded = j->folded;
     if (j->fold_input) {
@@ -325,6 +329,27 @@ static awq_status prepare(awq__experts_job *j)
     return whole ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
 
+void awq__experts_free(awq__experts_job *j)
+{
+    for (int64_t e = 0; j->experts && e < j->layer->moe.expert_count; e++) {
+        awq__expert_state *state = &j->experts[e];
+        awq__stats_free(&state->input);
+        awq__stats_free(&state->inner);
+        awq__stats_free(&state->blocks[0]);
+        awq__stats_free(&state->blocks[1]);
+        awq__free(state->tokens);
+        awq__free(state->weights);
+        awq__free(state->relative);
+        awq__free(state->slope);
+        awq__free(state->row_weight[0]);
+        awq__free(state->row_weight[1]);
+        for (int part = 0; part < 3; part++)
+            awq__free(state->range[part]);
+    }
+    awq__free(j->experts);
+    j->experts = NULL;
+}
+
 static bool any_calibrates(const awq__experts_job *j)
 {
     for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
@@ -334,35 +359,35 @@ static bool any_calibrates(const awq__experts_job *j)
     return false;
 }
 
+static awq_status calibrate(awq__experts_job *j, outcome *out)
+{
+    int64_t sampled;
+    float *sample =
+        awq__proof_sample(j->job->ctx, &j->job->calibration, j->layer->hidden, &sampled);
+    awq_status status = sample ? run_awq(j, sample, sampled, out) : AWQ_ERROR_MEMORY;
+    awq__free(sample);
+    return status;
+}
+
 awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__folded *folded,
-                                 const float *hidden, const awq__routes *routes, cJSON *report)
+                                 const awq__routes *routes, cJSON *report)
 {
     awq__experts_job j = {.job = job, .layer = layer, .folded = folded, .routes = routes};
+    awq__stream *stream = &job->calibration;
     outcome out = {0};
-    awq_status status = prepare(&j);
+    awq_status status = awq__experts_create(&j);
     bool calibrated = status == AWQ_OK && any_calibrates(&j);
     if (calibrated)
-        status = run_awq(&j, hidden, &out);
+        status = calibrate(&j, &out);
+    else if (status == AWQ_OK && job->plan->rules.calibrate)
+        status = awq__moe_experts(&stream->forward, layer, stream->x, routes, stream->hidden, NULL,
+                                  NULL);
     if (status == AWQ_OK)
         status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.95);
     if (status == AWQ_OK)
         status = store_layer(&j);
     if (status == AWQ_OK && calibrated)
         report_layer(&j, &out, report);
-    for (int64_t e = 0; j.experts && e < layer->moe.expert_count; e++) {
-        awq__expert_state *state = &j.experts[e];
-        awq__stats_free(&state->input);
-        awq__stats_free(&state->inner);
-        awq__stats_free(&state->blocks[0]);
-        awq__stats_free(&state->blocks[1]);
-        awq__free(state->tokens);
-        awq__free(state->weights);
-        awq__free(state->relative);
-        awq__free(state->row_weight[0]);
-        awq__free(state->row_weight[1]);
-        for (int part = 0; part < 3; part++)
-            awq__free(state->range[part]);
-    }
-    awq__free(j.experts);
+    awq__experts_free(&j);
     return status;
 }

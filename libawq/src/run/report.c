@@ -35,6 +35,8 @@ awq_status awq__report_create(awq__job *job, const char *output, const awq_eval_
     cJSON_AddNumberToObject(root, "calibration_sequences", (double)job->sequences.count);
     cJSON_AddNumberToObject(root, "calibration_tokens",
                             job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
+    if (job->mixed)
+        cJSON_AddItemReferenceToObject(root, "mixed", job->mixed);
     cJSON_AddItemReferenceToObject(root, "layers", job->layers);
     if (evaluation) {
         (*report)->has_evaluation = true;

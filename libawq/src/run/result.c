@@ -38,7 +38,7 @@ int awq__result_specs(const awq__model_plan *plan, size_t index, awq__spec specs
                                module->vector ? 1 : 2,
                                {module->rows, module->cols}};
     }
-    if (found.bias)
+    if (module->bias)
         specs[count++] = (awq__spec){".bias", found.bias_dtype, 1, {module->rows}};
     return count;
 }
@@ -129,7 +129,7 @@ uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index)
     count = plan->format->specs(module->rows, module->cols, &scheme, specs);
     for (int i = 0; i < count; i++)
         bytes += awq__spec_bytes(&specs[i]);
-    if (found.bias)
+    if (module->bias)
         bytes += (uint64_t)(module->rows * (awq_dtype_bits(found.bias_dtype) / 8));
     return bytes;
 }

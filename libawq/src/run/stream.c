@@ -37,6 +37,15 @@ void awq__stream_free(awq__stream *stream)
     *stream = (awq__stream){0};
 }
 
+awq__sequences awq__some_sequences(const awq__sequences *all, int64_t first, int64_t most)
+{
+    awq__sequences some = {.count = 1, .offsets = all->offsets + first, .ids = all->ids};
+    while (first + some.count < all->count &&
+           some.offsets[some.count + 1] - some.offsets[0] <= most)
+        some.count++;
+    return some;
+}
+
 awq_status awq__stream_to_experts(awq__stream *stream, const awq__layer *layer, awq__routes *routes)
 {
     awq__forward *forward = &stream->forward;
@@ -54,6 +63,7 @@ awq_status awq__stream_layer(awq__stream *stream, const awq__layer *layer, awq__
     *routes = (awq__routes){0};
     awq_status status = awq__stream_to_experts(stream, layer, routes);
     if (status == AWQ_OK)
-        status = awq__moe_experts(&stream->forward, layer, stream->x, routes, stream->hidden);
+        status = awq__moe_experts(&stream->forward, layer, stream->x, routes, stream->hidden, NULL,
+                                  NULL);
     return status;
 }

@@ -18,6 +18,36 @@ for recipe in "$source"/configs/*.yaml; do
     esac
 done
 
+# And for the model it was written for, of which only config.json is here. gpt-oss-20b.yaml is for one
+# that was fine-tuned in BF16.
+mkdir gpt-oss-20b-bf16
+sed '/"quantization_config": {/,/^  },$/d' "$models/configs/gpt-oss-20b/config.json" \
+    >gpt-oss-20b-bf16/config.json
+for recipe in "$source"/configs/*.yaml; do
+    name=$(basename "$recipe" .yaml)
+    case $name in
+    demo) continue ;;
+    mixtral-8x7b-awq) model=Mixtral-8x7B size='93\.41 GB -> 26\.64 GB' ;;
+    mixtral-8x7b-compressed-tensors) model=Mixtral-8x7B size='93\.41 GB -> 26\.46 GB' ;;
+    qwen1.5-moe-a2.7b) model=Qwen1.5-MoE-A2.7B size='28\.63 GB -> 9\.12 GB' ;;
+    qwen3-30b-a3b) model=Qwen3-30B-A3B size='61\.06 GB -> 18\.48 GB' ;;
+    gpt-oss-20b) model=gpt-oss-20b size='41\.83 GB -> 13\.76 GB' ;;
+    *) fail "no released model is known for the recipe $name" ;;
+    esac
+    path=$models/configs/$model
+    [ "$name" != gpt-oss-20b ] || path=gpt-oss-20b-bf16
+    touch calib.jsonl
+    for path in "$path" "$path/config.json"; do
+        expect 0 plan "$recipe" --set model="$path" --set 'calibration.data=[calib.jsonl]'
+        err_is ""
+        out_like '^checkpoint  *described by config\.json; no weights on disk$'
+        out_like "^size  *$size\$"
+    done
+done
+expect 0 plan "$source/configs/gpt-oss-20b.yaml" --set model="$models/configs/gpt-oss-20b"
+out_like '^size  *13\.76 GB -> 13\.76 GB$'
+out_like '^warning .* are MXFP4 already and are copied bit for bit'
+
 # What auto means for each architecture.
 for pair in mixtral-tiny:int4.g128.asymmetric qwen2_moe-tiny:int4.g128.symmetric \
     qwen3_moe-tiny:int4.g128.symmetric gpt_oss-tiny:mxfp4; do

@@ -1,0 +1,175 @@
+/*
+ * The whole x^T x of an expert's inputs, for error-compensated rounding. That of down takes I x I
+ * floats, 822 MB in Mixtral, so that it may be one expert at a time: the loops here share what one
+ * expert takes between the threads.
+ */
+#include "run/experts.h"
+
+#include <string.h>
+
+/* An expert that saw fewer tokens than OWN_TOKENS a column takes POOLED_TOKENS a column of the
+   layer's into its whole moments, but no more than MOST_POOLED. */
+#define OWN_TOKENS 8
+#define POOLED_TOKENS 2
+#define MOST_POOLED ((int64_t)4096)
+
+void awq__scale_rows(int64_t T, int64_t K, const float *weight, float *x)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t k = 0; k < K; k++)
+            x[t * K + k] *= weight[t];
+}
+
+/* ---- a product shared between threads, by the blocks of rows of its weight ---- */
+
+typedef struct linear_job {
+    const awq__compute *compute;
+    const awq__weight *weight;
+    int64_t T;
+    const float *x;
+    float *y;
+    awq__scratch scratch;
+} linear_job;
+
+static awq_status multiply_rows(void *arg, int64_t index, int worker)
+{
+    linear_job *j = arg;
+    int64_t K = j->weight->cols, N = j->weight->rows, block = awq__weight_block(j->weight);
+    int64_t first = index * block, count = awq__min(block, N - first);
+    float *work = awq__scratch_get(&j->scratch, worker, (size_t)awq__weight_work(j->weight));
+    if (!work)
+        return AWQ_ERROR_MEMORY;
+    awq__weight_read(j->weight, first, count, work);
+    j->compute->multiply_nt(j->T, count, K, j->x, K, work, K, 0, j->y + first, N);
+    return AWQ_OK;
+}
+
+/* y[T,N] = x[T,K] W^T and the bias. */
+static awq_status linear(const awq__forward *forward, const awq__weight *weight, int64_t T,
+                         const float *x, float *y)
+{
+    linear_job j = {.compute = forward->compute, .weight = weight, .T = T, .x = x, .y = y};
+    awq_status status = awq__scratch_create(forward->ctx, "expert moments", &j.scratch);
+    if (status == AWQ_OK)
+        status =
+            awq__parallel_for(forward->ctx, awq__ceil_div(weight->rows, awq__weight_block(weight)),
+                              multiply_rows, &j);
+    awq__scratch_free(&j.scratch);
+    if (status == AWQ_OK)
+        awq__add_bias(weight, T, y, weight->rows);
+    return status;
+}
+
+/* ---- tokens ---- */
+
+/* Tokens of the layer, spread evenly, that join those of an expert with few: without them its
+   moments would not tell what other inputs do. */
+static int64_t pooled_tokens(const awq__experts_job *j, int64_t e)
+{
+    const awq__expert_state *state = &j->experts[e];
+    int64_t cols = awq__max(j->layer->hidden, j->layer->moe.experts[e].intermediate);
+    int64_t own = state->routed + state->borrowed;
+    if (own >= OWN_TOKENS * cols)
+        return 0;
+    return awq__min(awq__min(POOLED_TOKENS * cols, MOST_POOLED), j->routes->tokens);
+}
+
+typedef struct tokens {
+    int64_t count;
+    const int64_t *index;
+    const float *weight;
+} tokens;
+
+/* A block of tokens: x[T,H] and, for the moments of the input of down, y[T,I]. */
+typedef struct passage {
+    float *x, *y, *up;
+} passage;
+
+static size_t passage_floats(const awq__layer *layer, bool inner)
+{
+    return (size_t)(awq__expert_tokens(layer) *
+                    (layer->hidden + (inner ? 2 * layer->moe.intermediate : 0)));
+}
+
+static awq_status add_tokens(const awq__experts_job *j, int64_t e, bool inner, const tokens *list,
+                             const passage *p, awq__stats *stats)
+{
+    const awq__stream *stream = &j->job->calibration;
+    const awq__forward *forward = &stream->forward;
+    const awq__expert *expert = &j->layer->moe.experts[e];
+    const int64_t B = awq__expert_tokens(j->layer), H = j->layer->hidden, I = expert->intermediate;
+    awq_status status = AWQ_OK;
+    for (int64_t first = 0; first < list->count && status == AWQ_OK; first += B) {
+        int64_t T = awq__min(B, list->count - first);
+        for (int64_t i = 0; i < T; i++)
+            memcpy(p->x + i * H, stream->x + list->index[first + i] * H, (size_t)H * sizeof *p->x);
+        if (inner) {
+            status = linear(forward, &expert->gate, T, p->x, p->y);
+            if (status == AWQ_OK)
+                status = linear(forward, &expert->up, T, p->x, p->up);
+            if (status == AWQ_OK)
+                awq__expert_activate(forward, j->layer, expert, T * I, p->y, p->up, p->y);
+        }
+        if (status != AWQ_OK)
+            break;
+        float *rows = inner ? p->y : p->x;
+        awq__scale_rows(T, stats->cols, list->weight + first, rows);
+        status = awq__stats_add_whole(forward->ctx, forward->compute, stats, T, rows, stats->cols);
+    }
+    return status;
+}
+
+static awq_status add_all_tokens(const awq__experts_job *j, int64_t e, bool inner,
+                                 awq__stats *stats)
+{
+    awq_context *ctx = j->job->ctx;
+    const awq__expert_state *state = &j->experts[e];
+    const int64_t B = awq__expert_tokens(j->layer), pooled = pooled_tokens(j, e);
+    const tokens own = {state->routed + state->borrowed, state->tokens, state->weights};
+    float *space =
+        awq__alloc_aligned(ctx, passage_floats(j->layer, inner), sizeof *space, "expert moments");
+    int64_t *index = awq__alloc(ctx, (size_t)pooled, sizeof *index, "tokens of the layer");
+    float *weight = awq__alloc(ctx, (size_t)pooled, sizeof *weight, "tokens of the layer");
+    awq_status status = space && index && weight ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        passage p = {.x = space, .y = space + B * j->layer->hidden};
+        p.up = p.y + B * j->layer->moe.experts[e].intermediate;
+        float mean = awq__mean_routing_weight(j->routes);
+        for (int64_t i = 0; i < pooled; i++) {
+            index[i] = i * j->routes->tokens / pooled;
+            weight[i] = mean;
+        }
+        status = add_tokens(j, e, inner, &own, &p, stats);
+        if (status == AWQ_OK)
+            status = add_tokens(j, e, inner, &(tokens){pooled, index, weight}, &p, stats);
+    }
+    awq__free(space);
+    awq__free(index);
+    awq__free(weight);
+    return status;
+}
+
+awq_status awq__expert_moments(const awq__experts_job *j, int64_t e, bool inner, awq__stats *stats)
+{
+    const awq__expert *folded = &j->folded->layer.moe.experts[e];
+    int64_t K = inner ? folded->intermediate : j->layer->hidden;
+    const float *unscale = NULL;
+    if (!inner && folded->gate.col_scale)
+        unscale = j->folded->moe_unscale;
+    if (inner && folded->down.col_scale)
+        unscale = j->folded->down_unscale + e * j->layer->moe.intermediate;
+    awq_status status = awq__stats_create(j->job->ctx, K, K, stats);
+    if (status != AWQ_OK)
+        return status;
+    status = add_all_tokens(j, e, inner, stats);
+    awq__stats_mirror(stats);
+    if (unscale)
+        awq__stats_rescale(stats, unscale);
+    return status;
+}
+
+size_t awq__expert_moments_bytes(const awq__layer *layer)
+{
+    size_t K = (size_t)awq__max(layer->hidden, layer->moe.intermediate);
+    return (K * K + passage_floats(layer, true)) * sizeof(float);
+}

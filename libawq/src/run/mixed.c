@@ -1,0 +1,444 @@
+/*
+ * Mixed precision: a pass through the model measures what each scheme does to the output of each
+ * layer, and a solver chooses among them within the recipe's target.
+ *
+ * The loss of a unit, a layer or one expert, is the mean squared error of what its experts add to
+ * the hidden state, by second moments, over the mean square of that hidden state: the next norm
+ * divides both alike, so that losses of different layers can be added.
+ */
+#include "plan/budget.h"
+#include "plan/value.h"
+#include "run/experts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_SCHEMES 16
+
+typedef struct mixer {
+    awq__job *job;
+    awq__model_plan *plan;
+    awq__scheme schemes[MOST_SCHEMES]; /* group -1: the whole row */
+    int64_t choices;
+    bool by_expert;
+    int64_t units;
+    int64_t *unit_of; /* [module_count]; -1: not to be chosen */
+    double *loss;     /* [units,choices] */
+    uint64_t *bytes;  /* [units,choices] */
+    int32_t *chosen;  /* [units] */
+    uint64_t weights; /* of all units */
+    awq__stream stream;
+} mixer;
+
+static const awq__arch *arch_of(const mixer *m)
+{
+    return m->plan->model->arch;
+}
+
+/* ---- what there is to choose from, and for ---- */
+
+static bool is_automatic(const mixer *m, size_t index)
+{
+    const awq__treatment *treatment = m->plan->rules.of[index];
+    return treatment && treatment->automatic;
+}
+
+/* One scheme for a module: its group as a number of columns. */
+static awq__scheme scheme_for(const mixer *m, int64_t choice, const awq__module *module)
+{
+    awq__scheme scheme = m->schemes[choice];
+    if (scheme.group < 0)
+        scheme.group = module->cols;
+    m->plan->format->complete(&scheme, AWQ_BF16);
+    return scheme;
+}
+
+/* Can every module that is to be chosen for have the scheme? */
+static bool fits_all(mixer *m, int64_t choice)
+{
+    const awq__arch *arch = arch_of(m);
+    for (size_t i = 0; i < arch->module_count; i++) {
+        const awq__module *module = &arch->modules[i];
+        if (!is_automatic(m, i))
+            continue;
+        awq__scheme scheme = scheme_for(m, choice, module);
+        if (module->cols % scheme.group ||
+            m->plan->format->check(m->job->ctx, module->name, module->rows, module->cols,
+                                   &scheme) != AWQ_OK) {
+            awq__clear(m->job->ctx); /* another scheme may fit */
+            return false;
+        }
+    }
+    return true;
+}
+
+/* "4:128": a scheme of so many bits in groups of so many. */
+static awq_status parse_scheme(mixer *m, const char *text, size_t length, awq__scheme *scheme)
+{
+    char item[32];
+    int64_t bits = 0, group = 0;
+    snprintf(item, sizeof item, "%.*s", (int)(length < sizeof item ? length : sizeof item - 1),
+             text);
+    char *colon = strchr(item, ':');
+    if (colon)
+        *colon = 0;
+    const awq_option *bit_option = awq_option_find("quantize.bits");
+    const awq_option *group_option = awq_option_find("quantize.group_size");
+    if (!colon || !awq__value_integer(item, &bits) || !awq__value_integer(colon + 1, &group) ||
+        !awq__word_in(bit_option->choices, '|', item) ||
+        !awq__word_in(group_option->choices, '|', colon + 1))
+        return awq__fail(
+            m->job->ctx, AWQ_ERROR_RECIPE,
+            "quantize.target_schemes: \"%.*s\" is no scheme; one is bits (%s), a colon "
+            "and a group size (32, 64, 128, -1), as in 4:128",
+            (int)length, text, bit_option->choices);
+    *scheme = (awq__scheme){.bits = (int)bits, .group = group};
+    return AWQ_OK;
+}
+
+/* The recipe's list without what does not fit the format or the shapes. */
+static awq_status list_schemes(mixer *m)
+{
+    const char *text = awq__recipe_text(m->job->recipe, "quantize.target_schemes");
+    bool symmetric = true;
+    if (!m->plan->format->mixed)
+        return awq__fail(m->job->ctx, AWQ_ERROR_RECIPE,
+                         "quantize.target_%s: the format %s has one scheme for all; format "
+                         "compressed-tensors can mix them",
+                         awq_recipe_count(m->job->recipe, "quantize.target_bits") ? "bits" : "size",
+                         m->plan->format->name);
+    for (size_t i = 0; i < arch_of(m)->module_count; i++)
+        if (is_automatic(m, i))
+            symmetric = m->plan->rules.of[i]->scheme.symmetric;
+    for (const char *at = text; *at;) {
+        at += strspn(at, ", ");
+        size_t length = strcspn(at, ", ");
+        if (!length)
+            break;
+        if (m->choices == MOST_SCHEMES)
+            return awq__fail(m->job->ctx, AWQ_ERROR_RECIPE,
+                             "quantize.target_schemes: more than %d schemes", MOST_SCHEMES);
+        awq_status status = parse_scheme(m, at, length, &m->schemes[m->choices]);
+        if (status != AWQ_OK)
+            return status;
+        m->schemes[m->choices].symmetric = symmetric;
+        m->choices += fits_all(m, m->choices);
+        at += length;
+    }
+    if (m->choices)
+        return AWQ_OK;
+    return awq__fail(
+        m->job->ctx, AWQ_ERROR_RECIPE,
+        "quantize.target_schemes: none of \"%s\" fits the format %s and the columns of "
+        "all experts",
+        text, m->plan->format->name);
+}
+
+static awq_status list_units(mixer *m)
+{
+    const awq__arch *arch = arch_of(m);
+    awq_context *ctx = m->job->ctx;
+    m->by_expert = !strcmp(awq__recipe_text(m->job->recipe, "quantize.target_unit"), "expert");
+    m->unit_of = awq__alloc(ctx, arch->module_count, sizeof *m->unit_of, "schemes to choose");
+    if (!m->unit_of)
+        return AWQ_ERROR_MEMORY;
+    const awq__module *last = NULL;
+    for (size_t i = 0; i < arch->module_count; i++) {
+        const awq__module *module = &arch->modules[i];
+        m->unit_of[i] = -1;
+        if (!is_automatic(m, i))
+            continue;
+        if (!last || last->layer != module->layer ||
+            (m->by_expert && last->expert != module->expert))
+            m->units++;
+        last = module;
+        m->unit_of[i] = m->units - 1;
+        m->weights += (uint64_t)module->rows * (uint64_t)module->cols;
+    }
+    return AWQ_OK;
+}
+
+/* Bytes of a module in a scheme: of codes and scales where bits a weight are the target, of all
+   that stores it, also its shape and the like, where the size of the result is. */
+static uint64_t scheme_bytes(const mixer *m, const awq__module *module, int64_t choice)
+{
+    bool by_bits = awq_recipe_count(m->job->recipe, "quantize.target_bits") > 0;
+    awq__spec specs[AWQ__MAX_SPECS];
+    awq__scheme scheme = scheme_for(m, choice, module);
+    uint64_t bytes = 0;
+    int count = m->plan->format->specs(module->rows, module->cols, &scheme, specs);
+    for (int i = 0; i < count; i++)
+        if (!by_bits || specs[i].rank > 1)
+            bytes += awq__spec_bytes(&specs[i]);
+    return bytes;
+}
+
+static awq_status add_sizes(mixer *m)
+{
+    size_t cells = (size_t)(m->units * m->choices);
+    awq_context *ctx = m->job->ctx;
+    m->loss = awq__alloc(ctx, cells, sizeof *m->loss, "losses of schemes");
+    m->bytes = awq__alloc(ctx, cells, sizeof *m->bytes, "sizes of schemes");
+    m->chosen = awq__alloc(ctx, (size_t)m->units, sizeof *m->chosen, "schemes to choose");
+    if (!m->loss || !m->bytes || !m->chosen)
+        return AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < arch_of(m)->module_count; i++)
+        for (int64_t c = 0; c < m->choices && m->unit_of[i] >= 0; c++)
+            m->bytes[m->unit_of[i] * m->choices + c] += scheme_bytes(m, &arch_of(m)->modules[i], c);
+    return AWQ_OK;
+}
+
+/* ---- the pass through the model ---- */
+
+/* The matrices that read the experts' input (0) or their inner activations (1), with the scales
+   that the search has found. Returns their number. */
+static int64_t list_items(const mixer *m, const awq__experts_job *j, int input,
+                          awq__scheme_item *items, int64_t *units)
+{
+    const awq__folded *folded = j->folded;
+    int64_t count = 0, stride = j->layer->moe.intermediate;
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
+        for (int part = input ? 2 : 0; part < (input ? 3 : 2); part++) {
+            const awq__expert_state *state = &j->experts[e];
+            int64_t unit = m->unit_of[awq__expert_module(j, e, part) - arch_of(m)->modules];
+            if (unit < 0)
+                continue;
+            awq__scheme_item *item = &items[count];
+            *item = (awq__scheme_item){.weight = awq__expert_weight(j->layer, e, part),
+                                       .stats = input ? &state->inner : &state->input,
+                                       .row_weight = input ? NULL : state->row_weight[part]};
+            if (!input && j->fold_input) {
+                item->scale = folded->moe_scale;
+                item->unscale = folded->moe_unscale;
+            } else if (input && awq__expert_scales_down(j, e)) {
+                item->scale = folded->down_scale + e * stride;
+                item->unscale = folded->down_unscale + e * stride;
+            }
+            units[count++] = unit;
+        }
+    return count;
+}
+
+/* Adds the losses of the layer's matrices with one kind of input to their units. */
+static awq_status add_losses(mixer *m, const awq__experts_job *j, int input)
+{
+    awq_context *ctx = m->job->ctx;
+    size_t most = 2 * (size_t)j->layer->moe.expert_count;
+    awq__scheme_item *items = awq__alloc(ctx, most, sizeof *items, "losses of schemes");
+    int64_t *units = awq__alloc(ctx, most, sizeof *units, "losses of schemes");
+    double *losses =
+        awq__alloc(ctx, most * (size_t)m->choices, sizeof *losses, "losses of schemes");
+    awq_status status = items && units && losses ? AWQ_OK : AWQ_ERROR_MEMORY;
+    int64_t count = status == AWQ_OK ? list_items(m, j, input, items, units) : 0;
+    awq__scheme schemes[MOST_SCHEMES];
+    for (int64_t c = 0; c < m->choices && count; c++) {
+        schemes[c] = m->schemes[c];
+        if (schemes[c].group < 0)
+            schemes[c].group = items[0].weight->cols;
+        m->plan->format->complete(&schemes[c], items[0].weight->dtype);
+    }
+    if (count)
+        status = awq__scheme_losses(ctx, m->stream.forward.compute, items, count, schemes,
+                                    m->choices, losses);
+    for (int64_t i = 0; i < count * m->choices && status == AWQ_OK; i++)
+        m->loss[units[i / m->choices] * m->choices + i % m->choices] += losses[i];
+    awq__free(items);
+    awq__free(units);
+    awq__free(losses);
+    return status;
+}
+
+/* The losses of one layer so far are sums over tokens: over those of the hidden state after it. */
+static void relate_losses(mixer *m, int64_t layer)
+{
+    const awq__arch *arch = arch_of(m);
+    const awq__compute *compute = m->stream.forward.compute;
+    int64_t H = arch->model.hidden_size, done = -1;
+    double square =
+        compute->weighted_dot(m->stream.tokens, H, m->stream.hidden, m->stream.hidden, NULL);
+    for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
+        if (m->unit_of[i] <= done)
+            continue;
+        done = m->unit_of[i];
+        for (int64_t c = 0; c < m->choices; c++)
+            m->loss[done * m->choices + c] /= square;
+    }
+}
+
+static bool layer_has_units(const mixer *m, int64_t layer)
+{
+    const awq__arch *arch = arch_of(m);
+    for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++)
+        if (m->unit_of[i] >= 0)
+            return true;
+    return false;
+}
+
+static awq_status measure_experts(mixer *m, const awq__layer *layer, const awq__routes *routes)
+{
+    awq__folded folded;
+    awq__found_scale found;
+    awq__experts_job j = {
+        .job = m->job, .layer = layer, .folded = &folded, .routes = routes, .weigh = true};
+    awq_status status = awq__folded_create(m->job->ctx, layer, &folded);
+    if (status == AWQ_OK)
+        status = awq__experts_create(&j);
+    if (status == AWQ_OK)
+        status = awq__experts_pass(&j);
+    if (status == AWQ_OK)
+        status = awq__experts_statistics(&j);
+    if (status == AWQ_OK)
+        status = awq__experts_search(&j, &found);
+    for (int input = 0; input < 2 && status == AWQ_OK; input++)
+        status = add_losses(m, &j, input);
+    awq__experts_free(&j);
+    awq__folded_free(&folded);
+    return status;
+}
+
+static awq_status measure_layer(mixer *m, int64_t n)
+{
+    awq__loaded_layer loaded = {0};
+    awq__routes routes = {0};
+    awq__stream *stream = &m->stream;
+    awq_status status = awq__job_enter(m->job, AWQ__STAGE_SENSITIVITY, n, 0);
+    if (status == AWQ_OK)
+        status = awq__model_layer(m->plan->model, n, &loaded);
+    if (status == AWQ_OK)
+        status = awq__stream_to_experts(stream, &loaded.layer, &routes);
+    if (status == AWQ_OK && layer_has_units(m, n)) {
+        m->job->calibration = *stream; /* where the statistics look for it */
+        status = measure_experts(m, &loaded.layer, &routes);
+        m->job->calibration = (awq__stream){0};
+    } else if (status == AWQ_OK) {
+        status = awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes,
+                                  stream->hidden, NULL, NULL);
+    }
+    if (status == AWQ_OK)
+        relate_losses(m, n);
+    awq__routes_free(&routes);
+    awq__loaded_layer_free(&loaded);
+    return status;
+}
+
+/* ---- the choice ---- */
+
+/* Bytes of all that has no choice. */
+static uint64_t other_bytes(const mixer *m)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < arch_of(m)->module_count; i++)
+        if (m->unit_of[i] < 0)
+            bytes += awq__result_bytes(m->plan, i);
+    return bytes;
+}
+
+static awq_status solve(mixer *m)
+{
+    const awq_recipe *recipe = m->job->recipe;
+    awq_context *ctx = m->job->ctx;
+    awq__budget budget = {
+        .units = m->units, .choices = m->choices, .loss = m->loss, .bytes = m->bytes};
+    double bits = awq__recipe_number(recipe, "quantize.target_bits");
+    uint64_t size = awq__recipe_size(recipe, "quantize.target_size"), others = other_bytes(m);
+    uint64_t least;
+    budget.limit = size > others ? size - others : 0;
+    if (bits > 0)
+        budget.limit = (uint64_t)(bits * (double)m->weights / 8);
+    awq_status status = awq__budget_solve(ctx, &budget, m->chosen, &least);
+    if (status != AWQ_ERROR_RECIPE)
+        return status;
+    if (bits > 0)
+        return awq__fail(ctx, status,
+                         "quantize.target_bits: %g bits a weight are fewer than the %.3f of the "
+                         "smallest of quantize.target_schemes",
+                         bits, 8 * (double)least / (double)m->weights);
+    return awq__fail(ctx, status,
+                     "quantize.target_size: %llu bytes are fewer than the %llu of the smallest of "
+                     "quantize.target_schemes with all else",
+                     (unsigned long long)size, (unsigned long long)(least + others));
+}
+
+static awq_status apply(mixer *m)
+{
+    awq__rules *rules = &m->plan->rules;
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < arch_of(m)->module_count && status == AWQ_OK; i++) {
+        if (m->unit_of[i] < 0)
+            continue;
+        awq__treatment treatment = *rules->of[i];
+        treatment.scheme = m->schemes[m->chosen[m->unit_of[i]]];
+        treatment.automatic = false;
+        status = awq__rules_treat(m->job->ctx, rules, i, &treatment);
+    }
+    return status;
+}
+
+/* What was measured and chosen, for the report. */
+static awq_status describe(mixer *m)
+{
+    cJSON *object = m->job->mixed = cJSON_CreateObject();
+    cJSON *units = cJSON_AddArrayToObject(object, "units");
+    const awq__arch *arch = arch_of(m);
+    double loss = 0;
+    uint64_t bytes = 0;
+    int64_t last = -1;
+    for (size_t i = 0; i < arch->module_count; i++) {
+        int64_t u = m->unit_of[i];
+        if (u <= last)
+            continue;
+        last = u;
+        int64_t cell = u * m->choices + m->chosen[u];
+        loss += m->loss[cell];
+        bytes += m->bytes[cell];
+        cJSON *unit = cJSON_CreateObject(), *each = cJSON_AddArrayToObject(unit, "loss");
+        cJSON_AddNumberToObject(unit, "layer", (double)arch->modules[i].layer);
+        if (m->by_expert)
+            cJSON_AddNumberToObject(unit, "expert", (double)arch->modules[i].expert);
+        cJSON_AddNumberToObject(unit, "chosen", m->chosen[u]);
+        for (int64_t c = 0; c < m->choices; c++)
+            cJSON_AddItemToArray(each, cJSON_CreateNumber(m->loss[u * m->choices + c]));
+        cJSON_AddItemToArray(units, unit);
+    }
+    cJSON *schemes = cJSON_AddArrayToObject(object, "schemes");
+    for (int64_t c = 0; c < m->choices; c++) {
+        char text[32];
+        snprintf(text, sizeof text, "%d:%lld", m->schemes[c].bits, (long long)m->schemes[c].group);
+        cJSON_AddItemToArray(schemes, cJSON_CreateString(text));
+    }
+    cJSON_AddNumberToObject(object, "bits_per_weight", 8 * (double)bytes / (double)m->weights);
+    if (cJSON_AddNumberToObject(object, "predicted_loss", loss))
+        return AWQ_OK;
+    return awq__fail(m->job->ctx, AWQ_ERROR_MEMORY, "out of memory: the report");
+}
+
+awq_status awq__job_choose_schemes(awq__job *job, awq__model_plan *plan)
+{
+    mixer m = {.job = job, .plan = plan};
+    if (!awq__recipe_has_target(job->recipe))
+        return AWQ_OK;
+    awq_status status = list_units(&m);
+    if (status == AWQ_OK && m.units)
+        status = list_schemes(&m);
+    if (status == AWQ_OK && m.units)
+        status = add_sizes(&m);
+    if (status == AWQ_OK && m.units)
+        status = awq__stream_begin(job->ctx, plan->model, &job->sequences, &m.stream);
+    for (int64_t n = 0; n < arch_of(&m)->model.layer_count && m.units && status == AWQ_OK; n++)
+        status = measure_layer(&m, n);
+    if (status == AWQ_OK && m.units)
+        status = solve(&m);
+    if (status == AWQ_OK && m.units)
+        status = apply(&m);
+    if (status == AWQ_OK)
+        status = awq__model_plan_check_engine(job->ctx, job->recipe, plan);
+    if (status == AWQ_OK && m.units)
+        status = describe(&m);
+    awq__stream_free(&m.stream);
+    awq__free(m.unit_of);
+    awq__free(m.loss);
+    awq__free(m.bytes);
+    awq__free(m.chosen);
+    return status;
+}

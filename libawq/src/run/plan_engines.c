@@ -1,0 +1,120 @@
+/* Whether the engine that shall serve the result can load it. */
+#include "plan/engines.h"
+#include "run/job.h"
+
+#include <string.h>
+
+/* The linears of the result, and the schemes of those that are quantized. */
+typedef struct linears {
+    awq__engine_module *modules;
+    awq__scheme *schemes;
+    size_t count;
+} linears;
+
+static void free_linears(linears *l)
+{
+    awq__free(l->modules);
+    awq__free(l->schemes);
+}
+
+/* The scheme as the recipe has it, with a group of -1 for a row; of blocks that are copied, their
+   own. False for what stays float. */
+static awq_status scheme_of(const awq__model_plan *plan, size_t index, awq__scheme *scheme,
+                            bool *quantized)
+{
+    const awq__treatment *treatment = plan->rules.of[index];
+    awq__found found;
+    *quantized = true;
+    if (treatment) {
+        *scheme = treatment->scheme;
+        plan->format->complete(scheme, AWQ_BF16);
+        return AWQ_OK;
+    }
+    awq_status status = awq__model_find(plan->model, &plan->model->arch->modules[index], &found);
+    *quantized = status == AWQ_OK && found.packed;
+    *scheme = found.scheme;
+    return status;
+}
+
+static awq_status list_linears(awq_context *ctx, const awq__model_plan *plan, linears *l)
+{
+    const awq__arch *arch = plan->model->arch;
+    l->modules = awq__alloc(ctx, arch->module_count, sizeof *l->modules, "linears");
+    l->schemes = awq__alloc(ctx, arch->module_count, sizeof *l->schemes, "schemes");
+    awq_status status = l->modules && l->schemes ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+        const awq__module *module = &arch->modules[i];
+        bool quantized;
+        if (!awq__role_is_linear(module->role))
+            continue;
+        status = scheme_of(plan, i, &l->schemes[l->count], &quantized);
+        l->modules[l->count] =
+            (awq__engine_module){.name = module->name,
+                                 .role = module->role,
+                                 .part = module->part,
+                                 .layer = module->layer,
+                                 .expert = module->expert,
+                                 .rows = module->rows,
+                                 .cols = module->cols,
+                                 .scheme = quantized ? &l->schemes[l->count] : NULL};
+        l->count++;
+    }
+    return status;
+}
+
+static bool has_native_mxfp4(const awq__arch *arch)
+{
+    for (int64_t n = 0; n < arch->model.layer_count; n++)
+        if (arch->layers[n].experts.mxfp4)
+            return true;
+    return false;
+}
+
+static awq_status refuse(awq_context *ctx, const awq__finding *finding)
+{
+    if (finding->remedy)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE, "engine %s does not load it: %s; what it loads: %s",
+                         finding->engine, finding->reason, finding->remedy);
+    return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                     "engine %s does not load it: %s; no change of format, bits, group size or "
+                     "symmetry helps",
+                     finding->engine, finding->reason);
+}
+
+static awq_status warn(awq_context *ctx, awq__rules *rules, const awq__finding *finding)
+{
+    return awq__rules_warn(ctx, rules, "%s%s%s%s: %s%s%s", finding->engine,
+                           finding->versions[0] ? " " : "", finding->versions,
+                           finding->level == AWQ__ENGINE_NOTE ? "" : " does not load it",
+                           finding->reason, finding->remedy ? "; better: " : "",
+                           finding->remedy ? finding->remedy : "");
+}
+
+awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *recipe,
+                                        awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    linears l = {0};
+    awq__findings findings = {0};
+    awq_status status = list_linears(ctx, plan, &l);
+    awq__engine_facts facts = {.format = plan->format->name,
+                               .model_type = arch->model_type,
+                               .native_mxfp4 = has_native_mxfp4(arch),
+                               .hidden = arch->model.hidden_size,
+                               .tensor_parallel = awq__recipe_int(recipe, "tensor_parallel"),
+                               .modules = l.modules,
+                               .module_count = l.count};
+    if (status == AWQ_OK)
+        status = awq__engines_check(ctx, awq__recipe_text(recipe, "engine"), &facts, &findings);
+    for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
+        if (findings.items[i].refused)
+            status = refuse(ctx, &findings.items[i]);
+    /* Next to nothing here is for llama.cpp, which who does not ask for it need not be told. */
+    bool any = !strcmp(awq__recipe_text(recipe, "engine"), "any");
+    for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
+        if (!any || strcmp(findings.items[i].engine, "llama.cpp"))
+            status = warn(ctx, &plan->rules, &findings.items[i]);
+    awq__findings_free(&findings);
+    free_linears(&l);
+    return status;
+}
