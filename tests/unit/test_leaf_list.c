@@ -118,6 +118,11 @@ static void all_readers_agree(void **state)
          {LAYER(0) "mlp.experts.0.gate_proj", LAYER(0) "mlp.experts.0.up_proj", NULL},
          {LAYER(0) "mlp.shared_expert.gate_proj", LAYER(0) "mlp.shared_expert.gate_up_proj",
           LAYER(0) "mlp.shared_expert.up_proj", NULL}},
+        /* all experts of a layer, and some of another */
+        {{LAYER(0) "mlp.experts.0.w1", LAYER(0) "mlp.experts.1.w2", LAYER(1) "mlp.experts.0.w1",
+          NULL},
+         {LAYER(1) "mlp.experts.1.w1", LAYER(2) "mlp.experts.0.w2", NULL},
+         {LAYER(0) "mlp.experts", LAYER(1) "mlp.experts.0.w1", NULL}},
         /* the last component ends another name, or stands in the middle of one */
         {{"a.one.gate", "a.two.body", NULL},
          {"a.one.big_gate", "a.three.body.w", NULL},

@@ -195,8 +195,9 @@ awq_status awq__star_list(awq_context *ctx, const char *const *kept, size_t kept
  * The same for bitsandbytes, whose readers find an entry at the end of a name, before a dot in it,
  * or, as a regular expression, at its beginning; and not all of them each of these. An entry is the
  * last component of a name or the whole name, which all of them find. Where q_proj or gate_proj is
- * kept there is an entry for qkv_proj or gate_up_proj too, by which some ask for it.
- * AWQ_ERROR_RECIPE if a whole kept name is found in a quantized one.
+ * kept there is an entry for qkv_proj or gate_up_proj too, by which some ask for it; of layers
+ * whose experts are all kept one for all of them. AWQ_ERROR_RECIPE if a whole kept name is found in
+ * a quantized one.
  */
 awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,

@@ -1,5 +1,6 @@
 /* The `llm_int8_skip_modules` list of bitsandbytes. */
 #include "format/format.h"
+#include "format/names.h"
 
 #include <string.h>
 
@@ -44,12 +45,16 @@ static const char *last_component(const char *name)
     return dot ? dot + 1 : name;
 }
 
-/* Does every reader find one of the entries in the name? */
+/* Does every reader find one of the entries in the name: as its end, or as whole components that it
+   begins with? */
 static bool is_covered(const char *name, char *const *list, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(last_component(name), list[i]) || !strcmp(name, list[i]))
+    for (size_t i = 0; i < count; i++) {
+        size_t length = strlen(list[i]);
+        if (!strcmp(last_component(name), list[i]) ||
+            (!strncmp(name, list[i], length) && (!name[length] || name[length] == '.')))
             return true;
+    }
     return false;
 }
 
@@ -67,7 +72,7 @@ static awq_status append(name_list *list, char *name)
     return AWQ_OK;
 }
 
-/* The first part of each stands for the whole. The caller frees the list, also after a failure. */
+/* The first part of what is joined stands for the whole. */
 static awq_status add_joined(awq_context *ctx, const char *const *given, size_t count,
                              name_list *out)
 {
@@ -83,6 +88,19 @@ static awq_status add_joined(awq_context *ctx, const char *const *given, size_t 
                 status = append(out, awq__format(ctx, "%.*s%s", (int)(leaf - given[i]), given[i],
                                                  joined[j][1]));
     }
+    return status;
+}
+
+/* Also the experts of a layer as one, if none of them is among the others. The caller frees the
+   list, also after a failure. */
+static awq_status add_asked(awq_context *ctx, const char *const *given, size_t count,
+                            const char *const *others, size_t other_count, name_list *out)
+{
+    awq__name_set set;
+    awq_status status = awq__name_set_create(ctx, given, count, others, other_count, &set);
+    if (status == AWQ_OK)
+        status = add_joined(ctx, set.names, set.count, out);
+    awq__name_set_free(&set);
     return status;
 }
 
@@ -108,9 +126,9 @@ awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept
                           size_t *count)
 {
     name_list own = {0}, others = {0}, entries = {0};
-    awq_status status = add_joined(ctx, kept, kept_count, &own);
+    awq_status status = add_asked(ctx, kept, kept_count, quantized, quantized_count, &own);
     if (status == AWQ_OK)
-        status = add_joined(ctx, quantized, quantized_count, &others);
+        status = add_asked(ctx, quantized, quantized_count, kept, kept_count, &others);
     if (status == AWQ_OK) {
         entries.names = awq__alloc(ctx, own.count, sizeof *entries.names, "the skip list");
         status = entries.names ? AWQ_OK : AWQ_ERROR_MEMORY;
