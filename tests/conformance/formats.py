@@ -68,6 +68,15 @@ CASES = [
     ("qwen3_moe gptq asymmetric", "qwen3_moe", "gptq", {"group_size": 32, "symmetric": False}),
     ("gpt_oss mxfp4", "gpt_oss", "mxfp4", {}),
     ("gpt_oss mxfp4, shards", "gpt_oss", "mxfp4", {"shard_size": 1_000_000}),
+    ("mixtral nf4", "mixtral", "bitsandbytes", {}),
+    ("mixtral nf4, one layer", "mixtral", "bitsandbytes",
+     {"modules": ["model.layers.1.*.experts.*"]}),
+    ("mixtral int8, all linears", "mixtral", "bitsandbytes", {"bits": 8, "modules": ["*"]}),
+    ("qwen2_moe nf4, shared expert", "qwen2_moe", "bitsandbytes", {"modules": SHARED}),
+    ("qwen2_moe int8", "qwen2_moe", "bitsandbytes", {"bits": 8}),
+    ("qwen3_moe nf4, all linears", "qwen3_moe", "bitsandbytes", {"modules": ALL}),
+    ("qwen3_moe nf4, shards", "qwen3_moe", "bitsandbytes", {"shard_size": 1_000_000}),
+    ("gpt_oss int8", "gpt_oss", "bitsandbytes", {"bits": 8}),
     ("gpt_oss ct g32", "gpt_oss", "compressed-tensors", {"group_size": 32}),
 ]
 

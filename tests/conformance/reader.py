@@ -12,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 
 from report import Wrong, expect
 
-NUMPY_TYPES = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "I64": "<i8", "U8": "|u1"}
-ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "I64": 8, "U8": 1}
+NUMPY_TYPES = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "I64": "<i8", "I8": "|i1",
+               "U8": "|u1"}
+ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "I64": 8, "I8": 1, "U8": 1}
 FLOATS = ("F32", "F16", "BF16")
 
 
@@ -229,6 +230,60 @@ def decode_mxfp4(tensors, name):
     return values.reshape(*blocks.shape[:2], -1).astype(numpy.float32)
 
 
+# NF4 of bitsandbytes: shares of the largest magnitude of a block of 64, which run through the matrix
+# row by row. Byte j has value 2j in its high half, 2j+1 in its low one.
+#   weight U8 [out*in/2, 1]   weight.quant_map F32 [16]: what a code stands for
+#   weight.absmax U8 [blocks]: codes of the magnitudes, of which 256 share a scale
+#   weight.nested_absmax F32 [blocks/256]   weight.nested_quant_map F32 [256]
+#   weight.quant_state.bitsandbytes__nf4 U8: JSON, with the mean that was taken from the magnitudes
+NF4 = numpy.array([
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+    -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
+    0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
+    0.7229568362236023, 1.0], numpy.float32)
+NF4_STATE = ".weight.quant_state.bitsandbytes__nf4"
+NF4_MEMBERS = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "nested_blocksize": 256,
+               "nested_dtype": "float32"}
+
+
+def dynamic_map():
+    """Middles of 2^i parts of 0.1 to 1, times 10^(i-6), with both signs; 0 and 1."""
+    middles = [(0.1 + 0.9 / 2 ** i * (k + 0.5)) * 10.0 ** (i - 6)
+               for i in range(7) for k in range(2 ** i)]
+    return numpy.array(sorted(middles + [-m for m in middles] + [0, 1]))
+
+
+def decode_nf4(tensors, module, _):
+    state = json.loads(bytes(tensors[module + NF4_STATE].array))
+    outputs, inputs = state.pop("shape")
+    offset = state.pop("nested_offset")
+    expect(state == NF4_MEMBERS and isinstance(offset, float), f"{module}: the state is {state}")
+    blocks = outputs * inputs // 64
+    expect(inputs % 64 == 0, f"{module}: {inputs} inputs")
+    weight = need(tensors, module + ".weight", ("U8",), (outputs * inputs // 2, 1)).array
+    absmax = need(tensors, module + ".weight.absmax", ("U8",), (blocks,)).array
+    table = need(tensors, module + ".weight.quant_map", ("F32",), (16,)).array
+    scales = need(tensors, module + ".weight.nested_absmax", ("F32",), (-(-blocks // 256),)).array
+    values = need(tensors, module + ".weight.nested_quant_map", ("F32",), (256,)).array
+    expect((table == NF4).all(), f"{module}: another table")
+    expect(numpy.allclose(values, dynamic_map(), rtol=1e-6, atol=0), f"{module}: another map")
+    magnitudes = values[absmax] * numpy.repeat(scales, 256)[:blocks] + numpy.float32(offset)
+    codes = numpy.concatenate([weight >> 4, weight & 15], axis=1).reshape(blocks, 64)
+    return (table[codes] * magnitudes[:, None]).reshape(outputs, inputs)
+
+
+# LLM.int8 of bitsandbytes: weight I8 [out, in], SCB F32 [out], the largest magnitude of a row, which
+# is 127 steps; weight_format U8 without a dimension is 0, rows.
+def decode_int8(tensors, module, _):
+    weight = tensors[module + ".weight"].array
+    expect(weight.ndim == 2, f"{module} is {weight.shape}")
+    need(tensors, module + ".weight", ("I8",), weight.shape)
+    largest = need(tensors, module + ".SCB", ("F32",), weight.shape[:1]).array
+    order = need(tensors, module + ".weight_format", ("U8",), ()).array
+    expect(order == 0, f"{module}: weight_format {order}")
+    return weight.astype(numpy.float32) * (largest / numpy.float32(127))[:, None]
+
+
 # ---- modules ----
 
 class Modules:
@@ -301,19 +356,30 @@ PACKED = {"awq": (".qweight", [".qzeros", ".scales"], decode_awq),
                                  decode_compressed),
           "gptq": (".qweight", [".qzeros", ".scales", ".g_idx"], decode_gptq),
           "mxfp4": (None, ["_scales"], None),
+          "nf4": (NF4_STATE, ["absmax", "quant_map"], decode_nf4),
+          "int8": (".SCB", [".weight_format"], decode_int8),
           None: (None, [], None)}
+
+
+def packing(settings):
+    method = settings and settings["quant_method"]
+    if method == "bitsandbytes":
+        return "nf4" if settings["load_in_4bit"] else "int8"
+    return method
 
 
 def read_modules(checkpoint):
     """Every tensor of the checkpoint, by what quantization_config says it is part of."""
     settings, modules = checkpoint.quantization, Modules()
-    codes, others, decode = PACKED[settings and settings["quant_method"]]
+    codes, others, decode = PACKED[packing(settings)]
     for name in checkpoint.tensors:
         fused = FUSED.match(name)
         if fused:
             add_fused(checkpoint, modules, *fused.groups())
         elif codes and name.endswith(codes):
             add_packed(checkpoint, modules, name.removesuffix(codes), decode)
+        elif codes and name.removesuffix(".weight") + codes in checkpoint.tensors:
+            pass  # the codes themselves, by a name that floats have as well
         elif not any(name.endswith(other) for other in others):
             add_float(checkpoint, modules, name)
     return modules

@@ -5,7 +5,8 @@ import re
 
 import numpy
 
-from reader import ITEM_BYTES, gptq_scheme, group_of, read_header, weights_of
+from reader import (ITEM_BYTES, NF4_STATE, gptq_scheme, group_of, packing, read_header,
+                    weights_of)
 from report import expect
 
 # ---- files ----
@@ -13,7 +14,7 @@ from report import expect
 # The order of the reference writer is: larger types first, by this list, then names. It keeps every
 # tensor aligned to its type, which readers that map files rely on. There are F4 and F8_E8M0, but
 # engines expect MXFP4 in U8.
-LARGER_FIRST = ["I64", "F32", "I32", "BF16", "F16", "U8"]
+LARGER_FIRST = ["I64", "F32", "I32", "BF16", "F16", "I8", "U8"]
 LONGEST_HEADER = 100_000_000
 
 
@@ -87,11 +88,15 @@ def check_files(directory, shard_bytes):
 SUFFIXES = {"awq": {".qweight": "I32", ".qzeros": "I32", ".scales": "F16"},
             "gptq": {".qweight": "I32", ".qzeros": "I32", ".scales": "F16", ".g_idx": "I32"},
             "compressed-tensors": {".weight_packed": "I32", ".weight_scale": "BF16",
-                                   ".weight_shape": "I64", ".weight_zero_point": "I32"}}
+                                   ".weight_shape": "I64", ".weight_zero_point": "I32"},
+            "nf4": {".weight": "U8", ".weight.absmax": "U8", ".weight.quant_map": "F32",
+                    ".weight.nested_absmax": "F32", ".weight.nested_quant_map": "F32",
+                    NF4_STATE: "U8"},
+            "int8": {".weight": "I8", ".SCB": "F32", ".weight_format": "U8"}}
 
 
 def expected_suffixes(settings, module):
-    suffixes = dict(SUFFIXES[settings["quant_method"]])
+    suffixes = dict(SUFFIXES[packing(settings)])
     if settings["quant_method"] == "compressed-tensors" and \
             weights_of(settings, module)["symmetric"]:
         del suffixes[".weight_zero_point"]
@@ -99,7 +104,7 @@ def expected_suffixes(settings, module):
 
 
 def check_experts(checkpoint, modules):
-    """AWQ, compressed-tensors and GPTQ: engines read packed experts only one by one, as matrices, and
+    """All but MXFP4: engines read packed experts only one by one, as matrices, and
     pass over fused ones without a word."""
     for module in modules.quantized:
         stored = {name[len(module):]: checkpoint.tensors[name].dtype
@@ -208,9 +213,28 @@ def check_gptq_config(settings):
     return f"{sorted(schemes)}, {settings['checkpoint_format']}"
 
 
+# transformers checks types, of the threshold too; other members than these are passed over.
+BITSANDBYTES = {"bnb_4bit_quant_storage": "uint8", "llm_int8_threshold": 6.0,
+                "llm_int8_enable_fp32_cpu_offload": False, "llm_int8_has_fp16_weight": False}
+FOUR_BITS = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True,
+             "bnb_4bit_compute_dtype": "bfloat16"}
+
+
+def check_bitsandbytes_config(settings):
+    four = settings["load_in_4bit"]
+    wanted = {**BITSANDBYTES, **(FOUR_BITS if four is True else {}),
+              "load_in_8bit": not four, "_load_in_4bit": four, "_load_in_8bit": not four}
+    for name, value in wanted.items():
+        expect(type(settings[name]) is type(value) and settings[name] == value,
+               f"{name} is {settings[name]!r}")
+    return "NF4" if four else "LLM.int8"
+
+
 def check_config(checkpoint):
     settings = checkpoint.quantization
     method = settings["quant_method"]
+    if method == "bitsandbytes":
+        return check_bitsandbytes_config(settings)
     if method == "awq":
         return check_awq_config(settings)
     if method == "compressed-tensors":
@@ -265,6 +289,16 @@ def but_head(skips):
     return lambda entries, name: name == "lm_head" or skips(entries, name)
 
 
+def leaf_or_before_dot(entries, name):
+    return any(entry in (name, name.split(".")[-1]) or entry + "." in name for entry in entries)
+
+
+def component_or_beginning(entries, name):
+    components = name.split(".")
+    beginnings = {".".join(components[:i + 1]) for i in range(len(components))}
+    return any(entry in components or entry in beginnings for entry in entries)
+
+
 def whole_or_regex(entries, name):
     # Of a class's name there is only "Linear" here, which would match every linear.
     return any(re.match(entry[3:], name) if entry.startswith("re:")
@@ -310,6 +344,10 @@ READERS = {
     "gptq": [("GPTQModel", as_on_disk, whole_or_regex),
              ("GPTQModel with transformers 5", as_in_transformers_5, whole_or_regex),
              ("vLLM and SGLang", as_joined_in_vllm, whole_or_regex)],
+    "bitsandbytes": [("transformers 4", as_on_disk, leaf_or_before_dot),
+                     ("transformers 5", as_on_disk, starts_or_ends),
+                     ("transformers 5.20", as_on_disk, starts_whole_or_ends),
+                     ("vLLM", as_on_disk, component_or_beginning)],
     "mxfp4": [("transformers 4 and 5", as_on_disk, starts_or_ends),
               ("transformers 5.20", as_on_disk, starts_whole_or_ends)],
 }
@@ -325,21 +363,29 @@ def check_reader(who, spell, skips, entries, kept, quantized):
 
 
 def check_fused(method, entries, kept, quantized):
-    """Parts agree with one another and, where entries are substrings, with the whole's name."""
+    """Parts agree with one another and, where readers ask for that, with the whole's name."""
+    asks = {"awq": contains, "bitsandbytes": component_or_beginning}.get(method)
     fused = fused_linears(kept | quantized)
     for whole, parts in sorted(fused.items()):
         states = {part in quantized for part in parts}
         expect(len(states) == 1, f"of {whole} a part is quantized")
-        expect(method != "awq" or states == {not contains(entries, whole)},
+        expect(not asks or states == {not asks(entries, whole)},
                f"{whole} is not as its parts by {entries}")
     return len(fused)
+
+
+LISTS = {"compressed-tensors": "ignore", "bitsandbytes": "llm_int8_skip_modules"}
+
+
+def list_name(settings):
+    return LISTS.get(settings["quant_method"], "modules_to_not_convert")
 
 
 def list_of(settings):
     """What is not quantized, in the format's own way; GPTQ's as compressed-tensors would have it."""
     if settings["quant_method"] == "gptq":
         return ["re:" + rule[2:] for rule in settings["dynamic"] if rule.startswith("-:")]
-    return settings["ignore" if "ignore" in settings else "modules_to_not_convert"]
+    return settings[list_name(settings)]
 
 
 def check_schemes(settings, quantized):

@@ -10,9 +10,10 @@ from compare import (compare_perplexity, compare_rounded, compare_tensors, compa
                      compare_weights)
 from make_fused import copy_texts, write
 from programs import NO_LIMIT
-from reader import AWQ_ORDER, Checkpoint, Tensor, read_header, read_modules, unpack, unpack_awq
+from reader import (AWQ_ORDER, Checkpoint, Tensor, packing, read_header, read_modules, unpack,
+                    unpack_awq)
 from rules import (check_config, check_files, check_groups, check_skipped, check_tensors,
-                   list_of)
+                   list_name, list_of)
 
 # ---- weights ----
 
@@ -77,6 +78,14 @@ def flip_sign(words):
     return pack(unpack(words, 4) ^ 8, 4)
 
 
+def set_state(name, value):
+    """A change of one member of the JSON beside NF4 codes."""
+    def change(state):
+        text = json.dumps({**json.loads(bytes(state)), name: value})
+        return numpy.frombuffer(text.encode(), numpy.uint8)
+    return on(".quant_state.bitsandbytes__nf4", change)
+
+
 NOTHING = ("nothing", lambda checkpoint: None)
 WRONG_WEIGHTS = {
     "awq": [
@@ -117,6 +126,24 @@ WRONG_WEIGHTS = {
         ("biases of gate and then up", on("gate_up_proj_bias", halves_first)),
         ("experts in another order", on("down_proj_blocks", lambda b: b[::-1])),
         ("a NaN", on("down_proj_scales", lambda s: numpy.full_like(s, 255)))],
+    "nf4": [
+        ("halves of bytes exchanged", on("w1.weight", lambda b: b >> 4 | b << 4)),
+        ("scales of other blocks", on(".absmax", lambda s: numpy.roll(s, 1))),
+        ("scales of the scales twice as large", on(".nested_absmax", lambda s: s * 2)),
+        ("another table", on(".weight.quant_map", lambda t: t[::-1])),
+        ("another map", on(".nested_quant_map", lambda m: m * numpy.float32(1.01))),
+        ("no offset", set_state("nested_offset", 0.0)),
+        ("an offset in text", set_state("nested_offset", "0.1")),
+        ("another shape", set_state("shape", [128, 128])),
+        ("blocks of 128", set_state("blocksize", 128)),
+        ("a member that readers refuse", set_state("version", 1)),
+        ("gate and up exchanged", exchange("experts.0.w1", "experts.0.w3"))],
+    "int8": [
+        ("unsigned weights", on("w1.weight", lambda w: (w.view(numpy.uint8) ^ 128).view("i1"))),
+        ("scales of other rows", on(".SCB", lambda s: numpy.roll(s, 1))),
+        ("128 steps", on(".SCB", lambda s: s * numpy.float32(127 / 128))),
+        ("another order", on(".weight_format", lambda f: f + 1)),
+        ("experts exchanged", exchange("experts.0.", "experts.1."))],
 }
 
 
@@ -130,7 +157,7 @@ def test_weights(report, name, checkpoint, dumped):
     def compare(change):
         return compare_weights(read_modules(changed(checkpoint, change)), dumped)
     report.check(f"{name}: {NOTHING[0]} wrong", compare, NOTHING[1])
-    for what, change in WRONG_WEIGHTS[checkpoint.quantization["quant_method"]]:
+    for what, change in WRONG_WEIGHTS[packing(checkpoint.quantization)]:
         report.must_fail(f"{name}: {what}", compare, change)
 
 
@@ -235,7 +262,9 @@ TOO_MUCH = {
                                           "Linear"],
     ("gptq", "mixtral"): [r"re:.*\.w1$", r"re:.*\.experts", "re:.*mlp"],
     ("gptq", "qwen2_moe"): ["re:.*experts", "re:.*mlp", "re:.*shared_expert"],
-    ("mxfp4", "gpt_oss"): ["model.layers.*.mlp", "model", "experts"]}
+    ("mxfp4", "gpt_oss"): ["model.layers.*.mlp", "model", "experts"],
+    ("bitsandbytes", "mixtral"): ["experts", "w1", "model", "model.layers.0", "1"],
+    ("bitsandbytes", "qwen2_moe"): ["gate_proj", "mlp", "experts", "_proj", "gate_up_proj"]}
 
 
 def set_list(checkpoint, entries):
@@ -245,7 +274,7 @@ def set_list(checkpoint, entries):
                   if not rule.startswith("-:")}
         kept = {"-:" + entry.removeprefix("re:"): {} for entry in entries}
         return set_config(dynamic={**kept, **others})
-    return set_config(**{"ignore" if "ignore" in settings else "modules_to_not_convert": entries})
+    return set_config(**{list_name(settings): entries})
 
 
 def test_list(report, name, checkpoint):
@@ -294,7 +323,7 @@ def test_schemes(report, mixed):
                      {r"+:.*\.0\.mlp\.experts$": eight, **right})
 
 
-def test_config(report, awq, compressed, gptq):
+def test_config(report, awq, compressed, gptq, nf4):
     def check(checkpoint, change):
         return check_config(changed(checkpoint, change))
     for what, checkpoint, change in (
@@ -307,11 +336,14 @@ def test_config(report, awq, compressed, gptq):
             ("asymmetric in the first version", gptq, set_config(checkpoint_format="gptq")),
             ("3 bits", gptq, set_config(bits=3)),
             ("a rule without a sign", gptq, set_config(dynamic={"a": {"bits": 4}})),
-            ("a rule that keeps and changes", gptq, set_config(dynamic={"-:a": {"bits": 4}}))):
+            ("a rule that keeps and changes", gptq, set_config(dynamic={"-:a": {"bits": 4}})),
+            ("a threshold of an integer", nf4, set_config(llm_int8_threshold=6)),
+            ("4 and 8 bits", nf4, set_config(load_in_8bit=True)),
+            ("FP4", nf4, set_config(bnb_4bit_quant_type="fp4"))):
         report.must_fail(f"config: {what}", check, checkpoint, change)
 
 
-def test_tensors(report, awq, compressed, source):
+def test_tensors(report, awq, compressed, nf4, source):
     def check(checkpoint, change):
         new = changed(checkpoint, change)
         return check_tensors(new, read_modules(checkpoint), source)
@@ -324,6 +356,8 @@ def test_tensors(report, awq, compressed, source):
             ("codes of all experts", awq, add(fused, cube[0])),
             ("scales beyond BF16", awq, on(".scales", lambda s: s.view(numpy.int16) + 1)),
             ("no shape", compressed, remove(expert + ".weight_shape")),
+            ("no map", nf4, remove(expert + ".weight.quant_map")),
+            ("what readers refuse beside weights", nf4, add(expert + ".weight.scales", cube[0])),
             ("order of activations", compressed, add(expert + ".weight_g_idx", cube[0, 0])),
             ("a tied head", compressed, lambda c: c.config.update(tie_word_embeddings=True))):
         report.must_fail(f"tensors: {what}", check, checkpoint, change)
@@ -438,20 +472,26 @@ def run(report, programs, data):
         "gptq": programs.quantize(mixtral, "gptq", "rtn", {"symmetric": False}),
         "gptq, shared": programs.quantize(qwen2, "gptq", "rtn", {"modules": shared}),
         "gptq, mixed": programs.quantize(qwen2, "gptq", "rtn", {"rules": mixed}),
+        "nf4": programs.quantize(mixtral, "bitsandbytes", "rtn", {}),
+        "int8": programs.quantize(mixtral, "bitsandbytes", "rtn", {"bits": 8}),
         "awq, shared": programs.quantize(qwen2, "awq", "rtn", {"modules": shared}),
         "ct, shared": programs.quantize(qwen2, "compressed-tensors", "rtn", {"modules": shared}),
+        "nf4, shared": programs.quantize(qwen2, "bitsandbytes", "rtn", {"modules": shared}),
         "mixed": programs.quantize(mixtral, "compressed-tensors", "rtn", {"rules": MIXED_RULES}),
         "shards": programs.quantize(qwen3, "compressed-tensors", "rtn", {"shard_size": 1_000_000})}
     checkpoints = {name: Checkpoint(directory) for name, directory in outputs.items()}
-    for name in ("awq", "ct", "gptq", "mxfp4"):
+    for name in ("awq", "ct", "gptq", "mxfp4", "nf4", "int8"):
         test_weights(report, name, checkpoints[name], programs.weights(outputs[name]))
     test_packing(report, checkpoints["awq"])
     test_files(report, programs, outputs["awq"])
     test_index(report, programs, outputs["shards"])
-    for name in ("awq", "ct", "gptq", "mxfp4", "awq, shared", "ct, shared", "gptq, shared"):
+    for name in ("awq", "ct", "gptq", "mxfp4", "nf4", "awq, shared", "ct, shared", "gptq, shared",
+                 "nf4, shared"):
         test_list(report, name, checkpoints[name])
     test_schemes(report, checkpoints["gptq, mixed"])
-    test_config(report, checkpoints["awq"], checkpoints["ct"], checkpoints["gptq"])
-    test_tensors(report, checkpoints["awq"], checkpoints["ct"], read_modules(Checkpoint(mixtral)))
+    test_config(report, checkpoints["awq"], checkpoints["ct"], checkpoints["gptq"],
+                checkpoints["nf4"])
+    test_tensors(report, checkpoints["awq"], checkpoints["ct"], checkpoints["nf4"],
+                 read_modules(Checkpoint(mixtral)))
     test_groups(report, checkpoints["mixed"], programs.weights(outputs["mixed"]))
     test_comparisons(report, programs, mixtral, outputs["awq"])

@@ -55,6 +55,12 @@ static const combination combinations[] = {
     {GPT_OSS, {"format", "compressed-tensors", "quantize.modules", "*", NULL}},
     {GPT_OSS, {"format", "awq", NULL}},
     {GPT_OSS, {"format", "compressed-tensors", "quantize.modules", "*.q_proj", NULL}},
+    {MIXTRAL, {"quantize.preset", "nf4", NULL}},
+    {QWEN2, {"quantize.preset", "nf4", "quantize.modules", "*", NULL}},
+    {QWEN3, {"quantize.preset", "nf4", "quantize.rounding", "gptq", NULL}},
+    {QWEN2, {"quantize.preset", "int8", NULL}},
+    {GPT_OSS, {"quantize.preset", "int8", "quantize.modules", "*", NULL}},
+    {GPT_OSS, {"format", "bitsandbytes", NULL}},
 };
 
 static void test_results_evaluate_to_what_was_reported(void **state)
@@ -135,6 +141,7 @@ static void test_the_same_bytes_for_any_number_of_threads(void **state)
     static const combination cases[] = {
         {QWEN2, {"quantize.modules", "*", "quantize.rounding", "gptq", NULL}},
         {GPT_OSS, {NULL}},
+        {MIXTRAL, {"quantize.preset", "nf4", "quantize.rounding", "gptq", NULL}},
         {QWEN3, {"quantize.sketch_rows", "48", NULL}}};
     static const int threads[] = {1, 2, 5};
     char first[1024];
@@ -149,20 +156,64 @@ static void test_the_same_bytes_for_any_number_of_threads(void **state)
     }
 }
 
-static void test_an_interrupted_run_of_fused_experts_goes_on(void **state)
+static void interrupt(fixture *f, const char *model, const char *const *options)
 {
-    fixture *f = *state;
     char whole[1024];
     snprintf(whole, sizeof whole, "%s", output);
-    run_short(f, GPT_OSS, none, false);
+    run_short(f, model, options, false);
     snprintf(output, sizeof output, "%s/resumed", f->directory);
-    awq_recipe *recipe = short_recipe(f, GPT_OSS);
+    awq_recipe *recipe = short_recipe(f, model);
+    for (const char *const *option = options; *option; option += 2)
+        assert_ok(f, awq_recipe_set(recipe, option[0], option[1], NULL));
     awq__set_fault(f->ctx, AWQ__FAULT_STOP_AFTER_LAYER);
     assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
     awq__set_fault(f->ctx, AWQ__FAULT_NONE);
     awq_recipe_free(recipe);
-    run_short(f, GPT_OSS, none, false);
+    run_short(f, model, options, false);
     assert_same_result(f, whole, output);
+}
+
+static void test_an_interrupted_run_of_fused_experts_goes_on(void **state)
+{
+    interrupt(*state, GPT_OSS, none);
+}
+
+static void test_an_interrupted_run_of_nf4_goes_on(void **state)
+{
+    const char *nf4[] = {"quantize.preset", "nf4", NULL};
+    interrupt(*state, MIXTRAL, nf4);
+}
+
+/* With a recipe's preset and more options; enough text for compensation. */
+static double preset_kl(const fixture *f, const char *preset, const char *name, const char *value)
+{
+    const char *options[] = {"calibration.samples",
+                             "40",
+                             "calibration.sequence_length",
+                             "256",
+                             "quantize.preset",
+                             preset,
+                             name,
+                             value,
+                             NULL};
+    return run_short(f, MIXTRAL, options, true).kl;
+}
+
+static void test_nf4_and_int8_gain_as_other_codes_do(void **state)
+{
+    const fixture *f = *state;
+    static const char *const presets[] = {"nf4", "int8"};
+    for (int i = 0; i < 2; i++) {
+        double plain = preset_kl(f, presets[i], "quantize.method", "rtn");
+        double scaled = preset_kl(f, presets[i], "quantize.clip", "false");
+        double clipped = preset_kl(f, presets[i], "quantize.clip", "true");
+        double compensated = preset_kl(f, presets[i], "quantize.rounding", "gptq");
+        print_message("%s: KL %.6f plain, %.6f with scales, %.6f and ranges, %.6f compensated\n",
+                      presets[i], plain, scaled, clipped, compensated);
+        assert_true(scaled < 0.6 * plain && clipped < 0.6 * plain && compensated < 0.6 * plain);
+        if (i == 0) /* 8 bits leave nothing to gain */
+            assert_true(clipped < scaled && compensated < clipped);
+    }
 }
 
 /* ---- error-compensated rounding ---- */
@@ -422,6 +473,8 @@ int main(void)
         CASE(test_scales_beat_plain_rounding),
         CASE(test_the_same_bytes_for_any_number_of_threads),
         CASE(test_an_interrupted_run_of_fused_experts_goes_on),
+        CASE(test_an_interrupted_run_of_nf4_goes_on),
+        CASE(test_nf4_and_int8_gain_as_other_codes_do),
         CASE(test_compensated_rounding_is_better),
         CASE(test_compensated_rounding_of_few_tokens),
         CASE(test_searches_agree),

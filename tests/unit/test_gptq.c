@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "compute/nf4.h"
 #include "context.h"
 #include "quant/gptq.h"
 #include "tables.h"
@@ -69,6 +70,12 @@ static awq__scheme e2m1(int64_t group)
     return (awq__scheme){.code = AWQ__CODE_E2M1, .bits = 4, .group = group};
 }
 
+static awq__scheme nf4(int64_t group, awq__scale_grid grid)
+{
+    return (awq__scheme){
+        .code = AWQ__CODE_NF4, .bits = 4, .group = group, .symmetric = true, .grid = grid};
+}
+
 /* By cuts of `cut` rows, from the last to the first. */
 static awq__codes round_by(const problem *p, double damping, awq__gptq_effort effort, int64_t cut)
 {
@@ -79,6 +86,12 @@ static awq__codes round_by(const problem *p, double damping, awq__gptq_effort ef
              awq__gptq_create(p->ctx, p->table, MODULE, h, p->K, p->scheme.group, damping, &gptq));
     succeeds(p->ctx, awq__codes_create(p->ctx, p->N, p->K, &p->scheme, &codes));
     float *work = floats(awq__gptq_work(&gptq));
+    bool settles = p->scheme.grid == AWQ__GRID_NESTED;
+    for (int64_t first = (p->N - 1) / cut * cut; first >= 0 && settles; first -= cut)
+        succeeds(p->ctx, awq__gptq_choose(p->ctx, &gptq, &effort, &p->weight, first,
+                                          awq__min(cut, p->N - first), work, &codes));
+    if (settles)
+        awq__codes_settle(&codes);
     for (int64_t first = (p->N - 1) / cut * cut; first >= 0; first -= cut)
         succeeds(p->ctx, awq__gptq_round(p->ctx, p->table, &gptq, &effort, &p->weight, first,
                                          awq__min(cut, p->N - first), work, &codes));
@@ -228,6 +241,14 @@ static double *paper_factor(const problem *p, const int64_t *order, double share
     return u;
 }
 
+/* In scales. */
+static double meaning(const awq__scheme *scheme, int code, double zero)
+{
+    return scheme->code == AWQ__CODE_E2M1  ? (double)awq__e2m1[code]
+           : scheme->code == AWQ__CODE_NF4 ? (double)awq__nf4[code]
+                                           : (double)code - zero;
+}
+
 /* The nearest code to w, and in *margin how far w is from where another would be nearer, in
    scales. */
 static int nearest_code(const awq__scheme *scheme, double w, double scale, double zero,
@@ -238,9 +259,7 @@ static int nearest_code(const awq__scheme *scheme, double w, double scale, doubl
     for (int code = 0; code < count; code++) {
         if (scheme->code == AWQ__CODE_E2M1 && code == 8) /* -0 */
             continue;
-        double value =
-            scheme->code == AWQ__CODE_E2M1 ? (double)awq__e2m1[code] : (double)code - zero;
-        double distance = fabs(w / scale - value);
+        double distance = fabs(w / scale - meaning(scheme, code, zero));
         if (distance < least) {
             second = least;
             least = distance;
@@ -255,7 +274,7 @@ static int nearest_code(const awq__scheme *scheme, double w, double scale, doubl
 
 static double value_of(const awq__scheme *scheme, int code, double scale, double zero)
 {
-    return scale * (scheme->code == AWQ__CODE_E2M1 ? (double)awq__e2m1[code] : (double)code - zero);
+    return scale * meaning(scheme, code, zero);
 }
 
 /* Rounds row n of the weight with the scales that were found, in doubles, column by column, and
@@ -271,7 +290,7 @@ static int64_t compare_row(const problem *p, const awq__codes *codes, const int6
         int64_t group = (n * K + order[i]) / g;
         double scale = (double)codes->scales[group], zero = (double)codes->zeros[group], margin;
         int code = nearest_code(&p->scheme, w[i], scale, zero, &margin);
-        if (margin < 1e-3)
+        if (margin < (p->scheme.code == AWQ__CODE_NF4 ? 1e-4 : 1e-3)) /* whose values lie closer */
             break;
         if (code != codes->codes[n * K + order[i]])
             fail_msg("row %d, column %d: code %d, expected %d", (int)n, (int)order[i],
@@ -319,6 +338,8 @@ static void codes_are_those_of_the_paper(void **state)
             compare_with_paper(*state, table, integer(bits, 32, true), 5, 96, &random);
         }
         compare_with_paper(*state, table, e2m1(32), 9, 96, &random);
+        compare_with_paper(*state, table, nf4(32, AWQ__GRID_F32), 9, 96, &random);
+        compare_with_paper(*state, table, nf4(32, AWQ__GRID_NESTED), 150, 96, &random);
         compare_with_paper(*state, table, integer(4, 7, false), 3, 49, &random); /* odd blocks */
         compare_with_paper(*state, table, integer(4, 150, true), 131, 150, &random); /* rows */
         compare_with_paper(*state, table, integer(4, 1, false), 2, 3, &random);
@@ -406,11 +427,12 @@ static const awq__gptq_effort plain = {.ranges = 1}, usual = {.ranges = 8, .swee
 static void identity_is_nearest_rounding(void **state)
 {
     uint64_t random = 4;
-    awq__scheme schemes[] = {integer(4, 32, false), integer(3, 96, true), integer(8, 32, false),
-                             e2m1(32)};
+    awq__scheme schemes[] = {integer(4, 32, false),  integer(3, 96, true),
+                             integer(8, 32, false),  e2m1(32),
+                             nf4(32, AWQ__GRID_F32), nf4(32, AWQ__GRID_NESTED)};
     FOR_EACH_TABLE(table)
     {
-        for (int s = 0; s < 4; s++) {
+        for (int s = 0; s < 6; s++) {
             problem p = make_problem(*state, table, &random, schemes[s], 140, 96);
             for (int64_t i = 0; i < 32; i++)
                 p.w[i] = 0; /* a group without a range */
@@ -432,9 +454,11 @@ static void identity_is_nearest_rounding(void **state)
 static void loss_is_below_that_of_nearest_rounding(void **state)
 {
     uint64_t random = 5;
-    awq__scheme schemes[] = {integer(2, 64, false), integer(3, 32, true),  integer(4, 64, false),
-                             integer(4, 128, true), integer(8, 32, false), e2m1(32)};
-    for (int s = 0; s < 6; s++) {
+    awq__scheme schemes[] = {integer(2, 64, false),  integer(3, 32, true),
+                             integer(4, 64, false),  integer(4, 128, true),
+                             integer(8, 32, false),  e2m1(32),
+                             nf4(64, AWQ__GRID_F32), nf4(64, AWQ__GRID_NESTED)};
+    for (int s = 0; s < 8; s++) {
         problem p = make_problem(*state, awq__compute_fastest(), &random, schemes[s], 64, 128);
         double nearest = loss_of(&p, round_nearest(&p), 0.01);
         double first = loss_of(&p, round_all(&p, 0.01, plain), 0.01);
@@ -448,9 +472,13 @@ static void loss_is_below_that_of_nearest_rounding(void **state)
 static void sweeps_never_add_to_the_loss(void **state)
 {
     uint64_t random = 6;
-    awq__scheme schemes[] = {integer(3, 32, false), integer(4, 160, true), integer(4, 640, false),
-                             integer(4, 20, false), e2m1(40)};
-    for (int s = 0; s < 5; s++) {
+    awq__scheme schemes[] = {integer(3, 32, false),
+                             integer(4, 160, true),
+                             integer(4, 640, false),
+                             integer(4, 20, false),
+                             e2m1(40),
+                             nf4(64, AWQ__GRID_NESTED)};
+    for (int s = 0; s < 6; s++) {
         problem p = make_problem(*state, awq__compute_fastest(), &random, schemes[s], 4, 640);
         awq__gptq_effort effort = {.ranges = 4};
         double before = loss_of(&p, round_all(&p, 0.02, effort), 0.02), start = before;
@@ -468,8 +496,9 @@ static void sweeps_never_add_to_the_loss(void **state)
 static void sweeps_end_where_no_code_can_be_better(void **state)
 {
     uint64_t random = 7;
-    awq__scheme schemes[] = {integer(4, 40, false), integer(3, 20, true), e2m1(40)};
-    for (int s = 0; s < 3; s++) {
+    awq__scheme schemes[] = {integer(4, 40, false), integer(3, 20, true), e2m1(40),
+                             nf4(20, AWQ__GRID_F32)};
+    for (int s = 0; s < 4; s++) {
         problem p = make_problem(*state, awq__compute_fastest(), &random, schemes[s], 3, 40);
         awq__codes codes = round_all(&p, 0.02, (awq__gptq_effort){.ranges = 4, .sweeps = 100});
         double added = damping_of(&p, 0.02);
@@ -497,8 +526,8 @@ static void sweeps_end_where_no_code_can_be_better(void **state)
 static void cuts_of_rows_change_nothing(void **state)
 {
     uint64_t random = 8;
-    awq__scheme schemes[] = {integer(4, 64, false), e2m1(32)};
-    for (int s = 0; s < 2; s++) {
+    awq__scheme schemes[] = {integer(4, 64, false), e2m1(32), nf4(64, AWQ__GRID_NESTED)};
+    for (int s = 0; s < 3; s++) {
         int64_t N = 3 * AWQ__GPTQ_ROWS + 5;
         problem p = make_problem(*state, awq__compute_fastest(), &random, schemes[s], N, 320);
         awq__codes whole = round_all(&p, 0.01, usual);

@@ -1,4 +1,5 @@
 #include "compute/codes.h"
+#include "compute/nf4.h"
 
 awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
                              const awq__scheme *scheme, awq__codes *codes)
@@ -8,7 +9,15 @@ awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
     codes->codes = awq__alloc_aligned(ctx, (size_t)rows * (size_t)cols, 1, "codes");
     codes->scales = awq__alloc_aligned(ctx, groups, sizeof(float), "group scales");
     codes->zeros = awq__alloc_aligned(ctx, groups, 1, "zero points");
-    if (codes->codes && codes->scales && codes->zeros)
+    bool whole = codes->codes && codes->scales && codes->zeros;
+    if (whole && scheme->grid == AWQ__GRID_NESTED) {
+        awq__nested *nested = &codes->nested;
+        size_t nested_groups = (size_t)awq__nested_groups((int64_t)groups);
+        nested->codes = awq__alloc(ctx, groups, 1, "codes of scales");
+        nested->scales = awq__alloc(ctx, nested_groups, sizeof(float), "scales of scales");
+        whole = nested->codes && nested->scales;
+    }
+    if (whole)
         return AWQ_OK;
     awq__codes_free(codes);
     return AWQ_ERROR_MEMORY;
@@ -19,19 +28,27 @@ void awq__codes_free(awq__codes *codes)
     awq__free(codes->codes);
     awq__free(codes->scales);
     awq__free(codes->zeros);
+    awq__free(codes->nested.codes);
+    awq__free(codes->nested.scales);
     *codes = (awq__codes){0};
 }
 
 const char *awq__scale_type(const awq__scheme *scheme)
 {
-    static const char *const names[] = {"F32", "F16, which ends at 65504",
-                                        "F16, which ends at 65504", "BF16"};
+    static const char *const names[] = {
+        "F32", "F16, which ends at 65504", "F16, which ends at 65504", "BF16", "F32", "F32"};
     return scheme->code == AWQ__CODE_E2M1 ? "E8M0, which ends at 2^127" : names[scheme->grid];
 }
 
-awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
-                            const awq__weight *weight, const awq__range *range, float *work,
-                            awq__codes *codes)
+void awq__codes_settle(awq__codes *codes)
+{
+    awq__nested_quantize(codes->rows * (codes->cols / codes->scheme.group), codes->scales,
+                         &codes->nested);
+}
+
+static awq_status round_blocks(awq_context *ctx, const awq__compute *compute,
+                               const awq__weight *weight, const awq__range *range, float *work,
+                               awq__codes *codes)
 {
     int64_t K = codes->cols, G = K / codes->scheme.group, block = awq__weight_block(weight);
     for (int64_t first = 0; first < codes->rows; first += block) {
@@ -49,6 +66,32 @@ awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
     return AWQ_OK;
 }
 
+/* Codes for the scales as they are stored, which no longer are those that rounding chose. */
+static awq_status round_settled(awq_context *ctx, const awq__compute *compute,
+                                const awq__weight *weight, float *work, awq__codes *codes)
+{
+    int64_t groups = codes->rows * (codes->cols / codes->scheme.group);
+    awq__range *range = awq__alloc(ctx, (size_t)groups, sizeof *range, "ranges of groups");
+    if (!range)
+        return AWQ_ERROR_MEMORY;
+    awq__codes_settle(codes);
+    for (int64_t i = 0; i < groups; i++)
+        range[i] = (awq__range){-codes->scales[i], codes->scales[i]};
+    awq_status status = round_blocks(ctx, compute, weight, range, work, codes);
+    awq__free(range);
+    return status;
+}
+
+awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
+                            const awq__weight *weight, const awq__range *range, float *work,
+                            awq__codes *codes)
+{
+    awq_status status = round_blocks(ctx, compute, weight, range, work, codes);
+    if (status == AWQ_OK && codes->scheme.grid == AWQ__GRID_NESTED)
+        status = round_settled(ctx, compute, weight, work, codes);
+    return status;
+}
+
 /* The values of `count` codes of group i. */
 static void read_group(const awq__codes *codes, int64_t i, const uint8_t *code, int64_t count,
                        float *out)
@@ -57,6 +100,9 @@ static void read_group(const awq__codes *codes, int64_t i, const uint8_t *code, 
     if (codes->scheme.code == AWQ__CODE_E2M1)
         for (int64_t k = 0; k < count; k++)
             out[k] = scale * awq__e2m1[code[k] & 15];
+    else if (codes->scheme.code == AWQ__CODE_NF4)
+        for (int64_t k = 0; k < count; k++)
+            out[k] = scale * awq__nf4[code[k] & 15];
     else
         for (int64_t k = 0; k < count; k++)
             out[k] = scale * ((float)code[k] - zero);

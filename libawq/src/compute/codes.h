@@ -2,16 +2,21 @@
 #ifndef AWQ__CODES_H
 #define AWQ__CODES_H
 
+#include "compute/nested.h"
 #include "compute/weight.h"
 
-/* w[n,k] ~ scales[n, k/g] * (codes[n,k] - zeros[n, k/g]), g = scheme.group; for E2M1 codes zeros
-   are 0 and it is scales * awq__e2m1[codes]. */
+/* w[n,k] ~ scales[n, k/g] * (codes[n,k] - zeros[n, k/g]), g = scheme.group; for E2M1 and NF4 codes
+   zeros are 0 and it is scales * awq__e2m1[codes] or awq__nf4[codes]. */
 typedef struct awq__codes {
     int64_t rows, cols; /* N, K */
     awq__scheme scheme;
     uint8_t *codes; /* [N,K] */
     float *scales;  /* [N,K/g] */
     uint8_t *zeros; /* [N,K/g] */
+    /* What the scales are on disk, where the scheme's grid is NESTED; they are settled when all are
+       chosen, before codes are. */
+    awq__nested nested;
+    awq_dtype dtype; /* of the weights that were rounded, for formats that say it; the caller's */
 } awq__codes;
 
 awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
@@ -23,6 +28,8 @@ void awq__codes_free(awq__codes *codes);
 awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__range *range, float *work,
                             awq__codes *codes);
+/* With a grid of NESTED the scales have been chosen: they become what is stored. */
+void awq__codes_settle(awq__codes *codes);
 /* What bounds the scales that can be stored, for messages. */
 const char *awq__scale_type(const awq__scheme *scheme);
 /* Back to F32: rows first .. first+count-1 -> out[count,K]. */

@@ -20,25 +20,29 @@ typedef enum awq__scale_grid {
     AWQ__GRID_F16,
     AWQ__GRID_BF16_F16, /* exact in both, for engines that cast F16 scales to BF16 */
     AWQ__GRID_BF16,
+    AWQ__GRID_F32_127, /* a value of F32 divided by 127 */
+    AWQ__GRID_NESTED,  /* codes of 8 bits with scales of their own: nested.h */
 } awq__scale_grid;
 
-/* The nearest positive value of the grid, never 0; may be infinite where s is too large. */
+/* The nearest positive value of the grid, never 0; may be infinite where s is too large. Not for
+   NESTED: there a scale depends on others of the matrix. */
 float awq__round_scale(awq__scale_grid grid, float s);
 
 /* What a code stands for. */
 typedef enum awq__code {
     AWQ__CODE_INTEGER, /* scale * (code - zero) */
     AWQ__CODE_E2M1,    /* scale * awq__e2m1[code], scale a power of two: MXFP4 (OCP MX v1.0) */
+    AWQ__CODE_NF4,     /* scale * awq__nf4[code] (nf4.h), scale 0 for a group of zeros */
 } awq__code;
 extern const float awq__e2m1[16];
 
 /* How a matrix is rounded: one scale and zero for `group` columns of a row. */
 typedef struct awq__scheme {
     awq__code code;
-    int bits;      /* 2 to 8; 4 for E2M1 */
+    int bits;      /* 2 to 8; 4 for E2M1 and NF4 */
     int64_t group; /* columns; divides K */
     bool symmetric;
-    awq__scale_grid grid; /* of INTEGER */
+    awq__scale_grid grid; /* of INTEGER; of NF4 F32 or NESTED */
 } awq__scheme;
 
 /* The scale of an E2M1 group whose largest magnitude is `range`: 2^(floor(log2(range)) - 2),
@@ -47,8 +51,9 @@ typedef struct awq__scheme {
 float awq__e2m1_scale(float range);
 
 /* What the codes of a group of weights cover; a weight outside takes the nearest end. low <= 0 <=
-   high; high INFINITY: as wide as the group's weights and 0. Symmetric codes cover the larger side;
-   E2M1 takes its scale from high. */
+   high; high INFINITY: as wide as the group's weights and 0. Symmetric codes and NF4 cover the
+   larger side; E2M1 takes its scale from high. NF4 takes any number as its scale: {-s, s} gives s.
+ */
 typedef struct awq__range {
     float low, high;
 } awq__range;

@@ -11,6 +11,7 @@
  */
 #include "compute/compute.h"
 #include "compute/cpu.h"
+#include "compute/nf4.h"
 #include "core/half.h"
 
 #include <math.h>

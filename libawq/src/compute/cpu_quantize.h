@@ -75,7 +75,10 @@ INLINE void round_scales(awq__scale_grid grid, float *s)
     if (grid == AWQ__GRID_F16)
         for (int i = 0; i < BATCH; i++)
             s[i] = round_to_f16(s[i]);
-    float least = grid == AWQ__GRID_F32 || grid == AWQ__GRID_BF16 ? 0x1p-126f : 0x1p-24f;
+    if (grid == AWQ__GRID_F32_127)
+        for (int i = 0; i < BATCH; i++)
+            s[i] = s[i] * 127 / 127;
+    float least = grid == AWQ__GRID_F16 || grid == AWQ__GRID_BF16_F16 ? 0x1p-24f : 0x1p-126f;
     for (int i = 0; i < BATCH; i++)
         s[i] = s[i] > least ? s[i] : least;
 }
@@ -108,6 +111,16 @@ INLINE void e2m1_scales(batch *b)
         float larger = -b->low[i] > b->high[i] ? -b->low[i] : b->high[i];
         b->scale[i] = awq__e2m1_scale(larger);
         b->inverse[i] = 1 / b->scale[i]; /* exact */
+        b->zero[i] = 0;
+    }
+}
+
+INLINE void nf4_scales(batch *b)
+{
+    for (int i = 0; i < BATCH; i++) {
+        float larger = -b->low[i] > b->high[i] ? -b->low[i] : b->high[i];
+        b->scale[i] = larger < INFINITY ? larger : INFINITY; /* NaN gives INFINITY */
+        b->inverse[i] = awq__nf4_inverse(b->scale[i]);
         b->zero[i] = 0;
     }
 }
@@ -159,6 +172,8 @@ INLINE void measure_batch(walk *at)
     }
     if (e2m1)
         e2m1_scales(b);
+    else if (at->scheme->code == AWQ__CODE_NF4)
+        nf4_scales(b);
     else
         integer_scales(at->scheme, b);
 }
@@ -218,6 +233,9 @@ FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const fl
         if (scheme->code == AWQ__CODE_E2M1)
             for (int64_t k = 0; k < g; k++)
                 code[k] = (uint8_t)(int)e2m1_code(e2m1_value(x[k], inverse));
+        else if (scheme->code == AWQ__CODE_NF4)
+            for (int64_t k = 0; k < g; k++)
+                code[k] = awq__nf4_code(x[k] * inverse);
         else
             for (int64_t k = 0; k < g; k++)
                 code[k] = (uint8_t)(int)(rounded(x[k], inverse, zero, top) + zero);
@@ -240,6 +258,9 @@ FUNCTION void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme,
         if (scheme->code == AWQ__CODE_E2M1)
             for (int64_t k = 0; k < g; k++)
                 x[k] = scale * e2m1_value(x[k], inverse);
+        else if (scheme->code == AWQ__CODE_NF4)
+            for (int64_t k = 0; k < g; k++)
+                x[k] = scale * awq__nf4_value(x[k] * inverse);
         else
             for (int64_t k = 0; k < g; k++)
                 x[k] = scale * rounded(x[k], inverse, zero, top);
@@ -250,7 +271,7 @@ FUNCTION void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme,
 
 /* The errors of one group with what is in place j of the batch. Inlined for each kind: with what is
    NULL to be skipped, compilers make masked loads from address 0, which are slow. */
-INLINE void group_error(bool e2m1, const float *restrict factor, const float *restrict unscale,
+INLINE void group_error(awq__code kind, const float *restrict factor, const float *restrict unscale,
                         const walk *at, int64_t j, const float *restrict w, float *restrict error)
 {
     const int64_t g = at->scheme->group;
@@ -258,25 +279,28 @@ INLINE void group_error(bool e2m1, const float *restrict factor, const float *re
     const float scale = at->b.scale[j], inverse = at->b.inverse[j], zero = at->b.zero[j];
     for (int64_t k = 0; k < g; k++) {
         float x = factor ? w[k] * factor[k] : w[k];
-        float value = scale * (e2m1 ? e2m1_value(x, inverse) : rounded(x, inverse, zero, top));
+        float value = kind == AWQ__CODE_E2M1  ? e2m1_value(x, inverse)
+                      : kind == AWQ__CODE_NF4 ? awq__nf4_value(x * inverse)
+                                              : rounded(x, inverse, zero, top);
+        value *= scale;
         error[k] = (unscale ? value * unscale[k] : value) - w[k];
     }
 }
 
-INLINE void group_errors(bool e2m1, const float *scale, const float *unscale, walk *at,
+INLINE void group_errors(awq__code kind, const float *scale, const float *unscale, walk *at,
                          float *error)
 {
     int64_t column, j;
     const float *w = at->w;
     for (; (j = next_group(at, &column)) >= 0; w += at->scheme->group, error += at->scheme->group)
         if (scale && unscale)
-            group_error(e2m1, scale + column, unscale + column, at, j, w, error);
+            group_error(kind, scale + column, unscale + column, at, j, w, error);
         else if (scale)
-            group_error(e2m1, scale + column, NULL, at, j, w, error);
+            group_error(kind, scale + column, NULL, at, j, w, error);
         else if (unscale)
-            group_error(e2m1, NULL, unscale + column, at, j, w, error);
+            group_error(kind, NULL, unscale + column, at, j, w, error);
         else
-            group_error(e2m1, NULL, NULL, at, j, w, error);
+            group_error(kind, NULL, NULL, at, j, w, error);
 }
 
 FUNCTION void quantize_error(int64_t N, int64_t K, const awq__scheme *scheme,
@@ -285,7 +309,9 @@ FUNCTION void quantize_error(int64_t N, int64_t K, const awq__scheme *scheme,
 {
     walk at = begin_walk(scheme, N, K, w, scale, range);
     if (scheme->code == AWQ__CODE_E2M1)
-        group_errors(true, scale, unscale, &at, error);
+        group_errors(AWQ__CODE_E2M1, scale, unscale, &at, error);
+    else if (scheme->code == AWQ__CODE_NF4)
+        group_errors(AWQ__CODE_NF4, scale, unscale, &at, error);
     else
-        group_errors(false, scale, unscale, &at, error);
+        group_errors(AWQ__CODE_INTEGER, scale, unscale, &at, error);
 }

@@ -1,5 +1,6 @@
 /* The definition of every operation, in plain loops. */
 #include "compute/cpu.h"
+#include "compute/nf4.h"
 #include "core/half.h"
 #include "awq/plugin.h"
 
@@ -25,7 +26,9 @@ float awq__round_scale(awq__scale_grid grid, float s)
 {
     if (grid == AWQ__GRID_BF16)
         s = awq__bf16_to_f32(awq__f32_to_bf16(s));
-    if (grid == AWQ__GRID_F32 || grid == AWQ__GRID_BF16)
+    if (grid == AWQ__GRID_F32_127)
+        s = s * 127 / 127; /* each operation rounds */
+    if (grid == AWQ__GRID_F32 || grid == AWQ__GRID_BF16 || grid == AWQ__GRID_F32_127)
         return s > 0x1p-126f ? s : 0x1p-126f;
     /* From 2^-16 on all values of BF16 are values of F16; below, it is the other way round. */
     if (grid == AWQ__GRID_BF16_F16 && s >= 0x1p-16f)
@@ -292,12 +295,28 @@ static float group_power(int64_t g, const float *w, const awq__range *range)
     return awq__e2m1_scale(range && isfinite(range->high) ? range->high : largest);
 }
 
-/* Scale and zero point of one group of weights. An all-zero group gets scale 1. */
+/* The scale of one group of weights for NF4 codes. */
+static float group_share(int64_t g, const float *w, const awq__range *range)
+{
+    float largest = 0;
+    if (range && isfinite(range->high))
+        return -range->low > range->high ? -range->low : range->high;
+    for (int64_t k = 0; k < g; k++)
+        largest = isnan(w[k]) ? INFINITY : fmaxf(largest, fabsf(w[k]));
+    return largest;
+}
+
+/* Scale and zero point of one group of weights. An all-zero group gets scale 1, but for NF4. */
 static void group_range(const awq__scheme *scheme, int64_t g, const float *w,
                         const awq__range *given, float *scale, float *zero)
 {
     if (scheme->code == AWQ__CODE_E2M1) {
         *scale = group_power(g, w, given);
+        *zero = 0;
+        return;
+    }
+    if (scheme->code == AWQ__CODE_NF4) {
+        *scale = group_share(g, w, given);
         *zero = 0;
         return;
     }
@@ -328,15 +347,28 @@ static uint8_t e2m1_code(float value)
     return (uint8_t)(value > 0 || code == 0 ? code : code + 8);
 }
 
+/* The first code whose limit is not below the share. */
+static uint8_t nf4_code(float share)
+{
+    int code = 0;
+    while (code < AWQ__NF4_CODES - 1 && share > awq__nf4_limits[code])
+        code++;
+    return (uint8_t)code;
+}
+
 static uint8_t code_of(const awq__scheme *scheme, float w, float scale, float zero)
 {
     if (scheme->code == AWQ__CODE_E2M1)
         return e2m1_code(w / scale);
+    if (scheme->code == AWQ__CODE_NF4)
+        return nf4_code(w * awq__nf4_inverse(scale));
     return (uint8_t)clamp(rintf(w * (1 / scale)) + zero, 0, (float)((1 << scheme->bits) - 1));
 }
 
 static float value_of(const awq__scheme *scheme, uint8_t code, float scale, float zero)
 {
+    if (scheme->code == AWQ__CODE_NF4)
+        return scale * awq__nf4[code];
     return scale * (scheme->code == AWQ__CODE_E2M1 ? awq__e2m1[code] : (float)code - zero);
 }
 

@@ -32,6 +32,9 @@ struct awq__weight {
     const float *row_scale;         /* [N], or NULL for 1 */
     const float *bias_scale;        /* [N] multiplies the bias, or NULL for 1 */
     const char *name;               /* of the module, for messages */
+    /* Packed, scales that are codes themselves (nested.h): F32 [256], F32 [groups]; else NULL. */
+    const uint8_t *nested_map, *nested_scales;
+    float nested_offset;
 };
 
 /* A plain matrix of F32, F16 or BF16. data may be unaligned. */

@@ -115,6 +115,7 @@ extern const awq__disk_format awq__disk_format_awq;
 extern const awq__disk_format awq__disk_format_compressed;
 extern const awq__disk_format awq__disk_format_gptq;
 extern const awq__disk_format awq__disk_format_mxfp4;
+extern const awq__disk_format awq__disk_format_bitsandbytes;
 /* The inverse of its pack, for tensors in memory; codes has been created with the shape. */
 void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t *qzeros,
                       const uint16_t *scales);
@@ -210,5 +211,36 @@ awq_status awq__star_list(awq_context *ctx, const char *const *kept, size_t kept
  */
 awq_status awq__dynamic_rules(awq_context *ctx, const awq__treated *modules, size_t count,
                               const awq__scheme_use *uses, size_t use_count, cJSON *config);
+
+/*
+ * The same for bitsandbytes, whose readers find an entry at the end of a name, before a dot in it,
+ * or, as a regular expression, at its beginning; and not all of them each of these. An entry is the
+ * last component of a name or the whole name, which all of them find. Where q_proj or gate_proj is
+ * kept there is an entry for qkv_proj or gate_up_proj too, by which some ask for it; of layers
+ * whose experts are all kept one for all of them. AWQ_ERROR_RECIPE if a whole kept name is found in
+ * a quantized one.
+ */
+awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept_count,
+                          const char *const *quantized, size_t quantized_count, char ***list,
+                          size_t *count);
+
+/* ---- bitsandbytes_read.c ---- */
+
+/* The tensors of NF4, in the order of their specs, and of LLM.int8. */
+enum {
+    AWQ__NF4_WEIGHT,
+    AWQ__NF4_ABSMAX,
+    AWQ__NF4_MAP,
+    AWQ__NF4_STATE,
+    AWQ__NF4_NESTED_ABSMAX,
+    AWQ__NF4_NESTED_MAP
+};
+enum { AWQ__INT8_WEIGHT, AWQ__INT8_ROW_MAXIMA, AWQ__INT8_LAYOUT };
+
+awq_status awq__bitsandbytes_read_config(awq_context *ctx, const char *file, const cJSON *config,
+                                         awq__stored *stored);
+awq_status awq__bitsandbytes_open(awq_context *ctx, const awq__checkpoint *checkpoint,
+                                  const awq__stored_scheme *stored, const char *module,
+                                  int64_t rows, int64_t cols, awq__weight *weight, bool *found);
 
 #endif

@@ -20,10 +20,12 @@ static const awq_option options[] = {
     {"model", AWQ_OPTION_PATH, "", "", 0, 0, true,
      "Directory of the checkpoint to quantize; to plan only, its config.json is enough."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
-    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|gptq|mxfp4", 0, 0, false,
+    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes", 0,
+     0, false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
-     "pack-quantized one, gptq that of GPTQModel, mxfp4 that of GPT-OSS; auto is what the preset "
-     "asks for, else what most engines load for the architecture."},
+     "pack-quantized one, gptq that of GPTQModel, mxfp4 that of GPT-OSS, bitsandbytes NF4 (4 bits) "
+     "or LLM.int8 (8); auto is what the preset asks for, else what most engines load for the "
+     "architecture."},
     {"engine", AWQ_OPTION_CHOICE, "any", AWQ__ENGINE_CHOICES, 0, 0, false,
      "What will serve the result: a recipe whose result it cannot load is refused. any only warns "
      "of what engines cannot load it."},
@@ -63,8 +65,8 @@ static const awq_option options[] = {
     {"quantize.bits", AWQ_OPTION_CHOICE, "4", BITS, 0, 0, false,
      "Bits of one quantized weight. 3 is for measurements: its codes are stored in 4 bits."},
     {"quantize.group_size", AWQ_OPTION_CHOICE, "auto", GROUP_SIZES, 0, 0, false,
-     "Weights of a row that share a scale; -1 is one group per row; auto is 32 for mxfp4, else the "
-     "largest that fits."},
+     "Weights of a row that share a scale; -1 is one group per row; auto is 32 for mxfp4, for "
+     "bitsandbytes 64 (4 bits) or a row (8), else the largest that fits."},
     {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", SYMMETRIC, 0, 0, false,
      "Whether every zero point is the middle code; auto is false for awq, else true."},
     {"quantize.target_bits", AWQ_OPTION_NUMBER, "", "", 1, 16, false,

@@ -5,6 +5,7 @@
  * else.
  */
 #include "quant/gptq.h"
+#include "compute/nf4.h"
 #include "core/half.h"
 
 #include <math.h>
@@ -104,6 +105,12 @@ static void round_column(const awq__scheme *scheme, const float *target, const f
             value[r] = round_e2m1(target[r] * (1 / scale[r])); /* exact: a power of two */
             code[r] = (uint8_t)(int)e2m1_code(value[r]);
         }
+    else if (scheme->code == AWQ__CODE_NF4)
+        for (int r = 0; r < ROWS; r++) {
+            float share = target[r] * awq__nf4_inverse(scale[r]);
+            value[r] = awq__nf4_value(share);
+            code[r] = awq__nf4_code(share);
+        }
     else
         for (int r = 0; r < ROWS; r++) {
             float c = clamp(round_even(target[r] / scale[r]) + zero[r], 0, top);
@@ -141,6 +148,11 @@ static void scale_of(const awq__scheme *scheme, float low, float high, float sha
         *zero = 0;
         return;
     }
+    if (scheme->code == AWQ__CODE_NF4) {
+        *scale = largest * share;
+        *zero = 0;
+        return;
+    }
     *zero = scheme->symmetric ? half : 0;
     *scale = 1;
     if (width == 0)
@@ -164,7 +176,7 @@ static void range_loss(const awq__scheme *scheme, const float *w, const float *h
     const float top = top_code(scheme);
     float inverse[ROWS];
     for (int r = 0; r < ROWS; r++) {
-        inverse[r] = 1 / scale[r];
+        inverse[r] = scheme->code == AWQ__CODE_NF4 ? awq__nf4_inverse(scale[r]) : 1 / scale[r];
         loss[r] = 0;
     }
     for (int64_t k = 0; k < scheme->group; k++, w += ROWS) {
@@ -172,6 +184,11 @@ static void range_loss(const awq__scheme *scheme, const float *w, const float *h
         if (scheme->code == AWQ__CODE_E2M1)
             for (int r = 0; r < ROWS; r++) {
                 float error = w[r] - scale[r] * round_e2m1(w[r] * inverse[r]);
+                loss[r] += weight * error * error;
+            }
+        else if (scheme->code == AWQ__CODE_NF4)
+            for (int r = 0; r < ROWS; r++) {
+                float error = w[r] - scale[r] * awq__nf4_value(w[r] * inverse[r]);
                 loss[r] += weight * error * error;
             }
         else
@@ -377,13 +394,10 @@ static void read_tile(const awq__gptq *gptq, const awq__weight *weight, int64_t 
     memset(t->e, 0, (size_t)(K * ROWS) * sizeof *t->e);
 }
 
-static void write_tile(const awq__gptq *gptq, const tile *t, int64_t first, int64_t rows,
-                       awq__codes *codes)
+static void write_scales(const awq__gptq *gptq, const tile *t, int64_t first, int64_t rows,
+                         awq__codes *codes)
 {
-    int64_t K = gptq->cols, g = gptq->group, G = K / g;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t p = 0; p < K; p++)
-            codes->codes[(first + r) * K + gptq->order[p]] = t->codes[p * ROWS + r];
+    int64_t g = gptq->group, G = gptq->cols / g;
     for (int64_t i = 0; i < G; i++)
         for (int64_t r = 0; r < rows; r++) {
             int64_t to = (first + r) * G + gptq->order[i * g] / g;
@@ -392,23 +406,76 @@ static void write_tile(const awq__gptq *gptq, const tile *t, int64_t first, int6
         }
 }
 
+static void write_codes(const awq__gptq *gptq, const tile *t, int64_t first, int64_t rows,
+                        awq__codes *codes)
+{
+    int64_t K = gptq->cols;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t p = 0; p < K; p++)
+            codes->codes[(first + r) * K + gptq->order[p]] = t->codes[p * ROWS + r];
+}
+
+/* The scales of codes that have been settled; rows that fill up the block get 0. */
+static void load_scales(const awq__gptq *gptq, const awq__codes *codes, int64_t first, int64_t rows,
+                        const tile *t)
+{
+    int64_t g = gptq->group, G = gptq->cols / g;
+    memset(t->zeros, 0, (size_t)(G * ROWS) * sizeof *t->zeros);
+    for (int64_t i = 0; i < G; i++)
+        for (int64_t r = 0; r < ROWS; r++)
+            t->scales[i * ROWS + r] =
+                r < rows ? codes->scales[(first + r) * G + gptq->order[i * g] / g] : 0;
+}
+
+static awq_status choose_scales(awq_context *ctx, const awq__gptq *gptq, const awq__scheme *scheme,
+                                const awq__gptq_effort *effort, const char *name, int64_t first,
+                                int64_t rows, const tile *t)
+{
+    if (choose_ranges(gptq, scheme, effort->ranges, rows, t))
+        return AWQ_OK;
+    return awq__fail(ctx, AWQ_ERROR_NUMERIC,
+                     "%s: a group scale in rows %lld to %lld does not fit its stored type, %s",
+                     name, (long long)first, (long long)(first + rows - 1),
+                     awq__scale_type(scheme));
+}
+
+awq_status awq__gptq_choose(awq_context *ctx, const awq__gptq *gptq, const awq__gptq_effort *effort,
+                            const awq__weight *weight, int64_t first, int64_t count, float *work,
+                            awq__codes *codes)
+{
+    int64_t end = first + count;
+    awq_status status = AWQ_OK;
+    tile t;
+    cut_tile(gptq, work, &t);
+    for (; first < end && status == AWQ_OK; first += ROWS) {
+        int64_t rows = awq__min(ROWS, end - first);
+        read_tile(gptq, weight, first, rows, &t);
+        status = choose_scales(ctx, gptq, &codes->scheme, effort, weight->name, first, rows, &t);
+        if (status == AWQ_OK)
+            write_scales(gptq, &t, first, rows, codes);
+    }
+    return status;
+}
+
 awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const awq__gptq *gptq,
                            const awq__gptq_effort *effort, const awq__weight *weight, int64_t first,
                            int64_t count, float *work, awq__codes *codes)
 {
     const awq__scheme *scheme = &codes->scheme;
+    const bool settled = scheme->grid == AWQ__GRID_NESTED;
     int64_t K = gptq->cols, end = first + count;
     tile t;
     cut_tile(gptq, work, &t);
     for (; first < end; first += ROWS) {
         int64_t rows = awq__min(ROWS, end - first);
+        awq_status status = AWQ_OK;
         read_tile(gptq, weight, first, rows, &t);
-        if (!choose_ranges(gptq, scheme, effort->ranges, rows, &t))
-            return awq__fail(ctx, AWQ_ERROR_NUMERIC,
-                             "%s: a group scale in rows %lld to %lld does not fit its stored type, "
-                             "%s",
-                             weight->name, (long long)first, (long long)(first + rows - 1),
-                             awq__scale_type(scheme));
+        if (settled)
+            load_scales(gptq, codes, first, rows, &t);
+        else
+            status = choose_scales(ctx, gptq, scheme, effort, weight->name, first, rows, &t);
+        if (status != AWQ_OK)
+            return status;
         pass p = {.compute = compute,
                   .scheme = scheme,
                   .t = &t,
@@ -419,7 +486,9 @@ awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const 
         round_columns(&p, 0, K);
         for (int i = 0; i < effort->sweeps; i++)
             sweep(compute, gptq, scheme, &t);
-        write_tile(gptq, &t, first, rows, codes);
+        if (!settled)
+            write_scales(gptq, &t, first, rows, codes);
+        write_codes(gptq, &t, first, rows, codes);
     }
     return AWQ_OK;
 }
@@ -433,6 +502,16 @@ typedef struct rows_job {
     awq__codes *codes;
     awq__scratch scratch;
 } rows_job;
+
+static awq_status choose_block(void *arg, int64_t index, int worker)
+{
+    rows_job *j = arg;
+    int64_t first = index * ROWS, count = awq__min(ROWS, j->weight->rows - first);
+    float *work = awq__scratch_get(&j->scratch, worker, (size_t)awq__gptq_work(j->gptq));
+    return work ? awq__gptq_choose(j->ctx, j->gptq, j->effort, j->weight, first, count, work,
+                                   j->codes)
+                : AWQ_ERROR_MEMORY;
+}
 
 static awq_status round_block(void *arg, int64_t index, int worker)
 {
@@ -454,9 +533,15 @@ awq_status awq__gptq_round_all(awq_context *ctx, const awq__compute *compute, co
                   .effort = effort,
                   .weight = weight,
                   .codes = codes};
+    int64_t blocks = awq__ceil_div(weight->rows, ROWS);
+    bool settles = codes->scheme.grid == AWQ__GRID_NESTED;
     awq_status status = awq__scratch_create(ctx, "rounding work space", &j.scratch);
+    if (status == AWQ_OK && settles)
+        status = awq__parallel_for(ctx, blocks, choose_block, &j);
+    if (status == AWQ_OK && settles)
+        awq__codes_settle(codes);
     if (status == AWQ_OK)
-        status = awq__parallel_for(ctx, awq__ceil_div(weight->rows, ROWS), round_block, &j);
+        status = awq__parallel_for(ctx, blocks, round_block, &j);
     awq__scratch_free(&j.scratch);
     return status;
 }

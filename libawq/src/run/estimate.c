@@ -27,7 +27,8 @@
 /* Outputs of experts that wait for their sum (forward/moe.c), and what loops take at once within
    memory (core/parallel.c). */
 #define WAITING_BYTES ((double)((uint64_t)256 << 20))
-#define MEASURE_SECONDS 0.15
+#define MEASURE_SECONDS 0.2
+#define MOST_THREADS 1024
 #define MEASURE_SIZE 512
 #define MEASURE_READ_BYTES ((size_t)64 << 20)
 
@@ -197,8 +198,7 @@ static void add_layer(estimator *e, int64_t layer)
 typedef struct measurement {
     const awq__compute *compute;
     float *matrices; /* [threads][3][MEASURE_SIZE^2] */
-    double operations[1024];
-    double until;
+    double rates[MOST_THREADS];
 } measurement;
 
 static awq_status multiply(void *arg, int64_t index, int worker)
@@ -207,10 +207,14 @@ static awq_status multiply(void *arg, int64_t index, int worker)
     (void)worker;
     const int64_t n = MEASURE_SIZE;
     float *a = m->matrices + index * 3 * n * n;
-    do {
+    m->compute->multiply_nt(n, n, n, a, n, a + n * n, n, 0, a + 2 * n * n, n); /* wakes it up */
+    double start = awq__now_seconds(), seconds = 0, operations = 0;
+    while (seconds < MEASURE_SECONDS) {
         m->compute->multiply_nt(n, n, n, a, n, a + n * n, n, 0, a + 2 * n * n, n);
-        m->operations[index] += 2.0 * (double)(n * n * n);
-    } while (awq__now_seconds() < m->until);
+        operations += 2.0 * (double)(n * n * n);
+        seconds = awq__now_seconds() - start;
+    }
+    m->rates[index] = operations / seconds;
     return AWQ_OK;
 }
 
@@ -221,13 +225,12 @@ static awq_status measure_products(awq_context *ctx, int threads, double *rate)
     m.matrices = awq__alloc(ctx, floats, sizeof *m.matrices, "a measurement");
     if (!m.matrices)
         return AWQ_ERROR_MEMORY;
-    double start = awq__now_seconds(), sum = 0;
-    m.until = start + MEASURE_SECONDS;
+    for (size_t i = 0; i < floats; i++)
+        m.matrices[i] = 1;
     awq_status status = awq__parallel_for(ctx, threads, multiply, &m);
-    double seconds = awq__now_seconds() - start;
+    *rate = 0;
     for (int i = 0; i < threads; i++)
-        sum += m.operations[i];
-    *rate = sum / seconds;
+        *rate += m.rates[i];
     awq__free(m.matrices);
     return status;
 }
@@ -268,8 +271,8 @@ awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__
                    .recipe = recipe,
                    .tokens = plan->rules.calibrate ? calibration_tokens(recipe) : 0,
                    .threads = awq__threads(ctx)};
-    if (e.threads > 1024)
-        e.threads = 1024;
+    if (e.threads > MOST_THREADS)
+        e.threads = MOST_THREADS;
     for (int64_t n = 0; n < arch->model.layer_count; n++)
         add_layer(&e, n);
     *estimate = (awq_estimate){.threads = e.threads,

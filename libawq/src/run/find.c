@@ -201,6 +201,24 @@ static awq_status find_fused(const awq_model *model, const awq__module *module, 
     return status;
 }
 
+/* Of the tensors that store a module in codes, as the checkpoint has them: what is not needed to
+   read may be missing, and what others wrote may be larger. */
+static awq_status add_stored_bytes(const awq_model *model, const awq__module *module,
+                                   awq__found *found)
+{
+    awq__spec specs[AWQ__MAX_SPECS];
+    int count = model->format->specs(module->rows, module->cols, &found->scheme, specs);
+    for (int i = 0; i < count; i++) {
+        char *name = awq__format(model->ctx, "%s%s", module->name, specs[i].suffix);
+        if (!name)
+            return AWQ_ERROR_MEMORY;
+        const awq__tensor *tensor = awq__checkpoint_find(model->arch->checkpoint, name);
+        found->bytes += tensor ? tensor->bytes : 0;
+        awq__free(name);
+    }
+    return AWQ_OK;
+}
+
 /* In codes, if quantization_config says so and its tensors are there. */
 static awq_status find_packed(const awq_model *model, const awq__module *module, awq__found *found)
 {
@@ -215,11 +233,7 @@ static awq_status find_packed(const awq_model *model, const awq__module *module,
     found->scheme = (awq__scheme){
         .bits = stored->bits, .group = found->weight.group, .symmetric = stored->symmetric};
     format->complete(&found->scheme, found->weight.dtype);
-    awq__spec specs[AWQ__MAX_SPECS];
-    int count = format->specs(module->rows, module->cols, &found->scheme, specs);
-    for (int i = 0; i < count; i++)
-        found->bytes += awq__spec_bytes(&specs[i]);
-    return AWQ_OK;
+    return add_stored_bytes(model, module, found);
 }
 
 awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__found *found)

@@ -41,7 +41,7 @@ static awq_status read_quantization(awq_model *model)
         return awq__fail(
             model->ctx, AWQ_ERROR_UNSUPPORTED,
             "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors, "
-            "gptq or mxfp4",
+            "gptq, mxfp4 or bitsandbytes",
             file, method->valuestring);
     awq_status status = check_described_format(model);
     return status == AWQ_OK ? model->format->read_config(model->ctx, file, config, &model->stored)
@@ -113,6 +113,8 @@ static awq_status describe_module(awq_model *model, size_t index)
         model->texts[index] = awq__format(model->ctx, "%s", awq_dtype_name(found.weight.dtype));
     else if (found.scheme.code == AWQ__CODE_E2M1)
         model->texts[index] = awq__strdup(model->ctx, "mxfp4");
+    else if (found.scheme.code == AWQ__CODE_NF4)
+        model->texts[index] = awq__strdup(model->ctx, "nf4");
     else
         model->texts[index] = awq__format(model->ctx, "int%d g%lld", found.scheme.bits,
                                           (long long)found.scheme.group);

@@ -66,6 +66,13 @@ static void describe_treatment(const awq__model_plan *plan, size_t index, const 
                                    : "");
         return;
     }
+    if (scheme.code == AWQ__CODE_NF4) {
+        snprintf(text, size, "%s nf4%s", method_name(treatment),
+                 treatment->gptq   ? ", error-compensated"
+                 : treatment->clip ? ", clip"
+                                   : "");
+        return;
+    }
     char group_text[32] = "row";
     if (treatment->scheme.group > 0)
         snprintf(group_text, sizeof group_text, "g%lld", (long long)scheme.group);

@@ -128,17 +128,23 @@ awq_status awq__store_vector(awq__job *job, const awq__module *module, const flo
     return write_floats(job, module, module->suffix, found.weight.dtype, values, module->rows);
 }
 
-awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
-                            const awq__range *range, awq__codes *codes)
+static awq_status create_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
+                               awq__codes *codes)
 {
     awq__scheme scheme =
         awq__model_plan_scheme(job->plan, module_index(job, module), weight->dtype);
+    awq_status status = awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes);
+    codes->dtype = weight->dtype;
+    return status;
+}
+
+awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
+                            const awq__range *range, awq__codes *codes)
+{
     float *work = awq__alloc_aligned(job->ctx, (size_t)awq__weight_work(weight), sizeof *work,
                                      "rounding work space");
     *codes = (awq__codes){0};
-    awq_status status =
-        work ? awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes)
-             : AWQ_ERROR_MEMORY;
+    awq_status status = work ? create_codes(job, module, weight, codes) : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
         status = awq__codes_round(job->ctx, awq__compute_fastest(), weight, range, work, codes);
     awq__free(work);
@@ -151,9 +157,7 @@ awq_status awq__store_compensate(awq__job *job, const awq__module *module,
 {
     const awq__gptq_effort effort = {
         .ranges = GPTQ_RANGES, .sweeps = (int)awq__recipe_int(job->recipe, "quantize.gptq_sweeps")};
-    awq__scheme scheme =
-        awq__model_plan_scheme(job->plan, module_index(job, module), weight->dtype);
-    awq_status status = awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes);
+    awq_status status = create_codes(job, module, weight, codes);
     return status == AWQ_OK
                ? awq__gptq_round_all(job->ctx, awq__compute_fastest(), gptq, &effort, weight, codes)
                : status;

@@ -31,10 +31,13 @@ for recipe in "$source"/configs/*.yaml; do
     esac
     case $name in
     *-odd-experts) out_like '^warning  *vllm does not load it: ' ;;
+    *-nf4) out_like '^warning  *sglang does not load it: ' ;;
+    *-gptq) out_like '^warning  *vllm 0\.23 does not load it: ' ;;
     *-compressed-tensors) out_like '^warning  *transformers: .* as much memory as in 16 bits$' ;;
     *) ! grep '^warning' "$top/out" | grep -v ': .* prefers ' || fail "expected no warning" ;;
     esac
     case $name in
+    *-nf4) out_like '^model\.layers.* expert .* awq nf4' ;;
     *-gptq) out_like '^model\.layers.* expert .* awq int4 g64 symmetric, error-compensated' ;;
     *-compressed-tensors | *-w8 | *-experts | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, clip' ;;
     gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, choice of exponents' ;;
@@ -53,6 +56,7 @@ for recipe in "$source"/configs/*.yaml; do
     demo) continue ;;
     mixtral-8x7b-awq) model=Mixtral-8x7B size='93\.41 GB -> 26\.64 GB' ;;
     mixtral-8x7b-compressed-tensors) model=Mixtral-8x7B size='93\.41 GB -> 26\.46 GB' ;;
+    mixtral-8x7b-nf4) model=Mixtral-8x7B size='93\.41 GB -> 26\.48 GB' ;;
     mixtral-8x7b-ends-kept) model=Mixtral-8x7B size='93\.41 GB -> 30\.65 GB' ;;
     qwen1.5-moe-a2.7b) model=Qwen1.5-MoE-A2.7B size='28\.63 GB -> 9\.12 GB' ;;
     qwen3-30b-a3b) model=Qwen3-30B-A3B size='61\.06 GB -> 18\.48 GB' ;;
