@@ -601,8 +601,8 @@ static void other_layouts_of_int8_are_refused(void **state)
     awq__weight weight;
     bool found;
     fails(f->ctx,
-          format->open(f->ctx, checkpoint, &(awq__stored_scheme){8, -1, true}, "w", 3, 128, &weight,
-                       &found),
+          format->open(f->ctx, checkpoint, &(awq__stored_scheme)STORED(8, -1, true), "w", 3, 128,
+                       &weight, &found),
           AWQ_ERROR_UNSUPPORTED, "w.weight_format is 2, expected 0");
     awq__checkpoint_free(checkpoint);
     free_module(&p);

@@ -121,6 +121,6 @@ refused "model.layers.0.mlp.experts.1.gate_proj: stays float, but the mxfp4 form
 write_recipe
 printf 'rules:\n  - {role: expert, layers: "1", symmetric: false}\n' >>recipe.yaml
 refused "model.layers.0.block_sparse_moe.experts.0.w1 and model.layers.1.block_sparse_moe.experts.0.w1: one is symmetric and one is not, but the gptq format has one symmetry for all; format compressed-tensors can mix them" \
-    plan recipe.yaml --set format=gptq
+    plan recipe.yaml --set format=gptq --set engine=any
 refused "model.layers.0.block_sparse_moe.experts.0.w1: 3 bits, but the gptq format stores only 2, 4 and 8" \
     plan recipe.yaml --set format=gptq --set quantize.bits=3
