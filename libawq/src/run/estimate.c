@@ -187,8 +187,8 @@ static void add_layer(estimator *e, int64_t layer)
     double k = (double)experts->per_token + (arch->layers[layer].shared.gate[0] != 0);
     double routes = calibrates ? T * (4 * (double)experts->count + 16 * k) : 0;
     double waiting = calibrates ? fmin(WAITING_BYTES, 4 * T * k * H) : 0;
-    double sample = calibrates ? 3 * 4 * proven * H : 0;
-    double all = stored + routes + fmax(waiting, kept + sample) + e->threads * thread;
+    double sample = calibrates ? 4 * proven * H : 0;
+    double all = stored + routes + waiting + kept + sample + e->threads * thread;
     e->most_layer = fmax(e->most_layer, all);
     e->read += stored;
 }

@@ -357,6 +357,7 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
     awq__job job = {.ctx = ctx,
                     .recipe = recipe,
                     .plan = &plan,
+                    .stage = AWQ__STAGE_READ,
                     .start_seconds = awq__now_seconds(),
                     .stage_start = awq__now_seconds(),
                     .stage_first_operation = awq__product_operations()};
