@@ -375,6 +375,31 @@ static void unrounded(const sample *s, double ratio, double *scale)
         scale[k] /= sqrt(low * high);
 }
 
+/* Vectors that are given stand for the ratios, rounded like them. */
+static void given_candidates_are_taken_as_they_are(void **state)
+{
+    (void)state;
+    uint64_t random = 6;
+    sample s;
+    float given[2 * CHANNELS], scale[CHANNELS];
+    make_sample(&s, &random, AWQ__ROUNDING_NONE, AWQ_F32);
+    for (int i = 0; i < 2 * CHANNELS; i++)
+        given[i] = 0.3f + 0.01f * (float)i;
+    s.candidates.steps = 1;
+    s.candidates.given = given;
+    assert_int_equal(awq__candidate_count(&s.candidates), 3);
+    awq__candidate(&s.candidates, 0, scale);
+    for (int k = 0; k < CHANNELS; k++)
+        assert_true(scale[k] == 1);
+    for (int i = 0; i < 2; i++) {
+        awq__candidate(&s.candidates, 1 + i, scale);
+        assert_memory_equal(scale, given + i * CHANNELS, sizeof scale);
+    }
+    s.candidates.rounding = AWQ__ROUNDING_POWER_OF_TWO;
+    awq__candidate(&s.candidates, 1, scale);
+    assert_true(scale[0] == 0.25f);
+}
+
 static void candidates_follow_the_formula(void **state)
 {
     (void)state;
@@ -544,6 +569,7 @@ int main(void)
         TEST(sketches_add_up),
         TEST(blocks_come_from_a_sketch),
         cmocka_unit_test(relative_weight_is_a_mean_over_all_rows),
+        cmocka_unit_test(given_candidates_are_taken_as_they_are),
         cmocka_unit_test(candidates_follow_the_formula),
         cmocka_unit_test(norms_stay_exact_as_stored),
         cmocka_unit_test(norms_that_cannot_be_folded_are_left),
