@@ -13,13 +13,6 @@
 #define POOLED_TOKENS 2
 #define MOST_POOLED ((int64_t)4096)
 
-void awq__scale_rows(int64_t T, int64_t K, const float *weight, float *x)
-{
-    for (int64_t t = 0; t < T; t++)
-        for (int64_t k = 0; k < K; k++)
-            x[t * K + k] *= weight[t];
-}
-
 /* ---- a product shared between threads, by the blocks of rows of its weight ---- */
 
 typedef struct linear_job {
@@ -113,7 +106,7 @@ static awq_status add_tokens(const awq__experts_job *j, int64_t e, bool inner, c
         if (status != AWQ_OK)
             break;
         float *rows = inner ? p->y : p->x;
-        awq__scale_rows(T, stats->cols, list->weight + first, rows);
+        forward->compute->scale(T, stats->cols, list->weight + first, NULL, rows);
         status = awq__stats_add_whole(forward->ctx, forward->compute, stats, T, rows, stats->cols);
     }
     return status;

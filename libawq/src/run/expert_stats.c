@@ -103,6 +103,7 @@ static void add_slopes(const statistics *s, const awq__expert_block *b, float *i
     const awq__experts_job *j = s->j;
     const awq__expert *expert = &j->layer->moe.experts[b->expert];
     const float *weight = j->experts[b->expert].weights + b->first;
+    const awq__compute *compute = j->job->calibration.forward.compute;
     int64_t I = expert->intermediate;
     for (int64_t t = 0; t < b->tokens; t++) {
         float factor = weight[t] / STEP, *row = input + t * I;
@@ -111,11 +112,9 @@ static void add_slopes(const statistics *s, const awq__expert_block *b, float *i
             row[n] += STEP;
         awq__expert_activate(&j->job->calibration.forward, j->layer, expert, I, b->gate + t * I,
                              b->up + t * I, moved);
-        for (int64_t n = 0; n < I; n++) {
-            float difference = (moved[n] - inner[n]) * factor;
-            slope[n] += (double)(difference * difference);
+        compute->add_squares(1, I, moved, inner, &factor, slope);
+        for (int64_t n = 0; n < I; n++)
             row[n] -= STEP;
-        }
     }
 }
 
@@ -153,8 +152,8 @@ static void take_block(const statistics *s, const awq__expert_block *b, float *m
         add_slopes(s, b, b->gate, moved, state->slope);
         add_slopes(s, b, b->up, moved, state->slope + I);
     }
-    awq__scale_rows(T, H, weight, b->x);
-    awq__scale_rows(T, I, weight, b->inner);
+    compute->scale(T, H, weight, NULL, b->x);
+    compute->scale(T, I, weight, NULL, b->inner);
     add_tokens(compute, &state->input, &state->blocks[0], all, b->first, T, b->x);
     add_tokens(compute, &state->inner, &state->blocks[1], all, b->first, T, b->inner);
 }
@@ -178,6 +177,7 @@ static awq_status weigh_rows(const awq__experts_job *j, int64_t e, double *squar
 {
     awq__expert_state *state = &j->experts[e];
     const awq__weight *down = &j->layer->moe.experts[e].down;
+    const awq__compute *compute = j->job->calibration.forward.compute;
     int64_t I = down->cols, block = awq__weight_block(down);
     double total = 0;
     for (int64_t i = 0; i < state->routed + state->borrowed; i++)
@@ -185,9 +185,7 @@ static awq_status weigh_rows(const awq__experts_job *j, int64_t e, double *squar
     for (int64_t first = 0; first < down->rows; first += block) {
         int64_t count = awq__min(block, down->rows - first);
         awq__weight_read(down, first, count, work);
-        for (int64_t r = 0; r < count; r++)
-            for (int64_t n = 0; n < I; n++)
-                squares[n] += (double)(work[r * I + n] * work[r * I + n]);
+        compute->add_squares(count, I, work, NULL, NULL, squares);
     }
     for (int part = 0; part < 2; part++) {
         float *weight = awq__alloc(j->job->ctx, (size_t)I, sizeof *weight, "weights of outputs");

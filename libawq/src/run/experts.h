@@ -83,8 +83,6 @@ awq_status awq__expert_moments(const awq__experts_job *j, int64_t expert, bool i
                                awq__stats *stats);
 /* What the larger of the two takes, with the work space to make it. */
 size_t awq__expert_moments_bytes(const awq__layer *layer);
-/* x[t,k] *= weight[t] */
-void awq__scale_rows(int64_t T, int64_t K, const float *weight, float *x);
 /* expert_stats.c: of the layer's routed tokens, for those that no router has sent. */
 float awq__mean_routing_weight(const awq__routes *routes);
 
