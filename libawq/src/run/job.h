@@ -71,6 +71,9 @@ typedef struct awq__fused_spec {
    number. */
 int awq__result_fused(const awq__model_plan *plan, int64_t layer,
                       awq__fused_spec specs[AWQ__MAX_FUSED]);
+/* Is a tensor of the source in the result as it is because the architecture does not describe it?
+   Not what it describes, nor a copy of the embedding as a head. */
+bool awq__result_copies(const awq__arch *arch, const awq__tensor *tensor);
 /* Bytes of the result that store module `index`. */
 uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index);
 /* Calls visit for each tensor of a layer of a model with weights; -1 is what comes before the

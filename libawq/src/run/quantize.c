@@ -73,18 +73,6 @@ static awq_status declare(void *user, const char *name, awq_dtype dtype, int ran
     return awq__output_declare(job->output, name, dtype, rank, shape);
 }
 
-/* A head that some write although it is the embedding. */
-static bool is_tied_copy(const awq__arch *arch, const awq__tensor *tensor)
-{
-    char name[AWQ_NAME_BYTES + 8];
-    snprintf(name, sizeof name, "%s.weight", arch->model.embedding);
-    const awq__tensor *embedding = awq__checkpoint_find(arch->checkpoint, name);
-    return !arch->model.head[0] && embedding && tensor->dtype == embedding->dtype &&
-           tensor->rank == 2 && tensor->shape[0] == embedding->shape[0] &&
-           tensor->bytes == embedding->bytes &&
-           !memcmp(tensor->data, embedding->data, tensor->bytes);
-}
-
 /* Tensors that no module has are kept as they are, after all others. */
 static awq_status each_undescribed(awq__job *job, bool write)
 {
@@ -92,7 +80,7 @@ static awq_status each_undescribed(awq__job *job, bool write)
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < awq__checkpoint_count(arch->checkpoint) && status == AWQ_OK; i++) {
         const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
-        if (awq__arch_stores(arch, tensor->name) || is_tied_copy(arch, tensor))
+        if (!awq__result_copies(arch, tensor))
             continue;
         if (write) {
             status = awq__output_write(job->output, tensor->name, tensor->data, tensor->bytes);

@@ -109,6 +109,25 @@ int awq__result_fused(const awq__model_plan *plan, int64_t layer,
     }
 }
 
+/* ---- what no module has ---- */
+
+/* A head that some write although it is the embedding. */
+static bool is_tied_copy(const awq__arch *arch, const awq__tensor *tensor)
+{
+    char name[AWQ_NAME_BYTES + 8];
+    snprintf(name, sizeof name, "%s.weight", arch->model.embedding);
+    const awq__tensor *embedding = awq__checkpoint_find(arch->checkpoint, name);
+    return !arch->model.head[0] && embedding && tensor->dtype == embedding->dtype &&
+           tensor->rank == 2 && tensor->shape[0] == embedding->shape[0] &&
+           tensor->bytes == embedding->bytes &&
+           !memcmp(tensor->data, embedding->data, tensor->bytes);
+}
+
+bool awq__result_copies(const awq__arch *arch, const awq__tensor *tensor)
+{
+    return !awq__arch_stores(arch, tensor->name) && !is_tied_copy(arch, tensor);
+}
+
 /* ---- all of them ---- */
 
 uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index)

@@ -22,3 +22,7 @@ err_like '^awqc: warning: quantize.modules: "\*\.mlp\.\*" matches no module'
 # A recipe that the model contradicts.
 refused 'quantize.modules: "*.gate" matches only what is never quantized: model.layers.0.block_sparse_moe.gate (router)' \
     plan recipe.yaml --set 'quantize.modules=*.gate'
+
+# Experts that see few tokens.
+expect 0 plan recipe.yaml --set calibration.samples=1 --set calibration.sequence_length=16
+out_like '^warning  *calibration: of 16 tokens an expert of layer 0 sees 8 in the mean, fewer than .* 128: most borrow those of others; 16 samples would do$'
