@@ -7,7 +7,7 @@
 #include "core/json.h"
 #include "text/name_pattern.h"
 
-#define AWQ__MAX_SPECS 6
+#define AWQ__MAX_SPECS 7 /* the six of NF4, and a bias */
 
 /* One tensor that stores (a part of) a module: its name is the module's and the suffix. */
 typedef struct awq__spec {
