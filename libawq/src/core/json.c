@@ -177,3 +177,8 @@ awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *
     cJSON_Delete(root);
     return status;
 }
+
+bool awq__json_is_text(const cJSON *item, const char *text)
+{
+    return cJSON_IsString(item) && !strcmp(item->valuestring, text);
+}

@@ -13,9 +13,9 @@ awq_status awq__json_parse(awq_context *ctx, const char *name, const char *text,
 /* Reads and parses a file of at most 256 MiB. Free with cJSON_Delete. */
 awq_status awq__json_read(awq_context *ctx, const char *path, cJSON **root);
 
-/* Makes of out, which is empty, the text of an object, already parsed without an error, with a member that has
-   this value (a JSON text): in place of the one with the same key, else at the end. All else stays
-   as it is written. AWQ_ERROR_FORMAT if the result is no JSON. */
+/* Makes of out, which is empty, the text of an object, already parsed without an error, with a
+   member that has this value (a JSON text): in place of the one with the same key, else at the end.
+   All else stays as it is written. AWQ_ERROR_FORMAT if the result is no JSON. */
 awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *text,
                                 const char *key, const char *value, awq__text *out);
 
@@ -23,5 +23,8 @@ awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *
 const cJSON *awq__json_at(const cJSON *root, const char *path);
 /* True, and *out set, iff item is a number that is exactly an int64 (magnitude <= 2^53). */
 bool awq__json_int(const cJSON *item, int64_t *out);
+
+/* Is it a text, and this one? NULL is not. */
+bool awq__json_is_text(const cJSON *item, const char *text);
 
 #endif

@@ -253,13 +253,11 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
                               const awq__stored_scheme *stored, const char *module, int64_t rows,
                               int64_t cols, awq__weight *weight, bool *found)
 {
-    char *name = awq__format(ctx, "%s.qweight", module);
-    if (!name)
-        return AWQ_ERROR_MEMORY;
-    *found = awq__checkpoint_find(checkpoint, name) != NULL;
-    awq__free(name);
+    const awq__tensor *codes = NULL;
+    awq_status found_status = awq__suffix_find(ctx, checkpoint, module, ".qweight", &codes);
+    *found = codes != NULL;
     if (!*found)
-        return AWQ_OK;
+        return found_status;
     int64_t group = stored->group < 0 ? cols : stored->group;
     if (cols % group || rows % PACK)
         return awq__fail(

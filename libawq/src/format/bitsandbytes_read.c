@@ -12,16 +12,11 @@ static bool is_true(const cJSON *config, const char *key)
     return cJSON_IsTrue(awq__json_at(config, key)) != 0;
 }
 
-static bool is_text(const cJSON *item, const char *text)
-{
-    return cJSON_IsString(item) && !strcmp(item->valuestring, text);
-}
-
 static awq_status need_text(awq_context *ctx, const char *file, const cJSON *config,
                             const char *key, const char *fits)
 {
     const cJSON *item = awq__json_at(config, key);
-    if (is_text(item, fits))
+    if (awq__json_is_text(item, fits))
         return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
                      "%s: quantization_config.%s is not \"%s\", which alone can be read", file, key,
@@ -99,18 +94,6 @@ static void read_int8(const awq__weight *weight, int64_t first, int64_t count, f
 
 /* ---- tensors on disk ---- */
 
-/* The tensor of that suffix, or NULL where there is none. */
-static awq_status look_up(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
-                          const char *suffix, const awq__tensor **tensor)
-{
-    char *name = awq__format(ctx, "%s%s", module, suffix);
-    if (!name)
-        return AWQ_ERROR_MEMORY;
-    *tensor = awq__checkpoint_find(checkpoint, name);
-    awq__free(name);
-    return AWQ_OK;
-}
-
 /* As of a checkpoint in the making, before the module is written. */
 static bool is_blank(const awq__tensor *tensor, const awq__spec *spec)
 {
@@ -148,7 +131,7 @@ static bool read_dtype(const cJSON *item, awq_dtype *dtype)
         awq_dtype dtype;
     } types[] = {{"bfloat16", AWQ_BF16}, {"float16", AWQ_F16}, {"float32", AWQ_F32}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (is_text(item, types[i].name)) {
+        if (awq__json_is_text(item, types[i].name)) {
             *dtype = types[i].dtype;
             return true;
         }
@@ -162,7 +145,7 @@ static awq_status read_state(awq_context *ctx, const awq__tensor *tensor, const 
     bool is_shape = cJSON_IsArray(shape) && cJSON_GetArraySize(shape) == 2 &&
                     is_int(cJSON_GetArrayItem(shape, 0), rows) &&
                     is_int(cJSON_GetArrayItem(shape, 1), cols);
-    if (!is_text(awq__json_at(json, "quant_type"), "nf4"))
+    if (!awq__json_is_text(awq__json_at(json, "quant_type"), "nf4"))
         return refuse(ctx, tensor, "quant_type", "\"nf4\"");
     if (!is_int(awq__json_at(json, "blocksize"), AWQ__NF4_GROUP))
         return refuse(ctx, tensor, "blocksize", "64");
@@ -179,7 +162,7 @@ static awq_status read_state(awq_context *ctx, const awq__tensor *tensor, const 
         return AWQ_OK;
     if (!is_int(awq__json_at(json, "nested_blocksize"), AWQ__NESTED_GROUP))
         return refuse(ctx, tensor, "nested_blocksize", "256");
-    if (!is_text(awq__json_at(json, "nested_dtype"), "float32"))
+    if (!awq__json_is_text(awq__json_at(json, "nested_dtype"), "float32"))
         return refuse(ctx, tensor, "nested_dtype", "\"float32\"");
     if (!cJSON_IsNumber(offset) || !(fabs(offset->valuedouble) <= 0x1p127))
         return refuse(ctx, tensor, "nested_offset", "a number that F32 holds");
@@ -232,8 +215,8 @@ static awq_status open_nf4(awq_context *ctx, const awq__checkpoint *checkpoint, 
     const awq__tensor *tensors[AWQ__MAX_SPECS] = {0}, *nested;
     awq__spec wanted[AWQ__MAX_SPECS];
     nf4_state state = {.dtype = AWQ_BF16};
-    awq_status status = look_up(ctx, checkpoint, module, ".weight.quant_state.bitsandbytes__nf4",
-                                &tensors[AWQ__NF4_STATE]);
+    awq_status status = awq__suffix_find(
+        ctx, checkpoint, module, ".weight.quant_state.bitsandbytes__nf4", &tensors[AWQ__NF4_STATE]);
     *found = status == AWQ_OK && tensors[AWQ__NF4_STATE];
     if (!*found)
         return status;
@@ -242,7 +225,7 @@ static awq_status open_nf4(awq_context *ctx, const awq__checkpoint *checkpoint, 
                          "%s: %s has rows of %lld, which its blocks of 64 cross; only whole blocks "
                          "in a row can be read",
                          awq__checkpoint_directory(checkpoint), module, (long long)cols);
-    status = look_up(ctx, checkpoint, module, ".weight.nested_absmax", &nested);
+    status = awq__suffix_find(ctx, checkpoint, module, ".weight.nested_absmax", &nested);
     if (status != AWQ_OK)
         return status;
     awq__scheme scheme = {.code = AWQ__CODE_NF4,
@@ -278,7 +261,8 @@ static awq_status open_int8(awq_context *ctx, const awq__checkpoint *checkpoint,
     const awq__tensor *tensors[AWQ__MAX_SPECS] = {0};
     awq__spec wanted[AWQ__MAX_SPECS];
     awq__scheme scheme = {.bits = 8, .group = cols, .symmetric = true};
-    awq_status status = look_up(ctx, checkpoint, module, ".SCB", &tensors[AWQ__INT8_ROW_MAXIMA]);
+    awq_status status =
+        awq__suffix_find(ctx, checkpoint, module, ".SCB", &tensors[AWQ__INT8_ROW_MAXIMA]);
     *found = status == AWQ_OK && tensors[AWQ__INT8_ROW_MAXIMA];
     if (!*found)
         return status;

@@ -290,16 +290,11 @@ static bool is_nothing(const cJSON *item)
     return !item || cJSON_IsNull(item);
 }
 
-static bool is_text(const cJSON *item, const char *text)
-{
-    return cJSON_IsString(item) && !strcmp(item->valuestring, text);
-}
-
 /* group_size of a strategy: -1 for "channel". */
 static bool read_group(const cJSON *strategy, const cJSON *size, int64_t *group)
 {
     bool integer = awq__json_int(size, group);
-    if (is_text(strategy, "group"))
+    if (awq__json_is_text(strategy, "group"))
         return integer && *group > 0;
     bool whole = is_nothing(size) || (integer && *group == -1);
     *group = -1;
@@ -328,14 +323,15 @@ static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *g
         const char *fits;
     } checks[] = {
         {"a group's format", group_format,
-         is_nothing(group_format) || is_text(group_format, LAYOUT), "\"" LAYOUT "\""},
+         is_nothing(group_format) || awq__json_is_text(group_format, LAYOUT), "\"" LAYOUT "\""},
         {"weights", weights, cJSON_IsObject(weights), "an object"},
         {"num_bits", bits,
          awq__json_int(bits, &bit_count) && (bit_count == 2 || bit_count == 4 || bit_count == 8),
          "2, 4 or 8"},
-        {"type", type, is_text(type, "int"), "\"int\""},
+        {"type", type, awq__json_is_text(type, "int"), "\"int\""},
         {"symmetric", symmetric, cJSON_IsBool(symmetric), "true or false"},
-        {"strategy", strategy, is_text(strategy, "group") || is_text(strategy, "channel"),
+        {"strategy", strategy,
+         awq__json_is_text(strategy, "group") || awq__json_is_text(strategy, "channel"),
          "\"group\" or \"channel\""},
         {"group_size", size, read_group(strategy, size, &group_size),
          "a positive integer for strategy \"group\", or null or -1 for \"channel\","},
@@ -355,7 +351,7 @@ static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *g
 /* The class of modules that stands for all that no pattern names. */
 static bool is_class(const cJSON *target)
 {
-    return is_text(target, "Linear");
+    return awq__json_is_text(target, "Linear");
 }
 
 static awq_status read_targets(awq_context *ctx, const char *file, const cJSON *targets,
@@ -397,7 +393,7 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
     const cJSON *transform = awq__json_at(config_item, "transform_config");
     const cJSON *ignored = awq__json_at(config_item, "ignore");
     *stored = (awq__stored){0};
-    if (!is_text(format, LAYOUT))
+    if (!awq__json_is_text(format, LAYOUT))
         return awq__stored_refuse(ctx, file, "format", format, "\"" LAYOUT "\"");
     if (!is_nothing(transform) && !(cJSON_IsObject(transform) && !transform->child))
         return awq__stored_refuse(ctx, file, "transform_config", transform,
@@ -420,18 +416,6 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
 
 /* ---- tensors on disk ---- */
 
-/* The tensor of that suffix, or NULL where there is none. */
-static awq_status look_up(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
-                          const char *suffix, const awq__tensor **tensor)
-{
-    char *name = awq__format(ctx, "%s%s", module, suffix);
-    if (!name)
-        return AWQ_ERROR_MEMORY;
-    *tensor = awq__checkpoint_find(checkpoint, name);
-    awq__free(name);
-    return AWQ_OK;
-}
-
 /* weight_shape, if there is one, says the same as weight_packed. Zeros are what it holds in a
    checkpoint in the making, before the module is written. */
 static awq_status check_shape(awq_context *ctx, const awq__tensor *tensor, const char *module,
@@ -452,7 +436,7 @@ static awq_status check_absent(awq_context *ctx, const awq__checkpoint *checkpoi
                                const char *module, const char *suffix, const char *why)
 {
     const awq__tensor *tensor;
-    awq_status status = look_up(ctx, checkpoint, module, suffix, &tensor);
+    awq_status status = awq__suffix_find(ctx, checkpoint, module, suffix, &tensor);
     if (status == AWQ_OK && tensor)
         status =
             awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s is there, but quantization_config says %s",
@@ -466,7 +450,8 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
 {
     const awq__tensor *tensors[AWQ__MAX_SPECS] = {0};
     *found = false;
-    awq_status status = look_up(ctx, checkpoint, module, ".weight_packed", &tensors[PACKED]);
+    awq_status status =
+        awq__suffix_find(ctx, checkpoint, module, ".weight_packed", &tensors[PACKED]);
     if (status != AWQ_OK || !tensors[PACKED])
         return status;
     *found = true;
@@ -480,8 +465,10 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
             AWQ_OK ||
         (stored->symmetric && (status = check_absent(ctx, checkpoint, module, ".weight_zero_point",
                                                      "symmetric true")) != AWQ_OK) ||
-        (status = look_up(ctx, checkpoint, module, ".weight_scale", &tensors[SCALE])) != AWQ_OK ||
-        (status = look_up(ctx, checkpoint, module, ".weight_shape", &tensors[SHAPE])) != AWQ_OK)
+        (status = awq__suffix_find(ctx, checkpoint, module, ".weight_scale", &tensors[SCALE])) !=
+            AWQ_OK ||
+        (status = awq__suffix_find(ctx, checkpoint, module, ".weight_shape", &tensors[SHAPE])) !=
+            AWQ_OK)
         return status;
     awq__scheme scheme = {.bits = stored->bits, .group = group, .symmetric = stored->symmetric};
     awq__spec wanted[AWQ__MAX_SPECS];

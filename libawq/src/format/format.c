@@ -32,6 +32,17 @@ uint64_t awq__spec_bytes(const awq__spec *spec)
     return bytes;
 }
 
+awq_status awq__suffix_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
+                            const char *suffix, const awq__tensor **tensor)
+{
+    char *name = awq__format(ctx, "%s%s", module, suffix);
+    if (!name)
+        return AWQ_ERROR_MEMORY;
+    *tensor = awq__checkpoint_find(checkpoint, name);
+    awq__free(name);
+    return AWQ_OK;
+}
+
 static const char *describe(char *text, size_t bytes, awq_dtype dtype, int rank,
                             const int64_t *shape)
 {

@@ -135,6 +135,9 @@ void awq__mxfp4_unpack(awq__codes *codes, const uint8_t *blocks, const uint8_t *
 
 /* Bytes of one spec. */
 uint64_t awq__spec_bytes(const awq__spec *spec);
+/* The module's tensor of that suffix, or NULL where there is none. */
+awq_status awq__suffix_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
+                            const char *suffix, const awq__tensor **tensor);
 /* The module's tensor that a spec describes. AWQ_ERROR_FORMAT if it is missing or different. */
 awq_status awq__spec_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
                           const awq__spec *spec, const awq__tensor **tensor);

@@ -413,6 +413,22 @@ static awq_status describe(mixer *m)
     return awq__fail(m->job->ctx, AWQ_ERROR_MEMORY, "out of memory: the report");
 }
 
+static awq_status choose(mixer *m)
+{
+    awq_status status = list_schemes(m);
+    if (status == AWQ_OK)
+        status = add_sizes(m);
+    if (status == AWQ_OK)
+        status = awq__stream_begin(m->job->ctx, m->plan->model, &m->job->sequences, &m->stream);
+    for (int64_t n = 0; n < arch_of(m)->model.layer_count && status == AWQ_OK; n++)
+        status = measure_layer(m, n);
+    if (status == AWQ_OK)
+        status = solve(m);
+    if (status == AWQ_OK)
+        status = apply(m);
+    return status == AWQ_OK ? describe(m) : status;
+}
+
 awq_status awq__job_choose_schemes(awq__job *job, awq__model_plan *plan)
 {
     mixer m = {.job = job, .plan = plan};
@@ -420,21 +436,9 @@ awq_status awq__job_choose_schemes(awq__job *job, awq__model_plan *plan)
         return AWQ_OK;
     awq_status status = list_units(&m);
     if (status == AWQ_OK && m.units)
-        status = list_schemes(&m);
-    if (status == AWQ_OK && m.units)
-        status = add_sizes(&m);
-    if (status == AWQ_OK && m.units)
-        status = awq__stream_begin(job->ctx, plan->model, &job->sequences, &m.stream);
-    for (int64_t n = 0; n < arch_of(&m)->model.layer_count && m.units && status == AWQ_OK; n++)
-        status = measure_layer(&m, n);
-    if (status == AWQ_OK && m.units)
-        status = solve(&m);
-    if (status == AWQ_OK && m.units)
-        status = apply(&m);
+        status = choose(&m);
     if (status == AWQ_OK)
         status = awq__model_plan_check_engine(job->ctx, job->recipe, plan);
-    if (status == AWQ_OK && m.units)
-        status = describe(&m);
     awq__stream_free(&m.stream);
     awq__free(m.unit_of);
     awq__free(m.loss);
