@@ -82,6 +82,9 @@ static const awq_option options[] = {
     {"quantize.clip", AWQ_OPTION_BOOLEAN, "true", "", 0, 0, false,
      "Whether to search for a better range of each group: a smaller one, or another exponent for "
      "mxfp4."},
+    {"quantize.clip_ends", AWQ_OPTION_CHOICE, "separate", "separate|together", 0, 0, false,
+     "Whether the search for a range of asymmetric codes also moves each end alone; together takes "
+     "half as long."},
     {"quantize.modules", AWQ_OPTION_TEXT_LIST, "*.experts.*", "", 0, 0, false,
      "Patterns for the names of the modules to quantize, as a rule's match has them; what neither "
      "these nor rules name stays as it is."},
@@ -91,6 +94,12 @@ static const awq_option options[] = {
      "What the scale search of gate and up goes by: second moments of their input, or the output "
      "of "
      "the experts, which is exact and many times slower."},
+    {"quantize.token_weights", AWQ_OPTION_CHOICE, "routing", "routing|equal", 0, 0, false,
+     "What each token counts in its experts' statistics: the weight that the router gives it, or "
+     "1."},
+    {"quantize.row_weights", AWQ_OPTION_CHOICE, "output", "output|equal", 0, 0, false,
+     "What errors of each row of gate and up count in the search by moments: what they do to the "
+     "expert's output, or 1."},
     {"quantize.sketch_rows", AWQ_OPTION_INTEGER, "512", "", 0, MEBI, false,
      "Second moments of more columns than this are kept as a sketch of so many rows; 0 keeps them "
      "whole."},

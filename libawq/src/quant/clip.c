@@ -11,6 +11,7 @@
 typedef struct clip {
     const awq__compute *compute;
     const awq__scheme *scheme;
+    bool each_end;        /* ends move alone too */
     const float *moments; /* [g,g] */
     int64_t rows;
     float *weight, *error, *product; /* [rows,g] */
@@ -69,7 +70,7 @@ static void search_integer(clip *c)
     begin_from_best(c);
     move_ends(c, 0.975f, 0.975f);
     move_ends(c, 1.025f, 1.025f);
-    for (int round = 0; round < 2 && !c->scheme->symmetric; round++)
+    for (int round = 0; round < 2 && c->each_end; round++)
         for (int end = 0; end < 2; end++) {
             begin_from_best(c);
             for (int i = 0; i < 3; i++)
@@ -118,7 +119,7 @@ static void search_column(clip *c, const awq__stats *stats, int64_t b, const flo
 
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,
-                            const awq__stats *stats, awq__range *range)
+                            const awq__stats *stats, bool each_end, awq__range *range)
 {
     int64_t K = weight->cols, g = scheme->group, G = K / g;
     int64_t rows = awq__min(ROWS, weight->rows), part = rows * g;
@@ -131,6 +132,7 @@ awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
         float *values = floats + 3 * part;
         clip c = {.compute = compute,
                   .scheme = scheme,
+                  .each_end = each_end && !scheme->symmetric,
                   .rows = awq__min(rows, weight->rows - first),
                   .weight = floats,
                   .error = floats + part,

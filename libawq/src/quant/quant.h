@@ -186,12 +186,12 @@ void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
  * range[N,K/g]: for each group of each row what its codes cover (see awq__compute.quantize), by the
  * least (w - q) G_b (w - q)^T with the block G_b of stats (whose group is the scheme's). Tried are
  * the whole range; both ends cut to 0.95, 0.9, ... 0.45 of the larger magnitude; from the best of
- * these, smaller changes, and, where codes are asymmetric, of each end alone. E2M1 schemes have
- * three choices: the power of two of the largest magnitude, the next one, with which nothing is cut
- * off, and the one below. weight and stats are in folded coordinates.
+ * these, smaller changes, and, where codes are asymmetric and `each_end`, of each end alone. E2M1
+ * schemes have three choices: the power of two of the largest magnitude, the next one, with which
+ * nothing is cut off, and the one below. weight and stats are in folded coordinates.
  */
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,
-                            const awq__stats *stats, awq__range *range);
+                            const awq__stats *stats, bool each_end, awq__range *range);
 
 #endif

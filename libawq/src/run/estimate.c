@@ -65,9 +65,10 @@ static double candidate_count(int64_t steps)
 }
 
 /* Ranges that clip tries for a group. */
-static double range_count(const awq__scheme *scheme)
+static double range_count(const estimator *e, const awq__scheme *scheme)
 {
-    return scheme->code == AWQ__CODE_E2M1 ? 3 : scheme->symmetric ? 14 : 26;
+    bool alike = scheme->symmetric || !awq__clips_each_end(e->recipe);
+    return scheme->code == AWQ__CODE_E2M1 ? 3 : alike ? 14 : 26;
 }
 
 /* Rows of the second moments of `cols` columns that `tokens` tokens give. */
@@ -98,8 +99,9 @@ static void add_quantized(estimator *e, const awq__module *module, const awq__tr
         e->effort += tried * TRIAL_OPERATIONS * weights;
     }
     if (treatment->clip) {
-        add(e, range_count(scheme) * g * weights, CLIP_SHARE);
-        e->effort += range_count(scheme) * TRIAL_OPERATIONS * weights;
+        double tried = range_count(e, scheme);
+        add(e, tried * g * weights, CLIP_SHARE);
+        e->effort += tried * TRIAL_OPERATIONS * weights;
     }
     if (treatment->gptq) {
         double sweeps = (double)awq__recipe_int(e->recipe, "quantize.gptq_sweeps");

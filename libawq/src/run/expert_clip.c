@@ -169,7 +169,7 @@ static awq_status search_part(awq__experts_job *j, int64_t e, int part)
         status = awq__stats_blocks(ctx, compute, stats, scheme.group, &made);
     if (status == AWQ_OK)
         status = awq__search_clip(ctx, compute, weight, &scheme, kept->cols ? kept : &made,
-                                  state->range[part]);
+                                  awq__clips_each_end(j->job->recipe), state->range[part]);
     awq__stats_free(&made);
     return status;
 }

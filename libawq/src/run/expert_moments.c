@@ -127,7 +127,7 @@ static awq_status add_all_tokens(const awq__experts_job *j, int64_t e, bool inne
     if (status == AWQ_OK) {
         passage p = {.x = space, .y = space + B * j->layer->hidden};
         p.up = p.y + B * j->layer->moe.experts[e].intermediate;
-        float mean = awq__mean_routing_weight(j->routes);
+        float mean = awq__unrouted_weight(j);
         for (int64_t i = 0; i < pooled; i++) {
             index[i] = i * j->routes->tokens / pooled;
             weight[i] = mean;

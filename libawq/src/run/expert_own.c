@@ -29,7 +29,7 @@ static void add_items(own_search *s, int64_t e, int64_t set)
             s->items[s->item_count++] =
                 (awq__search_item){.weight = awq__expert_weight(j->layer, e, part),
                                    .stats = &state->input,
-                                   .row_weight = state->row_weight[part],
+                                   .row_weight = awq__expert_row_weight(j, e, part),
                                    .scheme = awq__expert_scheme(j, e, part),
                                    .set = set};
 }

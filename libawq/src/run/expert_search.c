@@ -127,7 +127,7 @@ static void add_input_set(searcher *s)
                 s->items[s->item_count++] =
                     (awq__search_item){.weight = awq__expert_weight(j->layer, e, part),
                                        .stats = &j->experts[e].input,
-                                       .row_weight = j->experts[e].row_weight[part],
+                                       .row_weight = awq__expert_row_weight(j, e, part),
                                        .scheme = awq__expert_scheme(j, e, part),
                                        .set = set};
 }

@@ -54,8 +54,11 @@ static awq_status borrow(awq__experts_job *j, int64_t e)
     return AWQ_OK;
 }
 
-float awq__mean_routing_weight(const awq__routes *routes)
+float awq__unrouted_weight(const awq__experts_job *j)
 {
+    const awq__routes *routes = j->routes;
+    if (!j->weigh_tokens)
+        return 1;
     double sum = 0;
     int64_t count = 0;
     for (int64_t i = 0; i < routes->tokens * routes->per_token; i++)
@@ -79,10 +82,10 @@ static awq_status list_tokens(awq__experts_job *j, int64_t e)
         return AWQ_ERROR_MEMORY;
     for (int64_t i = 0; i < state->routed; i++) {
         state->tokens[i] = routes->slots[first + i] / routes->per_token;
-        state->weights[i] = routes->weight[routes->slots[first + i]];
+        state->weights[i] = j->weigh_tokens ? routes->weight[routes->slots[first + i]] : 1;
     }
     awq_status status = borrow(j, e);
-    float weight = state->borrowed ? awq__mean_routing_weight(routes) : 0;
+    float weight = state->borrowed ? awq__unrouted_weight(j) : 0;
     for (int64_t i = 0; i < state->borrowed; i++)
         state->weights[state->routed + i] = weight;
     return status;
@@ -198,6 +201,11 @@ static awq_status weigh_rows(const awq__experts_job *j, int64_t e, double *squar
     return AWQ_OK;
 }
 
+const float *awq__expert_row_weight(const awq__experts_job *j, int64_t e, int part)
+{
+    return j->weigh_rows ? j->experts[e].row_weight[part] : NULL;
+}
+
 static awq_status measure_weights(awq__experts_job *j, int64_t e, float *work)
 {
     awq__expert_state *state = &j->experts[e];
@@ -254,7 +262,7 @@ static awq_status begin_expert(void *arg, int64_t e, int worker)
         status = create_stats(j, e, 0, H, &state->input, &state->blocks[0]);
     if (status == AWQ_OK)
         status = create_stats(j, e, 1, I, &state->inner, &state->blocks[1]);
-    if (status == AWQ_OK && j->weigh && (state->treatment[0] || state->treatment[1])) {
+    if (status == AWQ_OK && j->slopes && (state->treatment[0] || state->treatment[1])) {
         state->slope = awq__alloc(j->job->ctx, 2 * (size_t)I, sizeof *state->slope, "slopes");
         status = state->slope ? AWQ_OK : AWQ_ERROR_MEMORY;
     }

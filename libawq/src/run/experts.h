@@ -8,7 +8,7 @@
 typedef struct awq__expert_state {
     const awq__treatment *treatment[3]; /* NULL: stays float */
     int64_t *tokens;                    /* the routed ones, then the borrowed ones */
-    float *weights;                     /* how much each token counts: its routing weight */
+    float *weights;                     /* how much each token counts */
     int64_t routed, borrowed;
     awq__stats input, inner; /* of gate and up, and of down, tokens times their weights; whole or
                                 sketches */
@@ -35,9 +35,12 @@ typedef struct awq__experts_job {
     const awq__routes *routes;
     int64_t min_tokens;
     bool fold_input, fold_up;
-    double *losses; /* [steps + 2] of the common scale's candidates, in a search by output */
-    bool joined;    /* the common scale is made from the experts' own */
-    bool weigh;     /* what an error of gate and up does to the expert's output is measured */
+    double *losses;    /* [steps + 2] of the common scale's candidates, in a search by output */
+    bool joined;       /* the common scale is made from the experts' own */
+    bool weigh_tokens; /* each counts by its routing weight, else 1 */
+    bool weigh_rows;   /* the search weighs errors of gate and up by what they do to the expert's
+                          output, else by 1 */
+    bool slopes;       /* what they do is measured */
     awq__scale_rounding rounding;
     int64_t steps;
     awq__expert_state *experts; /* [expert_count] */
@@ -83,7 +86,10 @@ awq_status awq__expert_moments(const awq__experts_job *j, int64_t expert, bool i
                                awq__stats *stats);
 /* What the larger of the two takes, with the work space to make it. */
 size_t awq__expert_moments_bytes(const awq__layer *layer);
-/* expert_stats.c: of the layer's routed tokens, for those that no router has sent. */
-float awq__mean_routing_weight(const awq__routes *routes);
+/* expert_stats.c: what a token counts that no router has sent: as the layer's routed ones in the
+   mean. */
+float awq__unrouted_weight(const awq__experts_job *j);
+/* What errors of the rows of an expert's gate or up count in the search; NULL: 1 each. */
+const float *awq__expert_row_weight(const awq__experts_job *j, int64_t expert, int part);
 
 #endif

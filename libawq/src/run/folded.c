@@ -43,6 +43,11 @@ awq__scale_rounding awq__scale_rounding_from(const char *text)
                                            : AWQ__ROUNDING_NONE;
 }
 
+bool awq__clips_each_end(const awq_recipe *recipe)
+{
+    return !strcmp(awq__recipe_text(recipe, "quantize.clip_ends"), "separate");
+}
+
 float awq__fold_norm(awq__scale_rounding rounding, awq_dtype dtype, float weight, float s)
 {
     return rounding == AWQ__ROUNDING_NORM ? awq__round_to_dtype(dtype, weight / s) : weight / s;

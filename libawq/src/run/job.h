@@ -138,6 +138,8 @@ awq_status awq__folded_create(awq_context *ctx, const awq__layer *layer, awq__fo
 void awq__folded_free(awq__folded *folded);
 /* From the recipe's word. */
 awq__scale_rounding awq__scale_rounding_from(const char *text);
+/* Does the recipe let the ends of ranges move alone? */
+bool awq__clips_each_end(const awq_recipe *recipe);
 /* What stays of a norm's weight once a fold divides it by s: exact where s was rounded for it. */
 float awq__fold_norm(awq__scale_rounding rounding, awq_dtype dtype, float weight, float s);
 /* Adds a search's outcome to a report: the ratio, or "identity". */

@@ -280,7 +280,7 @@ static awq_status measure_experts(mixer *m, const awq__layer *layer, const awq__
     awq__folded folded;
     awq__found_scale found;
     awq__experts_job j = {
-        .job = m->job, .layer = layer, .folded = &folded, .routes = routes, .weigh = true};
+        .job = m->job, .layer = layer, .folded = &folded, .routes = routes, .slopes = true};
     awq_status status = awq__folded_create(m->job->ctx, layer, &folded);
     if (status == AWQ_OK)
         status = awq__experts_create(&j);

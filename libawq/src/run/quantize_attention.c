@@ -207,7 +207,8 @@ static awq_status clip_part(attention_job *j, int part)
     if (status == AWQ_OK)
         status = awq__stats_blocks(ctx, compute, whole, scheme.group, &blocks);
     if (status == AWQ_OK)
-        status = awq__search_clip(ctx, compute, weight, &scheme, &blocks, j->range[part]);
+        status = awq__search_clip(ctx, compute, weight, &scheme, &blocks,
+                                  awq__clips_each_end(j->job->recipe), j->range[part]);
     if (status == AWQ_OK) {
         double with = awq__moment_loss(compute, weight, &scheme, j->range[part], whole, space);
         double without = awq__moment_loss(compute, weight, &scheme, NULL, whole, space);

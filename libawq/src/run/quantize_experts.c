@@ -332,7 +332,9 @@ awq_status awq__experts_create(awq__experts_job *j)
             up |= treatment && treatment->scale && part == 2;
         }
     j->fold_input = input && (folds & AWQ_FOLD_EXPERT_NORM);
-    j->weigh |= j->fold_input;
+    j->weigh_tokens = !strcmp(awq__recipe_text(job->recipe, "quantize.token_weights"), "routing");
+    j->weigh_rows = !strcmp(awq__recipe_text(job->recipe, "quantize.row_weights"), "output");
+    j->slopes |= j->fold_input && j->weigh_rows;
     j->fold_up = up && (folds & AWQ_FOLD_UP);
     awq__folded *folded = j->folded;
     if (j->fold_input) {

@@ -267,7 +267,7 @@ awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const aw
         awq__stats_rescale(&blocks, unscale);
     }
     if (status == AWQ_OK)
-        status = awq__search_clip(ctx, awq__compute_fastest(), &weight, &inner, &blocks,
+        status = awq__search_clip(ctx, awq__compute_fastest(), &weight, &inner, &blocks, true,
                                   (awq__range *)ranges);
     awq__stats_free(&blocks);
     awq__free(unscale);
