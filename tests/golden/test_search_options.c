@@ -207,12 +207,37 @@ static void ends_move_alone_where_codes_are_asymmetric(void **state)
     }
 }
 
+static double planned_operations(const fixture *f, const char *symmetric, const char *ends)
+{
+    awq_recipe *recipe = short_recipe(f, TINY);
+    awq_plan *plan;
+    awq_estimate estimate;
+    assert_ok(f, awq_recipe_set(recipe, "quantize.symmetric", symmetric, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "quantize.clip_ends", ends, NULL));
+    assert_ok(f, awq_plan_create(f->ctx, recipe, &plan));
+    assert_ok(f, awq_plan_estimate(f->ctx, plan, &estimate));
+    awq_plan_free(plan);
+    awq_recipe_free(recipe);
+    return estimate.operations;
+}
+
+static void the_plan_counts_the_ranges_that_are_tried(void **state)
+{
+    const fixture *f = *state;
+    assert_true(planned_operations(f, "false", "together") <
+                planned_operations(f, "false", "separate"));
+    assert_true(planned_operations(f, "true", "together") ==
+                planned_operations(f, "true", "separate"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(tokens_count_by_routing_or_alike, set_up_run, tear_down),
         cmocka_unit_test_setup_teardown(rows_count_by_output_or_alike, set_up_run, tear_down),
         cmocka_unit_test_setup_teardown(ends_move_alone_where_codes_are_asymmetric, set_up_run,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_plan_counts_the_ranges_that_are_tried, set_up_run,
                                         tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
