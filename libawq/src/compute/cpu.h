@@ -10,6 +10,9 @@ const awq__compute *awq__compute_cpu_avx2(void);
 const awq__compute *awq__compute_cpu_avx512(void);
 #endif
 
+/* For awq__product_operations. */
+void awq__count_product(int64_t T, int64_t N, int64_t K);
+
 void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
 void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,

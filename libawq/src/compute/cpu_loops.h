@@ -3,11 +3,14 @@
  *   AWQ__TARGET  the function attribute that selects it
  *   AWQ__TABLE   the name of the function that gives the table
  *   AWQ__LABEL   the table's name
+ *   AWQ__TILE_ROWS  rows of LANES sums that its registers hold, if it has fused multiply-adds, else
+ * 0
  *
  * Plain C, written so that compilers vectorize it without reordering: sums and maxima
  * run in LANES independent lanes that are joined in a fixed order, so all instruction sets
- * give the same bits. Operations that must match the reference exactly (quantize, fake_quantize) do
- * the same float operations as it, or others that are exact.
+ * give the same bits, quadratic forms of small groups apart. Operations that must match the
+ * reference exactly (quantize, fake_quantize) do the same float operations as it, or others that
+ * are exact.
  */
 #include "compute/compute.h"
 #include "compute/cpu.h"
@@ -20,10 +23,6 @@
 #define LANES 32
 #define ACTIVATION_BLOCK 512
 #define JOINED 512
-/* Products of so few rows that OpenBLAS multiplies them without packing, and that they are still in
-   the first cache when their sums are taken (measured). */
-#define QUADRATIC_BLOCK 16384
-#define QUADRATIC_PANEL 256
 #define INLINE AWQ__TARGET static inline
 #define FUNCTION AWQ__TARGET static
 
@@ -110,6 +109,16 @@ FUNCTION double weighted_dot(int64_t N, int64_t K, const float *a, const float *
     return sum;
 }
 
+INLINE double join_floats(float *lane)
+{
+    for (int l = 0; l < LANES / 2; l++)
+        lane[l] += lane[l + LANES / 2];
+    for (int l = 0; l < LANES / 4; l++)
+        lane[l] += lane[l + LANES / 4];
+    return (double)((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+           (double)((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
 /* Products and sums of JOINED terms are of floats: they are as exact as the matrix product. */
 INLINE double dot_of_product(int64_t count, const float *restrict a, const float *restrict b)
 {
@@ -122,39 +131,12 @@ INLINE double dot_of_product(int64_t count, const float *restrict a, const float
                 lane[l] += a[i + l] * b[i + l];
         for (; i < end; i++)
             lane[0] += a[i] * b[i];
-        for (int l = 0; l < LANES / 2; l++)
-            lane[l] += lane[l + LANES / 2];
-        for (int l = 0; l < LANES / 4; l++)
-            lane[l] += lane[l + LANES / 4];
-        sum += (double)((lane[0] + lane[4]) + (lane[2] + lane[6])) +
-               (double)((lane[1] + lane[5]) + (lane[3] + lane[7]));
+        sum += join_floats(lane);
     }
     return sum;
 }
 
-/*
- * e m e^T of a symmetric m is the sum over panels j of columns of e_j . (e_j m_jj + 2 sum over
- * earlier panels i of e_i m_ij): little more than half of the product.
- */
-FUNCTION void quadratic(int64_t N, int64_t K, const float *e, const float *m, float *product,
-                        double *sums)
-{
-    int64_t panel = awq__min(awq__max(K / 4 / LANES * LANES, LANES), QUADRATIC_PANEL);
-    int64_t block = K <= QUADRATIC_PANEL ? QUADRATIC_BLOCK / K : N;
-    for (int64_t first = 0; first < N; first += block) {
-        int64_t n = awq__min(block, N - first);
-        const float *x = e + first * K;
-        for (int64_t j = 0; j < K; j += panel) {
-            int64_t width = awq__min(panel, K - j);
-            if (j)
-                awq__blas_multiply_nn(n, width, j, x, K, m + j, K, 0, product + j, K);
-            awq__blas_multiply_nn(n, width, width, x + j, K, m + j * K + j, K, j ? 2 : 0,
-                                  product + j, K);
-        }
-        for (int64_t r = 0; r < n; r++)
-            sums[first + r] = dot_of_product(K, product + r * K, x + r * K);
-    }
-}
+#include "compute/cpu_quadratic.h"
 
 FUNCTION void rms_norm(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
                        float *out)
