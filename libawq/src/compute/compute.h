@@ -120,6 +120,30 @@ typedef struct awq__compute {
     void (*route)(int64_t T, int64_t E, int64_t k, const awq__routing *routing, const float *logits,
                   int32_t *index, float *weight);
 
+    /* out[T,K]: row t is row index[t] / step of x */
+    void (*gather)(int64_t T, int64_t K, const int64_t *index, int64_t step, const float *x,
+                   float *out);
+    /* Row index[t] - first of out is row t of x[T,K]. */
+    void (*scatter)(int64_t T, int64_t K, const int64_t *index, int64_t first, const float *x,
+                    float *out);
+    /* out[t] += sum over i, in their order, of weight[t,i] * parts[t,i], out[T,H] and parts[T,k,H];
+       weight NULL means 1 */
+    void (*combine)(int64_t T, int64_t k, int64_t H, const float *weight, const float *parts,
+                    float *out);
+    /* y[T,N] += row[n] * scale[n]; scale NULL means 1 */
+    void (*add_row)(int64_t T, int64_t N, const float *row, const float *scale, float *y,
+                    int64_t ldy);
+    /* out = x + amount; out may be x */
+    void (*shift)(int64_t count, float amount, const float *x, float *out);
+    /* m[K,K]: what is above the diagonal also below it */
+    void (*mirror)(int64_t K, float *m);
+    /* Adds each row t of x[T,K], or its negative, to one of rows[count,K]: which of both, and to
+       which, seed + t alone says. */
+    void (*sketch)(int64_t T, int64_t K, const float *x, int64_t ldx, uint64_t seed, int64_t count,
+                   float *rows);
+    /* The largest |a[i] - b[i]|, NaN if there is one; b NULL means 0 */
+    double (*largest_difference)(int64_t count, const float *a, const float *b);
+
     /* sums[K] += sum over rows of |x[T,K]| */
     void (*add_abs)(int64_t T, int64_t K, const float *x, int64_t ldx, double *sums);
     /* sums[K] += sum over rows of |w| / (absmax of its group + 1e-6), w[N,K] */

@@ -138,6 +138,50 @@ INLINE double dot_of_product(int64_t count, const float *restrict a, const float
 
 #include "compute/cpu_quadratic.h"
 
+FUNCTION void combine(int64_t T, int64_t k, int64_t H, const float *weight, const float *parts,
+                      float *out)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t i = 0; i < k; i++) {
+            const float *restrict from = parts + (t * k + i) * H;
+            float *restrict to = out + t * H, share = weight ? weight[t * k + i] : 1;
+            for (int64_t h = 0; h < H; h++)
+                to[h] += share * from[h];
+        }
+}
+
+FUNCTION void add_row(int64_t T, int64_t N, const float *row, const float *factor, float *y,
+                      int64_t ldy)
+{
+    for (int64_t t = 0; t < T; t++) {
+        float *restrict to = y + t * ldy;
+        if (factor)
+            for (int64_t n = 0; n < N; n++)
+                to[n] += row[n] * factor[n];
+        else
+            for (int64_t n = 0; n < N; n++)
+                to[n] += row[n];
+    }
+}
+
+FUNCTION void shift(int64_t count, float amount, const float *x, float *out)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = x[i] + amount;
+}
+
+FUNCTION void sketch(int64_t T, int64_t K, const float *x, int64_t ldx, uint64_t seed,
+                     int64_t count, float *rows)
+{
+    for (int64_t t = 0; t < T; t++) {
+        bool negative;
+        float *restrict to = rows + awq__sketch_place(seed + (uint64_t)t, count, &negative) * K;
+        const float *restrict from = x + t * ldx, sign = negative ? -1 : 1;
+        for (int64_t k = 0; k < K; k++)
+            to[k] += sign * from[k];
+    }
+}
+
 FUNCTION void rms_norm(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
                        float *out)
 {
@@ -374,6 +418,14 @@ const awq__compute *AWQ__TABLE(void)
         .causal_softmax = causal_softmax,
         .activate = activate,
         .route = awq__reference_route,
+        .gather = awq__reference_gather,
+        .scatter = awq__reference_scatter,
+        .combine = combine,
+        .add_row = add_row,
+        .shift = shift,
+        .mirror = awq__tiled_mirror,
+        .sketch = sketch,
+        .largest_difference = awq__reference_largest_difference,
         .add_abs = add_abs,
         .add_group_relative = add_group_relative,
         .add_squares = add_squares,

@@ -266,14 +266,11 @@ int64_t awq__weight_work(const awq__weight *weight)
     return awq__weight_block(weight) * weight->cols;
 }
 
-void awq__add_bias(const awq__weight *weight, int64_t T, float *y, int64_t ldy)
+void awq__add_bias(const awq__compute *compute, const awq__weight *weight, int64_t T, float *y,
+                   int64_t ldy)
 {
-    const float *bias = weight->bias, *scale = weight->bias_scale;
-    if (!bias)
-        return;
-    for (int64_t t = 0; t < T; t++)
-        for (int64_t n = 0; n < weight->rows; n++)
-            y[t * ldy + n] += scale ? bias[n] * scale[n] : bias[n];
+    if (weight->bias)
+        compute->add_row(T, weight->rows, weight->bias, weight->bias_scale, y, ldy);
 }
 
 /* By panels of columns, which are in the cache when they are multiplied. */
@@ -308,5 +305,5 @@ void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t
         multiply_panels(compute, weight, T, x, ldx, y, ldy, work);
     else
         multiply_rows(compute, weight, T, x, ldx, y, ldy, work);
-    awq__add_bias(weight, T, y, ldy);
+    awq__add_bias(compute, weight, T, y, ldy);
 }

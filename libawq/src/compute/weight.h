@@ -68,6 +68,7 @@ int64_t awq__weight_work(const awq__weight *weight);
 void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t T, const float *x,
                  int64_t ldx, float *y, int64_t ldy, float *work);
 /* y[T,N] += bias * bias_scale, if there is a bias. */
-void awq__add_bias(const awq__weight *weight, int64_t T, float *y, int64_t ldy);
+void awq__add_bias(const awq__compute *compute, const awq__weight *weight, int64_t T, float *y,
+                   int64_t ldy);
 
 #endif

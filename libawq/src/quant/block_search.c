@@ -17,7 +17,7 @@ void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
         compute->fake_quantize(n, K, scheme, NULL, unscale, work);
         compute->multiply_nt(T, n, K, x, ldx, work, K, 0, y + first, ldy);
     }
-    awq__add_bias(weight, T, y, ldy);
+    awq__add_bias(compute, weight, T, y, ldy);
 }
 
 /* A task: up to AWQ__TOKEN_BLOCK of the used tokens of one expert, against all candidates. */
@@ -91,11 +91,10 @@ static awq_status run_block(void *arg, int64_t index, int worker)
     if (!floats)
         return AWQ_ERROR_MEMORY;
     cut_space(j, floats, &s);
-    for (int64_t i = 0; i < b->count; i++) {
-        int64_t slot = j->slots[b->first + i];
-        memcpy(s.x + i * H, search->x + slot / k * H, (size_t)H * sizeof *s.x);
-        s.weight[i] = search->routes->weight[slot];
-    }
+    const int64_t *slots = j->slots + b->first;
+    search->forward->compute->gather(b->count, H, slots, k, search->x, s.x);
+    for (int64_t i = 0; i < b->count; i++)
+        s.weight[i] = search->routes->weight[slots[i]];
     awq__expert_inner(search->forward, layer, expert, b->count, s.x, s.y, s.up, s.work);
     awq__linear(search->forward->compute, &expert->down, b->count, s.y, I, s.expected, H, s.work);
     int64_t candidates = awq__candidate_count(search->candidates);

@@ -62,7 +62,8 @@ static float *take_sample(const awq__experts_job *j, int64_t e, sample *s)
     s->up = s->y + s->T * I;
     s->work = s->up + s->T * I;
     for (int64_t i = 0; i < s->T; i++)
-        memcpy(s->x + i * H, stream->x + state->tokens[i * stride] * H, (size_t)H * sizeof *s->x);
+        stream->forward.compute->gather(1, H, state->tokens + i * stride, 1, stream->x,
+                                        s->x + i * H);
     return space;
 }
 
@@ -175,11 +176,12 @@ static awq_status search_part(awq__experts_job *j, int64_t e, int part)
 }
 
 /* Takes the fold into the statistics of gate and up (0) or of down (1). */
-static void rescale(awq__expert_state *state, int which, const float *factor)
+static void rescale(const awq__compute *compute, awq__expert_state *state, int which,
+                    const float *factor)
 {
-    awq__stats_rescale(which ? &state->inner : &state->input, factor);
+    awq__stats_rescale(compute, which ? &state->inner : &state->input, factor);
     if (state->blocks[which].cols)
-        awq__stats_rescale(&state->blocks[which], factor);
+        awq__stats_rescale(compute, &state->blocks[which], factor);
 }
 
 static bool clips(const awq__expert_state *state, int part)
@@ -191,11 +193,12 @@ static awq_status search_ranges(awq__experts_job *j, int64_t e)
 {
     awq__expert_state *state = &j->experts[e];
     const awq__folded *folded = j->folded;
+    const awq__compute *compute = j->job->calibration.forward.compute;
     int64_t stride = j->layer->moe.intermediate;
     if (folded->moe_unscale)
-        rescale(state, 0, folded->moe_unscale);
+        rescale(compute, state, 0, folded->moe_unscale);
     if (awq__expert_scales_down(j, e))
-        rescale(state, 1, folded->down_unscale + e * stride);
+        rescale(compute, state, 1, folded->down_unscale + e * stride);
     awq_status status = AWQ_OK;
     for (int part = 0; part < 3 && status == AWQ_OK; part++)
         if (clips(state, part))

@@ -49,7 +49,7 @@ static awq_status linear(const awq__forward *forward, const awq__weight *weight,
                               multiply_rows, &j);
     awq__scratch_free(&j.scratch);
     if (status == AWQ_OK)
-        awq__add_bias(weight, T, y, weight->rows);
+        awq__add_bias(forward->compute, weight, T, y, weight->rows);
     return status;
 }
 
@@ -94,8 +94,7 @@ static awq_status add_tokens(const awq__experts_job *j, int64_t e, bool inner, c
     awq_status status = AWQ_OK;
     for (int64_t first = 0; first < list->count && status == AWQ_OK; first += B) {
         int64_t T = awq__min(B, list->count - first);
-        for (int64_t i = 0; i < T; i++)
-            memcpy(p->x + i * H, stream->x + list->index[first + i] * H, (size_t)H * sizeof *p->x);
+        forward->compute->gather(T, H, list->index + first, 1, stream->x, p->x);
         if (inner) {
             status = linear(forward, &expert->gate, T, p->x, p->y);
             if (status == AWQ_OK)
@@ -144,6 +143,7 @@ static awq_status add_all_tokens(const awq__experts_job *j, int64_t e, bool inne
 
 awq_status awq__expert_moments(const awq__experts_job *j, int64_t e, bool inner, awq__stats *stats)
 {
+    const awq__compute *compute = j->job->calibration.forward.compute;
     const awq__expert *folded = &j->folded->layer.moe.experts[e];
     int64_t K = inner ? folded->intermediate : j->layer->hidden;
     const float *unscale = NULL;
@@ -155,9 +155,9 @@ awq_status awq__expert_moments(const awq__experts_job *j, int64_t e, bool inner,
     if (status != AWQ_OK)
         return status;
     status = add_all_tokens(j, e, inner, stats);
-    awq__stats_mirror(stats);
+    awq__stats_mirror(compute, stats);
     if (unscale)
-        awq__stats_rescale(stats, unscale);
+        awq__stats_rescale(compute, stats, unscale);
     return status;
 }
 

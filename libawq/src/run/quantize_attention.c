@@ -91,8 +91,8 @@ static awq_status gather(attention_job *j, const float *hidden)
         status = add_sequences(j, hidden);
     }
     if (status == AWQ_OK) {
-        awq__stats_mirror(&j->input);
-        awq__stats_mirror(&j->output);
+        awq__stats_mirror(j->job->calibration.forward.compute, &j->input);
+        awq__stats_mirror(j->job->calibration.forward.compute, &j->output);
     }
     return status;
 }
@@ -223,10 +223,11 @@ static awq_status clip_part(attention_job *j, int part)
 
 static awq_status clip(attention_job *j)
 {
+    const awq__compute *compute = j->job->calibration.forward.compute;
     if (j->folded->attention_unscale)
-        awq__stats_rescale(&j->input, j->folded->attention_unscale);
+        awq__stats_rescale(compute, &j->input, j->folded->attention_unscale);
     if (j->folded->value_unscale)
-        awq__stats_rescale(&j->output, j->folded->value_unscale);
+        awq__stats_rescale(compute, &j->output, j->folded->value_unscale);
     awq_status status = AWQ_OK;
     for (int part = 2; part < PARTS && status == AWQ_OK; part++)
         if (j->treatment[part] && j->treatment[part]->clip)

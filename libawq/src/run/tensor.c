@@ -264,7 +264,7 @@ awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const aw
     if (status == AWQ_OK && scales) {
         for (int64_t k = 0; k < K; k++)
             unscale[k] = 1 / scales[k];
-        awq__stats_rescale(&blocks, unscale);
+        awq__stats_rescale(awq__compute_fastest(), &blocks, unscale);
     }
     if (status == AWQ_OK)
         status = awq__search_clip(ctx, awq__compute_fastest(), &weight, &inner, &blocks,
