@@ -25,9 +25,9 @@ awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
 
 void awq__codes_free(awq__codes *codes)
 {
-    awq__free(codes->codes);
-    awq__free(codes->scales);
-    awq__free(codes->zeros);
+    awq__free_aligned(codes->codes);
+    awq__free_aligned(codes->scales);
+    awq__free_aligned(codes->zeros);
     awq__free(codes->nested.codes);
     awq__free(codes->nested.scales);
     *codes = (awq__codes){0};

@@ -57,6 +57,17 @@ const awq__compute *awq__compute_fastest(void)
     return awq__compute_cpu_base();
 }
 
+const awq__compute *awq__compute_of(const awq_context *ctx)
+{
+    const awq__compute *given = awq__context_compute(ctx);
+    return given ? given : awq__compute_fastest();
+}
+
+void awq__compute_use(awq_context *ctx, const awq__compute *table)
+{
+    awq__context_set_compute(ctx, table, table->memory);
+}
+
 void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
 {

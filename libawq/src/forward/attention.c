@@ -31,7 +31,7 @@ awq_status awq__rotary_create(awq_context *ctx, const awq_rope *rope, int64_t le
 
 void awq__rotary_free(awq__rotary *rotary)
 {
-    awq__free(rotary->cos_sin);
+    awq__free_aligned(rotary->cos_sin);
     *rotary = (awq__rotary){0};
 }
 

@@ -13,7 +13,7 @@
 
 void awq__routes_free(awq__routes *routes)
 {
-    awq__free(routes->logits);
+    awq__free_aligned(routes->logits);
     awq__free(routes->index);
     awq__free(routes->weight);
     awq__free(routes->first);
@@ -349,7 +349,7 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
     }
     awq__turns_free(&j.turns);
     awq__scratch_free(&j.scratch);
-    awq__free(j.outputs);
+    awq__free_aligned(j.outputs);
     awq__free(j.blocks);
     awq__free(next);
     return status;

@@ -185,7 +185,7 @@ awq_status awq__search_block(const awq__block_search *search, float *scale, floa
         status = choose(&j, scale, unscale, found);
     awq__scratch_free(&j.scratch);
     awq__free(j.losses);
-    awq__free(j.scales);
+    awq__free_aligned(j.scales);
     awq__free(j.slots);
     awq__free(j.blocks);
     return status;

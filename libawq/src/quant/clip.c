@@ -145,8 +145,8 @@ awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
         for (int64_t b = 0; b < G; b++)
             search_column(&c, stats, b, values, range + first * G);
     }
-    awq__free(floats);
-    awq__free(ranges);
-    awq__free(losses);
+    awq__free_aligned(floats);
+    awq__free_aligned(ranges);
+    awq__free_aligned(losses);
     return status;
 }

@@ -327,7 +327,7 @@ awq_status awq__search_moments(awq_context *ctx, const awq__compute *compute,
     for (int64_t i = 0; s.states && i < set_count; i++) {
         awq__free(s.states[i].losses);
         awq__free(s.states[i].tried);
-        awq__free(s.states[i].scales);
+        awq__free_aligned(s.states[i].scales);
     }
     awq__scratch_free(&s.scratch);
     awq__free(s.states);

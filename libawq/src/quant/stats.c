@@ -36,7 +36,7 @@ awq_status awq__stats_create_sketch(awq_context *ctx, int64_t cols, int64_t rows
 void awq__stats_free(awq__stats *stats)
 {
     awq__free(stats->abs_sums);
-    awq__free(stats->moments);
+    awq__free_aligned(stats->moments);
     *stats = (awq__stats){0};
 }
 

@@ -220,7 +220,7 @@ static awq_status multiply(void *arg, int64_t index, int worker)
 
 static awq_status measure_products(awq_context *ctx, int threads, double *rate)
 {
-    measurement m = {.compute = awq__compute_fastest()};
+    measurement m = {.compute = awq__compute_of(ctx)};
     size_t floats = 3 * (size_t)threads * MEASURE_SIZE * MEASURE_SIZE;
     m.matrices = awq__alloc(ctx, floats, sizeof *m.matrices, "a measurement");
     if (!m.matrices)

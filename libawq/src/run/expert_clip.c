@@ -148,7 +148,7 @@ awq_status awq__expert_error(const awq__experts_job *j, int64_t e, const awq__co
         return AWQ_ERROR_MEMORY;
     run_sample(j, &j->layer->moe.experts[e], &s, s.expected);
     awq_status status = codes_error(j, e, &j->folded->layer, codes, NULL, &s, error);
-    awq__free(space);
+    awq__free_aligned(space);
     return status;
 }
 
@@ -209,7 +209,7 @@ static awq_status search_ranges(awq__experts_job *j, int64_t e)
 static void drop_ranges(awq__expert_state *state)
 {
     for (int part = 0; part < 3; part++) {
-        awq__free(state->range[part]);
+        awq__free_aligned(state->range[part]);
         state->range[part] = NULL;
     }
 }
@@ -239,7 +239,7 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
         else
             drop_ranges(state);
     }
-    awq__free(space);
+    awq__free_aligned(space);
     return status;
 }
 

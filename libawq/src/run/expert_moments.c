@@ -135,7 +135,7 @@ static awq_status add_all_tokens(const awq__experts_job *j, int64_t e, bool inne
         if (status == AWQ_OK)
             status = add_tokens(j, e, inner, &(tokens){pooled, index, weight}, &p, stats);
     }
-    awq__free(space);
+    awq__free_aligned(space);
     awq__free(index);
     awq__free(weight);
     return status;

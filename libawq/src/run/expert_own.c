@@ -131,8 +131,8 @@ awq_status awq__experts_search_own(awq__experts_job *j, awq__found_scale *input)
                             ? run(&s, input)
                             : AWQ_ERROR_MEMORY;
     awq__free(s.statistics);
-    awq__free(s.scales);
-    awq__free(s.given);
+    awq__free_aligned(s.scales);
+    awq__free_aligned(s.given);
     awq__free(s.sets);
     awq__free(s.items);
     awq__free(s.expert_of);

@@ -31,7 +31,7 @@ void awq__folded_free(awq__folded *folded)
                        folded->value_row_unscale, folded->moe_scale,   folded->moe_unscale,
                        folded->down_scale,        folded->down_unscale};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-        awq__free(floats[i]);
+        awq__free_aligned(floats[i]);
     awq__free(folded->experts);
     *folded = (awq__folded){0};
 }

@@ -62,8 +62,8 @@ typedef struct experts_output {
 
 static void free_output(experts_output *o)
 {
-    awq__free(o->x);
-    awq__free(o->out);
+    awq__free_aligned(o->x);
+    awq__free_aligned(o->out);
     awq__routes_free(&o->routes);
 }
 
@@ -74,8 +74,10 @@ static awq_status run_experts(awq__job *job, const awq__layer *layer, const floa
     const awq__forward *forward = &job->calibration.forward;
     *o = (experts_output){0};
     o->x = awq__alloc_aligned(job->ctx, floats, sizeof(float), "the proof");
-    o->out = awq__alloc(job->ctx, floats, sizeof(float), "the proof");
+    o->out = awq__alloc_aligned(job->ctx, floats, sizeof(float), "the proof");
     awq_status status = o->x && o->out ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        memset(o->out, 0, floats * sizeof *o->out);
     if (status == AWQ_OK)
         status = awq__moe_input(forward, layer, T, hidden, o->x);
     if (status == AWQ_OK)
@@ -122,9 +124,9 @@ static awq_status stored_agreement(awq__job *job, const awq__layer *folded, cons
         *agreement = (double)same / (double)T;
     }
     awq__routes_free(&after);
-    awq__free(norm);
-    awq__free(values);
-    awq__free(x);
+    awq__free_aligned(norm);
+    awq__free_aligned(values);
+    awq__free_aligned(x);
     return status;
 }
 
@@ -211,7 +213,7 @@ awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const
                 "the largest output (allowed %.3g)",
                 (long long)original->number, proof->largest_error, TOLERANCE);
     }
-    awq__free(before);
-    awq__free(after);
+    awq__free_aligned(before);
+    awq__free_aligned(after);
     return status;
 }

@@ -73,8 +73,8 @@ static awq_status add_sequences(attention_job *j, const float *hidden)
         status = awq__stats_add_whole(ctx, forward.compute, &j->input, T, j->x, H);
     if (status == AWQ_OK)
         status = awq__stats_add_whole(ctx, forward.compute, &j->output, T, j->c, Q);
-    awq__free(j->x);
-    awq__free(j->c);
+    awq__free_aligned(j->x);
+    awq__free_aligned(j->c);
     j->x = j->c = NULL;
     return status;
 }
@@ -155,7 +155,7 @@ static awq_status search(attention_job *j, const int *parts, int part_count,
                                     *scale, *unscale, found);
     }
     awq__free(salience);
-    awq__free(space);
+    awq__free_aligned(space);
     return status;
 }
 
@@ -212,12 +212,12 @@ static awq_status clip_part(attention_job *j, int part)
         double with = awq__moment_loss(compute, weight, &scheme, j->range[part], whole, space);
         double without = awq__moment_loss(compute, weight, &scheme, NULL, whole, space);
         if (!(with < without)) {
-            awq__free(j->range[part]);
+            awq__free_aligned(j->range[part]);
             j->range[part] = NULL;
         }
     }
     awq__stats_free(&blocks);
-    awq__free(space);
+    awq__free_aligned(space);
     return status;
 }
 
@@ -390,6 +390,6 @@ awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__
     awq__stats_free(&j.input);
     awq__stats_free(&j.output);
     for (int part = 0; part < PARTS; part++)
-        awq__free(j.range[part]);
+        awq__free_aligned(j.range[part]);
     return status;
 }

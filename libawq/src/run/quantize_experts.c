@@ -84,7 +84,7 @@ static void unfold(awq__experts_job *j)
     for (int64_t e = 0; e < E; e++) {
         awq__expert_state *state = &j->experts[e];
         for (int part = 0; part < 3; part++) {
-            awq__free(state->range[part]);
+            awq__free_aligned(state->range[part]);
             state->range[part] = NULL;
         }
         state->clipped = false;
@@ -363,7 +363,7 @@ void awq__experts_free(awq__experts_job *j)
         awq__free(state->row_weight[0]);
         awq__free(state->row_weight[1]);
         for (int part = 0; part < 3; part++)
-            awq__free(state->range[part]);
+            awq__free_aligned(state->range[part]);
     }
     awq__free(j->losses);
     awq__free(j->experts);
@@ -386,7 +386,7 @@ static awq_status calibrate(awq__experts_job *j, outcome *out)
     float *sample =
         awq__proof_sample(j->job->ctx, &j->job->calibration, j->layer->hidden, &sampled);
     awq_status status = sample ? run_awq(j, sample, sampled, out) : AWQ_ERROR_MEMORY;
-    awq__free(sample);
+    awq__free_aligned(sample);
     return status;
 }
 

@@ -32,7 +32,7 @@ static awq_status pack_codes(awq__job *job, const awq__module *module, const awq
             return AWQ_ERROR_MEMORY;
         job->plan->format->pack(codes, i, packed);
         status = write_tensor(job, module, specs[i].suffix, packed, bytes);
-        awq__free(packed);
+        awq__free_aligned(packed);
     }
     return status;
 }
@@ -104,8 +104,8 @@ static awq_status store_changed(awq__job *job, const awq__module *module, const 
     }
     if (status == AWQ_OK)
         status = write_tensor(job, module, module->suffix, stored, bytes);
-    awq__free(work);
-    awq__free(stored);
+    awq__free_aligned(work);
+    awq__free_aligned(stored);
     return status;
 }
 
@@ -146,8 +146,8 @@ awq_status awq__store_round(awq__job *job, const awq__module *module, const awq_
     *codes = (awq__codes){0};
     awq_status status = work ? create_codes(job, module, weight, codes) : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
-        status = awq__codes_round(job->ctx, awq__compute_fastest(), weight, range, work, codes);
-    awq__free(work);
+        status = awq__codes_round(job->ctx, awq__compute_of(job->ctx), weight, range, work, codes);
+    awq__free_aligned(work);
     return status;
 }
 
@@ -158,9 +158,9 @@ awq_status awq__store_compensate(awq__job *job, const awq__module *module,
     const awq__gptq_effort effort = {
         .ranges = GPTQ_RANGES, .sweeps = (int)awq__recipe_int(job->recipe, "quantize.gptq_sweeps")};
     awq_status status = create_codes(job, module, weight, codes);
-    return status == AWQ_OK
-               ? awq__gptq_round_all(job->ctx, awq__compute_fastest(), gptq, &effort, weight, codes)
-               : status;
+    return status == AWQ_OK ? awq__gptq_round_all(job->ctx, awq__compute_of(job->ctx), gptq,
+                                                  &effort, weight, codes)
+                            : status;
 }
 
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
