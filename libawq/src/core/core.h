@@ -157,6 +157,12 @@ awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task,
 #define AWQ__WORK_BYTES ((size_t)1 << 30)
 awq_status awq__parallel_within(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
                                 void *arg);
+/*
+ * The same for tasks that consist of loops: where so few tasks, or so few that have room, would
+ * leave threads idle, they run one after the other, and the loops inside them have all threads.
+ */
+awq_status awq__parallel_nested(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
+                                void *arg);
 
 /* ---- turns.c ---- */
 

@@ -177,9 +177,11 @@ awq_status awq__search_block(const awq__block_search *search, float *scale, floa
     if (status == AWQ_OK && !(j.blocks && j.slots && j.scales && j.losses))
         status = AWQ_ERROR_MEMORY;
     if (status == AWQ_OK) {
+        space parts;
         cut_blocks(&j);
         make_scales(&j);
-        status = awq__parallel_for(ctx, j.block_count, run_block, &j);
+        status = awq__parallel_within(ctx, (size_t)cut_space(&j, NULL, &parts) * sizeof(float),
+                                      j.block_count, run_block, &j);
     }
     if (status == AWQ_OK)
         status = choose(&j, scale, unscale, found);

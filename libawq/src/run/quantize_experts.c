@@ -222,6 +222,14 @@ static awq_status store_compensated(void *arg, int64_t e, int worker)
     return status;
 }
 
+/* Of a worker that stores one part: its codes with their scales, what they are packed into, and a
+   block of weights. */
+static size_t stored_bytes(const awq__layer *layer)
+{
+    size_t weights = (size_t)layer->hidden * (size_t)layer->moe.intermediate;
+    return 2 * weights + (size_t)awq__expert_work(layer) * sizeof(float);
+}
+
 static awq_status store_layer(awq__experts_job *j)
 {
     const awq__arch *arch = j->job->plan->model->arch;
@@ -239,13 +247,14 @@ static awq_status store_layer(awq__experts_job *j)
     if (awq__result_experts(j->job->plan, n) != AWQ__EXPERTS_BY_NAME)
         j->first_by_name = moe->routed_count;
     if (status == AWQ_OK && any_compensates(j))
-        return awq__parallel_within(j->job->ctx, awq__expert_round_bytes(j->layer),
+        return awq__parallel_nested(j->job->ctx, awq__expert_round_bytes(j->layer),
                                     moe->expert_count, store_compensated, j);
     if (status == AWQ_OK)
-        status = awq__parallel_for(j->job->ctx, j->first_by_name, store_fused, j);
+        status = awq__parallel_nested(j->job->ctx, 3 * stored_bytes(j->layer), j->first_by_name,
+                                      store_fused, j);
     if (status == AWQ_OK)
-        status = awq__parallel_for(j->job->ctx, 3 * (moe->expert_count - j->first_by_name),
-                                   store_part, j);
+        status = awq__parallel_nested(j->job->ctx, stored_bytes(j->layer),
+                                      3 * (moe->expert_count - j->first_by_name), store_part, j);
     return status;
 }
 

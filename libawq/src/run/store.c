@@ -141,13 +141,10 @@ static awq_status create_codes(awq__job *job, const awq__module *module, const a
 awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
                             const awq__range *range, awq__codes *codes)
 {
-    float *work = awq__alloc_aligned(job->ctx, (size_t)awq__weight_work(weight), sizeof *work,
-                                     "rounding work space");
     *codes = (awq__codes){0};
-    awq_status status = work ? create_codes(job, module, weight, codes) : AWQ_ERROR_MEMORY;
+    awq_status status = create_codes(job, module, weight, codes);
     if (status == AWQ_OK)
-        status = awq__codes_round(job->ctx, awq__compute_of(job->ctx), weight, range, work, codes);
-    awq__free_aligned(work);
+        status = awq__codes_round(job->ctx, awq__compute_of(job->ctx), weight, range, codes);
     return status;
 }
 

@@ -296,7 +296,7 @@ awq_status awq_quantized_create(awq_context *ctx, const awq_matrix *matrix,
         status = awq__codes_create(ctx, matrix->rows, matrix->columns, &inner, &quantized->codes);
     if (status == AWQ_OK)
         status = awq__codes_round(ctx, awq__compute_of(ctx), &weight, (const awq__range *)ranges,
-                                  work, &quantized->codes);
+                                  &quantized->codes);
     awq__free_aligned(work);
     if (status == AWQ_OK)
         *out = quantized;
