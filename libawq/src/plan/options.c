@@ -20,12 +20,12 @@ static const awq_option options[] = {
     {"model", AWQ_OPTION_PATH, "", "", 0, 0, true,
      "Directory of the checkpoint to quantize; to plan only, its config.json is enough."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
-    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes", 0,
-     0, false,
+    {"format", AWQ_OPTION_CHOICE, "auto",
+     "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes|modelopt", 0, 0, false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
      "pack-quantized one, gptq that of GPTQModel, mxfp4 that of GPT-OSS, bitsandbytes NF4 (4 bits) "
-     "or LLM.int8 (8); auto is what the preset asks for, else what most engines load for the "
-     "architecture."},
+     "or LLM.int8 (8), modelopt NVIDIA's W4A16_AWQ; auto is what the preset asks for, else what "
+     "most engines load for the architecture."},
     {"engine", AWQ_OPTION_CHOICE, "any", AWQ__ENGINE_CHOICES, 0, 0, false,
      "What will serve the result: a recipe whose result it cannot load is refused. any only warns "
      "of what engines cannot load it."},
