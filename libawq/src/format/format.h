@@ -239,7 +239,8 @@ awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept
  * The same for ModelOpt, whose readers match whole names with shell globs, in which "*" takes dots
  * too. An entry is all that lies in one module ("model.layers.*.self_attn.*", of two components or
  * more before the star) or a name, with "*" for numbers, from the first, where that names nothing
- * quantized. AWQ_ERROR_RECIPE if even a whole kept name matches a quantized one.
+ * quantized; so are the experts of a layer as one, and q, k and v, and gate and up, as readers join
+ * them. AWQ_ERROR_RECIPE if even a whole kept name matches a quantized one.
  */
 awq_status awq__glob_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,

@@ -89,6 +89,36 @@ static awq_status add_entry(awq_context *ctx, const char *name, const char *cons
                      name);
 }
 
+/* Readers that run q, k and v, or gate and up, as one linear ask for it by the name of the whole,
+   for which its first part stands. NULL without a failure for other names. */
+static awq_status joined_name(awq_context *ctx, const char *name, char **joined)
+{
+    static const char *const leaves[][2] = {{"q_proj", "qkv_proj"}, {"gate_proj", "gate_up_proj"}};
+    const char *dot = strrchr(name, '.');
+    *joined = NULL;
+    for (int i = 0; i < 2 && dot; i++)
+        if (!strcmp(dot + 1, leaves[i][0])) {
+            *joined = awq__format(ctx, "%.*s.%s", (int)(dot - name), name, leaves[i][1]);
+            return *joined ? AWQ_OK : AWQ_ERROR_MEMORY;
+        }
+    return AWQ_OK;
+}
+
+static awq_status add_name(awq_context *ctx, const char *name, const char *const *quantized,
+                           size_t count, char **list, size_t *entries)
+{
+    char *joined = NULL;
+    awq_status status = is_covered(name, list, *entries)
+                            ? AWQ_OK
+                            : add_entry(ctx, name, quantized, count, list, entries);
+    if (status == AWQ_OK)
+        status = joined_name(ctx, name, &joined);
+    if (status == AWQ_OK && joined && !is_covered(joined, list, *entries))
+        status = add_entry(ctx, joined, quantized, count, list, entries);
+    awq__free(joined);
+    return status;
+}
+
 awq_status awq__glob_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count)
@@ -99,12 +129,11 @@ awq_status awq__glob_list(awq_context *ctx, const char *const *kept, size_t kept
     awq_status status =
         awq__name_set_create(ctx, kept, kept_count, quantized, quantized_count, &asked);
     if (status == AWQ_OK) {
-        *list = awq__alloc(ctx, asked.count, sizeof **list, "the list of unquantized modules");
+        *list = awq__alloc(ctx, 2 * asked.count, sizeof **list, "the list of unquantized modules");
         status = *list ? AWQ_OK : AWQ_ERROR_MEMORY;
     }
     for (size_t i = 0; i < asked.count && status == AWQ_OK; i++)
-        if (!is_covered(asked.names[i], *list, *count))
-            status = add_entry(ctx, asked.names[i], quantized, quantized_count, *list, count);
+        status = add_name(ctx, asked.names[i], quantized, quantized_count, *list, count);
     awq__name_set_free(&asked);
     if (status == AWQ_OK)
         return status;
