@@ -101,11 +101,13 @@ static const awq_option options[] = {
     {"quantize.search_tokens", AWQ_OPTION_INTEGER, "8192", "", 0, MANY, false,
      "Tokens of a layer, spread evenly, that a search by output uses, and a quarter of them for "
      "finalists; 0 is all."},
-    {"quantize.gate_up_scale", AWQ_OPTION_CHOICE, "layer", "layer|joined|expert", 0, 0, false,
-     "Where the scale of the experts' common input comes from: the layer's statistics, or also the "
-     "scales that each expert would choose for itself, which the report then tells; joined takes "
-     "twice as long to search. With expert each has its own, by second moments, and the norm stays "
-     "as it is: for format modelopt, which stores them."},
+    {"quantize.gate_up_scale", AWQ_OPTION_CHOICE, "auto", "auto|layer|joined|expert", 0, 0, false,
+     "Where the scale of the input of the experts' gate and up comes from. layer: one for all, "
+     "from "
+     "the layer's statistics. joined: also from the scales that each expert would choose for "
+     "itself, which the report then tells; it takes twice as long to search. expert: each has its "
+     "own, by second moments, which the format must store (modelopt alone), and the norm stays as "
+     "it is. auto is expert where the format stores it, else layer."},
     {"quantize.scale_rounding", AWQ_OPTION_CHOICE, "norm", "norm|power_of_two|none", 0, 0, false,
      "How channel scales are rounded so that folding them into a stored norm adds no error."},
 

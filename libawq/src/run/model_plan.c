@@ -241,7 +241,7 @@ static awq_status choose_inputs(awq_context *ctx, const awq_recipe *recipe, awq_
                          "quantize.gate_up_scale: expert, but the %s format has no place for an "
                          "input scale of each expert; formats that have one: %s",
                          plan->format->name, awq__disk_format_modelopt.name);
-    plan->own_inputs = expert;
+    plan->own_inputs = expert || (plan->format->input_dtype && !strcmp(wanted, "auto"));
     return AWQ_OK;
 }
 

@@ -132,7 +132,7 @@ refused "quantize.gate_up_scale: expert, but the awq format has no place for an 
 expect 2 plan recipe.yaml --set format=modelopt --set engine=tensorrt-llm
 err_like '^awqc: error: engine tensorrt-llm does not load it: .* (W4A8_AWQ); no change of format, '
 # With input scales of their own nothing beside the experts changes, with a common one what reads the norm.
-for pair in layer:rescale expert:keep; do
+for pair in layer:rescale joined:rescale expert:keep auto:keep; do
     expect 0 plan recipe.yaml --set format=modelopt --set engine=any \
         --set "quantize.gate_up_scale=${pair%:*}"
     out_like "^model\.layers\.\*\.block_sparse_moe\.gate  *router  *0-1  *2  *${pair#*:} "
