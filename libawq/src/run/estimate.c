@@ -178,6 +178,8 @@ static void add_layer(estimator *e, int64_t layer)
                                               : (double)module->cols;
         add_quantized(e, module, treatment, &scheme, seen, rows);
         kept += kept_bytes(module, treatment, &scheme, rows);
+        if (e->plan->own_inputs && module->part == AWQ__PART_GATE) /* its scales and their search */
+            kept += 24 * (double)module->cols;
         if (treatment->scale)
             scaled += weights * proven * tokens / T;
     }

@@ -107,7 +107,7 @@ static awq_status run_part(const awq__experts_job *j, int64_t e, const awq__laye
 {
     const awq__weight *source = awq__expert_weight(layer, e, part);
     /* x is not folded: the fold is taken out of the columns of gate and up */
-    const float *unscale = part < 2 && source->col_scale ? j->folded->moe_unscale : NULL;
+    const float *unscale = part < 2 && source->col_scale ? awq__expert_unscale(j, e) : NULL;
     awq__weight used = *source;
     awq__codes rounded = {0};
     awq_status status = AWQ_OK;
@@ -204,9 +204,10 @@ static awq_status search_ranges(awq__experts_job *j, int64_t e)
     awq__expert_state *state = &j->experts[e];
     const awq__folded *folded = j->folded;
     const awq__compute *compute = j->job->calibration.forward.compute;
+    const float *unscale = awq__expert_unscale(j, e);
     int64_t stride = j->layer->moe.intermediate;
-    if (folded->moe_unscale)
-        rescale(compute, state, 0, folded->moe_unscale);
+    if (unscale)
+        rescale(compute, state, 0, unscale);
     if (awq__expert_scales_down(j, e))
         rescale(compute, state, 1, folded->down_unscale + e * stride);
     awq_status status = AWQ_OK;

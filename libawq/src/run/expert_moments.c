@@ -108,9 +108,7 @@ awq_status awq__expert_moments(const awq__experts_job *j, int64_t e, bool inner,
     const awq__compute *compute = j->job->calibration.forward.compute;
     const awq__expert *folded = &j->folded->layer.moe.experts[e];
     int64_t K = inner ? folded->intermediate : j->layer->hidden;
-    const float *unscale = NULL;
-    if (!inner && folded->gate.col_scale)
-        unscale = j->folded->moe_unscale;
+    const float *unscale = inner ? NULL : awq__expert_unscale(j, e);
     if (inner && folded->down.col_scale)
         unscale = j->folded->down_unscale + e * j->layer->moe.intermediate;
     awq_status status = awq__stats_create(j->job->ctx, K, K, stats);

@@ -314,7 +314,7 @@ static awq_status store_compensated(attention_job *j, int first, int last, awq__
             continue;
         status = awq__store_compensate(j->job, module_of(j, part), weight, &gptq, &codes);
         if (status == AWQ_OK)
-            status = awq__store_codes(j->job, module_of(j, part), weight, &codes);
+            status = awq__store_codes(j->job, module_of(j, part), weight, NULL, &codes);
         awq__codes_free(&codes);
     }
     awq__gptq_free(&gptq);
@@ -325,7 +325,7 @@ static awq_status store_part(attention_job *j, int part)
 {
     const awq__weight *weight = weight_of(&j->folded->layer, part);
     return j->treatment[part]
-               ? awq__store_rounded(j->job, module_of(j, part), weight, j->range[part])
+               ? awq__store_rounded(j->job, module_of(j, part), weight, NULL, j->range[part])
                : awq__store_weight(j->job, module_of(j, part), weight);
 }
 
