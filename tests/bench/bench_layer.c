@@ -4,12 +4,14 @@
  * time that could not be undercut.
  *
  *   bench_layer PLUGIN_DIR MODEL_DIR [--threads N] [--repeat N] [--scaling] [--floor]
- *               [--json FILE] [--seconds S] OPTION=VALUE...
+ *               [--exact] [--json FILE] [--seconds S] OPTION=VALUE...
  *
  * The ids are MODEL_DIR/calib_ids.safetensors and the output is MODEL_DIR.bench, which is removed
  * again; OPTION=VALUE is set on the recipe (lists take one value). --repeat runs so often and
  * shows the median run; --scaling runs with one thread first and then with --threads, 2 by
- * default. --seconds is how long each speed of the machine is measured, before and after.
+ * default; --exact runs with quantize.search moments and then output, without clip, and compares
+ * what they take and what they find in layer 0. --seconds is how long each speed of the machine is
+ * measured, before and after.
  */
 #include "layer.h"
 #include "support/synthetic.h"
@@ -18,6 +20,7 @@
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +43,7 @@ typedef struct bench {
     char output[4096];
     int threads, repeat;
     double measure_seconds;
-    bool scaling;
+    bool scaling, exact;
     run *logged; /* whose stages the log tells */
     watch watch;
 } bench;
@@ -202,13 +205,25 @@ static int by_value(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+static void read_search(const cJSON *experts, run *r)
+{
+    const cJSON *ratio = cJSON_GetObjectItem(experts, "gate_up_ratio"), *loss;
+    r->ratio = cJSON_IsNumber(ratio) ? ratio->valuedouble : -1;
+    cJSON_ArrayForEach(loss, cJSON_GetObjectItem(experts, "gate_up_losses"))
+    {
+        if (r->loss_count < MAX_LOSSES)
+            r->losses[r->loss_count++] = cJSON_IsNumber(loss) ? loss->valuedouble : NAN;
+    }
+}
+
 /* How unevenly the router chooses says how small the products of an expert are. */
 static void read_report(const awq_report *report, run *r)
 {
     cJSON *root = cJSON_Parse(awq_report_json(report));
     const cJSON *tokens = cJSON_GetObjectItem(root, "calibration_tokens");
     const cJSON *layer = cJSON_GetArrayItem(cJSON_GetObjectItem(root, "layers"), 0);
-    const cJSON *each = cJSON_GetObjectItem(cJSON_GetObjectItem(layer, "experts"), "each"), *expert;
+    const cJSON *layer_experts = cJSON_GetObjectItem(layer, "experts");
+    const cJSON *each = cJSON_GetObjectItem(layer_experts, "each"), *expert;
     double counts[MAX_EXPERTS];
     size_t experts = 0;
     r->tokens = cJSON_IsNumber(tokens) ? tokens->valuedouble : 0;
@@ -218,6 +233,7 @@ static void read_report(const awq_report *report, run *r)
         if (cJSON_IsNumber(count) && experts < MAX_EXPERTS)
             counts[experts++] = count->valuedouble;
     }
+    read_search(layer_experts, r);
     cJSON_Delete(root);
     if (!experts)
         return;
@@ -263,13 +279,26 @@ static void run_all(bench *b, int threads, run *runs)
     qsort(runs, (size_t)b->repeat, sizeof *runs, by_seconds);
 }
 
+static void compare_searches(bench *b)
+{
+    static const char *const searches[] = {"moments", "output"};
+    run runs[2];
+    check(b, awq_recipe_set(b->recipe, "quantize.clip", "false", NULL));
+    for (int i = 0; i < 2; i++) {
+        check(b, awq_recipe_set(b->recipe, "quantize.search", searches[i], NULL));
+        runs[i] = run_once(b, b->threads);
+        layer_print(&b->subject, &runs[i], 1);
+    }
+    layer_print_search(&runs[0], &runs[1]);
+}
+
 /* ---- arguments ---- */
 
 static void usage(void)
 {
     fprintf(stderr, "usage: bench_layer PLUGIN_DIR MODEL_DIR [--threads N] [--repeat N] "
                     "[--scaling] [--floor]\n"
-                    "                   [--json FILE] [--seconds S] OPTION=VALUE...\n");
+                    "                   [--exact] [--json FILE] [--seconds S] OPTION=VALUE...\n");
     exit(2);
 }
 
@@ -289,6 +318,8 @@ static int read_argument(bench *b, char **arguments, int left)
     char *equals = strchr(arguments[0], '=');
     if (!strcmp(name, "--scaling"))
         b->scaling = true;
+    else if (!strcmp(name, "--exact"))
+        b->exact = true;
     else if (!strcmp(name, "--floor"))
         b->subject.floor = true;
     else if (!strcmp(name, "--threads"))
@@ -306,7 +337,8 @@ static int read_argument(bench *b, char **arguments, int left)
         check(b, awq_recipe_set(b->recipe, name, equals + 1, NULL));
         return 1;
     }
-    return !strcmp(name, "--scaling") || !strcmp(name, "--floor") ? 1 : 2;
+    bool alone = !strcmp(name, "--scaling") || !strcmp(name, "--exact") || !strcmp(name, "--floor");
+    return alone ? 1 : 2;
 }
 
 static void set_paths(bench *b, char *directory)
@@ -350,9 +382,26 @@ static void describe_model(bench *b)
            1e-9 * subject->bytes);
 }
 
+static void measure_stages(bench *b)
+{
+    static run runs[2 * MAX_RUNS];
+    run *one = runs, *many = b->scaling ? runs + b->repeat : runs;
+    if (b->scaling) {
+        run_all(b, 1, one);
+        layer_print(&b->subject, one, b->repeat);
+    }
+    run_all(b, b->threads, many);
+    layer_print(&b->subject, many, b->repeat);
+    if (b->scaling)
+        layer_print_scaling(&one[b->repeat / 2], &many[b->repeat / 2]);
+    if (b->json && !layer_write_json(&b->subject, runs, (int)(many - runs) + b->repeat, b->json)) {
+        fprintf(stderr, "%s: cannot be written\n", b->json);
+        exit(1);
+    }
+}
+
 int main(int count, char **arguments)
 {
-    static run one[2 * MAX_RUNS], many[MAX_RUNS];
     bench b = {.repeat = 1, .measure_seconds = 1};
     if (count < 3)
         usage();
@@ -368,23 +417,10 @@ int main(int count, char **arguments)
     if (!b.threads)
         b.threads = b.scaling ? 2 : awq_context_threads(b.ctx);
     describe_model(&b);
-    if (b.scaling) {
-        run_all(&b, 1, one);
-        layer_print(&b.subject, one, b.repeat);
-    }
-    run_all(&b, b.threads, many);
-    layer_print(&b.subject, many, b.repeat);
-    if (b.scaling)
-        layer_print_scaling(&one[b.repeat / 2], &many[b.repeat / 2]);
-    if (b.json) {
-        if (b.scaling)
-            memmove(one + b.repeat, many, (size_t)b.repeat * sizeof *many);
-        if (!layer_write_json(&b.subject, b.scaling ? one : many,
-                              b.scaling ? 2 * b.repeat : b.repeat, b.json)) {
-            fprintf(stderr, "%s: cannot be written\n", b.json);
-            return 1;
-        }
-    }
+    if (b.exact)
+        compare_searches(&b);
+    else
+        measure_stages(&b);
     awq_recipe_free(b.recipe);
     awq_context_free(b.ctx);
     return 0;

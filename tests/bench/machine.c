@@ -91,7 +91,7 @@ static awq_status measure_products(awq_context *ctx, double seconds, machine *m)
     r.work = operations * m->threads;
     if (status == AWQ_OK)
         status = run_rounds(&r, seconds, &m->all);
-    awq__free(matrices);
+    awq__free_aligned(matrices);
     return status;
 }
 
@@ -124,7 +124,7 @@ static awq_status measure_memory(awq_context *ctx, double seconds, machine *m)
     rounds r = {.ctx = ctx, .task = triad, .arg = &j, .tasks = m->threads};
     r.work = 3e-9 * (double)(j.each * m->threads) * sizeof *arrays;
     awq_status status = run_rounds(&r, seconds, &m->memory);
-    awq__free(arrays);
+    awq__free_aligned(arrays);
     return status;
 }
 

@@ -42,6 +42,13 @@ done
 ! cmp -s $name/model.safetensors other/model.safetensors || fail "seed 2: the same weights"
 ! cmp -s $name/calib_ids.safetensors other/calib_ids.safetensors || fail "seed 2: the same ids"
 
+# The two searches side by side: both rows have found a ratio or none, and lost a share.
+"$bench_layer" "$plugins" $name --threads 2 --seconds 0 --exact quantize.ratio_steps=4 \
+    quantize.search_tokens=256 >exact.txt 2>exact.err || fail "--exact: $(cat exact.err)"
+for search in moments output; do
+    grep -Eq "^[|] $search [|].* [0-9.]+ % [|]$" exact.txt || fail "--exact: $(tail -4 exact.txt)"
+done
+
 # What cannot be made or measured is refused.
 ! "$make_model" no-such-model x 2>/dev/null || fail "a model that is not known was made"
 ! "$make_model" $name other 2>/dev/null || fail "a directory that exists was overwritten"

@@ -281,16 +281,15 @@ static awq__codes round_random(awq_context *ctx, int bits, int64_t N, int64_t K,
 {
     uint64_t random = 5;
     awq__scheme scheme = scheme_of(bits, bits == 8 ? K : 64);
-    float *w = normals(&random, N * K), *work = floats(N * K);
+    float *w = normals(&random, N * K);
     awq__weight weight = awq__weight_plain("w", AWQ_F32, w, N, K);
     awq__codes codes;
     for (int64_t i = 0; i < N * K; i++)
         w[i] *= i / 64 % 7 == 3 ? 0.001f : 0.02f;
     succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, &codes));
-    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, work, &codes));
+    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, &codes));
     codes.dtype = dtype;
     free(w);
-    free(work);
     return codes;
 }
 

@@ -505,10 +505,9 @@ static void check_matrix(awq_context *ctx, const awq__scheme *scheme, const char
     weight.col_scale = scale;
     const int64_t block = awq__weight_block(&weight);
     assert_true(block < N / 2);
-    float *work = floats(awq__weight_work(&weight));
     awq__codes codes;
     succeeds(ctx, awq__codes_create(ctx, N, K, scheme, &codes));
-    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, range, work, &codes));
+    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, range, &codes));
     fake = floats(N * K);
     awq__weight_read(&weight, 0, N, fake);
     awq__compute_reference()->fake_quantize(N, K, scheme, range, NULL, fake);
@@ -527,7 +526,7 @@ static void check_matrix(awq_context *ctx, const awq__scheme *scheme, const char
     snprintf(message, sizeof message,
              "m: a group scale in rows %d to %d does not fit its stored type, ",
              (int)((N - 3) / block * block), N - 1);
-    fails(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, work, &codes),
+    fails(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, &codes),
           AWQ_ERROR_NUMERIC, message);
     assert_non_null(strstr(awq_context_message(ctx), type));
     awq__codes_free(&codes);
@@ -537,7 +536,6 @@ static void check_matrix(awq_context *ctx, const awq__scheme *scheme, const char
     free(fake);
     free(row);
     free(scale);
-    free(work);
 }
 
 static void a_matrix_is_rounded_by_blocks(void **state)

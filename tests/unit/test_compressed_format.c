@@ -378,7 +378,7 @@ static void rounded_weights_are_read_back(void **state)
     static const awq_dtype dtypes[] = {AWQ_BF16, AWQ_F16};
     static const int bit_counts[] = {2, 3, 4, 8};
     uint64_t random = 2;
-    float *w = normals(&random, N * K), work[N * K];
+    float *w = normals(&random, N * K);
     awq__weight plain = awq__weight_plain("w", AWQ_F32, w, N, K);
     for (int b = 0; b < 4; b++)
         for (int symmetric = 0; symmetric < 2; symmetric++) {
@@ -388,7 +388,7 @@ static void rounded_weights_are_read_back(void **state)
             packed_modules p = {0};
             succeeds(f->ctx, awq__codes_create(f->ctx, N, K, &scheme, &codes));
             succeeds(f->ctx,
-                     awq__codes_round(f->ctx, awq__compute_fastest(), &plain, NULL, work, &codes));
+                     awq__codes_round(f->ctx, awq__compute_fastest(), &plain, NULL, &codes));
             add_packed(&p, format, "w", &codes);
             awq__checkpoint *checkpoint = write_packed(f, &p);
             const awq__stored_scheme stored = STORED(stored_bits(bit_counts[b]), 32, symmetric);

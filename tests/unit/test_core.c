@@ -188,7 +188,7 @@ static void allocation_is_checked(void **state)
         assert_non_null(aligned);
         assert_int_equal((uintptr_t)aligned % 64, 0);
         memset(aligned, 1, bytes);
-        awq__free(aligned);
+        awq__free_aligned(aligned);
     }
     void *empty = awq__alloc(ctx, 0, 8, "nothing");
     assert_non_null(empty);

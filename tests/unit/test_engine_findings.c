@@ -115,6 +115,8 @@ static void remedies_are_the_nearest(void **state)
          {.native = true, .model_type = "gpt_oss"},
          "format: mxfp4, quantize all experts and nothing else"},
         {"llama.cpp", {.parallel = 1}, NULL},
+        {"tensorrt-llm", {MODELOPT}, NULL},
+        {"vllm", {MODELOPT}, "format: awq"},
         {"sglang",
          {.format = "mxfp4", .code = AWQ__CODE_E2M1, .group = 32, .quantized = "*.experts.*"},
          "format: awq"},
@@ -198,7 +200,8 @@ static size_t try_remedies(awq_context *ctx, const char *engine, setup s)
 
 static void remedies_hold(void **state)
 {
-    static const char *const engines[] = {"vllm", "sglang", "transformers", "llama.cpp"};
+    static const char *const engines[] = {"vllm", "sglang", "transformers", "llama.cpp",
+                                          "tensorrt-llm"};
     static const char *const formats[] = {"awq", "compressed-tensors", "gptq", "bitsandbytes",
                                           "mxfp4"};
     static const int64_t groups[] = {128, 32, -1}, widths[] = {768, 1408, 2880},
@@ -224,7 +227,7 @@ static void remedies_hold(void **state)
                                    .model_type = flags & 4 ? "gpt_oss" : "mixtral",
                                    .odd = odd[turn % 3],
                                    .odd_group = turn % 2 ? 0 : 32};
-                        tried += try_remedies(*state, engines[(turn + turn / 8) % 4], s);
+                        tried += try_remedies(*state, engines[(turn + turn / 8) % 5], s);
                     }
     assert_true(tried > 400);
 }
@@ -234,10 +237,11 @@ static void remedies_hold(void **state)
 static void any_refuses_nothing(void **state)
 {
     awq__findings findings = check(*state, "any", (setup){AWQ, .zeros = true});
-    assert_int_equal(findings.count, 2);
+    assert_int_equal(findings.count, 3);
     assert_string_equal(findings.items[0].engine, "transformers");
     assert_string_equal(findings.items[0].versions, "5");
     assert_string_equal(findings.items[1].engine, "llama.cpp");
+    assert_string_equal(findings.items[2].engine, "tensorrt-llm");
     assert_int_equal(refusals(&findings), 0);
     awq__findings_free(&findings);
 
@@ -251,20 +255,22 @@ static void any_refuses_nothing(void **state)
  * not. */
 static void any_tells_of_older_versions(void **state)
 {
-    static const char *const expected[] = {"before 0.23", "", "", ""};
-    static const char *const engines[] = {"vllm", "sglang", "transformers", "llama.cpp"};
+    static const char *const expected[] = {"before 0.23", "", "", "", ""};
+    static const char *const engines[] = {"vllm", "sglang", "transformers", "llama.cpp",
+                                          "tensorrt-llm"};
     awq__findings findings = check(*state, "any", (setup){.zeros = true});
-    assert_int_equal(findings.count, 4);
-    for (size_t i = 0; i < 4; i++) {
+    assert_int_equal(findings.count, 5);
+    for (size_t i = 0; i < 5; i++) {
         assert_string_equal(findings.items[i].engine, engines[i]);
         assert_string_equal(findings.items[i].versions, expected[i]);
     }
     awq__findings_free(&findings);
 
     findings = check(*state, "any", (setup){.bits = 4});
-    assert_int_equal(findings.count, 2);
+    assert_int_equal(findings.count, 3);
     assert_string_equal(findings.items[0].versions, "5.0 to 5.12");
     assert_string_equal(findings.items[1].engine, "llama.cpp");
+    assert_string_equal(findings.items[2].engine, "tensorrt-llm");
     awq__findings_free(&findings);
 }
 
@@ -281,6 +287,7 @@ static void an_engine_that_loads_it_says_nothing(void **state)
         {"sglang", {AWQ, .zeros = true, .parallel = 8, .group = 128}},
         {"sglang", {GPTQ, .bits = 8}},
         {"transformers", {AWQ, .quantized = ATTENTION}},
+        {"tensorrt-llm", {MXFP4_EXPERTS}},
         {"vllm", {.native = true, .model_type = "gpt_oss", .quantized = ATTENTION}},
     };
     for (size_t i = 0; i < sizeof silent / sizeof *silent; i++) {
@@ -313,7 +320,8 @@ static void unknown_names_are_refused(void **state)
     awq__findings findings;
     make(usual, &r);
     fails(*state, awq__engines_check(*state, "vllm2", &r.facts, &findings), AWQ_ERROR_ARGUMENT,
-          "engine: \"vllm2\" is not one of vllm|sglang|transformers|llama.cpp|any");
+          "engine: \"vllm2\" is not one of vllm|sglang|transformers|llama.cpp|"
+          "tensorrt-llm|any");
     fails(*state, awq__engines_check(*state, "", &r.facts, &findings), AWQ_ERROR_ARGUMENT,
           "engine: \"\"");
     r.facts.format = "auto";

@@ -240,7 +240,31 @@ static const row_case cases[] = {
      {MXFP4, .quantized = "*.experts.*"},
      {MXFP4, .quantized = "nothing"}},
 
-    {"llama.cpp", "", ALL, "keeps no packed weights", {.quantized = O}, {.quantized = "nothing"}},
+    {"vllm",
+     "",
+     "modelopt",
+     "no integers of 4 bits",
+     {MODELOPT},
+     {MODELOPT, .quantized = "nothing"}},
+    {"sglang",
+     "",
+     "modelopt",
+     "no integers of 4 bits",
+     {MODELOPT},
+     {MODELOPT, .quantized = "nothing"}},
+    {"transformers",
+     "",
+     "modelopt",
+     "no quantizer",
+     {MODELOPT, .quantized = O},
+     {MODELOPT, .quantized = "nothing"}},
+
+    {"llama.cpp",
+     "",
+     ALL "|modelopt",
+     "keeps no packed weights",
+     {.quantized = O},
+     {.quantized = "nothing"}},
     {"llama.cpp",
      "",
      "mxfp4",
@@ -254,6 +278,13 @@ static const row_case cases[] = {
      "the same blocks",
      {MXFP4, .quantized = "*.experts.*"},
      {MXFP4, .quantized = "nothing"}},
+
+    {"tensorrt-llm",
+     "",
+     ALL "|modelopt",
+     "W4A8_AWQ",
+     {MODELOPT},
+     {MODELOPT, .quantized = ATTENTION}},
 };
 
 static const row_case mxfp4_cases[] = {
@@ -336,7 +367,7 @@ static void run_case(awq_context *ctx, const row_case *c, const char *engine, bo
 
 static void every_row_has_a_hit_and_a_near_miss(void **state)
 {
-    static const char *const readers[] = {"vllm", "sglang", "transformers"};
+    static const char *const readers[] = {"vllm", "sglang", "transformers", "tensorrt-llm"};
     bool *seen = calloc(awq__engine_row_count(), sizeof *seen);
     assert_non_null(seen);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

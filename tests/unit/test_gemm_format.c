@@ -362,13 +362,13 @@ static void symmetric_zeros_are_all_eight(void **state)
     awq_context *ctx = *state;
     enum { N = 16, K = 64, G = 32 };
     uint64_t random = 4;
-    float *w = normals(&random, N * K), work[N * K];
+    float *w = normals(&random, N * K);
     const awq__scheme scheme = {.bits = 4, .group = G, .symmetric = true, .grid = AWQ__GRID_F16};
     awq__weight weight = awq__weight_plain("w", AWQ_F32, w, N, K);
     awq__codes codes;
     uint32_t zeros[K / G * N / 8];
     succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, &codes));
-    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, work, &codes));
+    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, &codes));
     format->pack(&codes, 1, zeros);
     for (size_t i = 0; i < sizeof zeros / sizeof *zeros; i++)
         assert_int_equal(zeros[i], 0x88888888);

@@ -109,10 +109,8 @@ static awq__codes round_all(const problem *p, double damping, awq__gptq_effort e
 static awq__codes round_nearest(const problem *p)
 {
     awq__codes codes;
-    float *work = floats(awq__weight_work(&p->weight));
     succeeds(p->ctx, awq__codes_create(p->ctx, p->N, p->K, &p->scheme, &codes));
-    succeeds(p->ctx, awq__codes_round(p->ctx, p->table, &p->weight, NULL, work, &codes));
-    free(work);
+    succeeds(p->ctx, awq__codes_round(p->ctx, p->table, &p->weight, NULL, &codes));
     return codes;
 }
 

@@ -63,7 +63,7 @@ static double moment_loss(const problem *p, const awq__scheme *scheme, const flo
 static void make_sketch(awq_context *ctx, const problem *p, int64_t rows, awq__stats *sketch)
 {
     succeeds(ctx, awq__stats_create_sketch(ctx, p->K, rows, sketch));
-    awq__stats_sketch(sketch, 0, rows, 99, p->T, p->x, p->K);
+    awq__stats_sketch(awq__compute_fastest(), sketch, 0, rows, 99, p->T, p->x, p->K);
 }
 
 static double found_loss(const awq__compute *table, const awq__weight *weight,
@@ -99,7 +99,7 @@ static void the_loss_is_that_of_the_outputs(void **state)
             const float *s = with & 2 ? scale : NULL;
             if (with == 2) {
                 p.weight.col_scale = scale;
-                awq__stats_rescale(&p.stats, unscale);
+                awq__stats_rescale(awq__compute_reference(), &p.stats, unscale);
             }
             double expected = direct_loss(&p, &scheme, s, r);
             assert_true(expected > 0);
@@ -226,7 +226,7 @@ static void every_block_of_rows_counts(void **state)
         (awq__candidates){.cols = K, .salience = p.salience, .relative = p.relative, .steps = 1};
     succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &p.stats));
     for (int64_t t = 0; t < T; t++)
-        awq__stats_sketch(&p.stats, t + 1, 1, 7, 1, p.x + t * K, K);
+        awq__stats_sketch(awq__compute_fastest(), &p.stats, t + 1, 1, 7, 1, p.x + t * K, K);
     const awq__scheme scheme = {.bits = 3, .group = G, .grid = AWQ__GRID_F32};
     awq__range *range = space_for(N * K / G, sizeof *range);
     float *row_weight = floats(N);

@@ -92,7 +92,7 @@ static void rounded_weights_are_read_back(void **state)
     awq_context *ctx = *state;
     enum { N = 5, K = 96 };
     uint64_t random = 1;
-    float *w = normals(&random, N * K), work[N * K], values[N * K], expected[N * K];
+    float *w = normals(&random, N * K), values[N * K], expected[N * K];
     for (int i = 0; i < N * K; i++)
         w[i] = ldexpf(w[i], i / 32 * 17 - 120);
     awq__weight weight = awq__weight_plain("w", AWQ_F32, w, N, K);
@@ -100,7 +100,7 @@ static void rounded_weights_are_read_back(void **state)
     uint8_t blocks[N * K / 2], scales[N * K / 32];
     succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, &codes));
     succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, &back));
-    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, work, &codes));
+    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, &codes));
     format->pack(&codes, 0, blocks);
     format->pack(&codes, 1, scales);
     awq__codes_read(&codes, 0, N, expected);

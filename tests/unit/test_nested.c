@@ -56,7 +56,8 @@ static void check(const float *scales, int64_t count)
             double error = fabs((double)stored[i] - (double)scales[i]);
             for (int code = 0; code < AWQ__NESTED_CODES; code++) {
                 double other = (double)map[code] * (double)scale + (double)nested.offset;
-                assert_true(error <= fabs(other - (double)scales[i]) + 3e-7 * (mean + (double)scale));
+                assert_true(error <=
+                            fabs(other - (double)scales[i]) + 3e-7 * (mean + (double)scale));
             }
         }
     }

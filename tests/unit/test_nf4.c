@@ -264,10 +264,8 @@ static awq__codes nested_codes(awq_context *ctx, const awq__weight *weight)
     awq__scheme scheme = scheme_of(64);
     scheme.grid = AWQ__GRID_NESTED;
     awq__codes codes;
-    float *work = floats(awq__weight_work(weight));
     succeeds(ctx, awq__codes_create(ctx, weight->rows, weight->cols, &scheme, &codes));
-    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), weight, NULL, work, &codes));
-    free(work);
+    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), weight, NULL, &codes));
     return codes;
 }
 
@@ -332,12 +330,11 @@ static void codes_read_back(void **state)
     enum { N = 5, K = 192 };
     uint64_t random = 4;
     float *w = normals(&random, N * K), *fake = copy_of(w, N * K), *values = floats(N * K);
-    float *work = floats(N * K);
     const awq__scheme scheme = scheme_of(64);
     awq__weight weight = awq__weight_plain("w", AWQ_F32, w, N, K);
     awq__codes codes;
     succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, &codes));
-    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, work, &codes));
+    succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, &codes));
     awq__compute_reference()->fake_quantize(N, K, &scheme, NULL, NULL, fake);
     for (int64_t first = 0; first < N; first += 2)
         awq__codes_read(&codes, first, awq__min(2, N - first), values + first * K);
@@ -346,7 +343,6 @@ static void codes_read_back(void **state)
     free(w);
     free(fake);
     free(values);
-    free(work);
 }
 
 #define CASE(function) cmocka_unit_test_setup_teardown(function, make_context, free_context)

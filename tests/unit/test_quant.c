@@ -83,7 +83,7 @@ static void whole_moments_are_added_in_strips(void **state)
         succeeds(ctx, awq__stats_create(ctx, K, K, &strips[i]));
         succeeds(ctx, awq__stats_add_whole(ctx, table, &strips[i], 8, x, K + 3));
         succeeds(ctx, awq__stats_add_whole(ctx, table, &strips[i], T - 8, x + 8 * (K + 3), K + 3));
-        awq__stats_mirror(&strips[i]);
+        awq__stats_mirror(awq__compute_fastest(), &strips[i]);
         assert_int_equal(strips[i].tokens, T);
         assert_same_stats(&strips[i], &direct, 1e-6);
     }
@@ -112,7 +112,7 @@ static void rescaled_statistics_are_those_of_rescaled_inputs(void **state)
         awq__stats_add(table, &rescaled, T, x, K);
         for (int k = 0; k < K; k++)
             factor[k] = between(&random, 0.2f, 3);
-        awq__stats_rescale(&rescaled, factor);
+        awq__stats_rescale(awq__compute_reference(), &rescaled, factor);
         float *scaled = copy_of(x, T * K);
         for (int i = 0; i < T * K; i++)
             scaled[i] *= factor[i % K];
@@ -183,7 +183,8 @@ static void tokens_with_rows_of_their_own_lose_nothing(void **state)
         assert_int_equal(sketch.cols, K);
         assert_int_equal(sketch.group, K);
         for (int64_t t = 0; t < T; t++)
-            awq__stats_sketch(&sketch, 1 + t, 1, seed, 1, x + t * (K + 2), K + 2);
+            awq__stats_sketch(awq__compute_fastest(), &sketch, 1 + t, 1, seed, 1, x + t * (K + 2),
+                              K + 2);
         for (int64_t i = 0; i < K; i++) {
             assert_true(sketch.moments[i] == 0 && sketch.moments[(ROWS - 1) * K + i] == 0);
             for (int64_t j = 0; j < K; j++)
@@ -223,7 +224,7 @@ static void a_sketch_expects_the_products(void **state)
         for (uint64_t seed = 0; seed < SEEDS; seed++) {
             awq__stats sketch;
             succeeds(ctx, awq__stats_create_sketch(ctx, K, rows[r] + 2, &sketch));
-            awq__stats_sketch(&sketch, 1, rows[r], seed * T, T, x, K);
+            awq__stats_sketch(awq__compute_fastest(), &sketch, 1, rows[r], seed * T, T, x, K);
             for (int64_t k = 0; k < K; k++) /* rows that are not meant stay */
                 assert_true(sketch.moments[k] == 0 && sketch.moments[(rows[r] + 1) * K + k] == 0);
             for (int64_t at = 0; at < K * K; at++) {
@@ -253,24 +254,25 @@ static void sketches_add_up(void **state)
     succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &whole));
     succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &part));
     succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &rescaled));
-    awq__stats_sketch(&whole, 0, ROWS, 77, T, x, K);
+    awq__stats_sketch(awq__compute_fastest(), &whole, 0, ROWS, 77, T, x, K);
     /* A token's row and sign are those of its number, wherever a block begins. */
-    awq__stats_sketch(&part, 0, ROWS, 77, 13, x, K);
-    awq__stats_sketch(&part, 0, ROWS, 77 + 13, T - 13, x + 13 * K, K);
+    awq__stats_sketch(awq__compute_fastest(), &part, 0, ROWS, 77, 13, x, K);
+    awq__stats_sketch(awq__compute_fastest(), &part, 0, ROWS, 77 + 13, T - 13, x + 13 * K, K);
     assert_memory_equal(part.moments, whole.moments, ROWS * K * sizeof *part.moments);
-    awq__stats_sketch(&rescaled, 0, ROWS, 1234, T, x, K); /* other seeds, other rows */
+    awq__stats_sketch(awq__compute_fastest(), &rescaled, 0, ROWS, 1234, T, x,
+                      K); /* other seeds, other rows */
     assert_memory_not_equal(rescaled.moments, whole.moments, ROWS * K * sizeof *part.moments);
     memset(rescaled.moments, 0, ROWS * K * sizeof *part.moments);
 
     part.abs_sums[3] = 7;
     for (int k = 0; k < K; k++)
         factor[k] = ldexpf(1, k % 7 - 3); /* exact in every sum */
-    awq__stats_rescale(&part, factor);
+    awq__stats_rescale(awq__compute_reference(), &part, factor);
     assert_true(part.abs_sums[3] == 7 * (double)factor[3]);
     memset(rescaled.moments, 0, ROWS * K * sizeof *part.moments);
     for (int i = 0; i < T * K; i++)
         x[i] *= factor[i % K];
-    awq__stats_sketch(&rescaled, 0, ROWS, 77, T, x, K);
+    awq__stats_sketch(awq__compute_fastest(), &rescaled, 0, ROWS, 77, T, x, K);
     assert_memory_equal(part.moments, rescaled.moments, ROWS * K * sizeof *part.moments);
     awq__stats_free(&whole);
     awq__stats_free(&part);
@@ -287,7 +289,7 @@ static void blocks_come_from_a_sketch(void **state)
     float *x = whole_inputs(&random, T, K);
     awq__stats sketch, blocks;
     succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &sketch));
-    awq__stats_sketch(&sketch, 0, ROWS, 5, T, x, K);
+    awq__stats_sketch(awq__compute_fastest(), &sketch, 0, ROWS, 5, T, x, K);
     sketch.tokens = T;
     for (int k = 0; k < K; k++)
         sketch.abs_sums[k] = k;

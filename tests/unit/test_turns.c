@@ -177,6 +177,26 @@ static void loops_of_a_large_task_are_parallel(void **state)
     assert_int_equal(atomic_load(&c.met), 6);
 }
 
+/* Tasks too few for all threads leave them to their loops; as many as there are do not. */
+static void loops_of_few_tasks_are_parallel(void **state)
+{
+    crowd c = {.ctx = *state};
+    succeeds(*state, awq_context_set_threads(*state, 3));
+    succeeds(*state, awq__parallel_nested(*state, 0, 2, hold_two_loops, &c));
+    assert_int_equal(atomic_load(&c.met), 4);
+    succeeds(*state, awq_context_set_threads(*state, 2));
+    succeeds(*state, awq__parallel_nested(*state, AWQ__WORK_BYTES, 3, hold_two_loops, &c));
+    assert_int_equal(atomic_load(&c.met), 4 + 6);
+    crowd many = {.ctx = *state};
+    succeeds(*state, awq__parallel_nested(*state, AWQ__WORK_BYTES / 2, 2, meet, &many));
+    assert_int_equal(atomic_load(&many.met), 2);
+    succeeds(*state, awq_context_set_threads(*state, 1));
+    crowd one = {.ctx = *state};
+    succeeds(*state, awq__parallel_nested(*state, 0, 10, enter, &one));
+    assert_int_equal(atomic_load(&one.calls), 10);
+    assert_int_equal(atomic_load(&one.most), 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
@@ -185,6 +205,7 @@ int main(void)
         TEST(a_failure_ends_the_waiting),
         TEST(work_space_is_bounded),
         TEST(loops_of_a_large_task_are_parallel),
+        TEST(loops_of_few_tasks_are_parallel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

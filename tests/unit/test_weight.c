@@ -328,7 +328,6 @@ static void the_largest_numbers_are_finite(void **state)
 
 static void products_go_by_blocks(void **state)
 {
-    (void)state;
     uint64_t random = 4;
     const int64_t T = 3;
     FOR_EACH_TABLE(table)
@@ -379,6 +378,13 @@ static void products_go_by_blocks(void **state)
                 float added = n == N ? 0 : with ? bias[n] * row[n] : bias[n];
                 assert_true(biased[j] == y[j] + added);
             }
+            /* The same bits where blocks run side by side. */
+            float *parallel = copy_of(y, T * ldy);
+            succeeds(*state, awq_context_set_threads(*state, 3));
+            succeeds(*state,
+                     awq__linear_parallel(*state, table, &weight, T, x, ldx, parallel, ldy));
+            assert_memory_equal(parallel, biased, (size_t)(T * ldy) * sizeof *parallel);
+            free(parallel);
         }
         free(biased);
         free(bias);
@@ -404,7 +410,7 @@ int main(void)
         cmocka_unit_test(blocks_are_bounded),
         cmocka_unit_test_setup_teardown(what_is_not_finite_is_found, make_context, free_context),
         cmocka_unit_test_setup_teardown(the_largest_numbers_are_finite, make_context, free_context),
-        cmocka_unit_test(products_go_by_blocks),
+        cmocka_unit_test_setup_teardown(products_go_by_blocks, make_context, free_context),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,33 @@ static void quadratic_forms_are_right(void **state)
     }
 }
 
+/* With fused multiply-adds forms of small groups do not depend on how wide the registers are, nor
+   on which rows come together. */
+static void forms_of_groups_agree_to_the_bit(void **state)
+{
+    (void)state;
+    enum { N = 29, K = 128, BASE = 1 };
+    uint64_t random = 25;
+    float *e = normals(&random, N * K), *x = normals(&random, 7 * K), *m = floats(K * K);
+    float *space = floats(N * K);
+    double first[N], sums[N];
+    awq__compute_reference()->gram(7, K, K, x, K, m);
+    const awq__compute *const *fused = awq__compute_all() + BASE + 1;
+    for (const awq__compute *const *at = fused; *at; at++) {
+        (*at)->quadratic(N, K, e, m, space, at == fused ? first : sums);
+        if (at != fused)
+            assert_memory_equal(sums, first, sizeof sums);
+        for (int64_t n = 0; n < N; n++) {
+            (*at)->quadratic(1, K, e + n * K, m, space, sums);
+            assert_true(sums[0] == first[n]);
+        }
+    }
+    free(e);
+    free(x);
+    free(m);
+    free(space);
+}
+
 static void extents_of_groups_include_0(void **state)
 {
     (void)state;
@@ -175,6 +202,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quadratic_forms_are_right),
+        cmocka_unit_test(forms_of_groups_agree_to_the_bit),
         cmocka_unit_test(extents_of_groups_include_0),
         cmocka_unit_test(rows_and_columns_are_scaled),
         cmocka_unit_test(squares_are_added_by_column),

@@ -25,9 +25,9 @@ awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
 
 void awq__codes_free(awq__codes *codes)
 {
-    awq__free(codes->codes);
-    awq__free(codes->scales);
-    awq__free(codes->zeros);
+    awq__free_aligned(codes->codes);
+    awq__free_aligned(codes->scales);
+    awq__free_aligned(codes->zeros);
     awq__free(codes->nested.codes);
     awq__free(codes->nested.scales);
     *codes = (awq__codes){0};
@@ -46,29 +46,51 @@ void awq__codes_settle(awq__codes *codes)
                          &codes->nested);
 }
 
+typedef struct rounding {
+    awq_context *ctx;
+    const awq__compute *compute;
+    const awq__weight *weight;
+    const awq__range *range;
+    awq__codes *codes;
+    awq__scratch scratch;
+} rounding;
+
+static awq_status round_block(void *arg, int64_t index, int worker)
+{
+    rounding *r = arg;
+    const awq__codes *codes = r->codes;
+    int64_t K = codes->cols, G = K / codes->scheme.group, block = awq__weight_block(r->weight);
+    int64_t first = index * block, count = awq__min(block, codes->rows - first);
+    float *work = awq__scratch_get(&r->scratch, worker, (size_t)awq__weight_work(r->weight));
+    if (!work)
+        return AWQ_ERROR_MEMORY;
+    awq__weight_read(r->weight, first, count, work);
+    if (r->compute->quantize(count, K, &codes->scheme, work, r->range ? r->range + first * G : NULL,
+                             codes->codes + first * K, codes->scales + first * G,
+                             codes->zeros + first * G))
+        return AWQ_OK;
+    return awq__fail(r->ctx, AWQ_ERROR_NUMERIC,
+                     "%s: a group scale in rows %lld to %lld does not fit its stored type, %s",
+                     r->weight->name, (long long)first, (long long)(first + count - 1),
+                     awq__scale_type(&codes->scheme));
+}
+
 static awq_status round_blocks(awq_context *ctx, const awq__compute *compute,
-                               const awq__weight *weight, const awq__range *range, float *work,
+                               const awq__weight *weight, const awq__range *range,
                                awq__codes *codes)
 {
-    int64_t K = codes->cols, G = K / codes->scheme.group, block = awq__weight_block(weight);
-    for (int64_t first = 0; first < codes->rows; first += block) {
-        int64_t count = awq__min(block, codes->rows - first);
-        awq__weight_read(weight, first, count, work);
-        if (!compute->quantize(count, K, &codes->scheme, work, range ? range + first * G : NULL,
-                               codes->codes + first * K, codes->scales + first * G,
-                               codes->zeros + first * G))
-            return awq__fail(ctx, AWQ_ERROR_NUMERIC,
-                             "%s: a group scale in rows %lld to %lld does not fit its stored type, "
-                             "%s",
-                             weight->name, (long long)first, (long long)(first + count - 1),
-                             awq__scale_type(&codes->scheme));
-    }
-    return AWQ_OK;
+    rounding r = {.ctx = ctx, .compute = compute, .weight = weight, .range = range, .codes = codes};
+    int64_t blocks = awq__ceil_div(codes->rows, awq__weight_block(weight));
+    awq_status status = awq__scratch_create(ctx, "rounding work space", &r.scratch);
+    if (status == AWQ_OK)
+        status = awq__parallel_for(ctx, blocks, round_block, &r);
+    awq__scratch_free(&r.scratch);
+    return status;
 }
 
 /* Codes for the scales as they are stored, which no longer are those that rounding chose. */
 static awq_status round_settled(awq_context *ctx, const awq__compute *compute,
-                                const awq__weight *weight, float *work, awq__codes *codes)
+                                const awq__weight *weight, awq__codes *codes)
 {
     int64_t groups = codes->rows * (codes->cols / codes->scheme.group);
     awq__range *range = awq__alloc(ctx, (size_t)groups, sizeof *range, "ranges of groups");
@@ -77,18 +99,17 @@ static awq_status round_settled(awq_context *ctx, const awq__compute *compute,
     awq__codes_settle(codes);
     for (int64_t i = 0; i < groups; i++)
         range[i] = (awq__range){-codes->scales[i], codes->scales[i]};
-    awq_status status = round_blocks(ctx, compute, weight, range, work, codes);
+    awq_status status = round_blocks(ctx, compute, weight, range, codes);
     awq__free(range);
     return status;
 }
 
 awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
-                            const awq__weight *weight, const awq__range *range, float *work,
-                            awq__codes *codes)
+                            const awq__weight *weight, const awq__range *range, awq__codes *codes)
 {
-    awq_status status = round_blocks(ctx, compute, weight, range, work, codes);
+    awq_status status = round_blocks(ctx, compute, weight, range, codes);
     if (status == AWQ_OK && codes->scheme.grid == AWQ__GRID_NESTED)
-        status = round_settled(ctx, compute, weight, work, codes);
+        status = round_settled(ctx, compute, weight, codes);
     return status;
 }
 

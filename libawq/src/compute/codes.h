@@ -17,17 +17,19 @@ typedef struct awq__codes {
        chosen, before codes are. */
     awq__nested nested;
     awq_dtype dtype; /* of the weights that were rounded, for formats that say it; the caller's */
+    /* [K] what the input is multiplied by before it meets these codes, for formats that store it;
+       NULL for 1; the caller's. */
+    const float *input_scale;
 } awq__codes;
 
 awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
                              const awq__scheme *scheme, awq__codes *codes);
 void awq__codes_free(awq__codes *codes);
-/* Rounds the weight (with its multipliers). range [N,K/g] or NULL as in awq__compute.quantize.
-   work: awq__weight_work. AWQ_ERROR_NUMERIC names the module if a scale does not fit the stored
-   type. */
+/* Rounds the weight (with its multipliers), in a parallel loop over blocks of rows. range [N,K/g]
+   or NULL as in awq__compute.quantize. AWQ_ERROR_NUMERIC names the module if a scale does not fit
+   the stored type. */
 awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
-                            const awq__weight *weight, const awq__range *range, float *work,
-                            awq__codes *codes);
+                            const awq__weight *weight, const awq__range *range, awq__codes *codes);
 /* With a grid of NESTED the scales have been chosen: they become what is stored. */
 void awq__codes_settle(awq__codes *codes);
 /* What bounds the scales that can be stored, for messages. */

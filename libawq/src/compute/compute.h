@@ -6,6 +6,10 @@
  * caller. Matrices are F32, row-major; `ld` names are row strides in elements. The
  * reference table is the definition: plain loops, kept for ever, and what tests compare
  * every other table with.
+ *
+ * A table says where arrays are: awq__alloc_aligned makes those of a context in the memory of its
+ * table. That must be readable and writable by this process too, as that of devices is with unified
+ * memory: what is small, or done once for a layer, is done in place.
  */
 #ifndef AWQ__COMPUTE_H
 #define AWQ__COMPUTE_H
@@ -84,6 +88,7 @@ typedef struct awq__logit_stats {
 
 typedef struct awq__compute {
     const char *name;
+    const awq__memory *memory; /* of the arrays that its operations take and give */
 
     /* y[T,N] = x[T,K] w[N,K]^T + beta * y */
     void (*multiply_nt)(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
@@ -119,6 +124,30 @@ typedef struct awq__compute {
     /* logits[T,E] -> index[T,k], weight[T,k], falling; equal scores go to the lower expert */
     void (*route)(int64_t T, int64_t E, int64_t k, const awq__routing *routing, const float *logits,
                   int32_t *index, float *weight);
+
+    /* out[T,K]: row t is row index[t] / step of x */
+    void (*gather)(int64_t T, int64_t K, const int64_t *index, int64_t step, const float *x,
+                   float *out);
+    /* Row index[t] - first of out is row t of x[T,K]. */
+    void (*scatter)(int64_t T, int64_t K, const int64_t *index, int64_t first, const float *x,
+                    float *out);
+    /* out[t] += sum over i, in their order, of weight[t,i] * parts[t,i], out[T,H] and parts[T,k,H];
+       weight NULL means 1 */
+    void (*combine)(int64_t T, int64_t k, int64_t H, const float *weight, const float *parts,
+                    float *out);
+    /* y[T,N] += row[n] * scale[n]; scale NULL means 1 */
+    void (*add_row)(int64_t T, int64_t N, const float *row, const float *scale, float *y,
+                    int64_t ldy);
+    /* out = x + amount; out may be x */
+    void (*shift)(int64_t count, float amount, const float *x, float *out);
+    /* m[K,K]: what is above the diagonal also below it */
+    void (*mirror)(int64_t K, float *m);
+    /* Adds each row t of x[T,K], or its negative, to one of rows[count,K]: which of both, and to
+       which, seed + t alone says. */
+    void (*sketch)(int64_t T, int64_t K, const float *x, int64_t ldx, uint64_t seed, int64_t count,
+                   float *rows);
+    /* The largest |a[i] - b[i]|, NaN if there is one; b NULL means 0 */
+    double (*largest_difference)(int64_t count, const float *a, const float *b);
 
     /* sums[K] += sum over rows of |x[T,K]| */
     void (*add_abs)(int64_t T, int64_t K, const float *x, int64_t ldx, double *sums);
@@ -171,6 +200,10 @@ uint64_t awq__product_operations(void);
 const awq__compute *awq__compute_reference(void);
 /* The fastest table for this machine: OpenBLAS, and loops for the widest vectors there are. */
 const awq__compute *awq__compute_fastest(void);
+/* The table that computes for this context: the fastest, unless it was given another. */
+const awq__compute *awq__compute_of(const awq_context *ctx);
+/* Gives it one, in whose memory its arrays are from now on. */
+void awq__compute_use(awq_context *ctx, const awq__compute *table);
 /* All tables that this machine can run, for tests; ends with NULL. */
 const awq__compute *const *awq__compute_all(void);
 

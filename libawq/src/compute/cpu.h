@@ -10,6 +10,9 @@ const awq__compute *awq__compute_cpu_avx2(void);
 const awq__compute *awq__compute_cpu_avx512(void);
 #endif
 
+/* For awq__product_operations. */
+void awq__count_product(int64_t T, int64_t N, int64_t K);
+
 void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
 void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
@@ -19,6 +22,14 @@ void awq__blas_multiply_tn(int64_t T, int64_t N, int64_t K, const float *x, int6
 void awq__blas_gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram);
 bool awq__reference_factor(int64_t K, float *h);
 bool awq__lapack_factor(int64_t K, float *h);
+void awq__reference_gather(int64_t T, int64_t K, const int64_t *index, int64_t step, const float *x,
+                           float *out);
+void awq__reference_scatter(int64_t T, int64_t K, const int64_t *index, int64_t first,
+                            const float *x, float *out);
+double awq__reference_largest_difference(int64_t count, const float *a, const float *b);
+void awq__tiled_mirror(int64_t K, float *m);
+/* What the sketch does with a row: where to, and whether with its sign changed. */
+int64_t awq__sketch_place(uint64_t seed, int64_t count, bool *negative);
 void awq__reference_route(int64_t T, int64_t E, int64_t k, const awq__routing *routing,
                           const float *logits, int32_t *index, float *weight);
 

@@ -2,4 +2,5 @@
 #define AWQ__TARGET
 #define AWQ__TABLE awq__compute_cpu_base
 #define AWQ__LABEL "cpu"
+#define AWQ__TILE_ROWS 0
 #include "compute/cpu_loops.h"

@@ -3,11 +3,14 @@
  *   AWQ__TARGET  the function attribute that selects it
  *   AWQ__TABLE   the name of the function that gives the table
  *   AWQ__LABEL   the table's name
+ *   AWQ__TILE_ROWS  rows of LANES sums that its registers hold, if it has fused multiply-adds, else
+ * 0
  *
  * Plain C, written so that compilers vectorize it without reordering: sums and maxima
  * run in LANES independent lanes that are joined in a fixed order, so all instruction sets
- * give the same bits. Operations that must match the reference exactly (quantize, fake_quantize) do
- * the same float operations as it, or others that are exact.
+ * give the same bits, quadratic forms of small groups apart. Operations that must match the
+ * reference exactly (quantize, fake_quantize) do the same float operations as it, or others that
+ * are exact.
  */
 #include "compute/compute.h"
 #include "compute/cpu.h"
@@ -20,10 +23,6 @@
 #define LANES 32
 #define ACTIVATION_BLOCK 512
 #define JOINED 512
-/* Products of so few rows that OpenBLAS multiplies them without packing, and that they are still in
-   the first cache when their sums are taken (measured). */
-#define QUADRATIC_BLOCK 16384
-#define QUADRATIC_PANEL 256
 #define INLINE AWQ__TARGET static inline
 #define FUNCTION AWQ__TARGET static
 
@@ -110,6 +109,16 @@ FUNCTION double weighted_dot(int64_t N, int64_t K, const float *a, const float *
     return sum;
 }
 
+INLINE double join_floats(float *lane)
+{
+    for (int l = 0; l < LANES / 2; l++)
+        lane[l] += lane[l + LANES / 2];
+    for (int l = 0; l < LANES / 4; l++)
+        lane[l] += lane[l + LANES / 4];
+    return (double)((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+           (double)((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
 /* Products and sums of JOINED terms are of floats: they are as exact as the matrix product. */
 INLINE double dot_of_product(int64_t count, const float *restrict a, const float *restrict b)
 {
@@ -122,37 +131,54 @@ INLINE double dot_of_product(int64_t count, const float *restrict a, const float
                 lane[l] += a[i + l] * b[i + l];
         for (; i < end; i++)
             lane[0] += a[i] * b[i];
-        for (int l = 0; l < LANES / 2; l++)
-            lane[l] += lane[l + LANES / 2];
-        for (int l = 0; l < LANES / 4; l++)
-            lane[l] += lane[l + LANES / 4];
-        sum += (double)((lane[0] + lane[4]) + (lane[2] + lane[6])) +
-               (double)((lane[1] + lane[5]) + (lane[3] + lane[7]));
+        sum += join_floats(lane);
     }
     return sum;
 }
 
-/*
- * e m e^T of a symmetric m is the sum over panels j of columns of e_j . (e_j m_jj + 2 sum over
- * earlier panels i of e_i m_ij): little more than half of the product.
- */
-FUNCTION void quadratic(int64_t N, int64_t K, const float *e, const float *m, float *product,
-                        double *sums)
+#include "compute/cpu_quadratic.h"
+
+FUNCTION void combine(int64_t T, int64_t k, int64_t H, const float *weight, const float *parts,
+                      float *out)
 {
-    int64_t panel = awq__min(awq__max(K / 4 / LANES * LANES, LANES), QUADRATIC_PANEL);
-    int64_t block = K <= QUADRATIC_PANEL ? QUADRATIC_BLOCK / K : N;
-    for (int64_t first = 0; first < N; first += block) {
-        int64_t n = awq__min(block, N - first);
-        const float *x = e + first * K;
-        for (int64_t j = 0; j < K; j += panel) {
-            int64_t width = awq__min(panel, K - j);
-            if (j)
-                awq__blas_multiply_nn(n, width, j, x, K, m + j, K, 0, product + j, K);
-            awq__blas_multiply_nn(n, width, width, x + j, K, m + j * K + j, K, j ? 2 : 0,
-                                  product + j, K);
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t i = 0; i < k; i++) {
+            const float *restrict from = parts + (t * k + i) * H;
+            float *restrict to = out + t * H, share = weight ? weight[t * k + i] : 1;
+            for (int64_t h = 0; h < H; h++)
+                to[h] += share * from[h];
         }
-        for (int64_t r = 0; r < n; r++)
-            sums[first + r] = dot_of_product(K, product + r * K, x + r * K);
+}
+
+FUNCTION void add_row(int64_t T, int64_t N, const float *row, const float *factor, float *y,
+                      int64_t ldy)
+{
+    for (int64_t t = 0; t < T; t++) {
+        float *restrict to = y + t * ldy;
+        if (factor)
+            for (int64_t n = 0; n < N; n++)
+                to[n] += row[n] * factor[n];
+        else
+            for (int64_t n = 0; n < N; n++)
+                to[n] += row[n];
+    }
+}
+
+FUNCTION void shift(int64_t count, float amount, const float *x, float *out)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = x[i] + amount;
+}
+
+FUNCTION void sketch(int64_t T, int64_t K, const float *x, int64_t ldx, uint64_t seed,
+                     int64_t count, float *rows)
+{
+    for (int64_t t = 0; t < T; t++) {
+        bool negative;
+        float *restrict to = rows + awq__sketch_place(seed + (uint64_t)t, count, &negative) * K;
+        const float *restrict from = x + t * ldx, sign = negative ? -1 : 1;
+        for (int64_t k = 0; k < K; k++)
+            to[k] += sign * from[k];
     }
 }
 
@@ -382,6 +408,7 @@ const awq__compute *AWQ__TABLE(void)
 {
     static const awq__compute table = {
         .name = AWQ__LABEL,
+        .memory = &awq__system_memory,
         .multiply_nt = awq__blas_multiply_nt,
         .multiply_nn = awq__blas_multiply_nn,
         .multiply_tn = awq__blas_multiply_tn,
@@ -392,6 +419,14 @@ const awq__compute *AWQ__TABLE(void)
         .causal_softmax = causal_softmax,
         .activate = activate,
         .route = awq__reference_route,
+        .gather = awq__reference_gather,
+        .scatter = awq__reference_scatter,
+        .combine = combine,
+        .add_row = add_row,
+        .shift = shift,
+        .mirror = awq__tiled_mirror,
+        .sketch = sketch,
+        .largest_difference = awq__reference_largest_difference,
         .add_abs = add_abs,
         .add_group_relative = add_group_relative,
         .add_squares = add_squares,

@@ -13,10 +13,23 @@ uint64_t awq__product_operations(void)
     return atomic_load_explicit(&operations, memory_order_relaxed);
 }
 
-static void count_product(int64_t T, int64_t N, int64_t K)
+void awq__count_product(int64_t T, int64_t N, int64_t K)
 {
     atomic_fetch_add_explicit(&operations, 2 * (uint64_t)(T * N * K), memory_order_relaxed);
 }
+
+#if defined(__x86_64__)
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
 
 const awq__compute *const *awq__compute_all(void)
 {
@@ -25,10 +38,9 @@ const awq__compute *const *awq__compute_all(void)
     tables[count++] = awq__compute_reference();
     tables[count++] = awq__compute_cpu_base();
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2"))
+    if (has_avx2())
         tables[count++] = awq__compute_cpu_avx2();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    if (has_avx512())
         tables[count++] = awq__compute_cpu_avx512();
 #endif
     return tables;
@@ -37,19 +49,29 @@ const awq__compute *const *awq__compute_all(void)
 const awq__compute *awq__compute_fastest(void)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    if (has_avx512())
         return awq__compute_cpu_avx512();
-    if (__builtin_cpu_supports("avx2"))
+    if (has_avx2())
         return awq__compute_cpu_avx2();
 #endif
     return awq__compute_cpu_base();
 }
 
+const awq__compute *awq__compute_of(const awq_context *ctx)
+{
+    const awq__compute *given = awq__context_compute(ctx);
+    return given ? given : awq__compute_fastest();
+}
+
+void awq__compute_use(awq_context *ctx, const awq__compute *table)
+{
+    awq__context_set_compute(ctx, table, table->memory);
+}
+
 void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
 {
-    count_product(T, N, K);
+    awq__count_product(T, N, K);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
                 (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
 }
@@ -57,7 +79,7 @@ void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int6
 void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
 {
-    count_product(T, N, K);
+    awq__count_product(T, N, K);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
                 (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
 }
@@ -65,14 +87,14 @@ void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int6
 void awq__blas_multiply_tn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
 {
-    count_product(T, N, K);
+    awq__count_product(T, N, K);
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
                 (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
 }
 
 void awq__blas_gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram)
 {
-    count_product(T, K, g);
+    awq__count_product(T, K, g);
     for (int64_t b = 0; b < K / g; b++)
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)g, (blasint)g, (blasint)T, 1,
                     x + b * g, (blasint)ldx, x + b * g, (blasint)ldx, 1, gram + b * g * g,

@@ -208,6 +208,47 @@ static void add_group_relative(int64_t N, int64_t K, int64_t g, const float *w, 
         }
 }
 
+static void combine(int64_t T, int64_t k, int64_t H, const float *weight, const float *parts,
+                    float *out)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t i = 0; i < k; i++)
+            for (int64_t h = 0; h < H; h++)
+                out[t * H + h] += (weight ? weight[t * k + i] : 1) * parts[(t * k + i) * H + h];
+}
+
+static void add_row(int64_t T, int64_t N, const float *row, const float *scale_or_null, float *y,
+                    int64_t ldy)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t n = 0; n < N; n++)
+            y[t * ldy + n] += scale_or_null ? row[n] * scale_or_null[n] : row[n];
+}
+
+static void shift(int64_t count, float amount, const float *x, float *out)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = x[i] + amount;
+}
+
+static void mirror(int64_t K, float *m)
+{
+    for (int64_t i = 0; i < K; i++)
+        for (int64_t k = i + 1; k < K; k++)
+            m[k * K + i] = m[i * K + k];
+}
+
+static void sketch(int64_t T, int64_t K, const float *x, int64_t ldx, uint64_t seed, int64_t count,
+                   float *rows)
+{
+    for (int64_t t = 0; t < T; t++) {
+        bool negative;
+        int64_t row = awq__sketch_place(seed + (uint64_t)t, count, &negative);
+        for (int64_t k = 0; k < K; k++)
+            rows[row * K + k] += negative ? -x[t * ldx + k] : x[t * ldx + k];
+    }
+}
+
 static void add_squares(int64_t T, int64_t K, const float *a, const float *b, const float *weight,
                         double *sums)
 {
@@ -456,6 +497,7 @@ const awq__compute *awq__compute_reference(void)
 {
     static const awq__compute table = {
         .name = "reference",
+        .memory = &awq__system_memory,
         .multiply_nt = multiply_nt,
         .multiply_nn = multiply_nn,
         .multiply_tn = multiply_tn,
@@ -466,6 +508,14 @@ const awq__compute *awq__compute_reference(void)
         .causal_softmax = causal_softmax,
         .activate = activate,
         .route = awq__reference_route,
+        .gather = awq__reference_gather,
+        .scatter = awq__reference_scatter,
+        .combine = combine,
+        .add_row = add_row,
+        .shift = shift,
+        .mirror = mirror,
+        .sketch = sketch,
+        .largest_difference = awq__reference_largest_difference,
         .add_abs = add_abs,
         .add_group_relative = add_group_relative,
         .add_squares = add_squares,

@@ -266,47 +266,81 @@ int64_t awq__weight_work(const awq__weight *weight)
     return awq__weight_block(weight) * weight->cols;
 }
 
-void awq__add_bias(const awq__weight *weight, int64_t T, float *y, int64_t ldy)
+void awq__add_bias(const awq__compute *compute, const awq__weight *weight, int64_t T, float *y,
+                   int64_t ldy)
 {
-    const float *bias = weight->bias, *scale = weight->bias_scale;
-    if (!bias)
-        return;
-    for (int64_t t = 0; t < T; t++)
-        for (int64_t n = 0; n < weight->rows; n++)
-            y[t * ldy + n] += scale ? bias[n] * scale[n] : bias[n];
+    if (weight->bias)
+        compute->add_row(T, weight->rows, weight->bias, weight->bias_scale, y, ldy);
 }
 
-/* By panels of columns, which are in the cache when they are multiplied. */
-static void multiply_panels(const awq__compute *compute, const awq__weight *weight, int64_t T,
-                            const float *x, int64_t ldx, float *y, int64_t ldy, float *work)
-{
-    int64_t K = weight->cols, block = awq__weight_block(weight);
-    for (int64_t first = 0; first < weight->rows; first += block)
-        for (int64_t col = 0; col < K; col += PANEL) {
-            int64_t count = awq__min(block, weight->rows - first), cols = awq__min(PANEL, K - col);
-            read_scaled_panel(weight, first, count, col, cols, work);
-            compute->multiply_nt(T, count, cols, x + col, ldx, work, cols, col ? 1 : 0, y + first,
-                                 ldy);
-        }
-}
+/* x[T,K] and y[T,N] of a linear. */
+typedef struct linear {
+    const awq__compute *compute;
+    const awq__weight *weight;
+    int64_t T;
+    const float *x;
+    int64_t ldx;
+    float *y;
+    int64_t ldy;
+    awq__scratch scratch;
+} linear;
 
-static void multiply_rows(const awq__compute *compute, const awq__weight *weight, int64_t T,
-                          const float *x, int64_t ldx, float *y, int64_t ldy, float *work)
+/* Block `index` of the weight's rows, by panels of columns, which are in the cache when they are
+   multiplied. */
+static void multiply_block(const linear *l, int64_t index, float *work)
 {
-    int64_t K = weight->cols, block = awq__weight_block(weight);
-    for (int64_t first = 0; first < weight->rows; first += block) {
-        int64_t count = awq__min(block, weight->rows - first);
-        awq__weight_read(weight, first, count, work);
-        compute->multiply_nt(T, count, K, x, ldx, work, K, 0, y + first, ldy);
+    const awq__weight *weight = l->weight;
+    int64_t K = weight->cols, block = awq__weight_block(weight), first = index * block;
+    int64_t count = awq__min(block, weight->rows - first);
+    float *y = l->y + first;
+    for (int64_t col = 0; col < K && weight->read_panel; col += PANEL) {
+        int64_t cols = awq__min(PANEL, K - col);
+        read_scaled_panel(weight, first, count, col, cols, work);
+        l->compute->multiply_nt(l->T, count, cols, l->x + col, l->ldx, work, cols, col ? 1 : 0, y,
+                                l->ldy);
     }
+    if (weight->read_panel)
+        return;
+    awq__weight_read(weight, first, count, work);
+    l->compute->multiply_nt(l->T, count, K, l->x, l->ldx, work, K, 0, y, l->ldy);
+}
+
+static int64_t block_count(const awq__weight *weight)
+{
+    return awq__ceil_div(weight->rows, awq__weight_block(weight));
 }
 
 void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t T, const float *x,
                  int64_t ldx, float *y, int64_t ldy, float *work)
 {
-    if (weight->read_panel)
-        multiply_panels(compute, weight, T, x, ldx, y, ldy, work);
-    else
-        multiply_rows(compute, weight, T, x, ldx, y, ldy, work);
-    awq__add_bias(weight, T, y, ldy);
+    const linear l = {
+        .compute = compute, .weight = weight, .T = T, .x = x, .ldx = ldx, .y = y, .ldy = ldy};
+    for (int64_t i = 0; i < block_count(weight); i++)
+        multiply_block(&l, i, work);
+    awq__add_bias(compute, weight, T, y, ldy);
+}
+
+static awq_status run_block(void *arg, int64_t index, int worker)
+{
+    linear *l = arg;
+    float *work = awq__scratch_get(&l->scratch, worker, (size_t)awq__weight_work(l->weight));
+    if (!work)
+        return AWQ_ERROR_MEMORY;
+    multiply_block(l, index, work);
+    return AWQ_OK;
+}
+
+awq_status awq__linear_parallel(awq_context *ctx, const awq__compute *compute,
+                                const awq__weight *weight, int64_t T, const float *x, int64_t ldx,
+                                float *y, int64_t ldy)
+{
+    linear l = {
+        .compute = compute, .weight = weight, .T = T, .x = x, .ldx = ldx, .y = y, .ldy = ldy};
+    awq_status status = awq__scratch_create(ctx, "blocks of weights", &l.scratch);
+    if (status == AWQ_OK)
+        status = awq__parallel_for(ctx, block_count(weight), run_block, &l);
+    awq__scratch_free(&l.scratch);
+    if (status == AWQ_OK)
+        awq__add_bias(compute, weight, T, y, ldy);
+    return status;
 }

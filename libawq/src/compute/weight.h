@@ -35,6 +35,10 @@ struct awq__weight {
     /* Packed, scales that are codes themselves (nested.h): F32 [256], F32 [groups]; else NULL. */
     const uint8_t *nested_map, *nested_scales;
     float nested_offset;
+    /* Packed, [K] of input_dtype: what the input is multiplied by, which `read` does to the columns
+       instead; NULL: nothing. */
+    const uint8_t *input_scales;
+    awq_dtype input_dtype;
 };
 
 /* A plain matrix of F32, F16 or BF16. data may be unaligned. */
@@ -67,7 +71,12 @@ int64_t awq__weight_work(const awq__weight *weight);
 /* y[T,N] = x[T,K] W^T + bias * bias_scale; rows of x ldx apart, of y ldy. */
 void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t T, const float *x,
                  int64_t ldx, float *y, int64_t ldy, float *work);
+/* The same in a parallel loop over blocks of rows. */
+awq_status awq__linear_parallel(awq_context *ctx, const awq__compute *compute,
+                                const awq__weight *weight, int64_t T, const float *x, int64_t ldx,
+                                float *y, int64_t ldy);
 /* y[T,N] += bias * bias_scale, if there is a bias. */
-void awq__add_bias(const awq__weight *weight, int64_t T, float *y, int64_t ldy);
+void awq__add_bias(const awq__compute *compute, const awq__weight *weight, int64_t T, float *y,
+                   int64_t ldy);
 
 #endif

@@ -8,6 +8,12 @@
 
 #define ALIGNMENT 64
 
+/* What lies before an array. */
+typedef union header {
+    const awq__memory *memory;
+    char space[ALIGNMENT];
+} header;
+
 static void *no_memory(awq_context *ctx, size_t count, size_t size, const char *what)
 {
     awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: %s needs %zu x %zu bytes", what, count, size);
@@ -25,12 +31,34 @@ void *awq__alloc(awq_context *ctx, size_t count, size_t size, const char *what)
 
 void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char *what)
 {
+    const awq__memory *memory = awq__context_memory(ctx);
     size_t bytes, padded;
-    void *pointer = NULL;
-    if (!awq__mul_overflows(count, size, &bytes) && !awq__add_overflows(bytes, ALIGNMENT, &padded))
-        pointer = aligned_alloc(ALIGNMENT, padded / ALIGNMENT * ALIGNMENT);
-    return pointer ? pointer : no_memory(ctx, count, size, what);
+    header *array = NULL;
+    if (!awq__mul_overflows(count, size, &bytes) &&
+        !awq__add_overflows(bytes, sizeof *array, &padded))
+        array = memory->allocate(padded);
+    if (!array)
+        return no_memory(ctx, count, size, what);
+    array->memory = memory;
+    return array + 1;
 }
+
+void awq__free_aligned(void *array)
+{
+    header *begin = array;
+    if (begin)
+        begin[-1].memory->release(begin - 1);
+}
+
+static void *allocate(size_t bytes)
+{
+    size_t padded;
+    if (awq__add_overflows(bytes, ALIGNMENT - 1, &padded))
+        return NULL;
+    return aligned_alloc(ALIGNMENT, padded / ALIGNMENT * ALIGNMENT);
+}
+
+const awq__memory awq__system_memory = {.allocate = allocate, .release = free};
 
 void awq__free(void *pointer)
 {

@@ -26,6 +26,8 @@ struct awq_context {
     int threads; /* 0: what OpenMP would use */
     awq__fault fault;
     awq__plugin_sources plugins;
+    const struct awq__compute *compute;
+    const awq__memory *memory;
 };
 
 _Thread_local int64_t awq__current_task = AWQ__NO_TASK;
@@ -68,6 +70,7 @@ awq_status awq_context_create(awq_context **out)
         free(ctx);
         return AWQ_ERROR_MEMORY;
     }
+    ctx->memory = &awq__system_memory;
     /* Tasks are cut by this library, each for one thread: see parallel.c. */
     openblas_set_num_threads(1);
     *out = ctx;
@@ -159,6 +162,23 @@ awq_status awq_context_add_plugin(awq_context *ctx, const void *plugin)
 awq__plugin_sources *awq__context_plugins(awq_context *ctx)
 {
     return &ctx->plugins;
+}
+
+void awq__context_set_compute(awq_context *ctx, const struct awq__compute *compute,
+                              const awq__memory *memory)
+{
+    ctx->compute = compute;
+    ctx->memory = memory;
+}
+
+const struct awq__compute *awq__context_compute(const awq_context *ctx)
+{
+    return ctx->compute;
+}
+
+const awq__memory *awq__context_memory(const awq_context *ctx)
+{
+    return ctx->memory;
 }
 
 void awq__set_fault(awq_context *ctx, awq__fault fault)

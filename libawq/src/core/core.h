@@ -19,6 +19,7 @@
 #endif
 
 typedef struct awq_context awq_context;
+struct awq__compute;
 
 /* Deliberate defects, set by tests alone to see that a check catches them. */
 typedef enum awq__fault {
@@ -26,6 +27,7 @@ typedef enum awq__fault {
     AWQ__FAULT_ROUTER_UNCOMPENSATED = 1,
     AWQ__FAULT_STOP_AFTER_LAYER = 2, /* fail with AWQ_ERROR_CANCELLED once layer 0 is written */
     AWQ__FAULT_TOKEN_GATE_UNCOMPENSATED = 3,
+    AWQ__FAULT_INPUT_UNSCALED = 4,
 } awq__fault;
 
 /* ---- context.c: errors, log, progress ---- */
@@ -47,6 +49,19 @@ int awq__threads(const awq_context *ctx);
 double awq__now_seconds(void);
 void awq__set_fault(awq_context *ctx, awq__fault fault);
 awq__fault awq__get_fault(const awq_context *ctx);
+
+/* Where arrays of numbers are: that of the table that computes on them. On any thread. */
+typedef struct awq__memory {
+    void *(*allocate)(size_t bytes); /* aligned to 64 bytes, not zeroed; NULL if there is no more */
+    void (*release)(void *array);
+} awq__memory;
+extern const awq__memory awq__system_memory; /* alloc.c */
+/* Both for src/compute: see awq__compute_use. compute is NULL until then. */
+void awq__context_set_compute(awq_context *ctx, const struct awq__compute *compute,
+                              const awq__memory *memory);
+const struct awq__compute *awq__context_compute(const awq_context *ctx);
+const awq__memory *awq__context_memory(const awq_context *ctx);
+
 /* Plugin paths and linked-in plugins, kept here for src/arch. */
 typedef struct awq__plugin_sources {
     char **paths; /* files or directories, in the order they were added */
@@ -61,8 +76,11 @@ awq__plugin_sources *awq__context_plugins(awq_context *ctx);
 /* Zeroed; NULL with AWQ_ERROR_MEMORY recorded, also where count * size overflows.
    A count of 0 gives a valid pointer. `what` names the thing in the message. */
 void *awq__alloc(awq_context *ctx, size_t count, size_t size, const char *what);
-/* Like awq__alloc, aligned to 64 bytes and not zeroed: for arrays of numbers. */
+/* For arrays that operations of the compute table work on: in the memory of the context's table,
+   aligned to 64 bytes and not zeroed. */
 void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char *what);
+/* Of awq__alloc_aligned; NULL is fine. */
+void awq__free_aligned(void *array);
 /* Frees either kind; takes NULL. */
 void awq__free(void *pointer);
 /* Grows *array (elements of `size` bytes) so that it holds at least `count`. */
@@ -139,6 +157,12 @@ awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task,
  */
 #define AWQ__WORK_BYTES ((size_t)1 << 30)
 awq_status awq__parallel_within(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
+                                void *arg);
+/*
+ * The same for tasks that consist of loops: where so few tasks, or so few that have room, would
+ * leave threads idle, they run one after the other, and the loops inside them have all threads.
+ */
+awq_status awq__parallel_nested(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
                                 void *arg);
 
 /* ---- turns.c ---- */

@@ -93,9 +93,21 @@ awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task,
     return run_loop(ctx, INT64_MAX, count, task, arg);
 }
 
+static int64_t threads_within(size_t bytes)
+{
+    size_t threads = bytes ? AWQ__WORK_BYTES / bytes : AWQ__WORK_BYTES;
+    return threads ? (int64_t)threads : 1;
+}
+
 awq_status awq__parallel_within(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
                                 void *arg)
 {
-    size_t threads = bytes ? AWQ__WORK_BYTES / bytes : AWQ__WORK_BYTES;
-    return run_loop(ctx, threads ? (int64_t)threads : 1, count, task, arg);
+    return run_loop(ctx, threads_within(bytes), count, task, arg);
+}
+
+awq_status awq__parallel_nested(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
+                                void *arg)
+{
+    int64_t busy = awq__min(threads_within(bytes), count);
+    return run_loop(ctx, busy < awq__threads(ctx) ? 1 : busy, count, task, arg);
 }

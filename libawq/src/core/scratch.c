@@ -19,7 +19,7 @@ float *awq__scratch_get(awq__scratch *scratch, int worker, size_t floats)
 void awq__scratch_free(awq__scratch *scratch)
 {
     for (int i = 0; scratch->floats && i < scratch->workers; i++)
-        awq__free(scratch->floats[i]);
+        awq__free_aligned(scratch->floats[i]);
     awq__free(scratch->floats);
     *scratch = (awq__scratch){0};
 }

@@ -31,7 +31,7 @@ awq_status awq__rotary_create(awq_context *ctx, const awq_rope *rope, int64_t le
 
 void awq__rotary_free(awq__rotary *rotary)
 {
-    awq__free(rotary->cos_sin);
+    awq__free_aligned(rotary->cos_sin);
     *rotary = (awq__rotary){0};
 }
 
@@ -124,10 +124,10 @@ static awq_status run_sequence(void *arg, int64_t index, int worker)
     /* The input is not needed any more once it has been normed: x takes the output. */
     awq__linear(compute, &a->o, L, s.c, Q, s.x, H, s.work);
     float *out = j->out + begin * H;
-    if (!j->add)
+    if (j->add)
+        compute->combine(L, 1, H, NULL, s.x, out);
+    else
         memcpy(out, s.x, (size_t)(L * H) * sizeof *out);
-    for (int64_t i = 0; i < L * H && j->add; i++)
-        out[i] += s.x[i];
     return AWQ_OK;
 }
 

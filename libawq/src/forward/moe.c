@@ -13,7 +13,7 @@
 
 void awq__routes_free(awq__routes *routes)
 {
-    awq__free(routes->logits);
+    awq__free_aligned(routes->logits);
     awq__free(routes->index);
     awq__free(routes->weight);
     awq__free(routes->first);
@@ -171,18 +171,20 @@ void awq__expert_activate(const awq__forward *forward, const awq__layer *layer,
 }
 
 void awq__expert_parts(const awq__forward *forward, const awq__layer *layer,
-                       const awq__expert *expert, int64_t T, const float *x, float *gate, float *up,
+                       const awq__expert *expert, int64_t T, float *x, float *gate, float *up,
                        float *y, float *work)
 {
     int64_t H = layer->hidden, I = expert->intermediate;
+    if (expert->input_scale)
+        forward->compute->scale(T, H, NULL, expert->input_scale, x);
     awq__linear(forward->compute, &expert->gate, T, x, H, gate, I, work);
     awq__linear(forward->compute, &expert->up, T, x, H, up, I, work);
     awq__expert_activate(forward, layer, expert, T * I, gate, up, y);
 }
 
 void awq__expert_inner(const awq__forward *forward, const awq__layer *layer,
-                       const awq__expert *expert, int64_t T, const float *x, float *y,
-                       float *up_work, float *work)
+                       const awq__expert *expert, int64_t T, float *x, float *y, float *up_work,
+                       float *work)
 {
     awq__expert_parts(forward, layer, expert, T, x, y, up_work, y, work);
 }
@@ -257,12 +259,11 @@ static awq_status pass_block(expert_job *j, int64_t index, int worker)
     const awq__expert *expert = &moe->experts[b->expert];
     float *z = x + B * H, *up = z + B * H, *y = up + B * I, *gate = j->tap ? y + B * I : y;
     float *work = gate + B * I;
-    for (int64_t i = 0; i < T; i++)
-        memcpy(x + i * H, j->x + slots[i] / k * H, (size_t)H * sizeof *x);
+    const awq__compute *compute = j->forward->compute;
+    compute->gather(T, H, slots, k, j->x, x);
     awq__expert_parts(j->forward, j->layer, expert, T, x, gate, up, y, work);
-    awq__linear(j->forward->compute, &expert->down, T, y, expert->intermediate, z, H, work);
-    for (int64_t i = 0; i < T; i++)
-        memcpy(j->outputs + (slots[i] - j->chunk_first * k) * H, z + i * H, (size_t)H * sizeof *z);
+    awq__linear(compute, &expert->down, T, y, expert->intermediate, z, H, work);
+    compute->scatter(T, H, slots, j->chunk_first * k, z, j->outputs);
     if (!j->tap)
         return AWQ_OK;
     awq__expert_block shown = {.expert = b->expert,
@@ -290,17 +291,10 @@ static awq_status add_outputs(void *arg, int64_t index, int worker)
     expert_job *j = arg;
     (void)worker;
     int64_t H = j->layer->hidden, k = j->layer->moe.per_token;
-    int64_t begin = index * AWQ__TOKEN_BLOCK;
-    int64_t end = awq__min(begin + AWQ__TOKEN_BLOCK, j->chunk_count);
-    for (int64_t t = begin; t < end; t++) {
-        float *out = j->out + (j->chunk_first + t) * H;
-        for (int64_t i = 0; i < k; i++) {
-            float weight = j->routes->weight[(j->chunk_first + t) * k + i];
-            const float *from = j->outputs + (t * k + i) * H;
-            for (int64_t h = 0; h < H; h++)
-                out[h] += weight * from[h];
-        }
-    }
+    int64_t begin = index * AWQ__TOKEN_BLOCK, token = j->chunk_first + begin;
+    int64_t count = awq__min(AWQ__TOKEN_BLOCK, j->chunk_count - begin);
+    j->forward->compute->combine(count, k, H, j->routes->weight + token * k,
+                                 j->outputs + begin * k * H, j->out + token * H);
     return AWQ_OK;
 }
 
@@ -357,7 +351,7 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
     }
     awq__turns_free(&j.turns);
     awq__scratch_free(&j.scratch);
-    awq__free(j.outputs);
+    awq__free_aligned(j.outputs);
     awq__free(j.blocks);
     awq__free(next);
     return status;

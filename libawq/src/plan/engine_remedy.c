@@ -24,7 +24,7 @@ typedef struct store {
 static const store stores[] = {
     {"awq", 8, false, true, true},           {"compressed-tensors", 1, true, true, true},
     {"gptq", 8, true, true, true},           {"mxfp4", 1, false, false, true},
-    {"bitsandbytes", 1, true, false, false},
+    {"bitsandbytes", 1, true, false, false}, {"modelopt", 2, false, true, false},
 };
 enum { STORES = sizeof stores / sizeof *stores };
 

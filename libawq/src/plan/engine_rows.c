@@ -4,7 +4,8 @@
  * and a row that no longer holds for the newest becomes one of level OLD with the versions that it
  * held for.
  *
- * Read: vLLM to 0.25.1, SGLang of 2026-08-12, transformers 4.57 and 5.16, llama.cpp of 2026-08-21.
+ * Read: vLLM to 0.25.1, SGLang of 2026-08-12, transformers 4.57 and 5.16, llama.cpp of 2026-08-21,
+ * TensorRT-LLM of 2026.
  * By reading, not by running: where a row rests on more than a check in plain sight, `source` says
  * "by reading".
  */
@@ -14,6 +15,7 @@
 #define LINEARS AWQ__OTHER_LINEARS
 #define PACKED "awq|compressed-tensors|gptq"
 #define NOT_MXFP4 PACKED "|bitsandbytes"
+#define NO_W4A16 "of ModelOpt's layouts it has no integers of 4 bits"
 #define MARLIN_GROUPS                                                                              \
     {                                                                                              \
         -1, 32, 64, 128                                                                            \
@@ -257,6 +259,12 @@ const awq__engine_row awq__engine_rows[] = {
      .constraint = AWQ__NONE_TAKEN,
      .why = "it has NF4 alone for stored experts",
      .source = "vllm BitsAndBytesModelLoader"},
+    {.engine = "vllm",
+     .formats = "modelopt",
+     .roles = AWQ__ALL_ROLES,
+     .constraint = AWQ__NONE_TAKEN,
+     .why = NO_W4A16,
+     .source = "vllm modelopt.py (QUANT_ALGOS)"},
     MXFP4_ROWS("vllm", "vllm models/gpt_oss.py, Mxfp4Config"),
 
     /* ---- SGLang ---- */
@@ -425,6 +433,12 @@ const awq__engine_row awq__engine_rows[] = {
      .constraint = AWQ__TENSOR_PARALLEL,
      .values = {1},
      .source = "sglang BitsAndBytesModelLoader"},
+    {.engine = "sglang",
+     .formats = "modelopt",
+     .roles = AWQ__ALL_ROLES,
+     .constraint = AWQ__NONE_TAKEN,
+     .why = NO_W4A16,
+     .source = "sglang modelopt_quant.py"},
     MXFP4_ROWS("sglang", "sglang models/gpt_oss.py"),
 
     /* ---- transformers ---- */
@@ -513,6 +527,12 @@ const awq__engine_row awq__engine_rows[] = {
      .why = "it needs a rule how packed experts become its tensors of all, and these are known to "
             "have one",
      .source = "transformers conversion_mapping.py"},
+    {.engine = "transformers",
+     .formats = "modelopt",
+     .roles = AWQ__ALL_ROLES,
+     .constraint = AWQ__NONE_TAKEN,
+     .why = "it has no quantizer of that name",
+     .source = "transformers quantizers/auto.py"},
     MXFP4_ROWS("transformers", "transformers models/gpt_oss, quantizer_mxfp4.py"),
     {.engine = "transformers",
      .versions = "before 4.55",
@@ -531,7 +551,7 @@ const awq__engine_row awq__engine_rows[] = {
 
     /* ---- llama.cpp ---- */
     {.engine = "llama.cpp",
-     .formats = NOT_MXFP4,
+     .formats = NOT_MXFP4 "|modelopt",
      .roles = AWQ__ALL_ROLES,
      .constraint = AWQ__NONE_TAKEN,
      .why = "it reads GGUF, and its converter keeps no packed weights but the MXFP4 of GPT-OSS",
@@ -555,6 +575,16 @@ const awq__engine_row awq__engine_rows[] = {
      .constraint = AWQ__NONE_TAKEN,
      .why = "reads GGUF: convert_hf_to_gguf.py makes it of the result, with the same blocks",
      .source = "llama.cpp convert_hf_to_gguf.py, ggml MXFP4"},
+
+    /* ---- TensorRT-LLM ---- */
+    {.engine = "tensorrt-llm",
+     .formats = NOT_MXFP4 "|modelopt",
+     .roles = EXPERTS,
+     .constraint = AWQ__NONE_TAKEN,
+     .why = "its kernels for routed experts take integers of 4 bits with activations of 8 alone "
+            "(W4A8_AWQ)",
+     .source = "tensorrt-llm MOE_DEVELOPER_GUIDE.md, fused_moe/quantization.py, by reading"},
+    MXFP4_ROWS("tensorrt-llm", "tensorrt-llm MOE_DEVELOPER_GUIDE.md, by reading"),
 };
 
 size_t awq__engine_row_count(void)

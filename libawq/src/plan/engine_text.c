@@ -13,6 +13,8 @@ static const char *shown_name(const char *engine)
 {
     if (!strcmp(engine, "vllm"))
         return "vLLM";
+    if (!strcmp(engine, "tensorrt-llm"))
+        return "TensorRT-LLM";
     return !strcmp(engine, "sglang") ? "SGLang" : engine;
 }
 

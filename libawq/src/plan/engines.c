@@ -112,7 +112,8 @@ static awq_status check_arguments(awq_context *ctx, const char *engine, const fa
 awq_status awq__engines_check(awq_context *ctx, const char *engine, const facts *f,
                               awq__findings *findings)
 {
-    static const char *const engines[] = {"vllm", "sglang", "transformers", "llama.cpp"};
+    static const char *const engines[] = {"vllm", "sglang", "transformers", "llama.cpp",
+                                          "tensorrt-llm"};
     bool any = !strcmp(engine, "any");
     *findings = (awq__findings){0};
     awq_status status = check_arguments(ctx, engine, f);

@@ -6,7 +6,7 @@
 #include "compute/compute.h"
 
 /* Of the recipe's `engine`. */
-#define AWQ__ENGINE_CHOICES "vllm|sglang|transformers|llama.cpp|any"
+#define AWQ__ENGINE_CHOICES "vllm|sglang|transformers|llama.cpp|tensorrt-llm|any"
 
 /* One linear of the result. */
 typedef struct awq__engine_module {

@@ -20,12 +20,12 @@ static const awq_option options[] = {
     {"model", AWQ_OPTION_PATH, "", "", 0, 0, true,
      "Directory of the checkpoint to quantize; to plan only, its config.json is enough."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
-    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes", 0,
-     0, false,
+    {"format", AWQ_OPTION_CHOICE, "auto",
+     "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes|modelopt", 0, 0, false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
      "pack-quantized one, gptq that of GPTQModel, mxfp4 that of GPT-OSS, bitsandbytes NF4 (4 bits) "
-     "or LLM.int8 (8); auto is what the preset asks for, else what most engines load for the "
-     "architecture."},
+     "or LLM.int8 (8), modelopt NVIDIA's W4A16_AWQ; auto is what the preset asks for, else what "
+     "most engines load for the architecture."},
     {"engine", AWQ_OPTION_CHOICE, "any", AWQ__ENGINE_CHOICES, 0, 0, false,
      "What will serve the result: a recipe whose result it cannot load is refused. any only warns "
      "of what engines cannot load it."},
@@ -110,10 +110,12 @@ static const awq_option options[] = {
     {"quantize.search_tokens", AWQ_OPTION_INTEGER, "8192", "", 0, MANY, false,
      "Tokens of a layer, spread evenly, that a search by output uses, and a quarter of them for "
      "finalists; 0 is all."},
-    {"quantize.gate_up_scale", AWQ_OPTION_CHOICE, "layer", "layer|joined", 0, 0, false,
-     "Where the scale of the experts' common input comes from: the layer's statistics, or also the "
-     "scales that each expert would choose for itself, which the report then tells; joined takes "
-     "twice as long to search."},
+    {"quantize.gate_up_scale", AWQ_OPTION_CHOICE, "layer", "layer|joined|expert", 0, 0, false,
+     "Where the scale of the input of the experts' gate and up comes from. layer: one for all, "
+     "from the layer's statistics. joined: also from the scales that each expert would choose for "
+     "itself, which the report then tells; it takes twice as long to search. expert: each has its "
+     "own, by second moments, which the format must store (modelopt alone), and the norm stays as "
+     "it is."},
     {"quantize.scale_rounding", AWQ_OPTION_CHOICE, "norm", "norm|power_of_two|none", 0, 0, false,
      "How channel scales are rounded so that folding them into a stored norm adds no error."},
 

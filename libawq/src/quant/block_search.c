@@ -17,7 +17,7 @@ void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
         compute->fake_quantize(n, K, scheme, NULL, unscale, work);
         compute->multiply_nt(T, n, K, x, ldx, work, K, 0, y + first, ldy);
     }
-    awq__add_bias(weight, T, y, ldy);
+    awq__add_bias(compute, weight, T, y, ldy);
 }
 
 /* A task: up to AWQ__TOKEN_BLOCK of the used tokens of one expert, against all candidates. */
@@ -91,11 +91,10 @@ static awq_status run_block(void *arg, int64_t index, int worker)
     if (!floats)
         return AWQ_ERROR_MEMORY;
     cut_space(j, floats, &s);
-    for (int64_t i = 0; i < b->count; i++) {
-        int64_t slot = j->slots[b->first + i];
-        memcpy(s.x + i * H, search->x + slot / k * H, (size_t)H * sizeof *s.x);
-        s.weight[i] = search->routes->weight[slot];
-    }
+    const int64_t *slots = j->slots + b->first;
+    search->forward->compute->gather(b->count, H, slots, k, search->x, s.x);
+    for (int64_t i = 0; i < b->count; i++)
+        s.weight[i] = search->routes->weight[slots[i]];
     awq__expert_inner(search->forward, layer, expert, b->count, s.x, s.y, s.up, s.work);
     awq__linear(search->forward->compute, &expert->down, b->count, s.y, I, s.expected, H, s.work);
     int64_t candidates = awq__candidate_count(search->candidates);
@@ -178,15 +177,17 @@ awq_status awq__search_block(const awq__block_search *search, float *scale, floa
     if (status == AWQ_OK && !(j.blocks && j.slots && j.scales && j.losses))
         status = AWQ_ERROR_MEMORY;
     if (status == AWQ_OK) {
+        space parts;
         cut_blocks(&j);
         make_scales(&j);
-        status = awq__parallel_for(ctx, j.block_count, run_block, &j);
+        status = awq__parallel_within(ctx, (size_t)cut_space(&j, NULL, &parts) * sizeof(float),
+                                      j.block_count, run_block, &j);
     }
     if (status == AWQ_OK)
         status = choose(&j, scale, unscale, found);
     awq__scratch_free(&j.scratch);
     awq__free(j.losses);
-    awq__free(j.scales);
+    awq__free_aligned(j.scales);
     awq__free(j.slots);
     awq__free(j.blocks);
     return status;

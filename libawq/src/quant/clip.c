@@ -117,38 +117,69 @@ static void search_column(clip *c, const awq__stats *stats, int64_t b, const flo
         range[n * G + b] = c->best[n];
 }
 
+typedef struct clip_job {
+    const awq__compute *compute;
+    const awq__weight *weight;
+    const awq__scheme *scheme;
+    const awq__stats *stats;
+    bool each_end;
+    awq__range *range;
+    awq__scratch scratch;
+} clip_job;
+
+/* Cuts a worker's space: what is [ROWS] first, so that all parts are aligned; returns what is left.
+ */
+static float *cut_space(float *space, int64_t g, clip *c)
+{
+    c->loss = (double *)(void *)space;
+    c->least = c->loss + ROWS;
+    c->whole = (awq__range *)(void *)(c->least + ROWS);
+    c->base = c->whole + ROWS;
+    c->tried = c->base + ROWS;
+    c->best = c->tried + ROWS;
+    c->weight = (float *)(void *)(c->best + ROWS);
+    c->error = c->weight + ROWS * g;
+    c->product = c->error + ROWS * g;
+    return c->product + ROWS * g;
+}
+
+static size_t space_floats(int64_t g, int64_t K)
+{
+    size_t losses = 2 * ROWS * sizeof(double), ranges = 4 * ROWS * sizeof(awq__range);
+    return (losses + ranges) / sizeof(float) + (size_t)(ROWS * (3 * g + K));
+}
+
+static awq_status search_rows(void *arg, int64_t index, int worker)
+{
+    clip_job *j = arg;
+    int64_t K = j->weight->cols, g = j->scheme->group, G = K / g, first = index * ROWS;
+    float *space = awq__scratch_get(&j->scratch, worker, space_floats(g, K));
+    if (!space)
+        return AWQ_ERROR_MEMORY;
+    clip c = {.compute = j->compute,
+              .scheme = j->scheme,
+              .each_end = j->each_end,
+              .rows = awq__min(ROWS, j->weight->rows - first)};
+    float *values = cut_space(space, g, &c);
+    awq__weight_read(j->weight, first, c.rows, values);
+    for (int64_t b = 0; b < G; b++)
+        search_column(&c, j->stats, b, values, j->range + first * G);
+    return AWQ_OK;
+}
+
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,
                             const awq__stats *stats, bool each_end, awq__range *range)
 {
-    int64_t K = weight->cols, g = scheme->group, G = K / g;
-    int64_t rows = awq__min(ROWS, weight->rows), part = rows * g;
-    float *floats =
-        awq__alloc_aligned(ctx, (size_t)(rows * K + 3 * part), sizeof *floats, "clip search");
-    awq__range *ranges = awq__alloc_aligned(ctx, 4 * (size_t)rows, sizeof *ranges, "clip search");
-    double *losses = awq__alloc_aligned(ctx, 2 * (size_t)rows, sizeof *losses, "clip search");
-    awq_status status = floats && ranges && losses ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (int64_t first = 0; status == AWQ_OK && first < weight->rows; first += rows) {
-        float *values = floats + 3 * part;
-        clip c = {.compute = compute,
+    clip_job j = {.compute = compute,
+                  .weight = weight,
                   .scheme = scheme,
+                  .stats = stats,
                   .each_end = each_end && !scheme->symmetric,
-                  .rows = awq__min(rows, weight->rows - first),
-                  .weight = floats,
-                  .error = floats + part,
-                  .product = floats + 2 * part,
-                  .whole = ranges,
-                  .base = ranges + rows,
-                  .tried = ranges + 2 * rows,
-                  .best = ranges + 3 * rows,
-                  .loss = losses,
-                  .least = losses + rows};
-        awq__weight_read(weight, first, c.rows, values);
-        for (int64_t b = 0; b < G; b++)
-            search_column(&c, stats, b, values, range + first * G);
-    }
-    awq__free(floats);
-    awq__free(ranges);
-    awq__free(losses);
+                  .range = range};
+    awq_status status = awq__scratch_create(ctx, "clip search", &j.scratch);
+    if (status == AWQ_OK)
+        status = awq__parallel_for(ctx, awq__ceil_div(weight->rows, ROWS), search_rows, &j);
+    awq__scratch_free(&j.scratch);
     return status;
 }

@@ -112,7 +112,7 @@ awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const
                                name, gptq->damping, mean);
     }
     awq__free(items);
-    awq__free(row);
+    awq__free_aligned(row);
     awq__free(moved);
     if (status != AWQ_OK)
         awq__gptq_free(gptq);
@@ -121,7 +121,7 @@ awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const
 
 void awq__gptq_free(awq__gptq *gptq)
 {
-    awq__free(gptq->diagonal);
+    awq__free_aligned(gptq->diagonal);
     awq__free(gptq->order);
     *gptq = (awq__gptq){0};
 }

@@ -215,7 +215,8 @@ static awq_status run_round(search *s, bool first, int64_t stride)
         for (int64_t c = 0; c < s->states[i].count; c++)
             s->states[i].losses[s->states[i].tried[c]] = 0;
     }
-    awq_status status = awq__parallel_for(s->ctx, s->task_count, run_task, s);
+    awq_status status =
+        awq__parallel_within(s->ctx, (size_t)s->space * sizeof(float), s->task_count, run_task, s);
     for (int64_t t = 0; t < s->task_count && status == AWQ_OK; t++) {
         set_state *state = &s->states[s->items[s->tasks[t].item].set];
         for (int64_t c = 0; c < state->count; c++)
@@ -327,7 +328,7 @@ awq_status awq__search_moments(awq_context *ctx, const awq__compute *compute,
     for (int64_t i = 0; s.states && i < set_count; i++) {
         awq__free(s.states[i].losses);
         awq__free(s.states[i].tried);
-        awq__free(s.states[i].scales);
+        awq__free_aligned(s.states[i].scales);
     }
     awq__scratch_free(&s.scratch);
     awq__free(s.states);

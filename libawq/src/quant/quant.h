@@ -35,13 +35,13 @@ void awq__stats_add(const awq__compute *compute, awq__stats *stats, int64_t T, c
    half the operations, in a parallel loop. */
 awq_status awq__stats_add_whole(awq_context *ctx, const awq__compute *compute, awq__stats *stats,
                                 int64_t T, const float *x, int64_t ldx);
-void awq__stats_mirror(awq__stats *stats);
+void awq__stats_mirror(const awq__compute *compute, awq__stats *stats);
 /* Adds x[T,K] to rows first .. first+count-1 of a sketch; token t's row and sign depend on seed + t
    alone. abs_sums and tokens are left to the caller. */
-void awq__stats_sketch(awq__stats *stats, int64_t first, int64_t count, uint64_t seed, int64_t T,
-                       const float *x, int64_t ldx);
+void awq__stats_sketch(const awq__compute *compute, awq__stats *stats, int64_t first, int64_t count,
+                       uint64_t seed, int64_t T, const float *x, int64_t ldx);
 /* What the statistics would be had column k of every x been multiplied by factor[k]. */
-void awq__stats_rescale(awq__stats *stats, const float *factor);
+void awq__stats_rescale(const awq__compute *compute, awq__stats *stats, const float *factor);
 /* The blocks of `group` columns of what is whole or a sketch: *blocks is made. */
 awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, const awq__stats *whole,
                              int64_t group, awq__stats *blocks);

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #define STRIP 512 /* columns of the whole x^T x that are a task */
-#define TILE 64   /* of a transposition, so that both sides stay in the cache */
 
 /* Allocates the sums and moments of [height, width], cleared. */
 static awq_status create(awq_context *ctx, int64_t height, int64_t width, awq__stats *stats)
@@ -37,7 +36,7 @@ awq_status awq__stats_create_sketch(awq_context *ctx, int64_t cols, int64_t rows
 void awq__stats_free(awq__stats *stats)
 {
     awq__free(stats->abs_sums);
-    awq__free(stats->moments);
+    awq__free_aligned(stats->moments);
     *stats = (awq__stats){0};
 }
 
@@ -78,44 +77,27 @@ awq_status awq__stats_add_whole(awq_context *ctx, const awq__compute *compute, a
     return awq__parallel_for(ctx, awq__ceil_div(stats->cols, STRIP), add_strip, &j);
 }
 
-void awq__stats_mirror(awq__stats *stats)
+void awq__stats_mirror(const awq__compute *compute, awq__stats *stats)
 {
-    int64_t K = stats->cols;
-    for (int64_t top = 0; top < K; top += TILE)
-        for (int64_t left = top; left < K; left += TILE)
-            for (int64_t i = top; i < awq__min(top + TILE, K); i++)
-                for (int64_t k = awq__max(left, i + 1); k < awq__min(left + TILE, K); k++)
-                    stats->moments[k * K + i] = stats->moments[i * K + k];
+    compute->mirror(stats->cols, stats->moments);
 }
 
-void awq__stats_sketch(awq__stats *stats, int64_t first, int64_t count, uint64_t seed, int64_t T,
-                       const float *x, int64_t ldx)
+void awq__stats_sketch(const awq__compute *compute, awq__stats *stats, int64_t first, int64_t count,
+                       uint64_t seed, int64_t T, const float *x, int64_t ldx)
 {
     int64_t K = stats->cols;
-    for (int64_t t = 0; t < T; t++) {
-        uint64_t state = seed + (uint64_t)t;
-        uint64_t random = awq__random(&state);
-        float sign = random & 1 ? 1 : -1;
-        float *row = stats->moments + (first + (int64_t)((random >> 1) % (uint64_t)count)) * K;
-        for (int64_t k = 0; k < K; k++)
-            row[k] += sign * x[t * ldx + k];
-    }
+    compute->sketch(T, K, x, ldx, seed, count, stats->moments + first * K);
 }
 
-void awq__stats_rescale(awq__stats *stats, const float *factor)
+void awq__stats_rescale(const awq__compute *compute, awq__stats *stats, const float *factor)
 {
     int64_t g = stats->group, K = stats->cols;
     for (int64_t k = 0; k < K; k++)
         stats->abs_sums[k] *= (double)factor[k];
-    for (int64_t r = 0; r < stats->rows; r++)
-        for (int64_t k = 0; k < K; k++)
-            stats->moments[r * K + k] *= factor[k];
-    for (int64_t k = 0; k < K && !stats->rows; k++) {
-        const float *block_factor = factor + k / g * g;
-        float *row = stats->moments + k * g;
-        for (int64_t j = 0; j < g; j++)
-            row[j] *= factor[k] * block_factor[j];
-    }
+    if (stats->rows)
+        compute->scale(stats->rows, K, NULL, factor, stats->moments);
+    for (int64_t k = 0; k < K && !stats->rows; k += g)
+        compute->scale(g, g, factor + k, factor + k, stats->moments + k * g);
 }
 
 awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, const awq__stats *whole,

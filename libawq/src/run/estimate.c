@@ -180,6 +180,8 @@ static void add_layer(estimator *e, int64_t layer)
                                               : (double)module->cols;
         add_quantized(e, module, treatment, &scheme, seen, rows);
         kept += kept_bytes(module, treatment, &scheme, rows);
+        if (e->plan->own_inputs && module->part == AWQ__PART_GATE) /* its scales and their search */
+            kept += 24 * (double)module->cols;
         if (treatment->scale)
             scaled += weights * proven * tokens / T;
     }
@@ -222,7 +224,7 @@ static awq_status multiply(void *arg, int64_t index, int worker)
 
 static awq_status measure_products(awq_context *ctx, int threads, double *rate)
 {
-    measurement m = {.compute = awq__compute_fastest()};
+    measurement m = {.compute = awq__compute_of(ctx)};
     size_t floats = 3 * (size_t)threads * MEASURE_SIZE * MEASURE_SIZE;
     m.matrices = awq__alloc(ctx, floats, sizeof *m.matrices, "a measurement");
     if (!m.matrices)

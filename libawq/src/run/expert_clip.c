@@ -33,13 +33,12 @@ static awq__weight weight_of_codes(const awq__codes *codes, const float *unscale
 
 typedef struct sample {
     int64_t T;
-    float *x, *y, *up, *expected, *output, *work;
+    float *x, *y, *up, *expected, *output;
 } sample;
 
 static size_t sample_floats(const awq__layer *layer, int64_t T)
 {
-    return (size_t)(T * (3 * layer->hidden + 2 * layer->moe.intermediate) +
-                    awq__expert_work(layer));
+    return (size_t)(T * (3 * layer->hidden + 2 * layer->moe.intermediate));
 }
 
 static float *take_sample(const awq__experts_job *j, int64_t e, sample *s)
@@ -60,30 +59,42 @@ static float *take_sample(const awq__experts_job *j, int64_t e, sample *s)
     s->output = s->expected + s->T * H;
     s->y = s->output + s->T * H;
     s->up = s->y + s->T * I;
-    s->work = s->up + s->T * I;
     for (int64_t i = 0; i < s->T; i++)
-        memcpy(s->x + i * H, stream->x + state->tokens[i * stride] * H, (size_t)H * sizeof *s->x);
+        stream->forward.compute->gather(1, H, state->tokens + i * stride, 1, stream->x,
+                                        s->x + i * H);
     return space;
 }
 
-static void run_sample(const awq__experts_job *j, const awq__expert *expert, const sample *s,
-                       float *output)
+/* y[T,N] of x[T,K]. */
+static awq_status multiply(const awq__experts_job *j, const awq__weight *weight, int64_t T,
+                           const float *x, float *y)
 {
-    const awq__forward *forward = &j->job->calibration.forward;
-    int64_t H = j->layer->hidden, I = expert->intermediate;
-    awq__expert_inner(forward, j->layer, expert, s->T, s->x, s->y, s->up, s->work);
-    awq__linear(forward->compute, &expert->down, s->T, s->y, I, output, H, s->work);
+    return awq__linear_parallel(j->job->ctx, j->job->calibration.forward.compute, weight, T, x,
+                                weight->cols, y, weight->rows);
+}
+
+/* What the expert gives before anything is rounded. */
+static awq_status run_sample(const awq__experts_job *j, int64_t e, const sample *s)
+{
+    const awq__expert *expert = &j->layer->moe.experts[e];
+    awq_status status = multiply(j, &expert->gate, s->T, s->x, s->y);
+    if (status == AWQ_OK)
+        status = multiply(j, &expert->up, s->T, s->x, s->up);
+    if (status == AWQ_OK)
+        awq__expert_activate(&j->job->calibration.forward, j->layer, expert,
+                             s->T * expert->intermediate, s->y, s->up, s->y);
+    return status == AWQ_OK ? multiply(j, &expert->down, s->T, s->y, s->expected) : status;
 }
 
 static awq_status round_part(const awq__experts_job *j, int64_t e, const awq__layer *layer,
-                             int part, const awq__range *range, const sample *s, awq__codes *codes)
+                             int part, const awq__range *range, awq__codes *codes)
 {
     const awq__weight *source = awq__expert_weight(layer, e, part);
     awq__scheme scheme = awq__expert_scheme(j, e, part);
     awq_status status = awq__codes_create(j->job->ctx, source->rows, source->cols, &scheme, codes);
     if (status == AWQ_OK)
         status = awq__codes_round(j->job->ctx, j->job->calibration.forward.compute, source, range,
-                                  s->work, codes);
+                                  codes);
     return status;
 }
 
@@ -96,20 +107,19 @@ static awq_status run_part(const awq__experts_job *j, int64_t e, const awq__laye
 {
     const awq__weight *source = awq__expert_weight(layer, e, part);
     /* x is not folded: the fold is taken out of the columns of gate and up */
-    const float *unscale = part < 2 && source->col_scale ? j->folded->moe_unscale : NULL;
+    const float *unscale = part < 2 && source->col_scale ? awq__expert_unscale(j, e) : NULL;
     awq__weight used = *source;
     awq__codes rounded = {0};
     awq_status status = AWQ_OK;
     if (j->experts[e].treatment[part]) {
         if (!given)
-            status = round_part(j, e, layer, part, range, s, &rounded);
+            status = round_part(j, e, layer, part, range, &rounded);
         used = weight_of_codes(given ? given : &rounded, unscale, source);
     } else if (part < 2) {
         used.col_scale = NULL;
     }
     if (status == AWQ_OK)
-        awq__linear(j->job->calibration.forward.compute, &used, s->T, x, used.cols, y, used.rows,
-                    s->work);
+        status = multiply(j, &used, s->T, x, y);
     awq__codes_free(&rounded);
     return status;
 }
@@ -145,9 +155,10 @@ awq_status awq__expert_error(const awq__experts_job *j, int64_t e, const awq__co
     float *space = take_sample(j, e, &s);
     if (!space)
         return AWQ_ERROR_MEMORY;
-    run_sample(j, &j->layer->moe.experts[e], &s, s.expected);
-    awq_status status = codes_error(j, e, &j->folded->layer, codes, NULL, &s, error);
-    awq__free(space);
+    awq_status status = run_sample(j, e, &s);
+    if (status == AWQ_OK)
+        status = codes_error(j, e, &j->folded->layer, codes, NULL, &s, error);
+    awq__free_aligned(space);
     return status;
 }
 
@@ -175,11 +186,12 @@ static awq_status search_part(awq__experts_job *j, int64_t e, int part)
 }
 
 /* Takes the fold into the statistics of gate and up (0) or of down (1). */
-static void rescale(awq__expert_state *state, int which, const float *factor)
+static void rescale(const awq__compute *compute, awq__expert_state *state, int which,
+                    const float *factor)
 {
-    awq__stats_rescale(which ? &state->inner : &state->input, factor);
+    awq__stats_rescale(compute, which ? &state->inner : &state->input, factor);
     if (state->blocks[which].cols)
-        awq__stats_rescale(&state->blocks[which], factor);
+        awq__stats_rescale(compute, &state->blocks[which], factor);
 }
 
 static bool clips(const awq__expert_state *state, int part)
@@ -191,11 +203,13 @@ static awq_status search_ranges(awq__experts_job *j, int64_t e)
 {
     awq__expert_state *state = &j->experts[e];
     const awq__folded *folded = j->folded;
+    const awq__compute *compute = j->job->calibration.forward.compute;
+    const float *unscale = awq__expert_unscale(j, e);
     int64_t stride = j->layer->moe.intermediate;
-    if (folded->moe_unscale)
-        rescale(state, 0, folded->moe_unscale);
+    if (unscale)
+        rescale(compute, state, 0, unscale);
     if (awq__expert_scales_down(j, e))
-        rescale(state, 1, folded->down_unscale + e * stride);
+        rescale(compute, state, 1, folded->down_unscale + e * stride);
     awq_status status = AWQ_OK;
     for (int part = 0; part < 3 && status == AWQ_OK; part++)
         if (clips(state, part))
@@ -206,7 +220,7 @@ static awq_status search_ranges(awq__experts_job *j, int64_t e)
 static void drop_ranges(awq__expert_state *state)
 {
     for (int part = 0; part < 3; part++) {
-        awq__free(state->range[part]);
+        awq__free_aligned(state->range[part]);
         state->range[part] = NULL;
     }
 }
@@ -222,8 +236,9 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
     float *space = take_sample(j, e, &s);
     if (!space)
         return AWQ_ERROR_MEMORY;
-    run_sample(j, &j->layer->moe.experts[e], &s, s.expected);
-    awq_status status = codes_error(j, e, j->layer, NULL, NULL, &s, &state->plain_error);
+    awq_status status = run_sample(j, e, &s);
+    if (status == AWQ_OK)
+        status = codes_error(j, e, j->layer, NULL, NULL, &s, &state->plain_error);
     if (status == AWQ_OK)
         status = codes_error(j, e, &j->folded->layer, NULL, NULL, &s, &state->error);
     if (status == AWQ_OK && (clips(state, 0) || clips(state, 1) || clips(state, 2))) {
@@ -236,23 +251,23 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
         else
             drop_ranges(state);
     }
-    awq__free(space);
+    awq__free_aligned(space);
     return status;
 }
 
-/* Of a worker: the sample, and beside it the codes of one part with their scales, or the three
-   blocks of a part's rows that awq__search_clip works on. */
+/* Of a worker: the sample, and beside it the codes of one part with their scales and a block of its
+   weights, or the three blocks of a part's rows that awq__search_clip works on. */
 static size_t work_bytes(const awq__layer *layer)
 {
     size_t weights = (size_t)layer->hidden * (size_t)layer->moe.intermediate;
-    size_t codes = weights + weights / 4,
-           blocks = 3 * (size_t)awq__expert_work(layer) * sizeof(float);
+    size_t block = (size_t)awq__expert_work(layer) * sizeof(float);
+    size_t codes = weights + weights / 4 + block, blocks = 3 * block;
     return sample_floats(layer, AWQ__TOKEN_BLOCK) * sizeof(float) +
            (codes > blocks ? codes : blocks);
 }
 
 awq_status awq__experts_clip(awq__experts_job *j)
 {
-    return awq__parallel_within(j->job->ctx, work_bytes(j->layer), j->layer->moe.expert_count,
+    return awq__parallel_nested(j->job->ctx, work_bytes(j->layer), j->layer->moe.expert_count,
                                 run_expert, j);
 }

@@ -13,46 +13,6 @@
 #define POOLED_TOKENS 2
 #define MOST_POOLED ((int64_t)4096)
 
-/* ---- a product shared between threads, by the blocks of rows of its weight ---- */
-
-typedef struct linear_job {
-    const awq__compute *compute;
-    const awq__weight *weight;
-    int64_t T;
-    const float *x;
-    float *y;
-    awq__scratch scratch;
-} linear_job;
-
-static awq_status multiply_rows(void *arg, int64_t index, int worker)
-{
-    linear_job *j = arg;
-    int64_t K = j->weight->cols, N = j->weight->rows, block = awq__weight_block(j->weight);
-    int64_t first = index * block, count = awq__min(block, N - first);
-    float *work = awq__scratch_get(&j->scratch, worker, (size_t)awq__weight_work(j->weight));
-    if (!work)
-        return AWQ_ERROR_MEMORY;
-    awq__weight_read(j->weight, first, count, work);
-    j->compute->multiply_nt(j->T, count, K, j->x, K, work, K, 0, j->y + first, N);
-    return AWQ_OK;
-}
-
-/* y[T,N] = x[T,K] W^T and the bias. */
-static awq_status linear(const awq__forward *forward, const awq__weight *weight, int64_t T,
-                         const float *x, float *y)
-{
-    linear_job j = {.compute = forward->compute, .weight = weight, .T = T, .x = x, .y = y};
-    awq_status status = awq__scratch_create(forward->ctx, "expert moments", &j.scratch);
-    if (status == AWQ_OK)
-        status =
-            awq__parallel_for(forward->ctx, awq__ceil_div(weight->rows, awq__weight_block(weight)),
-                              multiply_rows, &j);
-    awq__scratch_free(&j.scratch);
-    if (status == AWQ_OK)
-        awq__add_bias(weight, T, y, weight->rows);
-    return status;
-}
-
 /* ---- tokens ---- */
 
 /* Tokens of the layer, spread evenly, that join those of an expert with few: without them its
@@ -94,12 +54,13 @@ static awq_status add_tokens(const awq__experts_job *j, int64_t e, bool inner, c
     awq_status status = AWQ_OK;
     for (int64_t first = 0; first < list->count && status == AWQ_OK; first += B) {
         int64_t T = awq__min(B, list->count - first);
-        for (int64_t i = 0; i < T; i++)
-            memcpy(p->x + i * H, stream->x + list->index[first + i] * H, (size_t)H * sizeof *p->x);
+        forward->compute->gather(T, H, list->index + first, 1, stream->x, p->x);
         if (inner) {
-            status = linear(forward, &expert->gate, T, p->x, p->y);
+            status = awq__linear_parallel(forward->ctx, forward->compute, &expert->gate, T, p->x, H,
+                                          p->y, I);
             if (status == AWQ_OK)
-                status = linear(forward, &expert->up, T, p->x, p->up);
+                status = awq__linear_parallel(forward->ctx, forward->compute, &expert->up, T, p->x,
+                                              H, p->up, I);
             if (status == AWQ_OK)
                 awq__expert_activate(forward, j->layer, expert, T * I, p->y, p->up, p->y);
         }
@@ -136,7 +97,7 @@ static awq_status add_all_tokens(const awq__experts_job *j, int64_t e, bool inne
         if (status == AWQ_OK)
             status = add_tokens(j, e, inner, &(tokens){pooled, index, weight}, &p, stats);
     }
-    awq__free(space);
+    awq__free_aligned(space);
     awq__free(index);
     awq__free(weight);
     return status;
@@ -144,20 +105,19 @@ static awq_status add_all_tokens(const awq__experts_job *j, int64_t e, bool inne
 
 awq_status awq__expert_moments(const awq__experts_job *j, int64_t e, bool inner, awq__stats *stats)
 {
+    const awq__compute *compute = j->job->calibration.forward.compute;
     const awq__expert *folded = &j->folded->layer.moe.experts[e];
     int64_t K = inner ? folded->intermediate : j->layer->hidden;
-    const float *unscale = NULL;
-    if (!inner && folded->gate.col_scale)
-        unscale = j->folded->moe_unscale;
+    const float *unscale = inner ? NULL : awq__expert_unscale(j, e);
     if (inner && folded->down.col_scale)
         unscale = j->folded->down_unscale + e * j->layer->moe.intermediate;
     awq_status status = awq__stats_create(j->job->ctx, K, K, stats);
     if (status != AWQ_OK)
         return status;
     status = add_all_tokens(j, e, inner, stats);
-    awq__stats_mirror(stats);
+    awq__stats_mirror(compute, stats);
     if (unscale)
-        awq__stats_rescale(stats, unscale);
+        awq__stats_rescale(compute, stats, unscale);
     return status;
 }
 

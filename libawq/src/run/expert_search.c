@@ -74,7 +74,7 @@ static awq_status down_set(const awq__experts_job *j, int64_t e, double *space,
         space[k] = inner->abs_sums[k] / (double)awq__max(inner->tokens, 1);
     awq__mean_relative(j->job->calibration.forward.compute, &down, 1, awq__expert_group(j, e, 1),
                        space + I, work);
-    awq__free(work);
+    awq__free_aligned(work);
     *set = (awq__search_set){.candidates = {.cols = I,
                                             .salience = space,
                                             .relative = space + I,
@@ -249,7 +249,7 @@ static awq_status compare_finalists(searcher *s, const double *losses, awq__foun
         }
     }
     awq__free(list);
-    awq__free(given);
+    awq__free_aligned(given);
     return status;
 }
 

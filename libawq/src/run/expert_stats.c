@@ -111,13 +111,11 @@ static void add_slopes(const statistics *s, const awq__expert_block *b, float *i
     for (int64_t t = 0; t < b->tokens; t++) {
         float factor = weight[t] / STEP, *row = input + t * I;
         const float *inner = b->inner + t * I;
-        for (int64_t n = 0; n < I; n++)
-            row[n] += STEP;
+        compute->shift(I, STEP, row, row);
         awq__expert_activate(&j->job->calibration.forward, j->layer, expert, I, b->gate + t * I,
                              b->up + t * I, moved);
         compute->add_squares(1, I, moved, inner, &factor, slope);
-        for (int64_t n = 0; n < I; n++)
-            row[n] -= STEP;
+        compute->shift(I, -STEP, row, row);
     }
 }
 
@@ -137,9 +135,9 @@ static void add_tokens(const awq__compute *compute, awq__stats *stats, awq__stat
     stats->tokens += T;
     if (stats->rows >= tokens)
         for (int64_t t = 0; t < T; t++)
-            awq__stats_sketch(stats, first + t, 1, 0, 1, x + t * K, K);
+            awq__stats_sketch(compute, stats, first + t, 1, 0, 1, x + t * K, K);
     else
-        awq__stats_sketch(stats, 0, stats->rows, (uint64_t)first, T, x, K);
+        awq__stats_sketch(compute, stats, 0, stats->rows, (uint64_t)first, T, x, K);
 }
 
 /* Takes a block into the statistics of its expert. moved: I floats. */
@@ -307,9 +305,7 @@ static void pass_borrowed(const statistics *s, int64_t e, float *space)
     int64_t end = state->routed + state->borrowed;
     for (b.first = state->routed; b.first < end; b.first += B) {
         b.tokens = awq__min(B, end - b.first);
-        for (int64_t i = 0; i < b.tokens; i++)
-            memcpy(b.x + i * H, stream->x + state->tokens[b.first + i] * H,
-                   (size_t)H * sizeof *b.x);
+        stream->forward.compute->gather(b.tokens, H, state->tokens + b.first, 1, stream->x, b.x);
         awq__expert_parts(&stream->forward, j->layer, expert, b.tokens, b.x, b.gate, b.up, b.inner,
                           work);
         take_block(s, &b, moved);

@@ -29,9 +29,10 @@ void awq__folded_free(awq__folded *folded)
     float *floats[] = {folded->attention_norm,    folded->moe_norm,    folded->attention_scale,
                        folded->attention_unscale, folded->value_scale, folded->value_unscale,
                        folded->value_row_unscale, folded->moe_scale,   folded->moe_unscale,
-                       folded->down_scale,        folded->down_unscale};
+                       folded->own_scale,         folded->own_unscale, folded->down_scale,
+                       folded->down_unscale};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-        awq__free(floats[i]);
+        awq__free_aligned(floats[i]);
     awq__free(folded->experts);
     *folded = (awq__folded){0};
 }

@@ -29,6 +29,8 @@ typedef struct awq__model_plan {
     awq_model *model; /* the source */
     awq__rules rules;
     const awq__disk_format *format;
+    bool own_inputs; /* gate and up of each expert beside others have an input scale of their own,
+                        and the norm before them is not folded */
 } awq__model_plan;
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
                                   awq__model_plan *plan);
@@ -132,6 +134,8 @@ typedef struct awq__folded {
     float *value_scale, *value_unscale;         /* [Q] columns of o; NULL: not folded */
     float *value_row_unscale;                   /* [KV] rows of v */
     float *moe_scale, *moe_unscale;             /* [H] */
+    float *own_scale, *own_unscale;   /* [expert_count,H] of each expert's gate and up, in place of
+                                         these */
     float *down_scale, *down_unscale; /* [expert_count, the largest I], an expert's own I used */
 } awq__folded;
 awq_status awq__folded_create(awq_context *ctx, const awq__layer *layer, awq__folded *folded);
@@ -180,12 +184,13 @@ awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const
    else rounded to its stored type. */
 awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq__weight *weight);
 awq_status awq__store_vector(awq__job *job, const awq__module *module, const float *values);
-/* Rounds within range (or NULL) and writes, with its bias. */
+/* Rounds within range (or NULL) and writes, with its bias. input_scale [K], or NULL for 1: what the
+   input is multiplied by, of formats that store that. */
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
-                              const awq__range *range);
+                              const float *input_scale, const awq__range *range);
 /* Writes codes, and the bias of the weight that they stand for. */
 awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
-                            const awq__codes *codes);
+                            const float *input_scale, const awq__codes *codes);
 /* Share of the mean diagonal that GPTQ adds where tokens are plenty. */
 #define AWQ__GPTQ_DAMPING 0.05
 /* Rounds by GPTQ, with as much effort as the recipe asks for, to codes, which the caller frees. */

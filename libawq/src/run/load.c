@@ -21,7 +21,7 @@ static awq_status check_whole(awq_context *ctx, const awq__weight *weight)
     float *work = awq__alloc_aligned(ctx, (size_t)awq__weight_work(weight), sizeof *work,
                                      "work space to check weights");
     awq_status status = work ? awq__weight_check(ctx, weight, work) : AWQ_ERROR_MEMORY;
-    awq__free(work);
+    awq__free_aligned(work);
     return status;
 }
 
@@ -224,7 +224,7 @@ awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_
 void awq__loaded_layer_free(awq__loaded_layer *loaded)
 {
     awq__read_done(loaded);
-    awq__free(loaded->vectors);
+    awq__free_aligned(loaded->vectors);
     awq__free(loaded->experts);
     *loaded = (awq__loaded_layer){0};
 }
@@ -269,6 +269,6 @@ awq_status awq__model_ends(const awq_model *model, awq__ends *ends)
 
 void awq__ends_free(awq__ends *ends)
 {
-    awq__free(ends->norm);
+    awq__free_aligned(ends->norm);
     *ends = (awq__ends){0};
 }

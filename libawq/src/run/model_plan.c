@@ -231,11 +231,27 @@ static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq_
     return AWQ_OK;
 }
 
+/* Whose scales gate and up get. */
+static awq_status choose_inputs(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
+{
+    const char *wanted = awq__recipe_text(recipe, "quantize.gate_up_scale");
+    bool expert = !strcmp(wanted, "expert");
+    if (expert && !plan->format->input_dtype)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "quantize.gate_up_scale: expert, but the %s format has no place for an "
+                         "input scale of each expert; formats that have one: %s",
+                         plan->format->name, awq__disk_format_modelopt.name);
+    plan->own_inputs = expert;
+    return AWQ_OK;
+}
+
 /* The recipe's treatment of each module. */
 static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
     awq_status status = choose_format(ctx, recipe, plan);
+    if (status == AWQ_OK)
+        status = choose_inputs(ctx, recipe, plan);
     if (status == AWQ_OK)
         status = awq__rules_create(ctx, recipe, arch, plan->format->defaults, &plan->rules);
     if (status == AWQ_OK)
@@ -315,7 +331,8 @@ bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
     bool attention = (folds & AWQ_FOLD_ATTENTION_NORM) &&
                      (scales(plan, n, AWQ__PART_Q, -1) || scales(plan, n, AWQ__PART_K, -1) ||
                       scales(plan, n, AWQ__PART_V, -1));
-    bool experts = (folds & AWQ_FOLD_EXPERT_NORM) && scales_experts(plan, n);
+    bool own = plan->own_inputs && plan->model->arch->layers[n].experts.count;
+    bool experts = (folds & AWQ_FOLD_EXPERT_NORM) && !own && scales_experts(plan, n);
     switch (module->part) {
     case AWQ__PART_ATTENTION_NORM:
     case AWQ__PART_Q:

@@ -90,6 +90,14 @@ static awq_status add_warning(awq_context *ctx, awq__rules *rules, const awq__fi
                            finding->remedy ? finding->remedy : "");
 }
 
+/* Next to nothing here is for llama.cpp or TensorRT-LLM, which who does not ask for them need not
+   be told; but modelopt is a layout of the latter. */
+static bool is_told_of(const char *engine, const char *format)
+{
+    return strcmp(engine, "llama.cpp") &&
+           (strcmp(engine, "tensorrt-llm") || !strcmp(format, "modelopt"));
+}
+
 awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *recipe,
                                         awq__model_plan *plan)
 {
@@ -109,10 +117,9 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *reci
     for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
         if (findings.items[i].refused)
             status = refuse(ctx, &findings.items[i]);
-    /* Next to nothing here is for llama.cpp, which who does not ask for it need not be told. */
     bool any = !strcmp(awq__recipe_text(recipe, "engine"), "any");
     for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
-        if (!any || strcmp(findings.items[i].engine, "llama.cpp"))
+        if (!any || is_told_of(findings.items[i].engine, facts.format))
             status = add_warning(ctx, &plan->rules, &findings.items[i]);
     awq__findings_free(&findings);
     free_linears(&l);

@@ -12,22 +12,16 @@
 
 /* ---- comparing ---- */
 
-static double relative_error(const float *a, const float *b, int64_t count, double largest)
+/* NaN if one is. */
+static double larger(double a, double b)
 {
-    double worst = 0;
-    for (int64_t i = 0; i < count; i++) {
-        double error = fabs((double)a[i] - (double)b[i]);
-        worst = error <= worst ? worst : error; /* NaN is kept */
-    }
-    return worst / largest;
+    return a > b || isnan(a) ? a : b;
 }
 
-static double largest_magnitude(const float *a, int64_t count)
+/* What errors are relative to. */
+static double largest_magnitude(const awq__compute *compute, const float *a, int64_t count)
 {
-    double largest = 1e-30;
-    for (int64_t i = 0; i < count; i++)
-        largest = fmax(largest, fabs((double)a[i]));
-    return largest;
+    return larger(1e-30, compute->largest_difference(count, a, NULL));
 }
 
 static bool same_set(const int32_t *a, const int32_t *b, int64_t k)
@@ -68,8 +62,8 @@ typedef struct experts_output {
 
 static void free_output(experts_output *o)
 {
-    awq__free(o->x);
-    awq__free(o->out);
+    awq__free_aligned(o->x);
+    awq__free_aligned(o->out);
     awq__routes_free(&o->routes);
 }
 
@@ -80,8 +74,10 @@ static awq_status run_experts(awq__job *job, const awq__layer *layer, const floa
     const awq__forward *forward = &job->calibration.forward;
     *o = (experts_output){0};
     o->x = awq__alloc_aligned(job->ctx, floats, sizeof(float), "the proof");
-    o->out = awq__alloc(job->ctx, floats, sizeof(float), "the proof");
+    o->out = awq__alloc_aligned(job->ctx, floats, sizeof(float), "the proof");
     awq_status status = o->x && o->out ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        memset(o->out, 0, floats * sizeof *o->out);
     if (status == AWQ_OK)
         status = awq__moe_input(forward, layer, T, hidden, o->x);
     if (status == AWQ_OK)
@@ -128,9 +124,9 @@ static awq_status stored_agreement(awq__job *job, const awq__layer *folded, cons
         *agreement = (double)same / (double)T;
     }
     awq__routes_free(&after);
-    awq__free(norm);
-    awq__free(values);
-    awq__free(x);
+    awq__free_aligned(norm);
+    awq__free_aligned(values);
+    awq__free_aligned(x);
     return status;
 }
 
@@ -145,19 +141,19 @@ float *awq__proof_sample(awq_context *ctx, const awq__stream *stream, int64_t H,
     return out;
 }
 
-static void compare_experts(const experts_output *a, const experts_output *b, int64_t H,
-                            awq__proof *proof)
+static void compare_experts(const awq__compute *compute, const experts_output *a,
+                            const experts_output *b, int64_t H, awq__proof *proof)
 {
     int64_t T = a->routes.tokens, k = a->routes.per_token;
-    double largest = largest_magnitude(a->out, T * H);
+    double largest = largest_magnitude(compute, a->out, T * H);
     proof->tokens = T;
     for (int64_t t = 0; t < T; t++) {
         if (!same_set(a->routes.index + t * k, b->routes.index + t * k, k)) {
             proof->rerouted += !near_tie(&a->routes, t);
             continue;
         }
-        double error = relative_error(a->out + t * H, b->out + t * H, H, largest);
-        proof->largest_error = error <= proof->largest_error ? proof->largest_error : error;
+        double error = compute->largest_difference(H, a->out + t * H, b->out + t * H) / largest;
+        proof->largest_error = larger(proof->largest_error, error);
     }
 }
 
@@ -171,7 +167,7 @@ awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const a
     if (status == AWQ_OK)
         status = run_experts(job, folded, hidden, T, &after);
     if (status == AWQ_OK) {
-        compare_experts(&before, &after, H, proof);
+        compare_experts(job->calibration.forward.compute, &before, &after, H, proof);
         if (!(proof->largest_error <= TOLERANCE) || proof->rerouted)
             status = awq__fail(
                 job->ctx, AWQ_ERROR_PROOF,
@@ -208,8 +204,8 @@ awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const
     if (status == AWQ_OK)
         status = awq__attention_forward(&forward, folded, hidden, false, after, NULL, NULL);
     if (status == AWQ_OK) {
-        proof->largest_error =
-            relative_error(before, after, count, largest_magnitude(before, count));
+        proof->largest_error = forward.compute->largest_difference(count, before, after) /
+                               largest_magnitude(forward.compute, before, count);
         if (!(proof->largest_error <= TOLERANCE))
             status = awq__fail(
                 job->ctx, AWQ_ERROR_PROOF,
@@ -217,7 +213,7 @@ awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const
                 "the largest output (allowed %.3g)",
                 (long long)original->number, proof->largest_error, TOLERANCE);
     }
-    awq__free(before);
-    awq__free(after);
+    awq__free_aligned(before);
+    awq__free_aligned(after);
     return status;
 }

@@ -73,8 +73,8 @@ static awq_status add_sequences(attention_job *j, const float *hidden)
         status = awq__stats_add_whole(ctx, forward.compute, &j->input, T, j->x, H);
     if (status == AWQ_OK)
         status = awq__stats_add_whole(ctx, forward.compute, &j->output, T, j->c, Q);
-    awq__free(j->x);
-    awq__free(j->c);
+    awq__free_aligned(j->x);
+    awq__free_aligned(j->c);
     j->x = j->c = NULL;
     return status;
 }
@@ -91,8 +91,8 @@ static awq_status gather(attention_job *j, const float *hidden)
         status = add_sequences(j, hidden);
     }
     if (status == AWQ_OK) {
-        awq__stats_mirror(&j->input);
-        awq__stats_mirror(&j->output);
+        awq__stats_mirror(j->job->calibration.forward.compute, &j->input);
+        awq__stats_mirror(j->job->calibration.forward.compute, &j->output);
     }
     return status;
 }
@@ -155,7 +155,7 @@ static awq_status search(attention_job *j, const int *parts, int part_count,
                                     *scale, *unscale, found);
     }
     awq__free(salience);
-    awq__free(space);
+    awq__free_aligned(space);
     return status;
 }
 
@@ -213,21 +213,22 @@ static awq_status clip_part(attention_job *j, int part)
         double with = awq__moment_loss(compute, weight, &scheme, j->range[part], whole, space);
         double without = awq__moment_loss(compute, weight, &scheme, NULL, whole, space);
         if (!(with < without)) {
-            awq__free(j->range[part]);
+            awq__free_aligned(j->range[part]);
             j->range[part] = NULL;
         }
     }
     awq__stats_free(&blocks);
-    awq__free(space);
+    awq__free_aligned(space);
     return status;
 }
 
 static awq_status clip(attention_job *j)
 {
+    const awq__compute *compute = j->job->calibration.forward.compute;
     if (j->folded->attention_unscale)
-        awq__stats_rescale(&j->input, j->folded->attention_unscale);
+        awq__stats_rescale(compute, &j->input, j->folded->attention_unscale);
     if (j->folded->value_unscale)
-        awq__stats_rescale(&j->output, j->folded->value_unscale);
+        awq__stats_rescale(compute, &j->output, j->folded->value_unscale);
     awq_status status = AWQ_OK;
     for (int part = 2; part < PARTS && status == AWQ_OK; part++)
         if (j->treatment[part] && j->treatment[part]->clip)
@@ -314,7 +315,7 @@ static awq_status store_compensated(attention_job *j, int first, int last, awq__
             continue;
         status = awq__store_compensate(j->job, module_of(j, part), weight, &gptq, &codes);
         if (status == AWQ_OK)
-            status = awq__store_codes(j->job, module_of(j, part), weight, &codes);
+            status = awq__store_codes(j->job, module_of(j, part), weight, NULL, &codes);
         awq__codes_free(&codes);
     }
     awq__gptq_free(&gptq);
@@ -325,7 +326,7 @@ static awq_status store_part(attention_job *j, int part)
 {
     const awq__weight *weight = weight_of(&j->folded->layer, part);
     return j->treatment[part]
-               ? awq__store_rounded(j->job, module_of(j, part), weight, j->range[part])
+               ? awq__store_rounded(j->job, module_of(j, part), weight, NULL, j->range[part])
                : awq__store_weight(j->job, module_of(j, part), weight);
 }
 
@@ -390,6 +391,6 @@ awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__
     awq__stats_free(&j.input);
     awq__stats_free(&j.output);
     for (int part = 0; part < PARTS; part++)
-        awq__free(j.range[part]);
+        awq__free_aligned(j.range[part]);
     return status;
 }

@@ -43,6 +43,20 @@ bool awq__expert_scales_down(const awq__experts_job *j, int64_t expert)
     return j->fold_up && treatment && treatment->scale;
 }
 
+bool awq__expert_has_own_input(const awq__experts_job *j, int64_t expert)
+{
+    const awq__treatment *const *treatment = j->experts[expert].treatment;
+    return j->own_input && treatment[0] && treatment[1] && treatment[0]->scale;
+}
+
+const float *awq__expert_unscale(const awq__experts_job *j, int64_t expert)
+{
+    if (!j->folded->experts[expert].gate.col_scale)
+        return NULL;
+    return j->own_input ? j->folded->own_unscale + expert * j->layer->hidden
+                        : j->folded->moe_unscale;
+}
+
 /* ---- the fold ---- */
 
 static void fold_input(awq__experts_job *j)
@@ -59,6 +73,21 @@ static void fold_input(awq__experts_job *j)
         folded->layer.moe.router.col_scale = folded->moe_scale;
     if (awq__get_fault(j->job->ctx) != AWQ__FAULT_TOKEN_GATE_UNCOMPENSATED)
         folded->layer.moe.token_gate.col_scale = folded->moe_scale;
+}
+
+/* The norm and what else reads it stay as they are. */
+static void fold_own(awq__experts_job *j)
+{
+    awq__folded *folded = j->folded;
+    int64_t H = j->layer->hidden;
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
+        awq__expert *expert = &folded->experts[e];
+        if (!awq__expert_has_own_input(j, e))
+            continue;
+        expert->gate.col_scale = expert->up.col_scale = folded->own_scale + e * H;
+        if (awq__get_fault(j->job->ctx) != AWQ__FAULT_INPUT_UNSCALED)
+            expert->input_scale = folded->own_unscale + e * H;
+    }
 }
 
 static void fold_up(awq__experts_job *j)
@@ -84,7 +113,7 @@ static void unfold(awq__experts_job *j)
     for (int64_t e = 0; e < E; e++) {
         awq__expert_state *state = &j->experts[e];
         for (int part = 0; part < 3; part++) {
-            awq__free(state->range[part]);
+            awq__free_aligned(state->range[part]);
             state->range[part] = NULL;
         }
         state->clipped = false;
@@ -112,7 +141,7 @@ static bool any_compensates(const awq__experts_job *j)
 
 /* ---- the report ---- */
 
-static bool searches_own(const awq__experts_job *j)
+static bool searches_joined(const awq__experts_job *j)
 {
     return j->fold_input &&
            !strcmp(awq__recipe_text(j->job->recipe, "quantize.gate_up_scale"), "joined");
@@ -126,11 +155,15 @@ static cJSON *report_expert(const awq__experts_job *j, int64_t e)
     cJSON_AddNumberToObject(object, "borrowed", (double)state->borrowed);
     if (awq__expert_scales_down(j, e))
         awq__report_ratio(object, "down_ratio", &state->down, j->steps);
-    if (searches_own(j) && (state->treatment[0] || state->treatment[1])) {
+    bool quantized = state->treatment[0] || state->treatment[1];
+    if (awq__expert_has_own_input(j, e) || (searches_joined(j) && quantized)) {
         awq__report_ratio(object, "own_gate_up_ratio", &state->own, j->steps);
         cJSON_AddNumberToObject(object, "own_gate_up_plain_loss", state->own.identity_loss);
         cJSON_AddNumberToObject(object, "own_gate_up_loss", state->own.loss);
     }
+    if (j->own_input)
+        cJSON_AddBoolToObject(object, "own_gate_up_used",
+                              j->folded->experts[e].input_scale != NULL);
     cJSON_AddBoolToObject(object, "clipped", state->clipped);
     cJSON_AddNumberToObject(object, "plain_error", state->plain_error);
     cJSON_AddNumberToObject(object, "error", state->error);
@@ -155,7 +188,7 @@ static void report_layer(const awq__experts_job *j, const outcome *out, cJSON *r
         awq__report_ratio(object, "gate_up_ratio", &out->input, j->steps);
         cJSON_AddNumberToObject(object, "gate_up_plain_loss", out->input.identity_loss);
         cJSON_AddNumberToObject(object, "gate_up_loss", out->input.loss);
-        if (searches_own(j))
+        if (searches_joined(j))
             cJSON_AddBoolToObject(object, "gate_up_joined", j->joined);
         /* The identity's, then those of the ratios. */
         if (j->losses)
@@ -182,10 +215,12 @@ static awq_status store_one(const awq__experts_job *j, int64_t e, int part, cons
 {
     const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
     const awq__module *module = awq__expert_module(j, e, part);
+    const float *input_scale = part < 2 ? j->folded->experts[e].input_scale : NULL;
     if (!j->experts[e].treatment[part])
         return awq__store_weight(j->job, module, weight);
-    return codes ? awq__store_codes(j->job, module, weight, codes)
-                 : awq__store_rounded(j->job, module, weight, j->experts[e].range[part]);
+    return codes
+               ? awq__store_codes(j->job, module, weight, input_scale, codes)
+               : awq__store_rounded(j->job, module, weight, input_scale, j->experts[e].range[part]);
 }
 
 /* Three tasks an expert. */
@@ -222,6 +257,14 @@ static awq_status store_compensated(void *arg, int64_t e, int worker)
     return status;
 }
 
+/* Of a worker that stores one part: its codes with their scales, what they are packed into, and a
+   block of weights. */
+static size_t stored_bytes(const awq__layer *layer)
+{
+    size_t weights = (size_t)layer->hidden * (size_t)layer->moe.intermediate;
+    return 2 * weights + (size_t)awq__expert_work(layer) * sizeof(float);
+}
+
 static awq_status store_layer(awq__experts_job *j)
 {
     const awq__arch *arch = j->job->plan->model->arch;
@@ -239,13 +282,14 @@ static awq_status store_layer(awq__experts_job *j)
     if (awq__result_experts(j->job->plan, n) != AWQ__EXPERTS_BY_NAME)
         j->first_by_name = moe->routed_count;
     if (status == AWQ_OK && any_compensates(j))
-        return awq__parallel_within(j->job->ctx, awq__expert_round_bytes(j->layer),
+        return awq__parallel_nested(j->job->ctx, awq__expert_round_bytes(j->layer),
                                     moe->expert_count, store_compensated, j);
     if (status == AWQ_OK)
-        status = awq__parallel_for(j->job->ctx, j->first_by_name, store_fused, j);
+        status = awq__parallel_nested(j->job->ctx, 3 * stored_bytes(j->layer), j->first_by_name,
+                                      store_fused, j);
     if (status == AWQ_OK)
-        status = awq__parallel_for(j->job->ctx, 3 * (moe->expert_count - j->first_by_name),
-                                   store_part, j);
+        status = awq__parallel_nested(j->job->ctx, stored_bytes(j->layer),
+                                      3 * (moe->expert_count - j->first_by_name), store_part, j);
     return status;
 }
 
@@ -281,10 +325,14 @@ static awq_status run_awq(awq__experts_job *j, const float *sample, int64_t samp
         status = awq__job_enter(job, AWQ__STAGE_SCALES, n, 0.2);
     if (status == AWQ_OK)
         status = awq__experts_search(j, &out->input);
-    if (status == AWQ_OK && searches_own(j))
-        status = awq__experts_search_own(j, &out->input);
+    if (status == AWQ_OK && searches_joined(j))
+        status = awq__experts_search_joined(j, &out->input);
+    if (status == AWQ_OK && j->own_input)
+        status = awq__experts_search_own(j);
     if (status == AWQ_OK && j->fold_input)
         fold_input(j);
+    if (status == AWQ_OK && j->own_input)
+        fold_own(j);
     if (status == AWQ_OK && j->fold_up)
         fold_up(j);
     if (status == AWQ_OK)
@@ -331,21 +379,27 @@ awq_status awq__experts_create(awq__experts_job *j)
             input |= treatment && treatment->scale && part < 2;
             up |= treatment && treatment->scale && part == 2;
         }
-    j->fold_input = input && (folds & AWQ_FOLD_EXPERT_NORM);
+    j->own_input = input && job->plan->own_inputs && j->layer->moe.routed_count;
+    j->fold_input = input && !j->own_input && (folds & AWQ_FOLD_EXPERT_NORM);
     j->weigh_tokens = !strcmp(awq__recipe_text(job->recipe, "quantize.token_weights"), "routing");
     j->weigh_rows = !strcmp(awq__recipe_text(job->recipe, "quantize.row_weights"), "output");
-    j->slopes |= j->fold_input && j->weigh_rows;
+    j->slopes |= (j->fold_input || j->own_input) && j->weigh_rows;
     j->fold_up = up && (folds & AWQ_FOLD_UP);
     awq__folded *folded = j->folded;
     if (j->fold_input) {
         folded->moe_scale = awq__alloc_aligned(job->ctx, H, sizeof(float), "scales");
         folded->moe_unscale = awq__alloc_aligned(job->ctx, H, sizeof(float), "scales");
     }
+    if (j->own_input) {
+        folded->own_scale = awq__alloc_aligned(job->ctx, (size_t)E * H, sizeof(float), "scales");
+        folded->own_unscale = awq__alloc_aligned(job->ctx, (size_t)E * H, sizeof(float), "scales");
+    }
     if (j->fold_up) {
         folded->down_scale = awq__alloc_aligned(job->ctx, inner, sizeof(float), "scales");
         folded->down_unscale = awq__alloc_aligned(job->ctx, inner, sizeof(float), "scales");
     }
     bool whole = (!j->fold_input || (folded->moe_scale && folded->moe_unscale)) &&
+                 (!j->own_input || (folded->own_scale && folded->own_unscale)) &&
                  (!j->fold_up || (folded->down_scale && folded->down_unscale));
     return whole ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
@@ -365,7 +419,7 @@ void awq__experts_free(awq__experts_job *j)
         awq__free(state->row_weight[0]);
         awq__free(state->row_weight[1]);
         for (int part = 0; part < 3; part++)
-            awq__free(state->range[part]);
+            awq__free_aligned(state->range[part]);
     }
     awq__free(j->losses);
     awq__free(j->experts);
@@ -388,7 +442,7 @@ static awq_status calibrate(awq__experts_job *j, outcome *out)
     float *sample =
         awq__proof_sample(j->job->ctx, &j->job->calibration, j->layer->hidden, &sampled);
     awq_status status = sample ? run_awq(j, sample, sampled, out) : AWQ_ERROR_MEMORY;
-    awq__free(sample);
+    awq__free_aligned(sample);
     return status;
 }
 

@@ -110,6 +110,16 @@ static awq_status write_json(awq__job *job, const char *name, const cJSON *root)
     return status;
 }
 
+static awq_status write_side_file(awq__job *job, const cJSON *quantization)
+{
+    const awq__disk_format *format = job->plan->format;
+    cJSON *root = format->side_file(quantization);
+    awq_status status =
+        root ? write_json(job, format->side_name, root) : no_memory(job->ctx, format->side_name);
+    cJSON_Delete(root);
+    return status;
+}
+
 /* The source's text but for one member: readers of it tell 0 from 0.0. */
 static awq_status write_config(awq__job *job)
 {
@@ -117,6 +127,8 @@ static awq_status write_config(awq__job *job)
     awq_status status = awq__model_plan_config(job->ctx, job->plan, &quantization);
     if (status != AWQ_OK)
         return status;
+    if (job->plan->format->side_file)
+        status = write_side_file(job, quantization);
     char *printed = cJSON_Print(quantization), *source = NULL;
     cJSON_Delete(quantization);
     if (!printed)
@@ -124,7 +136,8 @@ static awq_status write_config(awq__job *job)
     size_t bytes;
     awq__text text = {0};
     const char *path = job->plan->model->arch->config_path;
-    status = awq__read_text_file(job->ctx, path, MAX_CONFIG_BYTES, &source, &bytes);
+    if (status == AWQ_OK)
+        status = awq__read_text_file(job->ctx, path, MAX_CONFIG_BYTES, &source, &bytes);
     if (status == AWQ_OK)
         status =
             awq__json_set_member(job->ctx, path, source, "quantization_config", printed, &text);

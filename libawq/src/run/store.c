@@ -32,7 +32,7 @@ static awq_status pack_codes(awq__job *job, const awq__module *module, const awq
             return AWQ_ERROR_MEMORY;
         job->plan->format->pack(codes, i, packed);
         status = write_tensor(job, module, specs[i].suffix, packed, bytes);
-        awq__free(packed);
+        awq__free_aligned(packed);
     }
     return status;
 }
@@ -104,8 +104,8 @@ static awq_status store_changed(awq__job *job, const awq__module *module, const 
     }
     if (status == AWQ_OK)
         status = write_tensor(job, module, module->suffix, stored, bytes);
-    awq__free(work);
-    awq__free(stored);
+    awq__free_aligned(work);
+    awq__free_aligned(stored);
     return status;
 }
 
@@ -141,13 +141,10 @@ static awq_status create_codes(awq__job *job, const awq__module *module, const a
 awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
                             const awq__range *range, awq__codes *codes)
 {
-    float *work = awq__alloc_aligned(job->ctx, (size_t)awq__weight_work(weight), sizeof *work,
-                                     "rounding work space");
     *codes = (awq__codes){0};
-    awq_status status = work ? create_codes(job, module, weight, codes) : AWQ_ERROR_MEMORY;
+    awq_status status = create_codes(job, module, weight, codes);
     if (status == AWQ_OK)
-        status = awq__codes_round(job->ctx, awq__compute_fastest(), weight, range, work, codes);
-    awq__free(work);
+        status = awq__codes_round(job->ctx, awq__compute_of(job->ctx), weight, range, codes);
     return status;
 }
 
@@ -158,25 +155,27 @@ awq_status awq__store_compensate(awq__job *job, const awq__module *module,
     const awq__gptq_effort effort = {
         .ranges = GPTQ_RANGES, .sweeps = (int)awq__recipe_int(job->recipe, "quantize.gptq_sweeps")};
     awq_status status = create_codes(job, module, weight, codes);
-    return status == AWQ_OK
-               ? awq__gptq_round_all(job->ctx, awq__compute_fastest(), gptq, &effort, weight, codes)
-               : status;
+    return status == AWQ_OK ? awq__gptq_round_all(job->ctx, awq__compute_of(job->ctx), gptq,
+                                                  &effort, weight, codes)
+                            : status;
 }
 
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
-                              const awq__range *range)
+                              const float *input_scale, const awq__range *range)
 {
     awq__codes codes;
     awq_status status = awq__store_round(job, module, weight, range, &codes);
     if (status == AWQ_OK)
-        status = awq__store_codes(job, module, weight, &codes);
+        status = awq__store_codes(job, module, weight, input_scale, &codes);
     awq__codes_free(&codes);
     return status;
 }
 
 awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
-                            const awq__codes *codes)
+                            const float *input_scale, const awq__codes *codes)
 {
-    awq_status status = pack_codes(job, module, codes);
+    awq__codes stored = *codes;
+    stored.input_scale = input_scale;
+    awq_status status = pack_codes(job, module, &stored);
     return status == AWQ_OK ? store_bias(job, module, weight) : status;
 }

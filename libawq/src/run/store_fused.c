@@ -109,8 +109,8 @@ static awq_status pack_members(const fused_job *j, const member *members, const 
     }
     if (status == AWQ_OK)
         status = write_slab(j, index, slab);
-    awq__free(slab);
-    awq__free(packed);
+    awq__free_aligned(slab);
+    awq__free_aligned(packed);
     return status;
 }
 
@@ -192,9 +192,9 @@ static awq_status store_floats(const fused_job *j, bool down)
     }
     if (status == AWQ_OK)
         status = write_slab(j, down, slab);
-    awq__free(rows);
-    awq__free(narrow);
-    awq__free(slab);
+    awq__free_aligned(rows);
+    awq__free_aligned(narrow);
+    awq__free_aligned(slab);
     if (status == AWQ_OK && j->described->bias)
         status = store_biases(j, down, 2 + down);
     return status;

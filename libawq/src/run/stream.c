@@ -5,7 +5,7 @@ awq_status awq__stream_begin(awq_context *ctx, const awq_model *model,
 {
     *stream = (awq__stream){.model = model, .tokens = awq__token_count(sequences)};
     stream->forward = (awq__forward){.ctx = ctx,
-                                     .compute = awq__compute_fastest(),
+                                     .compute = awq__compute_of(ctx),
                                      .sequences = sequences,
                                      .rotary = &stream->rotary};
     int64_t longest = 0;
@@ -32,8 +32,8 @@ awq_status awq__stream_begin(awq_context *ctx, const awq_model *model,
 void awq__stream_free(awq__stream *stream)
 {
     awq__rotary_free(&stream->rotary);
-    awq__free(stream->hidden);
-    awq__free(stream->x);
+    awq__free_aligned(stream->hidden);
+    awq__free_aligned(stream->x);
     *stream = (awq__stream){0};
 }
 

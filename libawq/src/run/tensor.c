@@ -107,7 +107,7 @@ static awq_status checked_work(awq_context *ctx, const awq__weight *weight, floa
         return AWQ_ERROR_MEMORY;
     awq_status status = awq__weight_check(ctx, weight, *work);
     if (status != AWQ_OK) {
-        awq__free(*work);
+        awq__free_aligned(*work);
         *work = NULL;
     }
     return status;
@@ -153,7 +153,7 @@ awq_status awq_statistics_add(awq_statistics *statistics, const float *x, int64_
             return awq__fail(statistics->ctx, AWQ_ERROR_NUMERIC,
                              "x: token %lld, channel %lld is not finite", (long long)(i / K),
                              (long long)(i % K));
-    awq__stats_add(awq__compute_fastest(), &statistics->stats, tokens, x, K);
+    awq__stats_add(awq__compute_of(statistics->ctx), &statistics->stats, tokens, x, K);
     return AWQ_OK;
 }
 
@@ -181,7 +181,7 @@ static awq_status search(awq_context *ctx, const awq__weight *const *weights, in
                          const awq__scheme *scheme, const awq__stats *stats, int steps,
                          float *scales, awq__found_scale *found)
 {
-    const awq__compute *compute = awq__compute_fastest();
+    const awq__compute *compute = awq__compute_of(ctx);
     int64_t K = stats->cols, work = 0;
     for (int64_t i = 0; i < count; i++)
         work = awq__max(work, awq__weight_work(weights[i]));
@@ -198,7 +198,7 @@ static awq_status search(awq_context *ctx, const awq__weight *const *weights, in
                                     scales, space + work, found);
     }
     awq__free(salience);
-    awq__free(space);
+    awq__free_aligned(space);
     return status;
 }
 
@@ -222,7 +222,7 @@ awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrices, size_
         weights[i] = inner_weight(&matrices[i], NULL);
         list[i] = &weights[i];
         status = checked_work(ctx, &weights[i], &work);
-        awq__free(work);
+        awq__free_aligned(work);
     }
     if (status == AWQ_OK) {
         awq__scheme inner = inner_scheme(scheme, matrices[0].columns);
@@ -257,20 +257,20 @@ awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const aw
     float *work, *unscale = awq__alloc_aligned(ctx, (size_t)K, sizeof *unscale, "scales");
     status = unscale ? checked_work(ctx, &weight, &work) : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK) {
-        awq__free(work);
-        status = awq__stats_blocks(ctx, awq__compute_fastest(), &statistics->stats, inner.group,
-                                   &blocks);
+        awq__free_aligned(work);
+        status =
+            awq__stats_blocks(ctx, awq__compute_of(ctx), &statistics->stats, inner.group, &blocks);
     }
     if (status == AWQ_OK && scales) {
         for (int64_t k = 0; k < K; k++)
             unscale[k] = 1 / scales[k];
-        awq__stats_rescale(&blocks, unscale);
+        awq__stats_rescale(awq__compute_of(ctx), &blocks, unscale);
     }
     if (status == AWQ_OK)
-        status = awq__search_clip(ctx, awq__compute_fastest(), &weight, &inner, &blocks, true,
+        status = awq__search_clip(ctx, awq__compute_of(ctx), &weight, &inner, &blocks, true,
                                   (awq__range *)ranges);
     awq__stats_free(&blocks);
-    awq__free(unscale);
+    awq__free_aligned(unscale);
     return status;
 }
 
@@ -295,9 +295,9 @@ awq_status awq_quantized_create(awq_context *ctx, const awq_matrix *matrix,
     if (status == AWQ_OK)
         status = awq__codes_create(ctx, matrix->rows, matrix->columns, &inner, &quantized->codes);
     if (status == AWQ_OK)
-        status = awq__codes_round(ctx, awq__compute_fastest(), &weight, (const awq__range *)ranges,
-                                  work, &quantized->codes);
-    awq__free(work);
+        status = awq__codes_round(ctx, awq__compute_of(ctx), &weight, (const awq__range *)ranges,
+                                  &quantized->codes);
+    awq__free_aligned(work);
     if (status == AWQ_OK)
         *out = quantized;
     else

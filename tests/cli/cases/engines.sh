@@ -85,7 +85,7 @@ expect 0 plan recipe.yaml --set format=compressed-tensors --set quantize.symmetr
 out_like '^warning  *vllm before 0\.23 does not load it: .*; better: quantize.symmetric: true$'
 
 # Values.
-refused '--set engine=vLLM: engine: "vLLM" is not allowed; allowed is vllm|sglang|transformers|llama.cpp|any' \
+refused '--set engine=vLLM: engine: "vLLM" is not allowed; allowed is vllm|sglang|transformers|llama.cpp|tensorrt-llm|any' \
     plan recipe.yaml --set engine=vLLM
 for number in 0 1025 -1 two; do
     refused "--set tensor_parallel=$number: tensor_parallel: \"$number\" is not allowed; allowed is an integer from 1 to 1024" \

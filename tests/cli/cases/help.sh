@@ -41,7 +41,7 @@ out_has "  quantize.method: awq|gptq|rtn, default awq"
 out_has "  quantize.modules: list of texts, default *.experts.*"
 out_has "  evaluation.data: list of paths, no default"
 
-out_has "  engine: vllm|sglang|transformers|llama.cpp|any, default any"
+out_has "  engine: vllm|sglang|transformers|llama.cpp|tensorrt-llm|any, default any"
 out_has "  quantize.target_bits: number from 1 to 16, no default"
 for option in match role layers experts projection keep preset method rounding bits group_size \
     symmetric clip; do
@@ -51,7 +51,7 @@ done
 # What engines take: every row says whose it is, of what, and where it is from.
 expect 0 help engines
 err_is ""
-for engine in vLLM SGLang transformers llama.cpp; do
+for engine in vLLM SGLang transformers llama.cpp TensorRT-LLM; do
     [ "$(grep -c "^$engine:\$" "$top/out")" = 1 ] || fail "$engine has not one list"
 done
 out_has "  awq: refused"
