@@ -38,6 +38,13 @@ FUNCTION void quadratic_by_products(int64_t N, int64_t K, const float *e, const 
  * to their place in the sum. A product and its sum are one operation, fmaf, as OpenBLAS has them.
  */
 #define TILED_COLUMNS 256 /* m of more leaves the cache */
+/* Under a sanitizer these loops take a hundred times longer: there they get what tests of them give,
+   and OpenBLAS the rest. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TILED_ROWS 32
+#else
+#define TILED_ROWS INT64_MAX
+#endif
 #define ALWAYS_INLINE AWQ__TARGET static inline __attribute__((always_inline))
 
 /* sum += x[rows,K] m[K,LANES] over the columns from .. to-1 of x; both of stride K. */
@@ -87,7 +94,7 @@ FUNCTION void quadratic(int64_t N, int64_t K, const float *e, const float *m, fl
                         double *sums)
 {
 #if AWQ__TILE_ROWS
-    if (K % LANES == 0 && K <= TILED_COLUMNS) {
+    if (K % LANES == 0 && K <= TILED_COLUMNS && N <= TILED_ROWS) {
         quadratic_by_tiles(N, K, e, m, sums);
         return;
     }
