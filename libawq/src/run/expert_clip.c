@@ -162,6 +162,13 @@ awq_status awq__expert_error(const awq__experts_job *j, int64_t e, const awq__co
     return status;
 }
 
+/* What ranges are chosen by, of the input of gate and up (0) or of down (1). */
+static awq__stats *range_stats(awq__expert_state *state, int which)
+{
+    awq__stats *all = which ? &state->inner : &state->input;
+    return state->blocks[which].cols ? &state->blocks[which] : all;
+}
+
 static awq_status search_part(awq__experts_job *j, int64_t e, int part)
 {
     awq__expert_state *state = &j->experts[e];
@@ -170,16 +177,16 @@ static awq_status search_part(awq__experts_job *j, int64_t e, int part)
     const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
     awq__scheme scheme = awq__expert_scheme(j, e, part);
     size_t groups = (size_t)(weight->rows * (weight->cols / scheme.group));
-    const awq__stats *stats = part < 2 ? &state->input : &state->inner;
-    const awq__stats *kept = &state->blocks[part == 2];
+    const awq__stats *stats = range_stats(state, part == 2);
     awq__stats made = {0};
     state->range[part] =
         awq__alloc_aligned(ctx, groups, sizeof *state->range[part], "ranges of groups");
     awq_status status = state->range[part] ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK && !kept->cols)
+    bool cut = stats->group != scheme.group || stats->rows;
+    if (status == AWQ_OK && cut)
         status = awq__stats_blocks(ctx, compute, stats, scheme.group, &made);
     if (status == AWQ_OK)
-        status = awq__search_clip(ctx, compute, weight, &scheme, kept->cols ? kept : &made,
+        status = awq__search_clip(ctx, compute, weight, &scheme, cut ? &made : stats,
                                   awq__clips_each_end(j->job->recipe), state->range[part]);
     awq__stats_free(&made);
     return status;
@@ -189,9 +196,7 @@ static awq_status search_part(awq__experts_job *j, int64_t e, int part)
 static void rescale(const awq__compute *compute, awq__expert_state *state, int which,
                     const float *factor)
 {
-    awq__stats_rescale(compute, which ? &state->inner : &state->input, factor);
-    if (state->blocks[which].cols)
-        awq__stats_rescale(compute, &state->blocks[which], factor);
+    awq__stats_rescale(compute, range_stats(state, which), factor);
 }
 
 static bool clips(const awq__expert_state *state, int part)

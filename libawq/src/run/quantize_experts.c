@@ -311,6 +311,18 @@ static bool no_worse_than_plain(const awq__experts_job *j)
     return chosen <= plain;
 }
 
+/* Scales are chosen: where ranges have statistics of their own, the others make room. */
+static void drop_sketches(awq__experts_job *j)
+{
+    for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
+        awq__expert_state *state = &j->experts[e];
+        if (state->blocks[0].cols)
+            awq__stats_free(&state->input);
+        if (state->blocks[1].cols)
+            awq__stats_free(&state->inner);
+    }
+}
+
 /* The fold of the layer is proved on a sample of hidden states as they were before the pass. */
 static awq_status run_awq(awq__experts_job *j, const float *sample, int64_t sampled, outcome *out)
 {
@@ -329,6 +341,7 @@ static awq_status run_awq(awq__experts_job *j, const float *sample, int64_t samp
         status = awq__experts_search_joined(j, &out->input);
     if (status == AWQ_OK && j->own_input)
         status = awq__experts_search_own(j);
+    drop_sketches(j);
     if (status == AWQ_OK && j->fold_input)
         fold_input(j);
     if (status == AWQ_OK && j->own_input)
