@@ -72,6 +72,23 @@ static inline awq_eval_result run_short(const fixture *f, const char *model,
     return result;
 }
 
+/* Evaluates the output as a user would, against the source. */
+static inline awq_eval_result evaluate_output(const fixture *f, const char *model)
+{
+    char text[1100];
+    const char *texts[] = {text};
+    awq_eval_options options = {.struct_size = sizeof options,
+                                .directory = output,
+                                .reference = model,
+                                .texts = texts,
+                                .text_count = 1,
+                                .windows = 6};
+    awq_eval_result result;
+    snprintf(text, sizeof text, "%.1000s/eval.txt", model);
+    assert_ok(f, awq_evaluate(f->ctx, &options, &result));
+    return result;
+}
+
 static inline void read_all(const fixture *f, const char *path, char **text, size_t *bytes)
 {
     assert_ok(f, awq__read_text_file(f->ctx, path, (size_t)1 << 30, text, bytes));

@@ -15,23 +15,6 @@
 
 static const char *const none[] = {NULL};
 
-/* Evaluates the output as a user would, against the source. */
-static awq_eval_result evaluate_output(const fixture *f, const char *model)
-{
-    char text[1024];
-    const char *texts[] = {text};
-    awq_eval_options options = {.struct_size = sizeof options,
-                                .directory = output,
-                                .reference = model,
-                                .texts = texts,
-                                .text_count = 1,
-                                .windows = 6};
-    awq_eval_result result;
-    snprintf(text, sizeof text, "%s/eval.txt", model);
-    assert_ok(f, awq_evaluate(f->ctx, &options, &result));
-    return result;
-}
-
 /* ---- every format reads back as what was reported ---- */
 
 typedef struct combination {

@@ -155,22 +155,6 @@ static size_t check_stored(const fixture *f, const mixed *m)
     return count;
 }
 
-static awq_eval_result evaluate_output(const fixture *f, const char *model)
-{
-    char text[1024];
-    const char *texts[] = {text};
-    awq_eval_options options = {.struct_size = sizeof options,
-                                .directory = output,
-                                .reference = model,
-                                .texts = texts,
-                                .text_count = 1,
-                                .windows = 6};
-    awq_eval_result result;
-    snprintf(text, sizeof text, "%s/eval.txt", model);
-    assert_ok(f, awq_evaluate(f->ctx, &options, &result));
-    return result;
-}
-
 /* In each layer and block that was folded, the fold left the block's function as it was. */
 static int count_proofs(const cJSON *report)
 {

@@ -25,22 +25,6 @@ typedef struct run {
     const char *options[13];
 } run;
 
-static awq_eval_result evaluate_output(const fixture *f, const char *model)
-{
-    char text[1024];
-    const char *texts[] = {text};
-    awq_eval_options options = {.struct_size = sizeof options,
-                                .directory = output,
-                                .reference = model,
-                                .texts = texts,
-                                .text_count = 1,
-                                .windows = 6};
-    awq_eval_result result;
-    snprintf(text, sizeof text, "%s/eval.txt", model);
-    assert_ok(f, awq_evaluate(f->ctx, &options, &result));
-    return result;
-}
-
 static void test_results_evaluate_to_what_was_reported(void **state)
 {
     static const run runs[] = {
