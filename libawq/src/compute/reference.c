@@ -217,12 +217,12 @@ static void combine(int64_t T, int64_t k, int64_t H, const float *weight, const 
                 out[t * H + h] += (weight ? weight[t * k + i] : 1) * parts[(t * k + i) * H + h];
 }
 
-static void add_row(int64_t T, int64_t N, const float *row, const float *scale_or_null, float *y,
+static void add_row(int64_t T, int64_t N, const float *row, const float *factor, float *y,
                     int64_t ldy)
 {
     for (int64_t t = 0; t < T; t++)
         for (int64_t n = 0; n < N; n++)
-            y[t * ldy + n] += scale_or_null ? row[n] * scale_or_null[n] : row[n];
+            y[t * ldy + n] += factor ? row[n] * factor[n] : row[n];
 }
 
 static void shift(int64_t count, float amount, const float *x, float *out)

@@ -286,23 +286,21 @@ typedef struct linear {
 } linear;
 
 /* Block `index` of the weight's rows, by panels of columns, which are in the cache when they are
-   multiplied. */
+   multiplied; whole where it is not read by panels. */
 static void multiply_block(const linear *l, int64_t index, float *work)
 {
     const awq__weight *weight = l->weight;
     int64_t K = weight->cols, block = awq__weight_block(weight), first = index * block;
-    int64_t count = awq__min(block, weight->rows - first);
-    float *y = l->y + first;
-    for (int64_t col = 0; col < K && weight->read_panel; col += PANEL) {
-        int64_t cols = awq__min(PANEL, K - col);
-        read_scaled_panel(weight, first, count, col, cols, work);
-        l->compute->multiply_nt(l->T, count, cols, l->x + col, l->ldx, work, cols, col ? 1 : 0, y,
-                                l->ldy);
+    int64_t count = awq__min(block, weight->rows - first), panel = weight->read_panel ? PANEL : K;
+    for (int64_t col = 0; col < K; col += panel) {
+        int64_t cols = awq__min(panel, K - col);
+        if (weight->read_panel)
+            read_scaled_panel(weight, first, count, col, cols, work);
+        else
+            awq__weight_read(weight, first, count, work);
+        l->compute->multiply_nt(l->T, count, cols, l->x + col, l->ldx, work, cols, col ? 1 : 0,
+                                l->y + first, l->ldy);
     }
-    if (weight->read_panel)
-        return;
-    awq__weight_read(weight, first, count, work);
-    l->compute->multiply_nt(l->T, count, K, l->x, l->ldx, work, K, 0, y, l->ldy);
 }
 
 static int64_t block_count(const awq__weight *weight)

@@ -81,7 +81,7 @@ void *awq__alloc(awq_context *ctx, size_t count, size_t size, const char *what);
 void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char *what);
 /* Of awq__alloc_aligned; NULL is fine. */
 void awq__free_aligned(void *array);
-/* Frees either kind; takes NULL. */
+/* Of the others; NULL is fine. */
 void awq__free(void *pointer);
 /* Grows *array (elements of `size` bytes) so that it holds at least `count`. */
 awq_status awq__grow(awq_context *ctx, void *array, size_t *capacity, size_t count, size_t size,

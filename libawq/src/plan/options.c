@@ -92,8 +92,7 @@ static const awq_option options[] = {
      "The scale search tries the ratios 0/n to n/n of this n."},
     {"quantize.search", AWQ_OPTION_CHOICE, "moments", "moments|output", 0, 0, false,
      "What the scale search of gate and up goes by: second moments of their input, or the output "
-     "of "
-     "the experts, which is exact and many times slower."},
+     "of the experts, which is exact and many times slower."},
     {"quantize.token_weights", AWQ_OPTION_CHOICE, "routing", "routing|equal", 0, 0, false,
      "What each token counts in its experts' statistics: the weight that the router gives it, or "
      "1."},

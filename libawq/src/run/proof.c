@@ -56,13 +56,12 @@ static bool near_tie(const awq__routes *routes, int64_t t)
 /* ---- the experts ---- */
 
 typedef struct experts_output {
-    float *x, *out;
+    float *out;
     awq__routes routes;
 } experts_output;
 
 static void free_output(experts_output *o)
 {
-    awq__free_aligned(o->x);
     awq__free_aligned(o->out);
     awq__routes_free(&o->routes);
 }
@@ -73,17 +72,18 @@ static awq_status run_experts(awq__job *job, const awq__layer *layer, const floa
     size_t floats = (size_t)(T * layer->hidden);
     const awq__forward *forward = &job->calibration.forward;
     *o = (experts_output){0};
-    o->x = awq__alloc_aligned(job->ctx, floats, sizeof(float), "the proof");
+    float *x = awq__alloc_aligned(job->ctx, floats, sizeof *x, "the proof");
     o->out = awq__alloc_aligned(job->ctx, floats, sizeof(float), "the proof");
-    awq_status status = o->x && o->out ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status = x && o->out ? AWQ_OK : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
         memset(o->out, 0, floats * sizeof *o->out);
     if (status == AWQ_OK)
-        status = awq__moe_input(forward, layer, T, hidden, o->x);
+        status = awq__moe_input(forward, layer, T, hidden, x);
     if (status == AWQ_OK)
-        status = awq__moe_route(forward, layer, T, o->x, &o->routes);
+        status = awq__moe_route(forward, layer, T, x, &o->routes);
     if (status == AWQ_OK)
-        status = awq__moe_experts(forward, layer, o->x, &o->routes, o->out, NULL, NULL);
+        status = awq__moe_experts(forward, layer, x, &o->routes, o->out, NULL, NULL);
+    awq__free_aligned(x);
     if (status != AWQ_OK)
         free_output(o);
     return status;
