@@ -77,7 +77,7 @@ static bool write_matrix(const awq__weight *weight, FILE *file)
     float *values = malloc(count * sizeof *values);
     if (!values)
         return false;
-    awq__weight_read(weight, 0, weight->rows, values);
+    awq__weight_read(awq__compute_fastest(), weight, 0, weight->rows, values);
     bool written = fwrite(values, sizeof *values, count, file) == count;
     free(values);
     return written;

@@ -162,6 +162,13 @@ static void mirror(int64_t K, float *m)
     inner->mirror(K, m);
 }
 
+/* Factors may be anywhere: they are small. */
+static void scale(int64_t N, int64_t K, const float *row, const float *col, float *x)
+{
+    look(x);
+    inner->scale(N, K, row, col, x);
+}
+
 static double squared_error(int64_t T, int64_t N, const float *a, const float *b,
                             const float *weight)
 {
@@ -242,6 +249,7 @@ static awq__compute device_table(void)
     table.combine = combine;
     table.sketch = sketch;
     table.mirror = mirror;
+    table.scale = scale;
     table.squared_error = squared_error;
     table.weighted_dot = weighted_dot;
     table.quadratic = quadratic;
@@ -294,6 +302,25 @@ static void fused_experts_too(void **state)
           (const char *const[]){"quantize.search_finalists", "3", NULL});
 }
 
+/* What is measured to foretell seconds, too. */
+static void plans_too(void **state)
+{
+    const fixture *f = *state;
+    awq_recipe *recipe = short_recipe(f, AWQ_TEST_DATA "/mixtral-tiny");
+    awq__compute table = device_table();
+    awq_plan *plan;
+    awq_estimate estimate;
+    operations = elsewhere = 0;
+    awq__compute_use(f->ctx, &table);
+    assert_ok(f, awq_plan_create(f->ctx, recipe, &plan));
+    assert_ok(f, awq_plan_estimate(f->ctx, plan, &estimate));
+    awq_plan_free(plan);
+    awq_recipe_free(recipe);
+    assert_true(operations > 0);
+    assert_int_equal(elsewhere, 0);
+    assert_int_equal(arrays, 0);
+}
+
 static int set_up_device(void **state)
 {
     if (set_up_run(state))
@@ -316,6 +343,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_arrays_are_the_tables, set_up_device, tear_down_device),
         cmocka_unit_test_setup_teardown(other_families_too, set_up_device, tear_down_device),
         cmocka_unit_test_setup_teardown(fused_experts_too, set_up_device, tear_down_device),
+        cmocka_unit_test_setup_teardown(plans_too, set_up_device, tear_down_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -323,7 +323,7 @@ static float *values_of(const fixture *f, const awq_model *model, const char *na
         assert_ok(f, awq__model_find(model, module, &found));
         float *values = malloc((size_t)(module->rows * module->cols) * sizeof *values);
         assert_non_null(values);
-        awq__weight_read(&found.weight, 0, module->rows, values);
+        awq__weight_read(awq__compute_fastest(), &found.weight, 0, module->rows, values);
         *cols = module->vector ? module->rows : module->cols;
         return values;
     }

@@ -33,7 +33,8 @@ END
     sed -e 's/TYPES_H/PLUGIN_H/' -e 's/awq_version/awq_other/' -e '/define AWQ_[VA][EP]/d' \
         -e '2a #include "awq/types.h"' "$tree/libawq/include/awq/types.h" \
         >"$tree/libawq/include/awq/plugin.h"
-    echo '#include "awq/types.h"' >"$tree/libawq/src/core/core.h"
+    printf '#include "awq/types.h"\n#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__\n#error\n#endif\n' \
+        >"$tree/libawq/src/core/core.h"
     cat >"$tree/libawq/src/core/core.c" <<'END'
 #include "core/core.h"
 #include "awq/plugin.h"
@@ -112,6 +113,13 @@ catches headers libawq/include/awq/types.h 'static inline int f(unsigned u) { re
 catches headers libawq/include/awq/types.h 'static inline char *f(void *p) { char *c = p; return c; }'
 catches headers libawq/include/awq/types.h '#include <stdio.h>'
 catches headers libawq/include/awq/types.h 'typedef struct awq_x { int y; } awq_x'
+
+fresh_tree
+echo '#include "awq/types.h"' >"$tree/libawq/src/core/core.h"
+if check headers; then
+    echo "FAULT: headers does not see that big-endian processors are not refused"
+    status=1
+fi
 
 catches symbols libawq/src/core/core.c '__attribute__((visibility("default"))) int other(void) { return 0; }'
 catches symbols libawq/src/core/core.c '__attribute__((visibility("default"))) int awq__f(void) { return 0; }'

@@ -509,7 +509,7 @@ static void check_matrix(awq_context *ctx, const awq__scheme *scheme, const char
     succeeds(ctx, awq__codes_create(ctx, N, K, scheme, &codes));
     succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, range, &codes));
     fake = floats(N * K);
-    awq__weight_read(&weight, 0, N, fake);
+    awq__weight_read(awq__compute_fastest(), &weight, 0, N, fake);
     awq__compute_reference()->fake_quantize(N, K, scheme, range, NULL, fake);
     for (int64_t n = 0; n + 2 <= N; n += 2) {
         awq__codes_read(&codes, n, 2, row);

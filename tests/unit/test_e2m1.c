@@ -317,7 +317,7 @@ static void codes_come_back_from_mxfp4(void **state)
             stored_scales[i] = (uint8_t)(exponent - 1 + 127);
         }
         awq__weight weight = awq__weight_mxfp4("w", blocks, stored_scales, N, K, 1);
-        awq__weight_read(&weight, 0, N, values);
+        awq__weight_read(awq__compute_fastest(), &weight, 0, N, values);
         awq__codes kept = {.rows = N,
                            .cols = K,
                            .scheme = scheme,
@@ -350,7 +350,7 @@ static void values_of_mxfp4_stay(void **state)
     for (int i = 0; i < N * K / 32; i++)
         scales[i] = (uint8_t)(2 + awq__random(&random) % 250);
     const awq__weight weight = awq__weight_mxfp4("w", blocks, scales, N, K, 1);
-    awq__weight_read(&weight, 0, N, w);
+    awq__weight_read(awq__compute_fastest(), &weight, 0, N, w);
     FOR_EACH_TABLE(table)
     {
         float *values = copy_of(w, N * K);

@@ -193,9 +193,9 @@ static void packed_tensors_are_read_as_values(void **state)
             assert_int_equal(weight.group, g);
             float *values = floats(N * K), *expected = floats(N * K);
             awq__codes_read(&codes, 0, N, expected);
-            awq__weight_read(&weight, 0, N, values);
+            awq__weight_read(awq__compute_fastest(), &weight, 0, N, values);
             assert_memory_equal(values, expected, (size_t)(N * K) * sizeof *values);
-            awq__weight_read(&weight, 3, 4, values); /* some rows alone */
+            awq__weight_read(awq__compute_fastest(), &weight, 3, 4, values); /* some rows alone */
             assert_memory_equal(values, expected + 3 * K, (size_t)(4 * K) * sizeof *values);
             succeeds(f->ctx,
                      format->open(f->ctx, checkpoint, &stored, "m.other", N, K, &weight, &found));

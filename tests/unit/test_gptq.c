@@ -88,8 +88,9 @@ static awq__codes round_by(const problem *p, double damping, awq__gptq_effort ef
     float *work = floats(awq__gptq_work(&gptq));
     bool settles = p->scheme.grid == AWQ__GRID_NESTED;
     for (int64_t first = (p->N - 1) / cut * cut; first >= 0 && settles; first -= cut)
-        succeeds(p->ctx, awq__gptq_choose(p->ctx, &gptq, &effort, &p->weight, first,
-                                          awq__min(cut, p->N - first), work, &codes));
+        succeeds(p->ctx,
+                 awq__gptq_choose(p->ctx, awq__compute_fastest(), &gptq, &effort, &p->weight, first,
+                                  awq__min(cut, p->N - first), work, &codes));
     if (settles)
         awq__codes_settle(&codes);
     for (int64_t first = (p->N - 1) / cut * cut; first >= 0; first -= cut)

@@ -316,8 +316,8 @@ static void assert_same_weights(fixture *f, const char *one, const char *other)
         assert_int_equal(awq__model_find(b, &b->arch->modules[i], &y), AWQ_OK);
         size_t floats = (size_t)(x.weight.rows * x.weight.cols);
         float *left = malloc(floats * sizeof *left), *right = malloc(floats * sizeof *right);
-        awq__weight_read(&x.weight, 0, x.weight.rows, left);
-        awq__weight_read(&y.weight, 0, y.weight.rows, right);
+        awq__weight_read(awq__compute_fastest(), &x.weight, 0, x.weight.rows, left);
+        awq__weight_read(awq__compute_fastest(), &y.weight, 0, y.weight.rows, right);
         assert_memory_equal(left, right, floats * sizeof *left);
         free(left);
         free(right);
@@ -357,7 +357,7 @@ static void test_dtypes(void **state)
         const awq__weight *gate = &loaded.experts[1].gate;
         size_t count = (size_t)(gate->rows * gate->cols);
         float *values = malloc(count * sizeof *values);
-        awq__weight_read(gate, 0, gate->rows, values);
+        awq__weight_read(awq__compute_fastest(), gate, 0, gate->rows, values);
         exact = exact ? exact : values;
         double largest = 0;
         for (size_t i = 0; i < count; i++) {

@@ -187,10 +187,10 @@ static void expect_values(fixture *f, const linear *l, int parts, int64_t said)
     awq__codes_read(&l->codes, 0, l->N, expected);
     for (int64_t i = 0; i < l->N * l->K && parts == PARTS; i++)
         expected[i] *= l->inputs[i % l->K];
-    awq__weight_read(&weight, 0, l->N, values);
+    awq__weight_read(awq__compute_fastest(), &weight, 0, l->N, values);
     assert_memory_equal(values, expected, (size_t)(l->N * l->K) * sizeof *values);
     if (l->N > 2) { /* some rows alone, from the middle of a pair */
-        awq__weight_read(&weight, 1, l->N - 2, values);
+        awq__weight_read(awq__compute_fastest(), &weight, 1, l->N - 2, values);
         assert_memory_equal(values, expected + l->K, (size_t)((l->N - 2) * l->K) * sizeof *values);
     }
     free(values);

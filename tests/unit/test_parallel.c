@@ -217,6 +217,27 @@ static void a_nested_failure_is_its_outer_tasks(void **state)
         }
 }
 
+/* A worker that asks for more than before gets room for it; what it has stays while it is enough.
+ */
+static void work_space_grows(void **state)
+{
+    awq__scratch scratch;
+    succeeds(*state, awq__scratch_create(*state, "a test", &scratch));
+    float *first = awq__scratch_get(&scratch, 0, 10);
+    assert_non_null(first);
+    assert_ptr_equal(awq__scratch_get(&scratch, 0, 4), first);
+    enum { MORE = 100000 };
+    float *more = awq__scratch_get(&scratch, 0, MORE);
+    assert_non_null(more);
+    assert_int_equal((uintptr_t)more % 64, 0);
+    for (int i = 0; i < MORE; i++)
+        more[i] = 1;
+    assert_ptr_equal(awq__scratch_get(&scratch, 0, MORE), more);
+    assert_ptr_equal(awq__scratch_get(&scratch, 0, 10), more);
+    awq__scratch_free(&scratch);
+    awq__scratch_free(&scratch);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
@@ -228,6 +249,7 @@ int main(void)
         TEST(an_old_message_gives_way),
         TEST(loops_may_be_nested),
         TEST(a_nested_failure_is_its_outer_tasks),
+        TEST(work_space_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,10 @@
 #include "context.h"
 #include "compute/compute.h"
 #include "core/convert.h"
+#include "core/task.h"
 #include "numbers.h"
+
+#include <stdatomic.h>
 
 /* A linear whose inputs have outliers, as an owner of tensors has it. */
 typedef struct linear {
@@ -215,6 +218,45 @@ static void salience_is_the_mean_magnitude(void **state)
     }
     awq_statistics_free(statistics);
     free(x);
+}
+
+static _Atomic int64_t highest_task;
+static awq__compute watched;
+
+static void watch_multiply(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
+                           const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
+{
+    int64_t highest = atomic_load(&highest_task);
+    while (awq__current_task > highest &&
+           !atomic_compare_exchange_weak(&highest_task, &highest, awq__current_task))
+        ;
+    awq__compute_fastest()->multiply_tn(T, N, K, x, ldx, w, ldw, beta, y, ldy);
+}
+
+/* In tasks, for all threads, and only half of what is symmetric: the losses are still whole. */
+static void statistics_are_added_in_tasks(void **state)
+{
+    awq_context *ctx = *state;
+    enum { T = 40, N = 2, K = 2048 };
+    uint64_t random = 8, before = awq__product_operations();
+    linear l;
+    float *scales = floats(K);
+    awq_scale_result result;
+    awq_quantized *q;
+    watched = *awq__compute_fastest();
+    watched.multiply_tn = watch_multiply;
+    awq__compute_use(ctx, &watched);
+    atomic_store(&highest_task, -1);
+    make_linear(ctx, &l, T, N, K, &random);
+    assert_true(atomic_load(&highest_task) > 0);
+    assert_true(awq__product_operations() - before < UINT64_C(2) * T * K * K * 3 / 4);
+    succeeds(ctx, awq_search_scales(ctx, &l.matrix, 1, &int4, l.statistics, 4, scales, &result));
+    succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &q));
+    double expected = output_error(&l, q, NULL);
+    assert_near(result.plain_loss, expected, 1e-3 * expected);
+    awq_quantized_free(q);
+    free_linear(&l);
+    free(scales);
 }
 
 /* Nothing of what was refused is in the statistics. */
@@ -482,12 +524,19 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
     const struct CMUnitTest tests[] = {
-        TEST(the_whole_order_of_work),        TEST(clips_are_those_of_the_scaled_linear),
-        TEST(e2m1_clips_lessen_the_error),    TEST(codes_cover_the_ranges),
-        TEST(salience_is_the_mean_magnitude), TEST(wrong_activations_are_refused_whole),
-        TEST(stored_dtypes_are_read),         TEST(schemes_are_described_as_they_are),
-        TEST(e2m1_is_described_as_symmetric), TEST(wrong_matrices_and_schemes_are_refused),
-        TEST(searches_check_their_arguments), TEST(scales_and_ranges_must_make_sense),
+        TEST(the_whole_order_of_work),
+        TEST(clips_are_those_of_the_scaled_linear),
+        TEST(e2m1_clips_lessen_the_error),
+        TEST(codes_cover_the_ranges),
+        TEST(salience_is_the_mean_magnitude),
+        TEST(statistics_are_added_in_tasks),
+        TEST(wrong_activations_are_refused_whole),
+        TEST(stored_dtypes_are_read),
+        TEST(schemes_are_described_as_they_are),
+        TEST(e2m1_is_described_as_symmetric),
+        TEST(wrong_matrices_and_schemes_are_refused),
+        TEST(searches_check_their_arguments),
+        TEST(scales_and_ranges_must_make_sense),
         TEST(wrong_numbers_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -124,7 +124,7 @@ static void by_hand_linear(const awq__weight *weight, const double *x, double *y
 {
     float *row = floats(weight->cols);
     for (int64_t n = 0; n < weight->rows; n++) {
-        awq__weight_read(weight, n, 1, row);
+        awq__weight_read(awq__compute_fastest(), weight, n, 1, row);
         y[n] = 0;
         for (int64_t k = 0; k < weight->cols; k++)
             y[n] += (double)row[k] * x[k];

@@ -39,7 +39,7 @@ static void all_dtypes_are_read_at_any_address(void **state)
             for (int64_t count = 0; first + count <= N; count++) {
                 for (int64_t i = 0; i < N * K; i++)
                     out[i] = -99;
-                awq__weight_read(&weight, first, count, out);
+                awq__weight_read(awq__compute_fastest(), &weight, first, count, out);
                 for (int64_t i = 0; i < N * K; i++)
                     assert_true(
                         out[i] ==
@@ -60,8 +60,8 @@ static void check_same_rows(const awq__weight *weight, const awq__weight *expect
     int64_t K = weight->cols;
     float *out = floats(count * K + 2), *right = floats(count * K + 2);
     out[count * K] = right[count * K] = -99;
-    awq__weight_read(weight, first, count, out);
-    awq__weight_read(expected, first, count, right);
+    awq__weight_read(awq__compute_fastest(), weight, first, count, out);
+    awq__weight_read(awq__compute_fastest(), expected, first, count, right);
     assert_memory_equal(out, right, (size_t)(count * K + 1) * sizeof *out);
     free(out);
     free(right);
@@ -72,11 +72,11 @@ static void check_panels(awq__weight weight, int64_t first, int64_t count, int64
 {
     int64_t K = weight.cols;
     float *rows = floats(count * K + 1), *out = floats(count * K + 2), *row = floats(K);
-    awq__weight_read(&weight, first, count, rows);
+    awq__weight_read(awq__compute_fastest(), &weight, first, count, rows);
     for (int whole_rows = 0; whole_rows < 2; whole_rows++) {
         weight.read_panel = whole_rows ? NULL : weight.read_panel;
         out[count * K] = -99;
-        awq__weight_read_panels(&weight, first, count, panel, out, row);
+        awq__weight_read_panels(awq__compute_fastest(), &weight, first, count, panel, out, row);
         for (int64_t col = 0; col < K; col += panel) {
             int64_t cols = awq__min(panel, K - col);
             for (int64_t n = 0; n < count; n++)
@@ -198,7 +198,7 @@ static void mxfp4_is_read(void **state)
                                                    scales + start * K / 32, N, K, stride);
             float *out = floats(N * K);
             for (int64_t first = 0; first < N; first += 49) {
-                awq__weight_read(&weight, first, N - first, out);
+                awq__weight_read(awq__compute_fastest(), &weight, first, N - first, out);
                 for (int64_t i = first * K; i < N * K; i++) {
                     double expected = mxfp4_value(blocks, scales, i / K * stride + start, K, i % K);
                     assert_true(out[i - first * K] == (float)expected);
@@ -217,7 +217,7 @@ static void mxfp4_is_read(void **state)
         blocks[77 * K / 2 + 16 + j] = j < 5 ? 0x02 : 0x7f;
     scales[77 * K / 32 + 1] = 255;
     float row[K];
-    awq__weight_read(&weight, 77, 1, row);
+    awq__weight_read(awq__compute_fastest(), &weight, 77, 1, row);
     for (int k = 0; k < K; k++)
         assert_true(!isnan(row[k]) == (k < 32 || k >= 64));
     fails(ctx, awq__weight_check(ctx, &weight, work), AWQ_ERROR_NUMERIC,
@@ -244,7 +244,7 @@ static void multipliers_apply_to_rows_and_columns(void **state)
         weight.row_scale = with & 1 ? row : NULL;
         weight.col_scale = with & 2 ? col : NULL;
         for (int64_t first = 0; first < N; first++) {
-            awq__weight_read(&weight, first, N - first, out);
+            awq__weight_read(awq__compute_fastest(), &weight, first, N - first, out);
             for (int64_t i = first * K; i < N * K; i++) {
                 double expected = (double)x[i] * (double)(with & 1 ? row[i / K] : 1) *
                                   (double)(with & 2 ? col[i % K] : 1);
@@ -252,6 +252,35 @@ static void multipliers_apply_to_rows_and_columns(void **state)
             }
         }
     }
+    free(x);
+}
+
+static int scaled_values;
+
+static void count_scaled(int64_t N, int64_t K, const float *row, const float *col, float *x)
+{
+    scaled_values += (int)(N * K);
+    awq__compute_reference()->scale(N, K, row, col, x);
+}
+
+/* The table that was asked multiplies, by whole rows and by panels, and in products. */
+static void multipliers_are_the_tables(void **state)
+{
+    (void)state;
+    enum { N = 5, K = 12 };
+    uint64_t random = 3;
+    float *x = normals(&random, N * K), out[N * K], row[K], work[N * K], y[N];
+    awq__weight weight = awq__weight_plain("w", AWQ_F32, x, N, K);
+    awq__compute table = *awq__compute_reference();
+    table.scale = count_scaled;
+    weight.col_scale = x;
+    scaled_values = 0;
+    awq__weight_read(&table, &weight, 0, N, out);
+    assert_int_equal(scaled_values, N * K);
+    awq__weight_read_panels(&table, &weight, 0, N, 5, out, row);
+    assert_int_equal(scaled_values, 2 * N * K);
+    awq__linear(&table, &weight, 1, x, K, y, N, work);
+    assert_int_equal(scaled_values, 3 * N * K);
     free(x);
 }
 
@@ -407,6 +436,7 @@ int main(void)
         cmocka_unit_test(only_what_is_stored_so_is_plain),
         cmocka_unit_test_setup_teardown(mxfp4_is_read, make_context, free_context),
         cmocka_unit_test(multipliers_apply_to_rows_and_columns),
+        cmocka_unit_test(multipliers_are_the_tables),
         cmocka_unit_test(blocks_are_bounded),
         cmocka_unit_test_setup_teardown(what_is_not_finite_is_found, make_context, free_context),
         cmocka_unit_test_setup_teardown(the_largest_numbers_are_finite, make_context, free_context),

@@ -64,7 +64,7 @@ static awq_status round_block(void *arg, int64_t index, int worker)
     float *work = awq__scratch_get(&r->scratch, worker, (size_t)awq__weight_work(r->weight));
     if (!work)
         return AWQ_ERROR_MEMORY;
-    awq__weight_read(r->weight, first, count, work);
+    awq__weight_read(r->compute, r->weight, first, count, work);
     if (r->compute->quantize(count, K, &codes->scheme, work, r->range ? r->range + first * G : NULL,
                              codes->codes + first * K, codes->scales + first * G,
                              codes->zeros + first * G))

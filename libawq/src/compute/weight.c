@@ -193,38 +193,38 @@ bool awq__weight_is_plain(const awq__weight *weight)
     return weight->read == read_plain && !weight->row_scale && !weight->col_scale;
 }
 
-/* Multiplies columns col .. col+cols-1 of rows from `first` on. Products are the same in every
-   table. */
-static void multiply(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
-                     int64_t cols, float *values)
+/* Multiplies columns col .. col+cols-1 of rows from `first` on. */
+static void multiply(const awq__compute *compute, const awq__weight *weight, int64_t first,
+                     int64_t count, int64_t col, int64_t cols, float *values)
 {
     if (weight->row_scale || weight->col_scale)
-        awq__compute_fastest()->scale(count, cols,
-                                      weight->row_scale ? weight->row_scale + first : NULL,
-                                      weight->col_scale ? weight->col_scale + col : NULL, values);
+        compute->scale(count, cols, weight->row_scale ? weight->row_scale + first : NULL,
+                       weight->col_scale ? weight->col_scale + col : NULL, values);
 }
 
-void awq__weight_read(const awq__weight *weight, int64_t first, int64_t count, float *out)
+void awq__weight_read(const awq__compute *compute, const awq__weight *weight, int64_t first,
+                      int64_t count, float *out)
 {
     weight->read(weight, first, count, out);
-    multiply(weight, first, count, 0, weight->cols, out);
+    multiply(compute, weight, first, count, 0, weight->cols, out);
 }
 
-static void read_scaled_panel(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
-                              int64_t cols, float *out)
+static void read_scaled_panel(const awq__compute *compute, const awq__weight *weight, int64_t first,
+                              int64_t count, int64_t col, int64_t cols, float *out)
 {
     weight->read_panel(weight, first, count, col, cols, out);
-    multiply(weight, first, count, col, cols, out);
+    multiply(compute, weight, first, count, col, cols, out);
 }
 
-void awq__weight_read_panels(const awq__weight *weight, int64_t first, int64_t count, int64_t panel,
-                             float *out, float *row)
+void awq__weight_read_panels(const awq__compute *compute, const awq__weight *weight, int64_t first,
+                             int64_t count, int64_t panel, float *out, float *row)
 {
     int64_t K = weight->cols;
     for (int64_t col = 0; col < K && weight->read_panel; col += panel)
-        read_scaled_panel(weight, first, count, col, awq__min(panel, K - col), out + count * col);
+        read_scaled_panel(compute, weight, first, count, col, awq__min(panel, K - col),
+                          out + count * col);
     for (int64_t n = 0; n < count && !weight->read_panel; n++) {
-        awq__weight_read(weight, first + n, 1, row);
+        awq__weight_read(compute, weight, first + n, 1, row);
         for (int64_t col = 0; col < K; col += panel) {
             int64_t cols = awq__min(panel, K - col);
             memcpy(out + count * col + n * cols, row + col, (size_t)cols * sizeof *out);
@@ -295,9 +295,9 @@ static void multiply_block(const linear *l, int64_t index, float *work)
     for (int64_t col = 0; col < K; col += panel) {
         int64_t cols = awq__min(panel, K - col);
         if (weight->read_panel)
-            read_scaled_panel(weight, first, count, col, cols, work);
+            read_scaled_panel(l->compute, weight, first, count, col, cols, work);
         else
-            awq__weight_read(weight, first, count, work);
+            awq__weight_read(l->compute, weight, first, count, work);
         l->compute->multiply_nt(l->T, count, cols, l->x + col, l->ldx, work, cols, col ? 1 : 0,
                                 l->y + first, l->ldy);
     }

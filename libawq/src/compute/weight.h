@@ -54,11 +54,12 @@ awq__weight awq__weight_mxfp4(const char *name, const uint8_t *blocks, const uin
 /* Are the stored bytes [N,K] of dtype, one row after the other, with nothing to multiply? */
 bool awq__weight_is_plain(const awq__weight *weight);
 /* Rows first .. first+count-1 -> out[count,K], with the multipliers. */
-void awq__weight_read(const awq__weight *weight, int64_t first, int64_t count, float *out);
+void awq__weight_read(const awq__compute *compute, const awq__weight *weight, int64_t first,
+                      int64_t count, float *out);
 /* The same by panels of columns, one after the other: [count,panel] each, the last one of what is
    left. row: [K] of work space. */
-void awq__weight_read_panels(const awq__weight *weight, int64_t first, int64_t count, int64_t panel,
-                             float *out, float *row);
+void awq__weight_read_panels(const awq__compute *compute, const awq__weight *weight, int64_t first,
+                             int64_t count, int64_t panel, float *out, float *row);
 /* AWQ_ERROR_NUMERIC, naming module and position, if a weight is NaN or infinite. work: see below.
  */
 awq_status awq__weight_check(awq_context *ctx, const awq__weight *weight, float *work);

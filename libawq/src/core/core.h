@@ -12,6 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "files are little-endian and are read and written as they lie in memory"
+#endif
+
 #if defined(__GNUC__)
 #define AWQ__PRINTF(format_index, first) __attribute__((format(printf, format_index, first)))
 #else
@@ -191,16 +195,20 @@ void awq__turns_fail(awq__turns *turns, int64_t task);
 
 /* ---- scratch.c ---- */
 
-/* Work space of a loop's workers, of the same size for each, made when a worker first asks for it.
- */
+typedef struct awq__work_space {
+    float *floats;
+    size_t capacity;
+} awq__work_space;
+/* Work space of a loop's workers, made when a worker first asks for it. */
 typedef struct awq__scratch {
     awq_context *ctx;
     const char *what; /* for messages */
     int workers;
-    float **floats;
+    awq__work_space *spaces;
 } awq__scratch;
 awq_status awq__scratch_create(awq_context *ctx, const char *what, awq__scratch *scratch);
-/* Aligned to 64 bytes, not cleared. NULL, with the failure recorded, when memory is short. */
+/* Aligned to 64 bytes, not cleared; valid until the worker asks for more than before. NULL, with
+   the failure recorded, when memory is short. */
 float *awq__scratch_get(awq__scratch *scratch, int worker, size_t floats);
 /* Takes a cleared one too. */
 void awq__scratch_free(awq__scratch *scratch);

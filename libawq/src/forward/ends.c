@@ -15,7 +15,8 @@ static awq_status embed_block(void *arg, int64_t index, int worker)
     int64_t T = awq__token_count(sequences), H = j->embedding->cols;
     int64_t end = awq__min((index + 1) * AWQ__TOKEN_BLOCK, T);
     for (int64_t t = index * AWQ__TOKEN_BLOCK; t < end; t++)
-        awq__weight_read(j->embedding, sequences->ids[t], 1, j->hidden + t * H);
+        awq__weight_read(j->forward->compute, j->embedding, sequences->ids[t], 1,
+                         j->hidden + t * H);
     return AWQ_OK;
 }
 

@@ -13,7 +13,7 @@ void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
     scaled.col_scale = scale;
     for (int64_t first = 0; first < weight->rows; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
-        awq__weight_read(&scaled, first, n, work);
+        awq__weight_read(compute, &scaled, first, n, work);
         compute->fake_quantize(n, K, scheme, NULL, unscale, work);
         compute->multiply_nt(T, n, K, x, ldx, work, K, 0, y + first, ldy);
     }

@@ -161,7 +161,7 @@ static awq_status search_rows(void *arg, int64_t index, int worker)
               .each_end = j->each_end,
               .rows = awq__min(ROWS, j->weight->rows - first)};
     float *values = cut_space(space, g, &c);
-    awq__weight_read(j->weight, first, c.rows, values);
+    awq__weight_read(j->compute, j->weight, first, c.rows, values);
     for (int64_t b = 0; b < G; b++)
         search_column(&c, j->stats, b, values, j->range + first * G);
     return AWQ_OK;

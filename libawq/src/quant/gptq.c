@@ -381,11 +381,11 @@ static void sweep(const awq__compute *compute, const awq__gptq *gptq, const awq_
 
 /* ---- a block of rows ---- */
 
-static void read_tile(const awq__gptq *gptq, const awq__weight *weight, int64_t first, int64_t rows,
-                      const tile *t)
+static void read_tile(const awq__compute *compute, const awq__gptq *gptq, const awq__weight *weight,
+                      int64_t first, int64_t rows, const tile *t)
 {
     int64_t K = gptq->cols;
-    awq__weight_read(weight, first, rows, t->x);
+    awq__weight_read(compute, weight, first, rows, t->x);
     memset(t->x + rows * K, 0, (size_t)((ROWS - rows) * K) * sizeof *t->x);
     for (int r = 0; r < ROWS; r++)
         for (int64_t p = 0; p < K; p++)
@@ -439,9 +439,9 @@ static awq_status choose_scales(awq_context *ctx, const awq__gptq *gptq, const a
                      awq__scale_type(scheme));
 }
 
-awq_status awq__gptq_choose(awq_context *ctx, const awq__gptq *gptq, const awq__gptq_effort *effort,
-                            const awq__weight *weight, int64_t first, int64_t count, float *work,
-                            awq__codes *codes)
+awq_status awq__gptq_choose(awq_context *ctx, const awq__compute *compute, const awq__gptq *gptq,
+                            const awq__gptq_effort *effort, const awq__weight *weight,
+                            int64_t first, int64_t count, float *work, awq__codes *codes)
 {
     int64_t end = first + count;
     awq_status status = AWQ_OK;
@@ -449,7 +449,7 @@ awq_status awq__gptq_choose(awq_context *ctx, const awq__gptq *gptq, const awq__
     cut_tile(gptq, work, &t);
     for (; first < end && status == AWQ_OK; first += ROWS) {
         int64_t rows = awq__min(ROWS, end - first);
-        read_tile(gptq, weight, first, rows, &t);
+        read_tile(compute, gptq, weight, first, rows, &t);
         status = choose_scales(ctx, gptq, &codes->scheme, effort, weight->name, first, rows, &t);
         if (status == AWQ_OK)
             write_scales(gptq, &t, first, rows, codes);
@@ -469,7 +469,7 @@ awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const 
     for (; first < end; first += ROWS) {
         int64_t rows = awq__min(ROWS, end - first);
         awq_status status = AWQ_OK;
-        read_tile(gptq, weight, first, rows, &t);
+        read_tile(compute, gptq, weight, first, rows, &t);
         if (settled)
             load_scales(gptq, codes, first, rows, &t);
         else
@@ -508,8 +508,8 @@ static awq_status choose_block(void *arg, int64_t index, int worker)
     rows_job *j = arg;
     int64_t first = index * ROWS, count = awq__min(ROWS, j->weight->rows - first);
     float *work = awq__scratch_get(&j->scratch, worker, (size_t)awq__gptq_work(j->gptq));
-    return work ? awq__gptq_choose(j->ctx, j->gptq, j->effort, j->weight, first, count, work,
-                                   j->codes)
+    return work ? awq__gptq_choose(j->ctx, j->compute, j->gptq, j->effort, j->weight, first, count,
+                                   work, j->codes)
                 : AWQ_ERROR_MEMORY;
 }
 

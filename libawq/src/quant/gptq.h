@@ -54,9 +54,9 @@ int64_t awq__gptq_work(const awq__gptq *gptq);
 /* Chooses the scales of these rows and nothing else: what comes before awq__codes_settle where the
    grid is NESTED. Otherwise as awq__gptq_round, which then takes the scales that have been settled.
    */
-awq_status awq__gptq_choose(awq_context *ctx, const awq__gptq *gptq, const awq__gptq_effort *effort,
-                            const awq__weight *weight, int64_t first, int64_t count, float *work,
-                            awq__codes *codes);
+awq_status awq__gptq_choose(awq_context *ctx, const awq__compute *compute, const awq__gptq *gptq,
+                            const awq__gptq_effort *effort, const awq__weight *weight,
+                            int64_t first, int64_t count, float *work, awq__codes *codes);
 /*
  * Rounds rows first .. first+count-1 of the weight (with its multipliers); first is a multiple of
  * AWQ__GPTQ_ROWS. A row's codes depend on nothing but the row and the Hessian. scheme.group of

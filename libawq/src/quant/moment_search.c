@@ -54,13 +54,13 @@ static int64_t panel_space(const awq__weight *weight, const awq__stats *stats, i
     return n * K + awq__max(n * width, K) + n * (stats->rows ? stats->rows : K);
 }
 
-static panels read_block(const awq__weight *weight, int64_t first, int64_t n, int64_t width,
-                         float *space)
+static panels read_block(const awq__compute *compute, const awq__weight *weight, int64_t first,
+                         int64_t n, int64_t width, float *space)
 {
     int64_t K = weight->cols;
     panels p = {.width = width, .values = space, .error = space + n * K};
     p.product = p.error + awq__max(n * width, K);
-    awq__weight_read_panels(weight, first, n, width, p.values, p.error);
+    awq__weight_read_panels(compute, weight, first, n, width, p.values, p.error);
     return p;
 }
 
@@ -91,7 +91,7 @@ double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
     double loss = 0;
     for (int64_t first = 0; first < weight->rows; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
-        awq__weight_read(weight, first, n, values);
+        awq__weight_read(compute, weight, first, n, values);
         compute->quantize_error(n, K, scheme, range ? range + first * G : NULL, NULL, NULL, values,
                                 error);
         loss += awq__error_loss(compute, stats, n, error, NULL, product);
@@ -145,8 +145,8 @@ static awq_status run_task(void *arg, int64_t index, int worker)
         return AWQ_ERROR_MEMORY;
     if (!set->count)
         return AWQ_OK;
-    panels p =
-        read_block(item->weight, first, n, panel_width(item->stats, item->scheme.group), space);
+    panels p = read_block(s->compute, item->weight, first, n,
+                          panel_width(item->stats, item->scheme.group), space);
     for (int64_t c = 0; c < set->count; c++) {
         const float *scale = set->scales + c * 2 * K;
         s->losses[index * s->most_candidates + c] =

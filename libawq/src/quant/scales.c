@@ -16,7 +16,7 @@ void awq__mean_relative(const awq__compute *compute, const awq__weight *const *w
         int64_t block = awq__weight_block(weights[i]);
         for (int64_t first = 0; first < weights[i]->rows; first += block) {
             int64_t n = awq__min(block, weights[i]->rows - first);
-            awq__weight_read(weights[i], first, n, work);
+            awq__weight_read(compute, weights[i], first, n, work);
             compute->add_group_relative(n, K, group, work, relative);
         }
         rows += weights[i]->rows;

@@ -27,7 +27,7 @@ static awq_status run_item(void *arg, int64_t index, int worker)
     for (int64_t first = 0; first < weight->rows; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
         const float *row_weight = item->row_weight ? item->row_weight + first : NULL;
-        awq__weight_read(weight, first, n, values);
+        awq__weight_read(j->compute, weight, first, n, values);
         for (int64_t s = 0; s < j->scheme_count; s++) {
             j->compute->quantize_error(n, K, &j->schemes[s], NULL, item->scale, item->unscale,
                                        values, error);

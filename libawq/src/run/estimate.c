@@ -226,7 +226,7 @@ static awq_status measure_products(awq_context *ctx, int threads, double *rate)
 {
     measurement m = {.compute = awq__compute_of(ctx)};
     size_t floats = 3 * (size_t)threads * MEASURE_SIZE * MEASURE_SIZE;
-    m.matrices = awq__alloc(ctx, floats, sizeof *m.matrices, "a measurement");
+    m.matrices = awq__alloc_aligned(ctx, floats, sizeof *m.matrices, "a measurement");
     if (!m.matrices)
         return AWQ_ERROR_MEMORY;
     for (size_t i = 0; i < floats; i++)
@@ -235,7 +235,7 @@ static awq_status measure_products(awq_context *ctx, int threads, double *rate)
     *rate = 0;
     for (int i = 0; i < threads; i++)
         *rate += m.rates[i];
-    awq__free(m.matrices);
+    awq__free_aligned(m.matrices);
     return status;
 }
 

@@ -185,7 +185,7 @@ static awq_status weigh_rows(const awq__experts_job *j, int64_t e, double *squar
         total += (double)state->weights[i] * (double)state->weights[i];
     for (int64_t first = 0; first < down->rows; first += block) {
         int64_t count = awq__min(block, down->rows - first);
-        awq__weight_read(down, first, count, work);
+        awq__weight_read(compute, down, first, count, work);
         compute->add_squares(count, I, work, NULL, NULL, squares);
     }
     for (int part = 0; part < 2; part++) {

@@ -55,7 +55,7 @@ static awq_status load_vector(loader *l, awq__part part, const float **vector, a
     if (status != AWQ_OK)
         return status;
     float *values = next_vector(l, found.weight.rows);
-    awq__weight_read(&found.weight, 0, found.weight.rows, values);
+    awq__weight_read(awq__compute_of(l->model->ctx), &found.weight, 0, found.weight.rows, values);
     *vector = values;
     if (dtype)
         *dtype = found.weight.dtype;
@@ -70,7 +70,7 @@ static awq_status load_bias(loader *l, const awq__found *found, awq__weight *wei
     if (status != AWQ_OK)
         return status;
     float *values = next_vector(l, weight->rows);
-    awq__weight_read(&stored, 0, weight->rows, values);
+    awq__weight_read(awq__compute_of(l->model->ctx), &stored, 0, weight->rows, values);
     weight->bias = values;
     return AWQ_OK;
 }
@@ -258,7 +258,7 @@ awq_status awq__model_ends(const awq_model *model, awq__ends *ends)
         ends->norm =
             awq__alloc_aligned(model->ctx, (size_t)norm.rows, sizeof *ends->norm, norm.name);
         if (ends->norm)
-            awq__weight_read(&norm, 0, norm.rows, ends->norm);
+            awq__weight_read(awq__compute_of(model->ctx), &norm, 0, norm.rows, ends->norm);
         else
             status = AWQ_ERROR_MEMORY;
     }

@@ -107,7 +107,7 @@ static awq_status stored_agreement(awq__job *job, const awq__layer *folded, cons
     if (status == AWQ_OK) {
         for (int64_t h = 0; h < H; h++)
             norm[h] = awq__round_to_dtype(folded->moe.norm_dtype, folded->moe.norm[h]);
-        awq__weight_read(router, 0, E, values);
+        awq__weight_read(forward->compute, router, 0, E, values);
         for (int64_t i = 0; i < E * H; i++)
             values[i] = awq__round_to_dtype(router->dtype, values[i]);
         stored.moe.norm = norm;

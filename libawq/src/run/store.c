@@ -95,7 +95,7 @@ static awq_status store_changed(awq__job *job, const awq__module *module, const 
     awq_status status = work && stored ? AWQ_OK : AWQ_ERROR_MEMORY;
     for (int64_t first = 0; first < weight->rows && status == AWQ_OK; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
-        awq__weight_read(weight, first, n, work);
+        awq__weight_read(awq__compute_of(job->ctx), weight, first, n, work);
         status =
             awq__store_check_range(job->ctx, weight->name, weight->dtype, work, n * weight->cols);
         if (status == AWQ_OK)

@@ -186,7 +186,7 @@ static awq_status store_floats(const fused_job *j, bool down)
         int64_t block = awq__weight_block(w);
         for (int64_t first = 0; first < w->rows && status == AWQ_OK; first += block) {
             int64_t n = awq__min(block, w->rows - first);
-            awq__weight_read(w, first, n, rows);
+            awq__weight_read(awq__compute_of(ctx), w, first, n, rows);
             status = scatter(j, &members[i], spec, first, n, rows, narrow, slab);
         }
     }

@@ -153,8 +153,13 @@ awq_status awq_statistics_add(awq_statistics *statistics, const float *x, int64_
             return awq__fail(statistics->ctx, AWQ_ERROR_NUMERIC,
                              "x: token %lld, channel %lld is not finite", (long long)(i / K),
                              (long long)(i % K));
-    awq__stats_add(awq__compute_of(statistics->ctx), &statistics->stats, tokens, x, K);
-    return AWQ_OK;
+    if (!tokens)
+        return AWQ_OK;
+    const awq__compute *compute = awq__compute_of(statistics->ctx);
+    awq_status status =
+        awq__stats_add_whole(statistics->ctx, compute, &statistics->stats, tokens, x, K);
+    awq__stats_mirror(compute, &statistics->stats);
+    return status;
 }
 
 void awq_statistics_salience(const awq_statistics *statistics, float *salience)
