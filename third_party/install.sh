@@ -4,7 +4,8 @@
 set -eu
 
 packages="gcc g++ libc6-dev cmake ninja-build pkg-config
-libopenblas-dev libcjson-dev libyaml-dev libpcre2-dev libutf8proc-dev libcmocka-dev"
+libopenblas-dev libcjson-dev libyaml-dev libpcre2-dev libutf8proc-dev libxxhash-dev
+libssl-dev libcmocka-dev"
 
 refuse()
 {

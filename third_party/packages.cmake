@@ -28,6 +28,8 @@ awq_find_package(CJSON libcjson libcjson-dev)
 awq_find_package(YAML yaml-0.1 libyaml-dev)
 # The tables in libawq/src/text/unicode.c assume the Unicode of PCRE2 10.40 and utf8proc 2.7, or later.
 awq_find_package(PCRE2 "libpcre2-8>=10.40" libpcre2-dev)
+awq_find_package(XXHASH libxxhash libxxhash-dev)
+awq_find_package(CRYPTO libcrypto libssl-dev)
 awq_find_package(UTF8PROC libutf8proc libutf8proc-dev) # its .pc file tells the version of the ABI
 
 if(AWQ_TESTS)

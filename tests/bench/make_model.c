@@ -18,6 +18,7 @@
  */
 #include "checkpoint/checkpoint.h"
 #include "core/half.h"
+#include "support/synthetic.h"
 
 #include "awq/awq.h"
 
@@ -177,7 +178,7 @@ static tensor tensor_of(const maker *m, const part *p, int64_t layer, int64_t ex
         t.elements *= t.shape[i];
     }
     t.inputs = t.shape[t.rank == 3 ? 1 : t.rank - 1];
-    t.key = awq__hash(AWQ__HASH_SEED ^ m->seed, t.name, strlen(t.name));
+    t.key = synthetic_seed(m->seed, t.name, strlen(t.name));
     return t;
 }
 

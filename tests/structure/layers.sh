@@ -29,6 +29,9 @@ BEGIN {
         floor_of[pair[1]] = pair[2]
     }
     home["yaml.h"] = "^cli/"
+    home["xxhash.h"] = "^libawq/src/core/"
+    home["openssl/evp.h"] = "^libawq/src/core/"
+    home["openssl/crypto.h"] = "^libawq/src/core/"
     home["omp.h"] = "^libawq/src/core/"
     home["dlfcn.h"] = "^libawq/src/arch/"
     home["pcre2.h"] = "^libawq/src/text/"

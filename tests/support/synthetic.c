@@ -162,10 +162,18 @@ static void starve(const synthetic *m, const tensor *t, float *values)
     }
 }
 
+uint64_t synthetic_seed(uint64_t seed, const void *data, size_t bytes)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ seed;
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ ((const uint8_t *)data)[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
 static void draw(const synthetic *m, const tensor *t, float *values)
 {
     const int64_t place[] = {t->layer, t->expert, (int64_t)t->part};
-    uint64_t state = awq__hash(AWQ__HASH_SEED ^ m->seed, place, sizeof place);
+    uint64_t state = synthetic_seed(m->seed, place, sizeof place);
     if (!t->cols) {
         draw_norm(&state, t->rows, values);
         return;

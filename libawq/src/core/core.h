@@ -136,11 +136,30 @@ static inline int64_t awq__ceil_div(int64_t a, int64_t b)
 
 /* ---- hash.c ---- */
 
-#define AWQ__HASH_SEED UINT64_C(0xcbf29ce484222325)
-/* FNV-1a, 64 bits (Fowler, Noll, Vo): identifies data in the provenance file. */
-uint64_t awq__hash(uint64_t hash, const void *data, size_t bytes);
+#define AWQ__HASH_SEED UINT64_C(0)
+/* XXH3, 64 bits (Collet): tells data apart, but for who means to deceive. A hash may be the seed of
+   the next. */
+uint64_t awq__hash(uint64_t seed, const void *data, size_t bytes);
+/* An array to hash, in memory or, where data is NULL, in an open file. */
+typedef struct awq__hashed {
+    const uint8_t *data;
+    int fd;
+    uint64_t offset;  /* in the file */
+    const char *path; /* of the file, for messages */
+    size_t bytes;
+    uint64_t hash; /* the outcome */
+} awq__hashed;
+/* Hashes large arrays, on all threads: each one's hash is that of the hashes of its blocks of 16
+   MiB, with its size as the seed. */
+awq_status awq__hash_arrays(awq_context *ctx, awq__hashed *arrays, size_t count);
 /* The next number of a splitmix64 sequence (Steele, Lea, Flood 2014). */
 uint64_t awq__random(uint64_t *state);
+
+/* ---- sha256.c ---- */
+
+#define AWQ__SHA256_HEX 65 /* bytes, with the NUL */
+/* Of a whole regular file, as the hexadecimal digits that sha256sum prints. */
+awq_status awq__sha256_file(awq_context *ctx, const char *path, char hex[AWQ__SHA256_HEX]);
 
 /* ---- parallel.c ---- */
 
@@ -222,6 +241,10 @@ typedef struct awq__mapping {
 } awq__mapping;
 awq_status awq__map_file(awq_context *ctx, const char *path, awq__mapping *mapping);
 void awq__unmap(awq__mapping *mapping);
+/* Opens a regular file and tells its size. Returns the descriptor, or -1 with AWQ_ERROR_IO
+ * recorded.
+ */
+int awq__open_file(awq_context *ctx, const char *path, size_t *size);
 /* Whole file, NUL-terminated; at most `limit` bytes, else AWQ_ERROR_FORMAT. */
 awq_status awq__read_text_file(awq_context *ctx, const char *path, size_t limit, char **text,
                                size_t *bytes);

@@ -9,9 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Opens a regular file and tells its size. Returns the descriptor, or -1 with the failure recorded.
- */
-static int open_regular(awq_context *ctx, const char *path, size_t *size)
+int awq__open_file(awq_context *ctx, const char *path, size_t *size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make it wait */
     if (fd < 0) {
@@ -32,7 +30,7 @@ awq_status awq__map_file(awq_context *ctx, const char *path, awq__mapping *mappi
 {
     *mapping = (awq__mapping){0};
     size_t size;
-    int fd = open_regular(ctx, path, &size);
+    int fd = awq__open_file(ctx, path, &size);
     if (fd < 0)
         return AWQ_ERROR_IO;
     awq_status status = AWQ_OK;
@@ -62,7 +60,7 @@ awq_status awq__read_text_file(awq_context *ctx, const char *path, size_t limit,
     *text = NULL;
     *bytes = 0;
     size_t size;
-    int fd = open_regular(ctx, path, &size);
+    int fd = awq__open_file(ctx, path, &size);
     if (fd < 0)
         return AWQ_ERROR_IO;
     if (size > limit) {

@@ -1,12 +1,17 @@
-/* Identification of data and reproducible random numbers. */
+/* Identification of data, by XXH3, and reproducible random numbers. */
 #include "core/core.h"
 
-uint64_t awq__hash(uint64_t hash, const void *data, size_t bytes)
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define BLOCK_BYTES ((size_t)16 << 20)
+#define READ_BYTES ((size_t)256 << 10) /* stays in the cache until it is hashed */
+
+uint64_t awq__hash(uint64_t seed, const void *data, size_t bytes)
 {
-    const uint8_t *byte = data;
-    for (size_t i = 0; i < bytes; i++)
-        hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
-    return hash;
+    return XXH3_64bits_withSeed(data, bytes, seed);
 }
 
 uint64_t awq__random(uint64_t *state)
@@ -15,4 +20,102 @@ uint64_t awq__random(uint64_t *state)
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return z ^ (z >> 31);
+}
+
+/* ---- large arrays ---- */
+
+/* One task: some bytes of an array, and where their hash goes. */
+typedef struct block {
+    const awq__hashed *array;
+    uint64_t offset;
+    size_t bytes;
+} block;
+
+typedef struct hash_job {
+    awq_context *ctx;
+    const block *blocks;
+    uint64_t *hashes; /* one a block */
+} hash_job;
+
+static awq_status read_at(awq_context *ctx, const awq__hashed *array, uint64_t offset, char *buffer,
+                          size_t bytes)
+{
+    for (size_t done = 0; done < bytes;) {
+        ssize_t count =
+            pread(array->fd, buffer + done, bytes - done, (off_t)(array->offset + offset + done));
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be read back at %llu: %s", array->path,
+                             (unsigned long long)(array->offset + offset + done),
+                             count < 0 ? strerror(errno) : "the file ends there");
+        done += (size_t)count;
+    }
+    return AWQ_OK;
+}
+
+/* The same as of the bytes in memory, whatever the pieces in which they are read. */
+static awq_status hash_file_block(awq_context *ctx, const block *b, uint64_t *hash)
+{
+    XXH3_state_t *state = XXH3_createState();
+    char *buffer = awq__alloc(ctx, READ_BYTES, 1, "a buffer to hash files");
+    awq_status status = buffer ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK && !state)
+        status = awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: the state of a hash");
+    if (status == AWQ_OK)
+        XXH3_64bits_reset(state);
+    for (size_t done = 0; done < b->bytes && status == AWQ_OK; done += READ_BYTES) {
+        size_t bytes = b->bytes - done < READ_BYTES ? b->bytes - done : READ_BYTES;
+        status = read_at(ctx, b->array, b->offset + done, buffer, bytes);
+        if (status == AWQ_OK)
+            XXH3_64bits_update(state, buffer, bytes);
+    }
+    if (status == AWQ_OK)
+        *hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    awq__free(buffer);
+    return status;
+}
+
+static awq_status hash_block(void *arg, int64_t index, int worker)
+{
+    hash_job *j = arg;
+    (void)worker;
+    const block *b = &j->blocks[index];
+    if (!b->array->data)
+        return hash_file_block(j->ctx, b, &j->hashes[index]);
+    j->hashes[index] = awq__hash(AWQ__HASH_SEED, b->array->data + b->offset, b->bytes);
+    return AWQ_OK;
+}
+
+static size_t block_count(const awq__hashed *array)
+{
+    return array->bytes / BLOCK_BYTES + (array->bytes % BLOCK_BYTES != 0);
+}
+
+awq_status awq__hash_arrays(awq_context *ctx, awq__hashed *arrays, size_t count)
+{
+    size_t total = 0, at = 0;
+    for (size_t i = 0; i < count; i++)
+        total += block_count(&arrays[i]);
+    block *blocks = awq__alloc(ctx, total, sizeof *blocks, "blocks to hash");
+    uint64_t *hashes = awq__alloc(ctx, total, sizeof *hashes, "blocks to hash");
+    awq_status status = blocks && hashes ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+        for (uint64_t offset = 0; offset < arrays[i].bytes; offset += BLOCK_BYTES) {
+            size_t left = arrays[i].bytes - (size_t)offset;
+            blocks[at++] = (block){&arrays[i], offset, left < BLOCK_BYTES ? left : BLOCK_BYTES};
+        }
+    hash_job j = {ctx, blocks, hashes};
+    if (status == AWQ_OK)
+        status = awq__parallel_for(ctx, (int64_t)total, hash_block, &j);
+    const uint64_t *own = hashes;
+    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+        size_t blocks_of_it = block_count(&arrays[i]);
+        arrays[i].hash = awq__hash(arrays[i].bytes, own, blocks_of_it * sizeof *own);
+        own += blocks_of_it;
+    }
+    awq__free(blocks);
+    awq__free(hashes);
+    return status;
 }

@@ -164,7 +164,7 @@ static awq_status write_provenance(awq__job *job, const char *recipe_yaml)
     cJSON_AddNumberToObject(object, "sequences", (double)job->sequences.count);
     cJSON_AddNumberToObject(object, "tokens",
                             job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
-    cJSON_AddStringToObject(object, "ids_fnv1a64", hash);
+    cJSON_AddStringToObject(object, "ids_xxh3_64", hash);
     cJSON_AddStringToObject(root, "recipe", recipe_yaml);
     awq_status status = write_json(job, "awq_provenance.json", root);
     cJSON_Delete(root);
