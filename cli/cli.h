@@ -99,7 +99,7 @@ void print_command_help(const cli_command *command);
 /* One line "awqc: error: ...". */
 void print_error(const char *format, ...) PRINTF_LIKE(1, 2);
 void print_warning(const char *text);
-/* An awq_log_fn that shows warnings. */
+/* An awq_log_fn that shows warnings and what is worth knowing. */
 void show_log(void *user, awq_log_level level, const char *text);
 /* Prints the context's message and returns the exit code that fits the status. */
 int report_failure(const awq_context *ctx, awq_status status);

@@ -34,11 +34,21 @@ void print_warning(const char *text)
     fputc('\n', stderr);
 }
 
+static void print_info(const char *text)
+{
+    progress_clear();
+    fputs("awqc: ", stderr);
+    put_clean(text);
+    fputc('\n', stderr);
+}
+
 void show_log(void *user, awq_log_level level, const char *text)
 {
     (void)user;
     if (level == AWQ_LOG_WARNING)
         print_warning(text);
+    if (level == AWQ_LOG_INFO)
+        print_info(text);
 }
 
 int report_failure(const awq_context *ctx, awq_status status)

@@ -326,8 +326,15 @@ typedef struct awq_quantize_options {
 
 /*
  * Does what the plan says. The result is built in OUTPUT.partial and renamed when it is whole. A
- * run that was interrupted goes on with the first layer it had not finished, if recipe, model and
- * version are the same. options NULL: all off. report NULL: not wanted.
+ * run that was interrupted goes on with the first layer it had not finished, and says so in the log.
+ *
+ * It goes on only if the run is the same: AWQ_ERROR_EXISTS names what is not (the version, the
+ * plugin, a file beside the weights, an option, the ids of calibration or evaluation, the weights of
+ * a layer), what it was and what it is now. Paths may change, what lies there must not. A finished
+ * layer that is no longer as it was written is done again, with a warning. A damaged journal,
+ * OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT. With `restart` none of this is looked at.
+ *
+ * options NULL: all off. report NULL: not wanted.
  */
 AWQ_API awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
                                 const awq_quantize_options *options, awq_report **report);

@@ -15,26 +15,12 @@ static void advise_tensor(const awq__tensor *tensor, int advice)
         madvise((void *)((uintptr_t)tensor->data - before), tensor->bytes + before, advice);
 }
 
-/* The first tensor whose name is not below `name`. */
-static size_t lower_bound(const awq__checkpoint *checkpoint, const char *name)
-{
-    size_t low = 0, high = awq__checkpoint_count(checkpoint);
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (strcmp(awq__checkpoint_at(checkpoint, middle)->name, name) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 size_t awq__checkpoint_advise(const awq__checkpoint *checkpoint, const char *stem,
                               awq__advice advice)
 {
     size_t length = strlen(stem), advised = 0;
     const awq__tensor *tensor;
-    for (size_t i = lower_bound(checkpoint, stem);
+    for (size_t i = awq__checkpoint_lower_bound(checkpoint, stem);
          (tensor = awq__checkpoint_at(checkpoint, i)) && !strncmp(tensor->name, stem, length); i++)
         if (!tensor->name[length] || tensor->name[length] == '.') {
             advise_tensor(tensor, advice == AWQ__ADVICE_SOON ? MADV_WILLNEED : MADV_DONTNEED);

@@ -310,6 +310,19 @@ const awq__tensor *awq__checkpoint_find(const awq__checkpoint *checkpoint, const
     return found ? *found : NULL;
 }
 
+size_t awq__checkpoint_lower_bound(const awq__checkpoint *checkpoint, const char *name)
+{
+    size_t low = 0, high = checkpoint->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(checkpoint->tensors[middle]->name, name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 uint64_t awq__checkpoint_bytes(const awq__checkpoint *checkpoint)
 {
     return checkpoint->bytes;

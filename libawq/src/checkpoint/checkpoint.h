@@ -55,6 +55,8 @@ size_t awq__checkpoint_count(const awq__checkpoint *checkpoint);
 /* Sorted by name. */
 const awq__tensor *awq__checkpoint_at(const awq__checkpoint *checkpoint, size_t index);
 const awq__tensor *awq__checkpoint_find(const awq__checkpoint *checkpoint, const char *name);
+/* The number of the first tensor whose name is not below `name`; the count if there is none. */
+size_t awq__checkpoint_lower_bound(const awq__checkpoint *checkpoint, const char *name);
 /* Sum of all tensors' bytes. */
 uint64_t awq__checkpoint_bytes(const awq__checkpoint *checkpoint);
 
@@ -114,6 +116,8 @@ awq_status awq__output_write_part(awq__output *output, const char *name, size_t 
 /* Counts a tensor as written although this run did not: its data survived from an earlier one.
    AWQ_ERROR_FORMAT if its shard did not survive the layout: the tensor must be written again. */
 awq_status awq__output_keep(awq__output *output, const char *name);
+/* Where a tensor lies in its shard, whatever is there yet, to be hashed. */
+awq_status awq__output_array(const awq__output *output, const char *name, awq__hashed *array);
 /* Makes what was written so far durable (fsync). */
 awq_status awq__output_sync(awq__output *output);
 /* The same on a thread of its own, which then creates or replaces a small file that says so; more

@@ -193,7 +193,9 @@ awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes)
     if (layout->by_name || !shard_bytes)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: %s", output->partial,
                          shard_bytes ? "laid out twice" : "shards of 0 bytes");
-    awq_status status = awq__layout_cut(ctx, layout, output->partial, shard_bytes);
+    awq_status status = awq__output_wait(output); /* it has a temporary file */
+    if (status == AWQ_OK)
+        status = awq__layout_cut(ctx, layout, output->partial, shard_bytes);
     if (status == AWQ_OK)
         status = remove_stale(output);
     for (size_t i = 0; i < layout->shard_count && status == AWQ_OK; i++) {
@@ -213,7 +215,7 @@ awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes)
 
 /* ---- writing tensors ---- */
 
-static awq_status find_entry(awq__output *output, const char *name, awq__entry **entry)
+static awq_status find_entry(const awq__output *output, const char *name, awq__entry **entry)
 {
     *entry = output->laid_out ? awq__layout_find(&output->layout, name) : NULL;
     if (!*entry)
@@ -270,6 +272,18 @@ awq_status awq__output_keep(awq__output *output, const char *name)
                          "%s: tensor \"%s\": no earlier run has left its data here", shard->path,
                          name);
     atomic_store(&entry->written, entry->bytes);
+    return AWQ_OK;
+}
+
+awq_status awq__output_array(const awq__output *output, const char *name, awq__hashed *array)
+{
+    awq__entry *entry;
+    awq_status status = find_entry(output, name, &entry);
+    if (status != AWQ_OK)
+        return status;
+    const awq__shard *shard = &output->layout.shards[entry->shard];
+    *array = (awq__hashed){
+        .fd = shard->fd, .path = shard->path, .offset = entry->offset, .bytes = entry->bytes};
     return AWQ_OK;
 }
 

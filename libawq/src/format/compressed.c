@@ -416,14 +416,13 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
 
 /* ---- tensors on disk ---- */
 
-/* weight_shape, if there is one, says the same as weight_packed. Zeros are what it holds in a
-   checkpoint in the making, before the module is written. */
+/* weight_shape, if there is one, says the same as weight_packed. */
 static awq_status check_shape(awq_context *ctx, const awq__tensor *tensor, const char *module,
                               int64_t rows, int64_t cols)
 {
     int64_t shape[2];
     memcpy(shape, tensor->data, sizeof shape);
-    if ((shape[0] == rows && shape[1] == cols) || (!shape[0] && !shape[1]))
+    if (shape[0] == rows && shape[1] == cols)
         return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_FORMAT,
                      "%s: %s.weight_shape says [%lld, %lld], expected [%lld, %lld]", tensor->file,

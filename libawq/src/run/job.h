@@ -97,8 +97,9 @@ typedef struct awq__job {
     awq__evaluation evaluation; /* the result against the source */
     awq_model *result;          /* the partial output, opened for reading back */
     bool evaluate;
-    cJSON *layers; /* the report of each layer */
-    cJSON *mixed;  /* that of the schemes that were chosen; NULL if none were */
+    cJSON *journal; /* journal.c */
+    bool resumed;   /* an earlier run has left it */
+    cJSON *mixed;   /* the report of the schemes that were chosen; NULL if none were */
     double start_seconds, stage_seconds[AWQ__STAGE_COUNT];
     uint64_t stage_operations[AWQ__STAGE_COUNT]; /* of matrix products */
     awq__stage stage;
@@ -211,21 +212,48 @@ awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype 
 awq_status awq__store_fused(awq__job *job, const awq__layer *layer, int64_t expert,
                             awq__range *const range[3], const awq__codes *codes);
 
+/* ---- checksum.c ---- */
+
+/* Of all tensors of a layer, or of -1, all that lies outside the layers, as the source has them. */
+awq_status awq__source_hash(const awq_model *model, int64_t layer, uint64_t *hash);
+/* Of those of the result, as they are on disk. */
+awq_status awq__written_hash(awq__job *job, int64_t layer, uint64_t *hash);
+
 /* ---- journal.c: what lets an interrupted run go on ---- */
 
-/* Of the ids; 0 where there are none. */
-uint64_t awq__calibration_hash(const awq__sequences *sequences);
-/* Identifies recipe, model, plugin, version and calibration. */
-uint64_t awq__fingerprint(const awq__job *job, const char *recipe_yaml);
-/* Reads the journal of an earlier run in the partial directory: the reports of the layers it
-   finished, an empty array if there is none. AWQ_ERROR_EXISTS if it is of another run. */
-awq_status awq__journal_read(awq_context *ctx, const awq__output *output, uint64_t fingerprint,
-                             cJSON **layers);
+#define AWQ__HASH_TEXT 22 /* bytes, with the NUL */
+/* "xxh3:0123456789abcdef" */
+void awq__hash_text(uint64_t hash, char text[AWQ__HASH_TEXT]);
+
+/* Reads the journal of an earlier run in the partial directory, or begins one. AWQ_ERROR_FORMAT if
+   it is damaged. */
+awq_status awq__journal_open(awq__job *job);
 /* Makes durable what was written so far, then says so, beside the work that follows: a kill loses
    the layer in work and at most the one before it. */
-awq_status awq__journal_write(awq__job *job, uint64_t fingerprint);
+awq_status awq__journal_write(awq__job *job);
 /* From the finished checkpoint. It stays until the end, so that no kill loses the layers. */
 void awq__journal_remove(awq_context *ctx, const char *directory);
+/* Notes what the run is of, by name. AWQ_ERROR_EXISTS if that of an earlier run was another. */
+awq_status awq__journal_agree(awq__job *job, const char *name, const char *value);
+awq_status awq__journal_agree_hash(awq__job *job, const char *name, uint64_t hash);
+/* What is known of a layer; NULL in a job without a journal, which is that of a plan. */
+cJSON *awq__journal_layer(const awq__job *job, int64_t layer);
+/* Notes the source's tensors of a layer, or sees that they are as they were. */
+awq_status awq__journal_source(awq__job *job, int64_t layer);
+/* Has the layer been finished? */
+bool awq__journal_has(const awq__job *job, int64_t layer);
+/* Notes that it is finished, with its report, which is taken over. */
+awq_status awq__journal_add(awq__job *job, int64_t layer, cJSON *report);
+/* Is a finished layer on disk as it was written? A warning is logged if not. */
+awq_status awq__journal_check(awq__job *job, int64_t layer, bool *whole);
+
+/* ---- agreement.c ---- */
+
+/* Of the ids; 0 where there are none. */
+uint64_t awq__sequences_hash(const awq__sequences *sequences);
+/* awq__journal_agree on all that is known before ids are read: version, plugin, files, recipe. */
+awq_status awq__job_agree(awq__job *job);
+awq_status awq__job_agree_on_ids(awq__job *job, const char *name, const awq__sequences *sequences);
 
 /* ---- report.c ---- */
 

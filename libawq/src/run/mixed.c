@@ -189,6 +189,50 @@ static awq_status add_sizes(mixer *m)
     return AWQ_OK;
 }
 
+/* ---- what is known of an earlier run ---- */
+
+/* The units of a layer: their number, and the first. */
+static int64_t layer_units(const mixer *m, int64_t layer, int64_t *first)
+{
+    const awq__arch *arch = arch_of(m);
+    int64_t last = -1;
+    *first = INT64_MAX;
+    for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++)
+        if (m->unit_of[i] >= 0) {
+            *first = awq__min(*first, m->unit_of[i]);
+            last = m->unit_of[i];
+        }
+    return last < 0 ? 0 : last - *first + 1;
+}
+
+/* Takes over the losses of a layer from the journal. False if it has none. */
+static bool recall_losses(mixer *m, int64_t layer)
+{
+    int64_t first, count = layer_units(m, layer, &first), cells = count * m->choices;
+    const cJSON *losses = awq__json_at(awq__journal_layer(m->job, layer), "losses"), *item;
+    if (!cJSON_IsArray(losses) || cJSON_GetArraySize(losses) != cells)
+        return false;
+    double *to = m->loss + (cells ? first * m->choices : 0);
+    cJSON_ArrayForEach(item, losses) *to++ = cJSON_IsNumber(item) ? item->valuedouble : INFINITY;
+    return true;
+}
+
+static awq_status note_losses(mixer *m, int64_t layer)
+{
+    int64_t first, cells = layer_units(m, layer, &first) * m->choices;
+    cJSON *entry = awq__journal_layer(m->job, layer);
+    if (!entry)
+        return AWQ_OK;
+    cJSON_DeleteItemFromObjectCaseSensitive(entry, "losses");
+    cJSON *losses = cJSON_AddArrayToObject(entry, "losses");
+    bool added = losses != NULL;
+    for (int64_t i = 0; i < cells && added; i++)
+        added = cJSON_AddItemToArray(losses, cJSON_CreateNumber(m->loss[first * m->choices + i]));
+    if (!added)
+        return awq__fail(m->job->ctx, AWQ_ERROR_MEMORY, "out of memory: the journal");
+    return awq__journal_write(m->job);
+}
+
 /* ---- the pass through the model ---- */
 
 /* The matrices that read the experts' input (0) or their inner activations (1), with the scales
@@ -266,15 +310,6 @@ static void relate_losses(mixer *m, int64_t layer)
     }
 }
 
-static bool layer_has_units(const mixer *m, int64_t layer)
-{
-    const awq__arch *arch = arch_of(m);
-    for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++)
-        if (m->unit_of[i] >= 0)
-            return true;
-    return false;
-}
-
 static awq_status measure_experts(mixer *m, const awq__layer *layer, const awq__routes *routes)
 {
     awq__folded folded;
@@ -297,28 +332,51 @@ static awq_status measure_experts(mixer *m, const awq__layer *layer, const awq__
     return status;
 }
 
+static awq_status measure(mixer *m, const awq__layer *layer, const awq__routes *routes)
+{
+    int64_t first;
+    if (!layer_units(m, layer->number, &first) || recall_losses(m, layer->number))
+        return awq__moe_experts(&m->stream.forward, layer, m->stream.x, routes, m->stream.hidden,
+                                NULL, NULL);
+    m->job->calibration = m->stream; /* where the statistics look for it */
+    awq_status status = measure_experts(m, layer, routes);
+    m->job->calibration = (awq__stream){0};
+    if (status != AWQ_OK)
+        return status;
+    relate_losses(m, layer->number);
+    return note_losses(m, layer->number);
+}
+
 static awq_status measure_layer(mixer *m, int64_t n)
 {
     awq__loaded_layer loaded = {0};
     awq__routes routes = {0};
-    awq__stream *stream = &m->stream;
     awq_status status = awq__job_enter(m->job, AWQ__STAGE_SENSITIVITY, n, 0);
     if (status == AWQ_OK)
         status = awq__model_layer(m->plan->model, n, &loaded);
     if (status == AWQ_OK)
-        status = awq__stream_to_experts(stream, &loaded.layer, &routes);
-    if (status == AWQ_OK && layer_has_units(m, n)) {
-        m->job->calibration = *stream; /* where the statistics look for it */
-        status = measure_experts(m, &loaded.layer, &routes);
-        m->job->calibration = (awq__stream){0};
-    } else if (status == AWQ_OK) {
-        status = awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes,
-                                  stream->hidden, NULL, NULL);
-    }
+        status = awq__journal_source(m->job, n);
     if (status == AWQ_OK)
-        relate_losses(m, n);
+        status = awq__stream_to_experts(&m->stream, &loaded.layer, &routes);
+    if (status == AWQ_OK)
+        status = measure(m, &loaded.layer, &routes);
     awq__routes_free(&routes);
     awq__loaded_layer_free(&loaded);
+    return status;
+}
+
+/* Up to the last layer that has something to measure. */
+static awq_status measure_layers(mixer *m)
+{
+    int64_t count = arch_of(m)->model.layer_count, first;
+    while (count && (!layer_units(m, count - 1, &first) || recall_losses(m, count - 1)))
+        count--;
+    if (!count)
+        return AWQ_OK;
+    awq_status status =
+        awq__stream_begin(m->job->ctx, m->plan->model, &m->job->sequences, &m->stream);
+    for (int64_t n = 0; n < count && status == AWQ_OK; n++)
+        status = measure_layer(m, n);
     return status;
 }
 
@@ -419,9 +477,7 @@ static awq_status choose(mixer *m)
     if (status == AWQ_OK)
         status = add_sizes(m);
     if (status == AWQ_OK)
-        status = awq__stream_begin(m->job->ctx, m->plan->model, &m->job->sequences, &m->stream);
-    for (int64_t n = 0; n < arch_of(m)->model.layer_count && status == AWQ_OK; n++)
-        status = measure_layer(m, n);
+        status = measure_layers(m);
     if (status == AWQ_OK)
         status = solve(m);
     if (status == AWQ_OK)

@@ -130,19 +130,11 @@ static awq_status describe_module(awq_model *model, size_t index)
     return module->storage ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
 
-static awq_status open_model(awq_model *model, const char *plugin)
+static awq_status describe_modules(awq_model *model)
 {
     awq_context *ctx = model->ctx;
-    awq_status status = awq__arch_open(ctx, model->directory, plugin, &model->arch);
-    if (status == AWQ_OK)
-        status = read_quantization(model);
-    if (status == AWQ_OK && awq__model_has_weights(model))
-        model->bytes = awq__checkpoint_bytes(model->arch->checkpoint);
-    else if (status == AWQ_OK)
-        status = read_dtype(model);
-    if (status != AWQ_OK)
-        return status;
     size_t count = model->arch->module_count;
+    awq_status status = AWQ_OK;
     model->modules = awq__alloc(ctx, count, sizeof *model->modules, "the list of modules");
     model->texts = awq__alloc(ctx, count, sizeof *model->texts, "the list of modules");
     if (!model->modules || !model->texts)
@@ -155,22 +147,46 @@ static awq_status open_model(awq_model *model, const char *plugin)
     return status;
 }
 
-awq_status awq_model_open(awq_context *ctx, const char *path, const char *plugin, awq_model **out)
+static awq_status open_model(awq_model *model, const char *plugin, bool whole)
 {
-    awq__clear(ctx);
+    awq_status status = awq__arch_open(model->ctx, model->directory, plugin, &model->arch);
+    if (status == AWQ_OK)
+        status = read_quantization(model);
+    if (status == AWQ_OK && awq__model_has_weights(model))
+        model->bytes = awq__checkpoint_bytes(model->arch->checkpoint);
+    else if (status == AWQ_OK)
+        status = read_dtype(model);
+    return status == AWQ_OK && whole ? describe_modules(model) : status;
+}
+
+static awq_status open_path(awq_context *ctx, const char *path, const char *plugin, bool whole,
+                            awq_model **out)
+{
     *out = NULL;
     awq_model *model = awq__alloc(ctx, 1, sizeof *model, "a model");
     if (!model)
         return AWQ_ERROR_MEMORY;
     model->ctx = ctx;
     model->directory = awq__strdup(ctx, path);
-    awq_status status = model->directory ? open_model(model, plugin) : AWQ_ERROR_MEMORY;
+    awq_status status = model->directory ? open_model(model, plugin, whole) : AWQ_ERROR_MEMORY;
     if (status != AWQ_OK) {
         awq_model_free(model);
         return status;
     }
     *out = model;
     return AWQ_OK;
+}
+
+awq_status awq_model_open(awq_context *ctx, const char *path, const char *plugin, awq_model **out)
+{
+    awq__clear(ctx);
+    return open_path(ctx, path, plugin, true, out);
+}
+
+awq_status awq__model_open_partial(awq_context *ctx, const char *path, const char *plugin,
+                                   awq_model **out)
+{
+    return open_path(ctx, path, plugin, false, out);
 }
 
 void awq_model_free(awq_model *model)

@@ -22,6 +22,10 @@ struct awq_model {
     char **texts;        /* their storage strings */
 };
 
+/* Opens a checkpoint in the making. Its modules are not listed, and each is looked at only when it
+   is read, since until it is written its tensors may hold anything. */
+awq_status awq__model_open_partial(awq_context *ctx, const char *path, const char *plugin,
+                                   awq_model **out);
 /* False for one that config.json alone describes: then no module has data. */
 static inline bool awq__model_has_weights(const awq_model *model)
 {

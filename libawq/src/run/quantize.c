@@ -36,7 +36,7 @@ static void log_times(awq__job *job)
 {
     awq__job_enter(job, AWQ__STAGE_EVALUATE, job->plan->model->arch->model.layer_count, 1);
     for (int i = 0; i < AWQ__STAGE_COUNT; i++)
-        awq__log(job->ctx, AWQ_LOG_INFO, "time: %s %.3f s, matrix products %.3f GFLOP",
+        awq__log(job->ctx, AWQ_LOG_DEBUG, "time: %s %.3f s, matrix products %.3f GFLOP",
                  awq__stage_names[i], job->stage_seconds[i],
                  1e-9 * (double)job->stage_operations[i]);
 }
@@ -137,40 +137,42 @@ static awq_status keep(void *user, const char *name, awq_dtype dtype, int rank,
     return awq__output_keep(job->output, name);
 }
 
-/* Takes over a layer that an earlier run has written. False if its data did not survive. */
-static bool keep_layer(awq__job *job, int64_t n)
+/* Takes over a layer that an earlier run has finished, if it is there as it was written. */
+static awq_status take_over(awq__job *job, int64_t n, bool *whole)
 {
-    return awq__result_tensors(job->ctx, job->plan, n, keep, job) == AWQ_OK;
+    *whole = awq__journal_has(job, n);
+    awq_status status = *whole ? awq__journal_check(job, n, whole) : AWQ_OK;
+    if (status == AWQ_OK && *whole)
+        status = awq__result_tensors(job->ctx, job->plan, n, keep, job);
+    return status;
 }
 
-/* How many layers of the journal can be taken over; the rest of its reports are dropped. */
-static int64_t kept_layers(awq__job *job)
+static void tell_where_it_goes_on(const awq__job *job)
 {
-    int64_t finished =
-        awq__min(cJSON_GetArraySize(job->layers), job->plan->model->arch->model.layer_count);
-    int64_t kept = 0;
-    while (kept < finished && keep_layer(job, kept))
-        kept++;
-    while (cJSON_GetArraySize(job->layers) > kept)
-        cJSON_DeleteItemFromArray(job->layers, (int)kept);
-    if (kept)
-        awq__log(job->ctx, AWQ_LOG_INFO, "going on after layer %lld of an interrupted run",
-                 (long long)kept - 1);
-    return kept;
+    int64_t layers = job->plan->model->arch->model.layer_count, finished = 0, next = -1;
+    for (int64_t n = layers - 1; n >= 0; n--) {
+        finished += awq__journal_has(job, n);
+        next = awq__journal_has(job, n) ? next : n;
+    }
+    const char *partial = awq__output_partial(job->output);
+    if (next < 0)
+        awq__log(job->ctx, AWQ_LOG_INFO, "%s: an interrupted run has finished all %lld layers",
+                 partial, (long long)layers);
+    else
+        awq__log(job->ctx, AWQ_LOG_INFO,
+                 "%s: an interrupted run has finished %lld of %lld layers; going on with layer "
+                 "%lld",
+                 partial, (long long)finished, (long long)layers, (long long)next);
 }
 
 /* ---- the layers ---- */
 
-static awq_status process_layer(awq__job *job, const awq__layer *layer)
+static awq_status search_and_write(awq__job *job, const awq__layer *layer, cJSON *report)
 {
     int64_t n = layer->number;
     awq__stream *stream = &job->calibration;
     awq__folded folded;
     awq__routes routes = {0};
-    cJSON *report = cJSON_CreateObject();
-    if (!report || !cJSON_AddItemToArray(job->layers, report))
-        return awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: the report");
-    cJSON_AddNumberToObject(report, "layer", (double)n);
     awq_status status = awq__folded_create(job->ctx, layer, &folded);
     if (status == AWQ_OK)
         status = awq__quantize_attention(job, layer, &folded, stream->hidden, report);
@@ -186,6 +188,22 @@ static awq_status process_layer(awq__job *job, const awq__layer *layer)
     return status;
 }
 
+static awq_status process_layer(awq__job *job, const awq__layer *layer)
+{
+    cJSON *report = cJSON_CreateObject();
+    if (!cJSON_AddNumberToObject(report, "layer", (double)layer->number)) {
+        cJSON_Delete(report);
+        return awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: the report");
+    }
+    awq_status status = search_and_write(job, layer, report);
+    if (status != AWQ_OK) {
+        cJSON_Delete(report);
+        return status;
+    }
+    status = awq__journal_add(job, layer->number, report);
+    return status == AWQ_OK ? awq__journal_write(job) : status;
+}
+
 /* A layer that an earlier run has finished: only its hidden states are needed. */
 static awq_status pass_layer(awq__job *job, const awq__layer *layer)
 {
@@ -199,21 +217,28 @@ static awq_status pass_layer(awq__job *job, const awq__layer *layer)
     return status;
 }
 
-static awq_status run_layers(awq__job *job, uint64_t fingerprint)
+static awq_status run_layer(awq__job *job, int64_t n)
 {
-    const awq_model *model = job->plan->model;
-    int64_t kept = kept_layers(job);
+    bool whole = false;
+    awq__loaded_layer loaded = {0};
+    awq_status status = awq__job_enter(job, AWQ__STAGE_READ, n, 0);
+    if (status == AWQ_OK)
+        status = awq__model_layer(job->plan->model, n, &loaded);
+    if (status == AWQ_OK)
+        status = awq__journal_source(job, n);
+    if (status == AWQ_OK)
+        status = take_over(job, n, &whole);
+    if (status == AWQ_OK)
+        status = whole ? pass_layer(job, &loaded.layer) : process_layer(job, &loaded.layer);
+    awq__loaded_layer_free(&loaded);
+    return status;
+}
+
+static awq_status run_layers(awq__job *job)
+{
     awq_status status = AWQ_OK;
-    for (int64_t n = 0; n < model->arch->model.layer_count && status == AWQ_OK; n++) {
-        awq__loaded_layer loaded = {0};
-        status = awq__job_enter(job, AWQ__STAGE_READ, n, 0);
-        if (status == AWQ_OK)
-            status = awq__model_layer(model, n, &loaded);
-        if (status == AWQ_OK)
-            status = n < kept ? pass_layer(job, &loaded.layer) : process_layer(job, &loaded.layer);
-        if (status == AWQ_OK && n >= kept)
-            status = awq__journal_write(job, fingerprint);
-        awq__loaded_layer_free(&loaded);
+    for (int64_t n = 0; n < job->plan->model->arch->model.layer_count && status == AWQ_OK; n++) {
+        status = run_layer(job, n);
         if (status == AWQ_OK && awq__get_fault(job->ctx) == AWQ__FAULT_STOP_AFTER_LAYER)
             status = awq__fail(job->ctx, AWQ_ERROR_CANCELLED, "stopped after layer %lld by a test",
                                (long long)n);
@@ -236,8 +261,8 @@ static awq_status begin_streams(awq__job *job, awq__sequences *windows)
     if (status != AWQ_OK || !job->evaluate)
         return status;
     /* The result is read back from the disk: what is judged is what will be served. */
-    status = awq_model_open(job->ctx, awq__output_partial(job->output),
-                            job->plan->model->arch->plugin->table.id, &job->result);
+    status = awq__model_open_partial(job->ctx, awq__output_partial(job->output),
+                                     job->plan->model->arch->plugin->table.id, &job->result);
     if (status == AWQ_OK)
         status = awq__evaluation_begin(job->ctx, job->result, job->plan->model, windows,
                                        &job->evaluation);
@@ -270,6 +295,44 @@ static awq_status finish(awq__job *job, const char *directory, awq_report **out)
     return status;
 }
 
+/* Claims the output, and learns all that the run is of. */
+static awq_status prepare(awq__job *job, awq__model_plan *plan, const awq_quantize_options *options,
+                          awq__sequences *windows)
+{
+    uint64_t ends;
+    awq_status status = awq__output_begin(job->ctx, awq__recipe_text(job->recipe, "output"),
+                                          options->force, !options->restart, &job->output);
+    if (status == AWQ_OK)
+        status = awq__journal_open(job);
+    if (status == AWQ_OK)
+        status = awq__job_agree(job);
+    if (status == AWQ_OK)
+        status = awq__source_hash(plan->model, -1, &ends);
+    if (status == AWQ_OK)
+        status = awq__journal_agree_hash(job, "embedding, head or last norm", ends);
+    if (status == AWQ_OK)
+        status = awq__job_load_calibration(job);
+    if (status == AWQ_OK)
+        status = awq__job_agree_on_ids(job, "set of calibration ids", &job->sequences);
+    if (status == AWQ_OK)
+        status = load_windows(job, windows);
+    if (status == AWQ_OK)
+        status = awq__job_agree_on_ids(job, "set of evaluation ids", windows);
+    if (status == AWQ_OK && job->resumed)
+        tell_where_it_goes_on(job);
+    return status == AWQ_OK ? awq__job_choose_schemes(job, plan) : status;
+}
+
+/* Where nothing was done yet that is worth keeping, nothing is left. */
+static void leave(awq__job *job)
+{
+    for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++)
+        if (awq__json_at(awq__journal_layer(job, n), "losses") || awq__journal_has(job, n))
+            return;
+    if (job->journal && !job->resumed)
+        awq__output_discard(job->output);
+}
+
 static awq_status run(awq__job *job, awq__model_plan *plan, const awq_quantize_options *options,
                       awq_report **report)
 {
@@ -277,20 +340,11 @@ static awq_status run(awq__job *job, awq__model_plan *plan, const awq_quantize_o
     const char *directory = awq__recipe_text(job->recipe, "output");
     awq__sequences windows = {0};
     awq__text yaml = {0};
-    uint64_t fingerprint = 0;
-    awq_status status = awq__job_load_calibration(job);
-    if (status == AWQ_OK)
-        status = awq__job_choose_schemes(job, plan);
-    if (status == AWQ_OK)
-        status = load_windows(job, &windows);
+    awq_status status = prepare(job, plan, options, &windows);
     if (status == AWQ_OK)
         status = awq__recipe_provenance(ctx, job->recipe, &yaml);
-    if (status == AWQ_OK) {
-        fingerprint = awq__fingerprint(job, yaml.data);
-        status = awq__output_begin(ctx, directory, options->force, !options->restart, &job->output);
-    }
-    if (status == AWQ_OK)
-        status = awq__journal_read(ctx, job->output, fingerprint, &job->layers);
+    if (status != AWQ_OK)
+        leave(job);
     if (status == AWQ_OK)
         status = lay_out(job);
     if (status == AWQ_OK)
@@ -300,7 +354,7 @@ static awq_status run(awq__job *job, awq__model_plan *plan, const awq_quantize_o
     if (status == AWQ_OK)
         status = begin_streams(job, &windows);
     if (status == AWQ_OK)
-        status = run_layers(job, fingerprint);
+        status = run_layers(job);
     if (status == AWQ_OK)
         status = finish(job, directory, report);
     awq__text_free(&yaml);
@@ -315,7 +369,7 @@ static void release(awq__job *job)
     awq__stream_free(&job->calibration);
     awq__sequences_free(&job->sequences);
     awq__output_free(job->output);
-    cJSON_Delete(job->layers);
+    cJSON_Delete(job->journal);
     cJSON_Delete(job->mixed);
 }
 

@@ -37,7 +37,10 @@ awq_status awq__report_create(awq__job *job, const char *output, const awq_eval_
                             job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
     if (job->mixed)
         cJSON_AddItemReferenceToObject(root, "mixed", job->mixed);
-    cJSON_AddItemReferenceToObject(root, "layers", job->layers);
+    cJSON *layers = cJSON_AddArrayToObject(root, "layers");
+    for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++)
+        cJSON_AddItemReferenceToArray(
+            layers, cJSON_GetObjectItemCaseSensitive(awq__journal_layer(job, n), "report"));
     if (evaluation) {
         (*report)->has_evaluation = true;
         (*report)->evaluation = *evaluation;
@@ -153,7 +156,7 @@ static awq_status write_provenance(awq__job *job, const char *recipe_yaml)
 {
     const awq_plugin *plugin = &job->plan->model->arch->plugin->table;
     char hash[17];
-    snprintf(hash, sizeof hash, "%016" PRIx64, awq__calibration_hash(&job->sequences));
+    snprintf(hash, sizeof hash, "%016" PRIx64, awq__sequences_hash(&job->sequences));
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "producer", "libawq");
     cJSON_AddStringToObject(root, "version", awq_version());

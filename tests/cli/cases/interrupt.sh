@@ -21,7 +21,11 @@ err_has "awqc: error: interrupted; the work so far is kept in out.partial: run t
 
 # Going on gives the same bytes as a run without a break.
 # shellcheck disable=SC2086
+expect 1 quantize recipe.yaml $recipe_options --set quantize.symmetric=true
+err_like 'error: .*out\.partial: holds an interrupted run with another quantize\.symmetric: auto then, true now; .*--restart'
+# shellcheck disable=SC2086
 expect 0 quantize recipe.yaml $recipe_options
+err_like '^awqc: .*out\.partial: an interrupted run has finished 1 of 2 layers; going on with layer 1$'
 [ ! -e out.partial ] || fail "the partial directory is still there"
 # shellcheck disable=SC2086
 expect 0 quantize recipe.yaml $recipe_options --set output=whole --quiet

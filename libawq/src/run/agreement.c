@@ -1,0 +1,114 @@
+/* What two runs must have in common for one to go on with the work of the other. */
+#include "run/job.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Files of the source, beside its weights, that change what a run computes or writes. */
+static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                    "chat_template.jinja", "generation_config.json"};
+
+static awq_status agree_on_open(awq__job *job, const char *name, const char *path)
+{
+    awq__hashed file = {.path = path};
+    file.fd = awq__open_file(job->ctx, path, &file.bytes);
+    if (file.fd < 0)
+        return AWQ_ERROR_IO;
+    awq_status status = awq__hash_arrays(job->ctx, &file, 1);
+    close(file.fd);
+    return status == AWQ_OK ? awq__journal_agree_hash(job, name, file.hash) : status;
+}
+
+static awq_status agree_on_file(awq__job *job, const char *name)
+{
+    char *path = awq__path_join(job->ctx, job->plan->model->directory, name);
+    if (!path)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = awq__is_file(path) ? agree_on_open(job, name, path)
+                                           : awq__journal_agree(job, name, "no file");
+    awq__free(path);
+    return status;
+}
+
+/* Does another value leave the result as it is? Of files the content counts, wherever they lie, and
+   of plugins the one that is used. */
+static bool is_harmless(const awq_option *option)
+{
+    return awq__option_is_path(option) || !strcmp(option->name, "plugin");
+}
+
+static awq_status agree_on_option(awq__job *job, const awq_option *option)
+{
+    size_t count;
+    const char *const *values = awq__recipe_values(job->recipe, option, &count);
+    awq__text text = {0};
+    awq_status status = awq__text_append(job->ctx, &text, "%s", count ? "" : "nothing");
+    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+        status = awq__text_append(job->ctx, &text, "%s%s", i ? ", " : "", values[i]);
+    if (status == AWQ_OK)
+        status = awq__journal_agree(job, option->name, text.data);
+    awq__text_free(&text);
+    return status;
+}
+
+static awq_status agree_on_rule(awq__job *job, size_t rule)
+{
+    size_t count;
+    const awq_option *options = awq_rule_option_list(&count);
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+        char name[64];
+        const char *value = awq_recipe_rule_get(job->recipe, rule, options[i].name);
+        snprintf(name, sizeof name, "rules[%zu].%s", rule, options[i].name);
+        status = awq__journal_agree(job, name, value ? value : "nothing");
+    }
+    return status;
+}
+
+static awq_status agree_on_recipe(awq__job *job)
+{
+    size_t count, rules = awq_recipe_rule_count(job->recipe);
+    const awq_option *options = awq_option_list(&count);
+    char text[32];
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+        if (!is_harmless(&options[i]))
+            status = agree_on_option(job, &options[i]);
+    snprintf(text, sizeof text, "%zu", rules);
+    if (status == AWQ_OK)
+        status = awq__journal_agree(job, "number of rules", text);
+    for (size_t i = 0; i < rules && status == AWQ_OK; i++)
+        status = agree_on_rule(job, i);
+    return status;
+}
+
+uint64_t awq__sequences_hash(const awq__sequences *sequences)
+{
+    if (!sequences->count)
+        return 0;
+    uint64_t hash = awq__hash(AWQ__HASH_SEED, sequences->offsets,
+                              (size_t)(sequences->count + 1) * sizeof *sequences->offsets);
+    return awq__hash(hash, sequences->ids,
+                     (size_t)awq__token_count(sequences) * sizeof *sequences->ids);
+}
+
+awq_status awq__job_agree_on_ids(awq__job *job, const char *name, const awq__sequences *sequences)
+{
+    if (!sequences->count)
+        return awq__journal_agree(job, name, "none");
+    return awq__journal_agree_hash(job, name, awq__sequences_hash(sequences));
+}
+
+awq_status awq__job_agree(awq__job *job)
+{
+    const awq_plugin *plugin = &job->plan->model->arch->plugin->table;
+    awq_status status = awq__journal_agree(job, "version of libawq", awq_version());
+    if (status == AWQ_OK)
+        status = awq__journal_agree(job, "plugin", plugin->id);
+    if (status == AWQ_OK)
+        status = awq__journal_agree(job, "version of the plugin", plugin->version);
+    for (size_t i = 0; i < sizeof files / sizeof *files && status == AWQ_OK; i++)
+        status = agree_on_file(job, files[i]);
+    return status == AWQ_OK ? agree_on_recipe(job) : status;
+}

@@ -1,0 +1,99 @@
+/* Hashes of what a layer was made of, and of what was written for it. */
+#include "run/job.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Tensors that are told apart together: their arrays, and for each a line of what else it is. */
+typedef struct tensor_set {
+    awq_context *ctx;
+    const awq__output *output;
+    awq__hashed *arrays;
+    size_t count, capacity;
+    awq__text lines;
+} tensor_set;
+
+static awq_status add(tensor_set *set, const char *name, awq_dtype dtype, int rank,
+                      const int64_t *shape, const awq__hashed *array)
+{
+    awq_status status = awq__grow(set->ctx, &set->arrays, &set->capacity, set->count + 1,
+                                  sizeof *set->arrays, "tensors to hash");
+    if (status != AWQ_OK)
+        return status;
+    set->arrays[set->count++] = *array;
+    status = awq__text_append(set->ctx, &set->lines, "%s %s", name, awq_dtype_name(dtype));
+    for (int i = 0; i < rank && status == AWQ_OK; i++)
+        status = awq__text_append(set->ctx, &set->lines, " %lld", (long long)shape[i]);
+    return status == AWQ_OK ? awq__text_append(set->ctx, &set->lines, "\n") : status;
+}
+
+/* Frees the set in any case. */
+static awq_status hash_set(tensor_set *set, awq_status status, uint64_t *hash)
+{
+    *hash = 0;
+    if (status == AWQ_OK)
+        status = awq__hash_arrays(set->ctx, set->arrays, set->count);
+    if (status == AWQ_OK)
+        *hash = awq__hash(AWQ__HASH_SEED, set->lines.data, set->lines.length);
+    for (size_t i = 0; i < set->count && status == AWQ_OK; i++)
+        *hash = awq__hash(*hash, &set->arrays[i].hash, sizeof set->arrays[i].hash);
+    awq__free(set->arrays);
+    awq__text_free(&set->lines);
+    return status;
+}
+
+/* ---- the source ---- */
+
+/* Those that have the name `stem`, or begin with it and a dot. */
+static awq_status add_stem(tensor_set *set, const awq__checkpoint *checkpoint, const char *stem)
+{
+    size_t length = strlen(stem);
+    const awq__tensor *tensor;
+    awq_status status = AWQ_OK;
+    for (size_t i = awq__checkpoint_lower_bound(checkpoint, stem);
+         (tensor = awq__checkpoint_at(checkpoint, i)) && !strncmp(tensor->name, stem, length) &&
+         status == AWQ_OK;
+         i++) {
+        const awq__hashed array = {.data = tensor->data, .bytes = tensor->bytes};
+        if (!tensor->name[length] || tensor->name[length] == '.')
+            status = add(set, tensor->name, tensor->dtype, tensor->rank, tensor->shape, &array);
+    }
+    return status;
+}
+
+awq_status awq__source_hash(const awq_model *model, int64_t layer, uint64_t *hash)
+{
+    const awq__arch *arch = model->arch;
+    tensor_set set = {.ctx = model->ctx};
+    char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES];
+    int fused = 0;
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++)
+        if (arch->modules[i].layer == layer)
+            status = add_stem(&set, arch->checkpoint, arch->modules[i].name);
+    if (layer >= 0) {
+        const awq_arch_experts *experts = &arch->layers[layer].experts;
+        fused = awq__fused_names(experts, experts->layout, names);
+    }
+    for (int i = 0; i < fused && status == AWQ_OK; i++)
+        status = add_stem(&set, arch->checkpoint, names[i]);
+    return hash_set(&set, status, hash);
+}
+
+/* ---- the result ---- */
+
+static awq_status add_written(void *user, const char *name, awq_dtype dtype, int rank,
+                              const int64_t *shape)
+{
+    tensor_set *set = user;
+    awq__hashed array;
+    awq_status status = awq__output_array(set->output, name, &array);
+    return status == AWQ_OK ? add(set, name, dtype, rank, shape, &array) : status;
+}
+
+awq_status awq__written_hash(awq__job *job, int64_t layer, uint64_t *hash)
+{
+    tensor_set set = {.ctx = job->ctx, .output = job->output};
+    awq_status status = awq__result_tensors(job->ctx, job->plan, layer, add_written, &set);
+    return hash_set(&set, status, hash);
+}
