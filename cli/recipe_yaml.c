@@ -255,6 +255,10 @@ static bool has_next(yaml_reader *reader, yaml_event_type_t type)
 static int refuse_key(yaml_reader *reader, const char *name)
 {
     yaml_mark_t mark = here(reader);
+    const awq_removed_option *removed = awq_option_removed(name, NULL);
+    if (removed)
+        return refuse(reader, mark, "%s: is gone since version %s: %s; leave it out", name,
+                      removed->since, removed->why);
     char section[NAME_BYTES];
     const char *dot = strrchr(name, '.'), *meant = awq_option_nearest(name)->name;
     if (has_next(reader, YAML_MAPPING_START_EVENT))

@@ -4,14 +4,12 @@
  * time that could not be undercut.
  *
  *   bench_layer PLUGIN_DIR MODEL_DIR [--threads N] [--repeat N] [--scaling] [--floor]
- *               [--exact] [--json FILE] [--seconds S] OPTION=VALUE...
+ *               [--json FILE] [--seconds S] OPTION=VALUE...
  *
  * The ids are MODEL_DIR/calib_ids.safetensors and the output is MODEL_DIR.bench, which is removed
  * again; OPTION=VALUE is set on the recipe (lists take one value). --repeat runs so often and
  * shows the median run; --scaling runs with one thread first and then with --threads, 2 by
- * default; --exact runs with quantize.search moments and then output, without clip, and compares
- * what they take and what they find in layer 0. --seconds is how long each speed of the machine is
- * measured, before and after.
+ * default. --seconds is how long each speed of the machine is measured, before and after.
  */
 #include "layer.h"
 #include "support/synthetic.h"
@@ -43,7 +41,7 @@ typedef struct bench {
     char output[4096];
     int threads, repeat;
     double measure_seconds;
-    bool scaling, exact;
+    bool scaling;
     run *logged; /* whose stages the log tells */
     watch watch;
 } bench;
@@ -205,17 +203,6 @@ static int by_value(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-static void read_search(const cJSON *experts, run *r)
-{
-    const cJSON *ratio = cJSON_GetObjectItem(experts, "gate_up_ratio"), *loss;
-    r->ratio = cJSON_IsNumber(ratio) ? ratio->valuedouble : -1;
-    cJSON_ArrayForEach(loss, cJSON_GetObjectItem(experts, "gate_up_losses"))
-    {
-        if (r->loss_count < MAX_LOSSES)
-            r->losses[r->loss_count++] = cJSON_IsNumber(loss) ? loss->valuedouble : NAN;
-    }
-}
-
 /* How unevenly the router chooses says how small the products of an expert are. */
 static void read_report(const awq_report *report, run *r)
 {
@@ -233,7 +220,6 @@ static void read_report(const awq_report *report, run *r)
         if (cJSON_IsNumber(count) && experts < MAX_EXPERTS)
             counts[experts++] = count->valuedouble;
     }
-    read_search(layer_experts, r);
     cJSON_Delete(root);
     if (!experts)
         return;
@@ -279,26 +265,13 @@ static void run_all(bench *b, int threads, run *runs)
     qsort(runs, (size_t)b->repeat, sizeof *runs, by_seconds);
 }
 
-static void compare_searches(bench *b)
-{
-    static const char *const searches[] = {"moments", "output"};
-    run runs[2];
-    check(b, awq_recipe_set(b->recipe, "quantize.clip", "false", NULL));
-    for (int i = 0; i < 2; i++) {
-        check(b, awq_recipe_set(b->recipe, "quantize.search", searches[i], NULL));
-        runs[i] = run_once(b, b->threads);
-        layer_print(&b->subject, &runs[i], 1);
-    }
-    layer_print_search(&runs[0], &runs[1]);
-}
-
 /* ---- arguments ---- */
 
 static void usage(void)
 {
     fprintf(stderr, "usage: bench_layer PLUGIN_DIR MODEL_DIR [--threads N] [--repeat N] "
                     "[--scaling] [--floor]\n"
-                    "                   [--exact] [--json FILE] [--seconds S] OPTION=VALUE...\n");
+                    "                   [--json FILE] [--seconds S] OPTION=VALUE...\n");
     exit(2);
 }
 
@@ -318,8 +291,6 @@ static int read_argument(bench *b, char **arguments, int left)
     char *equals = strchr(arguments[0], '=');
     if (!strcmp(name, "--scaling"))
         b->scaling = true;
-    else if (!strcmp(name, "--exact"))
-        b->exact = true;
     else if (!strcmp(name, "--floor"))
         b->subject.floor = true;
     else if (!strcmp(name, "--threads"))
@@ -337,7 +308,7 @@ static int read_argument(bench *b, char **arguments, int left)
         check(b, awq_recipe_set(b->recipe, name, equals + 1, NULL));
         return 1;
     }
-    bool alone = !strcmp(name, "--scaling") || !strcmp(name, "--exact") || !strcmp(name, "--floor");
+    bool alone = !strcmp(name, "--scaling") || !strcmp(name, "--floor");
     return alone ? 1 : 2;
 }
 
@@ -417,10 +388,7 @@ int main(int count, char **arguments)
     if (!b.threads)
         b.threads = b.scaling ? 2 : awq_context_threads(b.ctx);
     describe_model(&b);
-    if (b.exact)
-        compare_searches(&b);
-    else
-        measure_stages(&b);
+    measure_stages(&b);
     awq_recipe_free(b.recipe);
     awq_context_free(b.ctx);
     return 0;

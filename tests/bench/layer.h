@@ -5,7 +5,6 @@
 #include "machine.h"
 
 #define MAX_STAGES 32
-#define MAX_LOSSES 128
 
 typedef struct stage {
     char name[64];
@@ -23,9 +22,6 @@ typedef struct run {
     int stage_count;
     double seconds, processor_seconds, peak_bytes, tokens;
     double least, median, most; /* tokens of an expert of layer 0 */
-    double ratio;               /* of the scale of its gate and up; below 0: none */
-    double losses[MAX_LOSSES];  /* of none and of the ratios 0 to 1, where the search is exact */
-    int loss_count;
 } run;
 
 /* The model that is quantized. */
@@ -41,9 +37,6 @@ stage *layer_find_stage(stage *stages, int count, const char *name);
 /* The median of runs that rise in seconds, and how far they lie apart. */
 void layer_print(const layer_subject *model, const run *runs, int count);
 void layer_print_scaling(run *one, run *many);
-/* What the scale search takes, by second moments and by the output, and how good what the first
-   chose is by the second. */
-void layer_print_search(run *moments, run *exact);
 /* False if the file cannot be written. */
 bool layer_write_json(const layer_subject *model, const run *runs, int count, const char *path);
 

@@ -178,32 +178,6 @@ void layer_print_scaling(run *one, run *many)
            peak_speed(many), peak_speed(many) / peak_speed(one));
 }
 
-static double loss_of(const run *exact, double ratio)
-{
-    int steps = exact->loss_count - 2;
-    int candidate = ratio < 0 ? 0 : 1 + (int)(ratio * steps + 0.5);
-    return candidate < exact->loss_count ? exact->losses[candidate] : NAN;
-}
-
-static void print_search(const char *name, run *r, const run *exact)
-{
-    const stage *s = layer_find_stage(r->stages, r->stage_count, "scale search");
-    double least = loss_of(exact, exact->ratio);
-    if (s)
-        printf("| %s | %.2f | %.2f | %.1f | %.2f | %.2f %% |\n", name, s->seconds,
-               s->processor_seconds, s->gflop, r->ratio,
-               100 * (loss_of(exact, r->ratio) / least - 1));
-}
-
-void layer_print_search(run *moments, run *exact)
-{
-    printf(
-        "\n| scale search | seconds | processor s | GFLOP | ratio | exact loss above the least |\n"
-        "| --- | --- | --- | --- | --- | --- |\n");
-    print_search("moments", moments, exact);
-    print_search("output", exact, exact);
-}
-
 /* ---- JSON ---- */
 
 static void add_number(cJSON *object, const char *name, double value)

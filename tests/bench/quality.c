@@ -84,7 +84,8 @@ bool quality_read(const cJSON *row, quality_row *read)
     read->symmetric = cJSON_IsTrue(cJSON_GetObjectItem(row, "sym"));
     read->method = cJSON_GetStringValue(cJSON_GetObjectItem(row, "method"));
     read->kl = cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetObjectItem(row, "kl"), "mix"));
-    return cJSON_IsTrue(cJSON_GetObjectItem(row, "router_compensated")) &&
+    return strcmp(read->bits, "3") &&
+           cJSON_IsTrue(cJSON_GetObjectItem(row, "router_compensated")) &&
            cJSON_IsTrue(cJSON_GetObjectItem(row, "duo"));
 }
 

@@ -32,7 +32,7 @@ void quality_end(quality *q);
 const char *quality_split(char *text);
 void quality_add(quality *q, const char *name, const char *value);
 cJSON *quality_references(const char *model);
-/* False for a row whose method is none of this library's. */
+/* False for a row whose method or bits are none of this library's. */
 bool quality_read(const cJSON *row, quality_row *read);
 /* The KL of the model quantized as the row says, and the seconds it took. */
 double quality_measure(const quality *q, const quality_row *row, double *seconds);

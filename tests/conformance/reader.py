@@ -284,23 +284,6 @@ def decode_int8(tensors, module, _):
     return weight.astype(numpy.float32) * (largest / numpy.float32(127))[:, None]
 
 
-# ModelOpt's W4A16_AWQ: two rows to a byte, the even one in the low half, in two's complement.
-#   weight U8 [out/2, in]   weight_scale BF16 or F16 [out, groups]
-#   pre_quant_scale BF16 or F16 [in]: the input is multiplied by it, or the columns instead
-def decode_modelopt(tensors, module, settings):
-    packed = tensors[module + ".weight"].array
-    group = settings["config_groups"]["group_0"]["weights"]["group_size"]
-    expect(packed.ndim == 2 and packed.shape[1] % group == 0, f"{module} is {packed.shape}")
-    outputs, inputs = 2 * packed.shape[0], packed.shape[1]
-    need(tensors, module + ".weight", ("U8",), packed.shape)
-    scale = need(tensors, module + ".weight_scale", ("BF16", "F16"), (outputs, inputs // group))
-    factor = need(tensors, module + ".pre_quant_scale", ("BF16", "F16"), (inputs,)).f32()
-    expect((factor > 0).all() and numpy.isfinite(factor).all(), f"{module}: the input is lost")
-    codes = numpy.stack([packed & 15, packed >> 4], axis=1).reshape(outputs, inputs)
-    codes = (codes.astype(numpy.int32) ^ 8) - 8
-    return scaled(scale.f32(), codes, numpy.zeros_like(scale.array, numpy.int32), group) * factor
-
-
 # ---- modules ----
 
 class Modules:
@@ -372,7 +355,6 @@ PACKED = {"awq": (".qweight", [".qzeros", ".scales"], decode_awq),
                                  [".weight_scale", ".weight_shape", ".weight_zero_point"],
                                  decode_compressed),
           "gptq": (".qweight", [".qzeros", ".scales", ".g_idx"], decode_gptq),
-          "modelopt": (".weight_scale", [".pre_quant_scale"], decode_modelopt),
           "mxfp4": (None, ["_scales"], None),
           "nf4": (NF4_STATE, ["absmax", "quant_map"], decode_nf4),
           "int8": (".SCB", [".weight_format"], decode_int8),

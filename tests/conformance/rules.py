@@ -1,5 +1,4 @@
 """What readers ask of a checkpoint besides its numbers, as they are described."""
-import fnmatch
 import json
 import os
 import re
@@ -90,7 +89,6 @@ SUFFIXES = {"awq": {".qweight": "I32", ".qzeros": "I32", ".scales": "F16"},
             "gptq": {".qweight": "I32", ".qzeros": "I32", ".scales": "F16", ".g_idx": "I32"},
             "compressed-tensors": {".weight_packed": "I32", ".weight_scale": "BF16",
                                    ".weight_shape": "I64", ".weight_zero_point": "I32"},
-            "modelopt": {".weight": "U8", ".weight_scale": "BF16", ".pre_quant_scale": "BF16"},
             "nf4": {".weight": "U8", ".weight.absmax": "U8", ".weight.quant_map": "F32",
                     ".weight.nested_absmax": "F32", ".weight.nested_quant_map": "F32",
                     NF4_STATE: "U8"},
@@ -232,30 +230,9 @@ def check_bitsandbytes_config(settings):
     return "NF4" if four else "LLM.int8"
 
 
-def check_modelopt_config(checkpoint):
-    """Readers take one of config.json and the file beside it: they say the same."""
-    settings = checkpoint.quantization
-    weights = settings["config_groups"]["group_0"]["weights"]
-    size = weights["group_size"]
-    expect(settings.keys() == {"quant_method", "quant_algo", "config_groups", "producer", "ignore"}
-           and weights == {"dynamic": False, "num_bits": 4, "type": "int", "group_size": size}
-           and size in (32, 64, 128), f"the config is {settings}")
-    with open(os.path.join(checkpoint.directory, "hf_quant_config.json"), encoding="utf-8") as file:
-        beside = json.load(file)
-    expect(settings["quant_algo"] == "W4A16_AWQ" and beside == {
-        "producer": settings["producer"],
-        "quantization": {"quant_algo": "W4A16_AWQ", "group_size": size, "has_zero_point": False,
-                         "pre_quant_scale": True, "kv_cache_quant_algo": None,
-                         "exclude_modules": settings["ignore"]}}, f"beside it is {beside}")
-    expect(settings["producer"]["name"] == "modelopt", f"by {settings['producer']}")
-    return f"W4A16_AWQ, groups of {size}"
-
-
 def check_config(checkpoint):
     settings = checkpoint.quantization
     method = settings["quant_method"]
-    if method == "modelopt":
-        return check_modelopt_config(checkpoint)
     if method == "bitsandbytes":
         return check_bitsandbytes_config(settings)
     if method == "awq":
@@ -328,10 +305,6 @@ def whole_or_regex(entries, name):
                else entry in (name, "Linear") for entry in entries)
 
 
-def whole_glob(entries, name):
-    return any(fnmatch.fnmatchcase(name, entry) for entry in entries)
-
-
 def as_on_disk(name):
     return name
 
@@ -375,7 +348,6 @@ READERS = {
                      ("transformers 5", as_on_disk, starts_or_ends),
                      ("transformers 5.20", as_on_disk, starts_whole_or_ends),
                      ("vLLM", as_on_disk, component_or_beginning)],
-    "modelopt": [("TensorRT-LLM", as_on_disk, whole_glob)],
     "mxfp4": [("transformers 4 and 5", as_on_disk, starts_or_ends),
               ("transformers 5.20", as_on_disk, starts_whole_or_ends)],
 }
@@ -392,8 +364,7 @@ def check_reader(who, spell, skips, entries, kept, quantized):
 
 def check_fused(method, entries, kept, quantized):
     """Parts agree with one another and, where readers ask for that, with the whole's name."""
-    asks = {"awq": contains, "bitsandbytes": component_or_beginning,
-            "modelopt": whole_glob}.get(method)
+    asks = {"awq": contains, "bitsandbytes": component_or_beginning}.get(method)
     fused = fused_linears(kept | quantized)
     for whole, parts in sorted(fused.items()):
         states = {part in quantized for part in parts}
@@ -403,8 +374,7 @@ def check_fused(method, entries, kept, quantized):
     return len(fused)
 
 
-LISTS = {"compressed-tensors": "ignore", "bitsandbytes": "llm_int8_skip_modules",
-         "modelopt": "ignore"}
+LISTS = {"compressed-tensors": "ignore", "bitsandbytes": "llm_int8_skip_modules"}
 
 
 def list_name(settings):

@@ -117,16 +117,6 @@ WRONG_WEIGHTS = {
         ("another group size", set_config(group_size=32)),
         ("8 bits", set_config(bits=8)),
         ("experts exchanged", exchange("experts.0.", "experts.1."))],
-    "modelopt": [
-        ("halves of bytes exchanged", on("w1.weight", lambda b: b >> 4 | b << 4)),
-        ("rows far apart in a byte", on("w1.weight", lambda b: numpy.roll(b, 1, axis=0))),
-        ("codes with 8 added", on("w1.weight", lambda b: b ^ 0x88)),
-        ("scales of other outputs", on(".weight_scale", lambda s: numpy.roll(s, 1, axis=0))),
-        ("inputs of others", on("w1.pre_quant_scale", lambda s: numpy.roll(s, 1))),
-        ("an input that is lost", on("w3.pre_quant_scale", lambda s: s * 0)),
-        ("another group size", set_weights(group_size=64)),
-        ("gate and up exchanged", exchange("experts.0.w1", "experts.0.w3")),
-        ("experts exchanged", exchange("experts.0.", "experts.1."))],
     "mxfp4": [
         ("halves of bytes exchanged", on("_blocks", lambda b: b >> 4 | b << 4)),
         ("GGUF's order", on("_blocks", as_gguf)),
@@ -272,8 +262,6 @@ TOO_MUCH = {
                                           "Linear"],
     ("gptq", "mixtral"): [r"re:.*\.w1$", r"re:.*\.experts", "re:.*mlp"],
     ("gptq", "qwen2_moe"): ["re:.*experts", "re:.*mlp", "re:.*shared_expert"],
-    ("modelopt", "mixtral"): ["*.w1", "model.layers.*.block_sparse_moe.experts", "*"],
-    ("modelopt", "qwen2_moe"): ["*gate*", "model.layers.*.mlp.*", "*.experts.*", "*.gate_up_proj"],
     ("mxfp4", "gpt_oss"): ["model.layers.*.mlp", "model", "experts"],
     ("bitsandbytes", "mixtral"): ["experts", "w1", "model", "model.layers.0", "1"],
     ("bitsandbytes", "qwen2_moe"): ["gate_proj", "mlp", "experts", "_proj", "gate_up_proj"]}
@@ -335,7 +323,7 @@ def test_schemes(report, mixed):
                      {r"+:.*\.0\.mlp\.experts$": eight, **right})
 
 
-def test_config(report, awq, compressed, gptq, nf4, modelopt):
+def test_config(report, awq, compressed, gptq, nf4):
     def check(checkpoint, change):
         return check_config(changed(checkpoint, change))
     for what, checkpoint, change in (
@@ -349,9 +337,6 @@ def test_config(report, awq, compressed, gptq, nf4, modelopt):
             ("3 bits", gptq, set_config(bits=3)),
             ("a rule without a sign", gptq, set_config(dynamic={"a": {"bits": 4}})),
             ("a rule that keeps and changes", gptq, set_config(dynamic={"-:a": {"bits": 4}})),
-            ("another algorithm than beside it", modelopt, set_config(quant_algo="W4A8_AWQ")),
-            ("another group size than beside it", modelopt, set_weights(group_size=32)),
-            ("another list than beside it", modelopt, set_config(ignore=[])),
             ("a threshold of an integer", nf4, set_config(llm_int8_threshold=6)),
             ("4 and 8 bits", nf4, set_config(load_in_8bit=True)),
             ("FP4", nf4, set_config(bnb_4bit_quant_type="fp4"))):
@@ -489,25 +474,23 @@ def run(report, programs, data):
         "gptq, mixed": programs.quantize(qwen2, "gptq", "rtn", {"rules": mixed}),
         "nf4": programs.quantize(mixtral, "bitsandbytes", "rtn", {}),
         "int8": programs.quantize(mixtral, "bitsandbytes", "rtn", {"bits": 8}),
-        "modelopt": programs.quantize(mixtral, "modelopt", "awq", {"gate_up_scale": "expert"}),
-        "modelopt, shared": programs.quantize(qwen2, "modelopt", "rtn", {"modules": shared}),
         "awq, shared": programs.quantize(qwen2, "awq", "rtn", {"modules": shared}),
         "ct, shared": programs.quantize(qwen2, "compressed-tensors", "rtn", {"modules": shared}),
         "nf4, shared": programs.quantize(qwen2, "bitsandbytes", "rtn", {"modules": shared}),
         "mixed": programs.quantize(mixtral, "compressed-tensors", "rtn", {"rules": MIXED_RULES}),
         "shards": programs.quantize(qwen3, "compressed-tensors", "rtn", {"shard_size": 1_000_000})}
     checkpoints = {name: Checkpoint(directory) for name, directory in outputs.items()}
-    for name in ("awq", "ct", "gptq", "mxfp4", "nf4", "int8", "modelopt"):
+    for name in ("awq", "ct", "gptq", "mxfp4", "nf4", "int8"):
         test_weights(report, name, checkpoints[name], programs.weights(outputs[name]))
     test_packing(report, checkpoints["awq"])
     test_files(report, programs, outputs["awq"])
     test_index(report, programs, outputs["shards"])
     for name in ("awq", "ct", "gptq", "mxfp4", "nf4", "awq, shared", "ct, shared", "gptq, shared",
-                 "nf4, shared", "modelopt", "modelopt, shared"):
+                 "nf4, shared"):
         test_list(report, name, checkpoints[name])
     test_schemes(report, checkpoints["gptq, mixed"])
     test_config(report, checkpoints["awq"], checkpoints["ct"], checkpoints["gptq"],
-                checkpoints["nf4"], checkpoints["modelopt"])
+                checkpoints["nf4"])
     test_tensors(report, checkpoints["awq"], checkpoints["ct"], checkpoints["nf4"],
                  read_modules(Checkpoint(mixtral)))
     test_groups(report, checkpoints["mixed"], programs.weights(outputs["mixed"]))

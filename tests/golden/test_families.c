@@ -232,16 +232,14 @@ static void test_compensated_rounding_of_few_tokens(void **state)
 
 /* ---- the search ---- */
 
-/* Sketches, and the output itself, lead to about the same scales as whole second moments. */
+/* Sketches lead to about the same scales as whole second moments. */
 static void test_searches_agree(void **state)
 {
     static const char *const models[] = {MIXTRAL, QWEN2, GPT_OSS};
     const char *sketch[] = {"quantize.sketch_rows", "96", NULL};
-    const char *output_search[] = {"quantize.search", "output", NULL};
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         double moments = run_short(*state, models[i], none, i > 0).kl;
         assert_true(run_short(*state, models[i], sketch, true).kl < 1.15 * moments);
-        assert_true(run_short(*state, models[i], output_search, true).kl < 1.15 * moments);
     }
 }
 

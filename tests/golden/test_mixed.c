@@ -53,9 +53,9 @@ static const mixed native = {
     GPT_OSS,
     {NULL},
     {{"experts", "even", "method", "rtn", NULL}, {"projection", "down", "rounding", "gptq", NULL}}};
-static const mixed by_output = {
+static const mixed all_linears = {
     MIXTRAL,
-    {COMPRESSED, "quantize.search", "output", "quantize.modules", "*", NULL},
+    {COMPRESSED, "quantize.modules", "*", NULL},
     {{"experts", "0", "bits", "8", NULL}, {"projection", "qkv", "group_size", "32", NULL}}};
 /* The second rule reaches the attention of layer 1 too, which quantize.modules does not name. */
 static const mixed by_sketches = {
@@ -184,7 +184,7 @@ static void test_results_are_stored_as_planned(void **state)
     } cases[] = {
         {&even_experts, 1, 2, 0.05}, {&first_layer, 2, 2, 0.05}, {&attention_beside, 2, 2, 0.05},
         {&down_by_gptq, 1, 2, 0.05}, {&all_ways, 4, 4, 0.4},     {&gpt_oss, 2, 2, 0.05},
-        {&native, 1, 2, 0.05},       {&by_output, 3, 4, 0.05},   {&by_sketches, 2, 3, 0.05}};
+        {&native, 1, 2, 0.05},       {&all_linears, 3, 4, 0.05}, {&by_sketches, 2, 3, 0.05}};
     const fixture *f = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *report;
@@ -263,7 +263,7 @@ static void test_mixed_results_lie_between_uniform_ones(void **state)
 static void test_the_same_bytes_for_any_number_of_threads(void **state)
 {
     fixture *f = *state;
-    static const mixed *const cases[] = {&all_ways, &gpt_oss, &native, &by_output, &by_sketches};
+    static const mixed *const cases[] = {&all_ways, &gpt_oss, &native, &all_linears, &by_sketches};
     static const int threads[] = {1, 2, 5};
     char first[1024];
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -395,8 +395,8 @@ static void test_neighbours_are_compensated(void **state)
     snprintf(file, sizeof file, "%s/model.safetensors", ids);
     awq_recipe *recipe =
         recipe_of(f, source,
-                  PAIRS(COMPRESSED, "calibration.data", file, "quantize.scale_rounding", "none",
-                        "calibration.sequence_length", "64", "quantize.group_size", "32"));
+                  PAIRS(COMPRESSED, "calibration.data", file, "calibration.sequence_length", "64",
+                        "quantize.group_size", "32"));
     add_rule(f->ctx, recipe, PAIRS("layers", "1", "experts", "even", "bits", "8"));
     add_rule(f->ctx, recipe, PAIRS("layers", "1", "experts", "1", "keep", "true"));
     add_rule(f->ctx, recipe, PAIRS("layers", "1", "experts", "3", "bits", "8", "method", "rtn"));

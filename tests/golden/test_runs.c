@@ -220,7 +220,6 @@ static void test_the_router_is_compensated(void **state)
     model.dtype = AWQ_F32; /* no rounding hides an error */
     awq_recipe *recipe = begin(f, &model);
     awq__checkpoint *before, *after;
-    assert_ok(f, awq_recipe_set(recipe, "quantize.scale_rounding", "none", NULL));
     finish(f, recipe, NULL);
     assert_ok(f, awq__checkpoint_open(f->ctx, source, &before));
     assert_ok(f, awq__checkpoint_open(f->ctx, output, &after));

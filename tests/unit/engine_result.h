@@ -160,7 +160,6 @@ static inline size_t refusals(const awq__findings *findings)
 #define AWQ .format = "awq"
 #define GPTQ .format = "gptq"
 #define BNB .format = "bitsandbytes"
-#define MODELOPT .format = "modelopt"
 #define MXFP4                                                                                      \
     .format = "mxfp4", .model_type = "gpt_oss", .native = true, .code = AWQ__CODE_E2M1, .group = 32
 #define MXFP4_EXPERTS MXFP4, .quantized = "*.experts.*"

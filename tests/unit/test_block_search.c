@@ -1,4 +1,4 @@
-/* The search for the scale of the experts' input, against plain loops over a tiny layer. */
+/* What searches are measured by, against plain loops over a tiny layer. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "context.h"
-#include "quant/quant.h"
+#include "support/block_search.h"
 #include "tables.h"
 
 enum { H = 16, I = 12, E = 4, PER_TOKEN = 2, T = 1700, STEPS = 5, CANDIDATES = STEPS + 2 };
@@ -25,7 +25,7 @@ typedef struct tiny {
     bool gate[E], up[E];
     awq__candidates candidates;
     awq__scheme schemes[E];
-    awq__block_search search;
+    block_search search;
 } tiny;
 
 static void group_by_expert(tiny *m)
@@ -93,15 +93,14 @@ static tiny *make_tiny(awq_context *ctx, const awq__compute *table)
     set_routes(m, &random);
     m->candidates = (awq__candidates){
         .cols = H, .salience = m->salience, .relative = m->relative, .steps = STEPS};
-    m->search = (awq__block_search){.forward = &m->forward,
-                                    .layer = &m->layer,
-                                    .x = m->x,
-                                    .routes = &m->routes,
-                                    .gate = m->gate,
-                                    .up = m->up,
-                                    .schemes = m->schemes,
-                                    .candidates = &m->candidates,
-                                    .stride = 1};
+    m->search = (block_search){.forward = &m->forward,
+                               .layer = &m->layer,
+                               .x = m->x,
+                               .routes = &m->routes,
+                               .gate = m->gate,
+                               .up = m->up,
+                               .schemes = m->schemes,
+                               .candidates = &m->candidates};
     return m;
 }
 
@@ -153,7 +152,7 @@ static double brute_force(const tiny *m, int64_t candidate)
                 rounded[p][i] /= scale[i % H];
         }
         for (int64_t slot = 0; slot < T * PER_TOKEN; slot++) {
-            if (m->index[slot] != e || slot / PER_TOKEN % m->search.stride)
+            if (m->index[slot] != e)
                 continue;
             double x[H], expected[H], found[H], weight = (double)m->weight[slot];
             for (int h = 0; h < H; h++)
@@ -172,7 +171,7 @@ static awq__found_scale check_search(const tiny *m)
 {
     float scale[H], unscale[H], expected[H];
     awq__found_scale found;
-    succeeds(m->forward.ctx, awq__search_block(&m->search, scale, unscale, &found));
+    succeeds(m->forward.ctx, search_block(&m->search, scale, unscale, &found));
     double losses[CANDIDATES];
     int64_t best = 0;
     for (int64_t c = 0; c < CANDIDATES; c++) {
@@ -200,18 +199,6 @@ static void the_search_agrees_with_brute_force(void **state)
         assert_true(found.loss < 0.7 * found.identity_loss);
         free(m);
     }
-}
-
-static void only_every_strideth_token_counts(void **state)
-{
-    tiny *m = make_tiny(*state, awq__compute_fastest());
-    double all = check_search(m).identity_loss;
-    m->search.stride = 3;
-    double third = check_search(m).identity_loss;
-    assert_true(third > 0.2 * all && third < 0.5 * all);
-    m->search.stride = 10 * T; /* one token is left */
-    assert_true(check_search(m).identity_loss > 0);
-    free(m);
 }
 
 static void only_what_is_quantized_counts(void **state)
@@ -254,7 +241,7 @@ static void no_tokens_keep_the_identity(void **state)
     awq__found_scale found;
     m->routes.tokens = 0;
     memset(m->first, 0, sizeof m->first);
-    succeeds(*state, awq__search_block(&m->search, scale, unscale, &found));
+    succeeds(*state, search_block(&m->search, scale, unscale, &found));
     assert_int_equal(found.candidate, 0);
     for (int h = 0; h < H; h++)
         assert_true(scale[h] == 1 && unscale[h] == 1);
@@ -278,7 +265,7 @@ static void threads_do_not_matter(void **state)
     static const int threads[] = {1, 2, 5};
     for (int i = 0; i < 3; i++) {
         succeeds(ctx, awq_context_set_threads(ctx, threads[i]));
-        succeeds(ctx, awq__search_block(&m->search, scale[i], unscale, &found[i]));
+        succeeds(ctx, search_block(&m->search, scale[i], unscale, &found[i]));
         assert_memory_equal(scale[i], scale[0], sizeof scale[0]);
         assert_true(found[i].loss == found[0].loss);
         assert_true(found[i].identity_loss == found[0].identity_loss);
@@ -292,7 +279,7 @@ static void outputs_that_overflow_are_an_error(void **state)
     float scale[H], unscale[H];
     awq__found_scale found;
     m->x[100 * H] = INFINITY;
-    fails(*state, awq__search_block(&m->search, scale, unscale, &found), AWQ_ERROR_NUMERIC,
+    fails(*state, search_block(&m->search, scale, unscale, &found), AWQ_ERROR_NUMERIC,
           "experts.0.w1");
     free(m);
 }
@@ -319,7 +306,7 @@ static void a_fake_linear_rounds_every_block(void **state)
     awq__compute_reference()->multiply_nt(TOKENS, N, K, x, K, rounded, K, 0, expected, N);
     FOR_EACH_TABLE(table)
     {
-        awq__linear_fake(table, &weight, &scheme, scale, unscale, TOKENS, x, K, y, N + 1, work);
+        linear_fake(table, &weight, &scheme, scale, unscale, TOKENS, x, K, y, N + 1, work);
         for (int i = 0; i < TOKENS * N; i++)
             assert_near_at(y[i / N * (N + 1) + i % N], expected[i], 1e-3, table->name, i);
     }
@@ -336,7 +323,6 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
     const struct CMUnitTest tests[] = {
         TEST(the_search_agrees_with_brute_force),
-        TEST(only_every_strideth_token_counts),
         TEST(only_what_is_quantized_counts),
         TEST(each_expert_has_its_own_scheme),
         TEST(no_tokens_keep_the_identity),

@@ -41,11 +41,6 @@ static awq__scheme scheme_of(int bits, int64_t group, bool symmetric, awq__scale
     return (awq__scheme){.bits = bits, .group = group, .symmetric = symmetric, .grid = grid};
 }
 
-static int stored_bits(int bits)
-{
-    return bits == 3 ? 4 : bits;
-}
-
 /* Random codes, and scales that every grid has. */
 static void make_codes(awq_context *ctx, int64_t N, int64_t K, const awq__scheme *scheme,
                        uint64_t *random, awq__codes *codes)
@@ -77,7 +72,7 @@ static void pack_counting(awq_context *ctx, int bits, bool symmetric, uint32_t *
     }
     uint32_t words[N * K / 4];
     format->pack(&codes, 0, words);
-    memcpy(row, words, (size_t)(K * stored_bits(bits) / 32) * sizeof *words);
+    memcpy(row, words, (size_t)(K * bits / 32) * sizeof *words);
     if (!symmetric)
         format->pack(&codes, 3, zeros);
     awq__codes_free(&codes);
@@ -103,11 +98,6 @@ static void words_are_those_of_the_layout(void **state)
     assert_int_equal(zeros[1], 0x05050505);
     assert_int_equal(zeros[2], 0x07060504); /* rows 4 to 7 */
     assert_int_equal(zeros[3], 0x05050505);
-    pack_counting(ctx, 3, true, row, NULL);
-    assert_int_equal(row[0], 0xba987654); /* 4 stands for 0, so that 8 is the zero point */
-    pack_counting(ctx, 3, false, row, zeros);
-    assert_int_equal(row[0], 0x76543210);
-    assert_int_equal(zeros[0], 0x76543210);
 }
 
 static void scales_have_the_type_of_their_grid(void **state)
@@ -151,7 +141,7 @@ static void specs_say_names_and_shapes(void **state)
                                          {".weight_scale", AWQ_BF16, 2, {40, 3}},
                                          {".weight_shape", AWQ_I64, 1, {2}},
                                          {".weight_zero_point", AWQ_I32, 2, {5, 3}}};
-    for (int bits = 3; bits <= 8; bits += bits == 3 ? 1 : 4)
+    for (int bits = 4; bits <= 8; bits += 4)
         for (int symmetric = 0; symmetric < 2; symmetric++) {
             awq__scheme scheme = scheme_of(bits, 32, symmetric, AWQ__GRID_BF16);
             awq__spec specs[AWQ__MAX_SPECS];
@@ -176,7 +166,7 @@ static void what_cannot_be_stored_is_refused(void **state)
         const char *message; /* NULL: it can be stored */
     } cases[] = {
         {41, 96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16}, NULL},
-        {1, 8, {AWQ__CODE_INTEGER, 3, 8, true, AWQ__GRID_F16}, NULL},
+        {1, 8, {AWQ__CODE_INTEGER, 4, 8, true, AWQ__GRID_F16}, NULL},
         {41, 36, {AWQ__CODE_INTEGER, 8, 36, true, AWQ__GRID_F16}, NULL},
         {40, 96, {AWQ__CODE_INTEGER, 4, 32, false, AWQ__GRID_F16}, NULL},
         {44, 36, {AWQ__CODE_INTEGER, 8, 36, false, AWQ__GRID_F16}, NULL},
@@ -184,14 +174,15 @@ static void what_cannot_be_stored_is_refused(void **state)
         {41, 48, {AWQ__CODE_INTEGER, 2, 48, true, AWQ__GRID_F16}, NULL},
         {48, 48, {AWQ__CODE_INTEGER, 2, 48, false, AWQ__GRID_F16}, NULL},
         {40, 96, {AWQ__CODE_INTEGER, 1, 32, true, AWQ__GRID_F16}, "m.w: 1 bits"},
-        {40, 96, {AWQ__CODE_INTEGER, 5, 32, true, AWQ__GRID_F16}, "only 2, 3, 4 and 8"},
+        {40, 96, {AWQ__CODE_INTEGER, 3, 32, true, AWQ__GRID_F16}, "m.w: 3 bits"},
+        {40, 96, {AWQ__CODE_INTEGER, 5, 32, true, AWQ__GRID_F16}, "only 2, 4 and 8"},
         {40, 36, {AWQ__CODE_INTEGER, 4, 36, true, AWQ__GRID_F16}, "m.w: 36 input features"},
-        {40, 36, {AWQ__CODE_INTEGER, 3, 36, true, AWQ__GRID_F16}, "packs 8 to a word"},
+        {40, 36, {AWQ__CODE_INTEGER, 4, 36, true, AWQ__GRID_F16}, "packs 8 to a word"},
         {40, 40, {AWQ__CODE_INTEGER, 2, 40, true, AWQ__GRID_F16}, "packs 16 to a word"},
         {40, 96, {AWQ__CODE_INTEGER, 2, 32, false, AWQ__GRID_F16}, "zero points of 16 to a word"},
         {40, 38, {AWQ__CODE_INTEGER, 8, 38, true, AWQ__GRID_F16}, "packs 4 to a word"},
         {44, 96, {AWQ__CODE_INTEGER, 4, 32, false, AWQ__GRID_F16}, "m.w: 44 output features"},
-        {44, 96, {AWQ__CODE_INTEGER, 3, 32, false, AWQ__GRID_F16}, "or symmetric codes"},
+        {44, 96, {AWQ__CODE_INTEGER, 4, 32, false, AWQ__GRID_F16}, "or symmetric codes"},
         {42, 96, {AWQ__CODE_INTEGER, 8, 32, false, AWQ__GRID_F16}, "zero points of 4 to a word"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -289,13 +280,10 @@ static void check_values(const awq__weight *weight, const awq__codes *codes)
     free(values);
 }
 
-/* In memory: the codes come back, those of 3 bits as they are stored in 4. */
+/* In memory: the codes come back. */
 static void check_unpacking(awq_context *ctx, const awq__codes *codes)
 {
     int64_t N = codes->rows, K = codes->cols, G = K / codes->scheme.group;
-    awq__scheme as_stored = codes->scheme;
-    as_stored.bits = stored_bits(codes->scheme.bits);
-    uint8_t shift_up = codes->scheme.bits == 3 && codes->scheme.symmetric ? 4 : 0;
     awq__spec specs[AWQ__MAX_SPECS];
     void *parts[AWQ__MAX_SPECS] = {0};
     awq__codes back;
@@ -305,12 +293,10 @@ static void check_unpacking(awq_context *ctx, const awq__codes *codes)
         format->pack(codes, i, parts[i]);
     }
     assert_memory_equal(parts[2], ((int64_t[]){N, K}), 2 * sizeof(int64_t));
-    succeeds(ctx, awq__codes_create(ctx, N, K, &as_stored, &back));
+    succeeds(ctx, awq__codes_create(ctx, N, K, &codes->scheme, &back));
     awq__compressed_unpack(&back, parts[0], parts[1], parts[3]);
-    for (int64_t i = 0; i < N * K; i++)
-        assert_int_equal(back.codes[i], codes->codes[i] + shift_up);
-    for (int64_t i = 0; i < N * G; i++)
-        assert_int_equal(back.zeros[i], codes->zeros[i] + shift_up);
+    assert_memory_equal(back.codes, codes->codes, (size_t)(N * K));
+    assert_memory_equal(back.zeros, codes->zeros, (size_t)(N * G));
     assert_memory_equal(back.scales, codes->scales, (size_t)(N * G) * sizeof(float));
     for (int i = 0; i < count; i++)
         free(parts[i]);
@@ -321,11 +307,11 @@ static void packed_tensors_are_read_as_values(void **state)
 {
     fixture *f = *state;
     static const int64_t groups[] = {32, 64, 128, -1};
-    static const int bit_counts[] = {2, 3, 4, 8};
+    static const int bit_counts[] = {2, 4, 8};
     static const awq__scale_grid grids[] = {AWQ__GRID_BF16, AWQ__GRID_F16, AWQ__GRID_BF16_F16,
                                             AWQ__GRID_F32};
     uint64_t random = 1;
-    for (int b = 0; b < 4; b++)
+    for (int b = 0; b < 3; b++)
         for (int symmetric = 0; symmetric < 2; symmetric++) {
             enum { K = 256 };
             int64_t N = symmetric ? 13 : 16;
@@ -344,8 +330,7 @@ static void packed_tensors_are_read_as_values(void **state)
             }
             awq__checkpoint *checkpoint = write_packed(f, &p);
             for (int g = 0; g < 4; g++) {
-                const awq__stored_scheme stored =
-                    STORED(stored_bits(bit_counts[b]), groups[g], symmetric);
+                const awq__stored_scheme stored = STORED(bit_counts[b], groups[g], symmetric);
                 awq_dtype scale = codes[g].scheme.grid == AWQ__GRID_BF16  ? AWQ_BF16
                                   : codes[g].scheme.grid == AWQ__GRID_F32 ? AWQ_F32
                                                                           : AWQ_F16;
@@ -376,11 +361,11 @@ static void rounded_weights_are_read_back(void **state)
     fixture *f = *state;
     enum { N = 16, K = 128 };
     static const awq_dtype dtypes[] = {AWQ_BF16, AWQ_F16};
-    static const int bit_counts[] = {2, 3, 4, 8};
+    static const int bit_counts[] = {2, 4, 8};
     uint64_t random = 2;
     float *w = normals(&random, N * K);
     awq__weight plain = awq__weight_plain("w", AWQ_F32, w, N, K);
-    for (int b = 0; b < 4; b++)
+    for (int b = 0; b < 3; b++)
         for (int symmetric = 0; symmetric < 2; symmetric++) {
             awq__scheme scheme = scheme_of(bit_counts[b], 32, symmetric, AWQ__GRID_F32);
             format->complete(&scheme, dtypes[symmetric]);
@@ -391,7 +376,7 @@ static void rounded_weights_are_read_back(void **state)
                      awq__codes_round(f->ctx, awq__compute_fastest(), &plain, NULL, &codes));
             add_packed(&p, format, "w", &codes);
             awq__checkpoint *checkpoint = write_packed(f, &p);
-            const awq__stored_scheme stored = STORED(stored_bits(bit_counts[b]), 32, symmetric);
+            const awq__stored_scheme stored = STORED(bit_counts[b], 32, symmetric);
             awq__weight weight;
             bool found;
             succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "w", N, K, &weight, &found));

@@ -160,7 +160,7 @@ static void a_format_with_one_scheme_refuses_two(void **state)
                "compressed-tensors, gptq");
     succeeds(f->ctx, awq_recipe_set(f->recipe, "format", "compressed-tensors", NULL));
     accepted(f);
-    static const char *const differences[][2] = {{"symmetric", "true"}, {"bits", "3"}};
+    static const char *const differences[][2] = {{"symmetric", "true"}, {"group_size", "32"}};
     for (int i = 0; i < 2; i++) {
         begin(f, QWEN3, PAIRS("format", "awq"));
         rule(f, PAIRS("experts", "even", differences[i][0], differences[i][1]));
@@ -341,15 +341,13 @@ static void rules_are_judged_as_quantize_is(void **state)
     begin(f, QWEN3, PAIRS(NULL));
     awq_plan *plan = plan_of(f);
     assert_int_equal(rule_warnings(plan), 0);
-    assert_false(warns(plan, "the codes are stored in words of 4 bits each"));
     awq_plan_free(plan);
-    rule(f, PAIRS("layers", "1", "role", "expert", "bits", "3"));
+    rule(f, PAIRS("layers", "1", "role", "expert", "bits", "8"));
     rule(f, PAIRS("match", "*.w1"));
     plan = plan_of(f);
     assert_int_equal(rule_warnings(plan), 1);
     assert_true(warns(plan, "rules[2] (match: *.w1): matches no module; names look like "
                             "model.layers.0.mlp.experts.0.gate_proj"));
-    assert_true(warns(plan, "3: the codes are stored in words of 4 bits each"));
     awq_plan_free(plan);
     begin(f, QWEN3, PAIRS(NULL));
     rule(f, PAIRS("layers", "1", "bits", "8"));

@@ -166,8 +166,8 @@ static void a_rules_preset_goes_before_quantize(void **state)
     succeeds(f->ctx, awq_recipe_rule_set(f->recipe, 0, "symmetric", "true"));
     assert_scheme(f, EXPERT(0), 4, 0, true);
     succeeds(f->ctx, awq_recipe_rule_set(f->recipe, 0, "group_size", "32"));
-    succeeds(f->ctx, awq_recipe_rule_set(f->recipe, 0, "bits", "3"));
-    assert_scheme(f, EXPERT(0), 3, 32, true);
+    succeeds(f->ctx, awq_recipe_rule_set(f->recipe, 0, "bits", "2"));
+    assert_scheme(f, EXPERT(0), 2, 32, true);
     assert_scheme(f, EXPERT(1), 8, 128, true);
 }
 

@@ -346,7 +346,7 @@ typedef struct sample {
     awq__candidates candidates;
 } sample;
 
-static void make_sample(sample *s, uint64_t *random, awq__scale_rounding rounding, awq_dtype dtype)
+static void make_sample(sample *s, uint64_t *random, awq_dtype dtype)
 {
     for (int k = 0; k < CHANNELS; k++) {
         s->salience[k] = exp(2 * (double)normal(random));
@@ -358,7 +358,6 @@ static void make_sample(sample *s, uint64_t *random, awq__scale_rounding roundin
                                       .salience = s->salience,
                                       .relative = s->relative,
                                       .steps = 10,
-                                      .rounding = rounding,
                                       .norm = s->norm,
                                       .norm_dtype = dtype};
 }
@@ -377,31 +376,6 @@ static void unrounded(const sample *s, double ratio, double *scale)
         scale[k] /= sqrt(low * high);
 }
 
-/* Vectors that are given stand for the ratios, rounded like them. */
-static void given_candidates_are_taken_as_they_are(void **state)
-{
-    (void)state;
-    uint64_t random = 6;
-    sample s;
-    float given[2 * CHANNELS], scale[CHANNELS];
-    make_sample(&s, &random, AWQ__ROUNDING_NONE, AWQ_F32);
-    for (int i = 0; i < 2 * CHANNELS; i++)
-        given[i] = 0.3f + 0.01f * (float)i;
-    s.candidates.steps = 1;
-    s.candidates.given = given;
-    assert_int_equal(awq__candidate_count(&s.candidates), 3);
-    awq__candidate(&s.candidates, 0, scale);
-    for (int k = 0; k < CHANNELS; k++)
-        assert_true(scale[k] == 1);
-    for (int i = 0; i < 2; i++) {
-        awq__candidate(&s.candidates, 1 + i, scale);
-        assert_memory_equal(scale, given + i * CHANNELS, sizeof scale);
-    }
-    s.candidates.rounding = AWQ__ROUNDING_POWER_OF_TWO;
-    awq__candidate(&s.candidates, 1, scale);
-    assert_true(scale[0] == 0.25f);
-}
-
 static void candidates_follow_the_formula(void **state)
 {
     (void)state;
@@ -409,7 +383,8 @@ static void candidates_follow_the_formula(void **state)
     sample s;
     float scale[CHANNELS];
     double expected[CHANNELS];
-    make_sample(&s, &random, AWQ__ROUNDING_NONE, AWQ_F32);
+    make_sample(&s, &random, AWQ_F32);
+    s.candidates.norm = NULL;
     s.salience[3] = 0; /* a channel that never was on: the smallest scale, unless r is 0 */
     s.relative[4] = 0; /* a column of zeros */
     assert_int_equal(awq__candidate_count(&s.candidates), 12);
@@ -439,7 +414,7 @@ static void norms_stay_exact_as_stored(void **state)
     double free_scale[CHANNELS];
     for (int d = 0; d < 3; d++)
         for (int round = 0; round < 20; round++) {
-            make_sample(&s, &random, AWQ__ROUNDING_NORM, dtypes[d]);
+            make_sample(&s, &random, dtypes[d]);
             for (int i = 0; i <= 10; i++) {
                 unrounded(&s, (double)i / 10, free_scale);
                 awq__candidate(&s.candidates, 1 + i, scale);
@@ -469,7 +444,7 @@ static void norms_that_cannot_be_folded_are_left(void **state)
     uint64_t random = 7;
     sample s;
     float scale[CHANNELS];
-    make_sample(&s, &random, AWQ__ROUNDING_NORM, AWQ_F16);
+    make_sample(&s, &random, AWQ_F16);
     s.salience[0] = 1e-30; /* norm / s overflows */
     s.norm[0] = 60000;
     s.salience[1] = 1e6; /* norm / s underflows */
@@ -485,36 +460,17 @@ static void norms_that_cannot_be_folded_are_left(void **state)
         assert_near_at(scale[k], expected[k], 1e-6 * expected[k], "scale", k);
 }
 
-static void powers_of_two_are_the_nearest(void **state)
-{
-    (void)state;
-    uint64_t random = 8;
-    sample s;
-    float scale[CHANNELS];
-    double expected[CHANNELS];
-    make_sample(&s, &random, AWQ__ROUNDING_POWER_OF_TWO, AWQ_BF16);
-    for (int i = 0; i <= 10; i++) {
-        unrounded(&s, (double)i / 10, expected);
-        awq__candidate(&s.candidates, 1 + i, scale);
-        for (int k = 0; k < CHANNELS; k++) {
-            int exponent;
-            assert_true(frexpf(scale[k], &exponent) == 0.5f);
-            assert_near_at(log2((double)scale[k]), log2(expected[k]), 0.5 + 1e-6, "exponent", k);
-        }
-    }
-}
-
 static void scales_are_always_usable(void **state)
 {
     (void)state;
     static const double extremes[] = {0, 1e-300, 1e-10, 1, 1e30, 1e300, INFINITY, NAN};
-    static const awq__scale_rounding roundings[] = {AWQ__ROUNDING_NONE, AWQ__ROUNDING_NORM,
-                                                    AWQ__ROUNDING_POWER_OF_TWO};
     uint64_t random = 9;
     sample s;
     float scale[CHANNELS];
     for (int round = 0; round < 300; round++) {
-        make_sample(&s, &random, roundings[round % 3], round % 2 ? AWQ_BF16 : AWQ_F16);
+        make_sample(&s, &random, round % 2 ? AWQ_BF16 : AWQ_F16);
+        if (round % 3 == 0)
+            s.candidates.norm = NULL;
         for (int k = 0; k < CHANNELS; k++) {
             if (round % 4)
                 s.salience[k] = extremes[awq__random(&random) % 8];
@@ -571,11 +527,9 @@ int main(void)
         TEST(sketches_add_up),
         TEST(blocks_come_from_a_sketch),
         cmocka_unit_test(relative_weight_is_a_mean_over_all_rows),
-        cmocka_unit_test(given_candidates_are_taken_as_they_are),
         cmocka_unit_test(candidates_follow_the_formula),
         cmocka_unit_test(norms_stay_exact_as_stored),
         cmocka_unit_test(norms_that_cannot_be_folded_are_left),
-        cmocka_unit_test(powers_of_two_are_the_nearest),
         cmocka_unit_test(scales_are_always_usable),
         TEST(the_least_loss_is_chosen),
     };

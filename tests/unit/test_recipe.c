@@ -121,6 +121,46 @@ static void a_misspelt_name_is_recognised(void **state)
     assert_int_equal(awq_recipe_clear(f->recipe, NULL), AWQ_ERROR_ARGUMENT);
 }
 
+/* Of what earlier versions had, the message says since when it is gone and why. */
+static void what_is_gone_is_told(void **state)
+{
+    fixture *f = *state;
+    static const char *const names[] = {"search",        "search_finalists", "search_tokens",
+                                        "gate_up_scale", "scale_rounding",   "clip_ends",
+                                        "token_weights", "row_weights"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[64], message[512];
+        snprintf(name, sizeof name, "quantize.%s", names[i]);
+        const awq_removed_option *removed = awq_option_removed(name, NULL);
+        assert_non_null(removed);
+        assert_null(awq_option_find(name));
+        assert_string_equal(removed->value, "");
+        snprintf(message, sizeof message, "%s: is gone since version %s: %s; leave it out", name,
+                 removed->since, removed->why);
+        assert_refused(f, name, "moments", message);
+        assert_int_equal(awq_recipe_append(f->recipe, name, "1", NULL), AWQ_ERROR_ARGUMENT);
+        assert_string_equal(awq_context_message(f->ctx), message);
+        assert_int_equal(awq_recipe_clear(f->recipe, name), AWQ_ERROR_ARGUMENT);
+        assert_string_equal(awq_context_message(f->ctx), message);
+    }
+    assert_refused(f, "quantize.bits", "3",
+                   "quantize.bits: \"3\" is gone since version 0.2.0: codes of 3 bits were stored "
+                   "in 4, so that nothing was gained; allowed is 2|4|8");
+    assert_refused(f, "format", "modelopt",
+                   "format: \"modelopt\" is gone since version 0.2.0: no engine loads experts that "
+                   "are stored so; allowed is "
+                   "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes");
+    assert_int_equal(awq_recipe_add_rule(f->recipe), AWQ_OK);
+    assert_int_equal(awq_recipe_rule_set(f->recipe, 0, "bits", "3"), AWQ_ERROR_ARGUMENT);
+    assert_string_equal(
+        awq_context_message(f->ctx),
+        "bits: \"3\" is gone since version 0.2.0: codes of 3 bits were stored in 4, "
+        "so that nothing was gained; allowed is 2|4|8");
+    assert_null(awq_option_removed("quantize.bits", "5"));
+    assert_null(awq_option_removed("quantize.bits", NULL));
+    assert_null(awq_option_removed("quantize.clip", "together"));
+}
+
 static void integers_are_strict(void **state)
 {
     fixture *f = *state;
@@ -156,8 +196,8 @@ static void integers_are_strict(void **state)
     assert_int_equal(awq__recipe_int(f->recipe, name), 1048576);
     set(f, "calibration.seed", "9007199254740992");
     assert_int_equal(awq__recipe_int(f->recipe, "calibration.seed"), INT64_C(1) << 53);
-    set(f, "quantize.search_tokens", "1099511627776");
-    assert_int_equal(awq__recipe_int(f->recipe, "quantize.search_tokens"), INT64_C(1) << 40);
+    set(f, "evaluation.windows", "1099511627776");
+    assert_int_equal(awq__recipe_int(f->recipe, "evaluation.windows"), INT64_C(1) << 40);
     set(f, "quantize.sketch_rows", "0");
     assert_int_equal(awq__recipe_int(f->recipe, "quantize.sketch_rows"), 0);
     assert_refused(f, "quantize.sketch_rows", "1048577",
@@ -207,10 +247,10 @@ static void choices_are_exact(void **state)
     assert_string_equal(awq__recipe_text(f->recipe, "quantize.method"), "rtn");
     assert_refused(f, "quantize.method", "moments",
                    "quantize.method: \"moments\" is not allowed; allowed is awq|gptq|rtn");
-    set(f, "quantize.search", "output");
-    assert_string_equal(awq__recipe_text(f->recipe, "quantize.search"), "output");
-    assert_refused(f, "quantize.search", "outputs",
-                   "quantize.search: \"outputs\" is not allowed; allowed is moments|output");
+    set(f, "quantize.target_unit", "expert");
+    assert_string_equal(awq__recipe_text(f->recipe, "quantize.target_unit"), "expert");
+    assert_refused(f, "quantize.target_unit", "experts",
+                   "quantize.target_unit: \"experts\" is not allowed; allowed is layer|expert");
 }
 
 static void sizes_have_units(void **state)
@@ -441,6 +481,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_default_is_a_legal_value, setup, teardown),
         cmocka_unit_test(the_options_of_a_section_stand_together),
         cmocka_unit_test_setup_teardown(a_misspelt_name_is_recognised, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_gone_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(integers_are_strict, setup, teardown),
         cmocka_unit_test_setup_teardown(booleans_are_true_or_false, setup, teardown),
         cmocka_unit_test_setup_teardown(choices_are_exact, setup, teardown),

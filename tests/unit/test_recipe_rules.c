@@ -123,7 +123,7 @@ static void errors_leave_the_recipe_unchanged(void **state)
         {0, "layer", "0", "a rule has no \"layer\"; did you mean \"layers\"?"},
         {0, "quantize.bits", "4", "a rule has no \"quantize.bits\"; did you mean \"bits\"?"},
         {0, "", "4", "a rule has no \"\""},
-        {0, "bits", "5", "bits: \"5\" is not allowed; allowed is 2|3|4|8"},
+        {0, "bits", "5", "bits: \"5\" is not allowed; allowed is 2|4|8"},
         {0, "bits", "", "bits: \"\" is not allowed"},
         {0, "preset", "none", "preset: \"none\" is not allowed; allowed is w4a16|"},
         {0, "keep", "yes", "keep: \"yes\" is not allowed; allowed is true or false"},

@@ -303,17 +303,17 @@ static void the_first_rule_that_matches_counts(void **state)
     fixture *f = *state;
     rule(f, PAIRS("layers", "0", "experts", "1", "bits", "8"));
     rule(f, PAIRS("experts", "odd", "keep", "true"));
-    rule(f, PAIRS("role", "expert", "layers", "0", "bits", "3"));
+    rule(f, PAIRS("role", "expert", "layers", "0", "bits", "2"));
     rule(f, PAIRS("match", "*.v_proj", "bits", "8"));
     succeeds(f->ctx, make_rules(f));
     assert_int_equal(bits_of(f, EXPERT(0, 1, "w1")), 8); /* not kept */
     assert_int_equal(bits_of(f, EXPERT(1, 1, "w1")), 0); /* though quantize.modules names it */
     assert_int_equal(bits_of(f, EXPERT(0, 3, "w2")), 0);
-    assert_int_equal(bits_of(f, EXPERT(0, 0, "w3")), 3);
+    assert_int_equal(bits_of(f, EXPERT(0, 0, "w3")), 2);
     assert_int_equal(bits_of(f, EXPERT(1, 0, "w3")), 4); /* of no rule */
     assert_int_equal(bits_of(f, "model.layers.1.self_attn.v_proj"), 8);
     assert_int_equal(bits_of(f, "model.layers.1.self_attn.k_proj"), 0);
-    assert_int_equal(f->rules.treatment_count, 3); /* of 3, 4 and 8 bits: what is alike is one */
+    assert_int_equal(f->rules.treatment_count, 3); /* of 2, 4 and 8 bits: what is alike is one */
     assert_int_equal(f->rules.warning_count, 0);
 }
 
@@ -321,7 +321,7 @@ static void a_rule_behind_others_has_no_effect(void **state)
 {
     fixture *f = *state;
     rule(f, PAIRS("role", "expert", "bits", "8"));
-    rule(f, PAIRS("experts", "0", "bits", "3"));
+    rule(f, PAIRS("experts", "0", "bits", "2"));
     rule(f, PAIRS("match", "block_sparse_moe.*", "keep", "false")); /* the router too */
     succeeds(f->ctx, make_rules(f));
     assert_int_equal(f->rules.warning_count, 2);
@@ -403,7 +403,7 @@ static void what_a_rule_does_not_say_is_as_quantize_has_it(void **state)
         int64_t group;
         bool symmetric, calibrate, scale, clip, gptq;
     } cases[] = {
-        {"bits", "3", 3, 64, false, true, true, false, true},
+        {"bits", "2", 2, 64, false, true, true, false, true},
         {"group_size", "32", 8, 32, false, true, true, false, true},
         {"group_size", "-1", 8, -1, false, true, true, false, true},
         {"group_size", "auto", 8, 128, false, true, true, false, true},

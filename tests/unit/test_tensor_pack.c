@@ -122,35 +122,6 @@ static void compressed_tensors_come_back(void **state)
     free(w);
 }
 
-/* Stored in 4 bits, they are other codes of the same values. */
-static void three_bits_come_back_as_four(void **state)
-{
-    awq_context *ctx = *state;
-    enum { N = 8, K = 64 };
-    uint64_t random = 11;
-    float *w = normals(&random, N * K);
-    for (int symmetric = 0; symmetric < 2; symmetric++) {
-        const awq_scheme three = {3, 32, symmetric, AWQ_SCALE_F16, AWQ_CODE_INTEGER};
-        const awq_scheme four = {4, 32, symmetric, AWQ_SCALE_F16, AWQ_CODE_INTEGER};
-        uint32_t packed[N * K / 8], zeros[N / 8 * K / 32];
-        uint16_t scales[N * K / 32];
-        float values[2][N * K];
-        awq_quantized *q, *back;
-        q = quantize(ctx, w, N, K, &three);
-        succeeds(ctx, awq_pack_compressed(ctx, q, packed, scales, zeros));
-        succeeds(ctx, awq_unpack_compressed(ctx, N, K, &four, packed, scales, zeros, &back));
-        for (int i = 0; i < N * K; i++)
-            assert_int_equal(awq_quantized_codes(back)[i],
-                             awq_quantized_codes(q)[i] + (symmetric ? 4 : 0));
-        awq_quantized_values(q, values[0]);
-        awq_quantized_values(back, values[1]);
-        assert_memory_equal(values[0], values[1], sizeof values[0]);
-        awq_quantized_free(q);
-        awq_quantized_free(back);
-    }
-    free(w);
-}
-
 static void gptq_comes_back(void **state)
 {
     awq_context *ctx = *state;
@@ -297,11 +268,11 @@ static void packing_compressed_checks_its_arguments(void **state)
         const char *message;
     } packs[] = {
         {8, 64, {4, 32, true, AWQ_SCALE_F16, AWQ_CODE_E2M1}, "E2M1 codes, expected integers"},
-        {8, 64, {5, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "5 bits, expected 3, 4 or 8"},
+        {8, 64, {5, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "5 bits, expected 4 or 8"},
+        {8, 64, {3, 32, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "3 bits, expected 4 or 8"},
         {7, 64, {4, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "[7, 64] of asymmetric codes"},
         {6, 64, {8, 32, false, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "in multiples of 4"},
         {8, 60, {4, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "columns in multiples of 8"},
-        {8, 60, {3, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "columns in multiples of 8"},
         {7, 62, {8, -1, true, AWQ_SCALE_F16, AWQ_CODE_INTEGER}, "columns in multiples of 4"},
     };
     uint32_t words[8 * 64] = {0};
@@ -369,7 +340,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(packing_gemm_checks_its_arguments),
         TEST(compressed_tensors_come_back),
-        TEST(three_bits_come_back_as_four),
         TEST(gptq_comes_back),
         TEST(packing_gptq_checks_its_arguments),
         TEST(mxfp4_comes_back),

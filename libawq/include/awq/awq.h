@@ -106,12 +106,24 @@ AWQ_API const awq_option *awq_option_find(const char *name);
 /* The option whose name is nearest by edit distance, for "did you mean". Never NULL. */
 AWQ_API const awq_option *awq_option_nearest(const char *name);
 
+/* An option of earlier versions, or one of its values, that is no longer there. */
+typedef struct awq_removed_option {
+    const char *name;  /* also "bits" and the like, of rules */
+    const char *value; /* "": the option is gone with all its values */
+    const char *since; /* the first version without it: "0.2.0" */
+    const char *why;   /* for messages: a sentence without its full stop */
+} awq_removed_option;
+/* What went, of an option and a value (or NULL) that this version does not take. NULL if they never
+   were any. */
+AWQ_API const awq_removed_option *awq_option_removed(const char *name, const char *value);
+
 typedef struct awq_recipe awq_recipe;
 AWQ_API awq_status awq_recipe_create(awq_context *ctx, awq_recipe **out);
 AWQ_API void awq_recipe_free(awq_recipe *recipe);
 /* Sets one value; for a list, the whole list becomes this one value. A relative path is taken from
    base_dir (NULL: the working directory). AWQ_ERROR_ARGUMENT for an unknown name or a value
-   outside the option's bounds: the message says what is allowed, and the recipe is unchanged. */
+   outside the option's bounds: the message says what is allowed, or of what earlier versions had
+   why it went, and the recipe is unchanged. */
 AWQ_API awq_status awq_recipe_set(awq_recipe *recipe, const char *name, const char *value,
                                   const char *base_dir);
 /* Adds one value to a list, which is empty (not the default) after the first clear. */

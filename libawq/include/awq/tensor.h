@@ -135,7 +135,6 @@ AWQ_API awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t colum
  * lowest: weight_packed[N, K/P] along K, and weight_zero_point[N/P, K/G] along N, which symmetric
  * codes do not have (it may be NULL then). weight_scale[N, K/G] is of BF16 for AWQ_SCALE_BF16, of
  * F32 for AWQ_SCALE_F32, else of F16. (The layout's weight_shape is I64 {N, K}.) b is 4 or 8.
- * Integers of 3 bits are stored in 4, symmetric ones with 4 added to codes and zero points.
  * AWQ_ERROR_ARGUMENT for other codes, and where P does not divide K, or N of asymmetric codes.
  */
 AWQ_API awq_status awq_pack_compressed(awq_context *ctx, const awq_quantized *quantized,

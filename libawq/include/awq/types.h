@@ -13,9 +13,9 @@ extern "C" {
 #endif
 
 #define AWQ_VERSION_MAJOR 0
-#define AWQ_VERSION_MINOR 1
+#define AWQ_VERSION_MINOR 2
 #define AWQ_VERSION_PATCH 0
-#define AWQ_VERSION_STRING "0.1.0"
+#define AWQ_VERSION_STRING "0.2.0"
 
 #if defined(__GNUC__)
 #define AWQ_API __attribute__((visibility("default")))

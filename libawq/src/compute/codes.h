@@ -17,9 +17,6 @@ typedef struct awq__codes {
        chosen, before codes are. */
     awq__nested nested;
     awq_dtype dtype; /* of the weights that were rounded, for formats that say it; the caller's */
-    /* [K] what the input is multiplied by before it meets these codes, for formats that store it;
-       NULL for 1; the caller's. */
-    const float *input_scale;
 } awq__codes;
 
 awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,

@@ -35,10 +35,6 @@ struct awq__weight {
     /* Packed, scales that are codes themselves (nested.h): F32 [256], F32 [groups]; else NULL. */
     const uint8_t *nested_map, *nested_scales;
     float nested_offset;
-    /* Packed, [K] of input_dtype: what the input is multiplied by, which `read` does to the columns
-       instead; NULL: nothing. */
-    const uint8_t *input_scales;
-    awq_dtype input_dtype;
 };
 
 /* A plain matrix of F32, F16 or BF16. data may be unaligned. */

@@ -31,7 +31,6 @@ typedef enum awq__fault {
     AWQ__FAULT_ROUTER_UNCOMPENSATED = 1,
     AWQ__FAULT_STOP_AFTER_LAYER = 2, /* fail with AWQ_ERROR_CANCELLED once layer 0 is written */
     AWQ__FAULT_TOKEN_GATE_UNCOMPENSATED = 3,
-    AWQ__FAULT_INPUT_UNSCALED = 4,
 } awq__fault;
 
 /* ---- context.c: errors, log, progress ---- */

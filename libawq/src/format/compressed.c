@@ -4,10 +4,9 @@
  *   weight_packed      I32 [N, K*b/32]    code k of a row at bit k*b of the row
  *   weight_scale       [N, K/g]           BF16, F16 or F32
  *   weight_shape       I64 [2]            N, K
- *   weight_zero_point  I32 [N*b/32, K/g]  along N; symmetric codes have none and 2^(b-1) stands for
- * it w = scale * (code - zero) Words are little-endian, so that bit i of a row lies in its byte
- * i/8. Codes of 3 bits are stored in 4, symmetric ones with 4 added, so that their zero point of 4
- * becomes the 8 that readers take.
+ *   weight_zero_point  I32 [N*b/32, K/g]  along N; 2^(b-1), and not stored, of symmetric codes
+ *   w = scale * (code - zero)
+ * Words are little-endian, so that bit i of a row lies in its byte i/8.
  */
 #include "format/format.h"
 #include "core/convert.h"
@@ -17,11 +16,6 @@
 
 #define LAYOUT "pack-quantized"
 #define WORD_BITS 32
-
-static int stored_bits(int bits)
-{
-    return bits == 3 ? 4 : bits;
-}
 
 static void defaults(int bits, bool *symmetric, int64_t *group)
 {
@@ -55,11 +49,11 @@ static awq_status check(awq_context *ctx, const char *module, int64_t rows, int6
         return awq__fail(ctx, AWQ_ERROR_RECIPE,
                          "%s: E2M1 codes, but the compressed-tensors format stores only integers",
                          module);
-    if (scheme->bits != 2 && scheme->bits != 3 && scheme->bits != 4 && scheme->bits != 8)
+    if (scheme->bits != 2 && scheme->bits != 4 && scheme->bits != 8)
         return awq__fail(ctx, AWQ_ERROR_RECIPE,
-                         "%s: %d bits, but the compressed-tensors format stores only 2, 3, 4 and 8",
+                         "%s: %d bits, but the compressed-tensors format stores only 2, 4 and 8",
                          module, scheme->bits);
-    int pack = WORD_BITS / stored_bits(scheme->bits);
+    int pack = WORD_BITS / scheme->bits;
     if (cols % pack)
         return awq__fail(ctx, AWQ_ERROR_RECIPE,
                          "%s: %lld input features (of %lld outputs), but the compressed-tensors "
@@ -86,7 +80,7 @@ static int specs(int64_t rows, int64_t cols, const awq__scheme *scheme,
                  awq__spec out[AWQ__MAX_SPECS])
 {
     int64_t groups = cols / scheme->group;
-    int bits = stored_bits(scheme->bits);
+    int bits = scheme->bits;
     out[PACKED] = (awq__spec){".weight_packed", AWQ_I32, 2, {rows, words_for(cols, bits)}};
     out[SCALE] = (awq__spec){".weight_scale", scale_dtype(scheme->grid), 2, {rows, groups}};
     out[SHAPE] = (awq__spec){".weight_shape", AWQ_I64, 1, {2}};
@@ -100,15 +94,14 @@ static int specs(int64_t rows, int64_t cols, const awq__scheme *scheme,
 /* Each row of codes -> words_for(K) words. */
 static void pack_rows(const awq__codes *codes, uint32_t *words)
 {
-    int bits = stored_bits(codes->scheme.bits), pack = WORD_BITS / bits;
-    uint32_t shift_up = codes->scheme.symmetric && codes->scheme.bits == 3 ? 4 : 0;
+    int bits = codes->scheme.bits, pack = WORD_BITS / bits;
     int64_t K = codes->cols;
     for (int64_t n = 0; n < codes->rows; n++)
         for (int64_t k = 0; k < K; k += pack) {
             const uint8_t *code = codes->codes + n * K + k;
             uint32_t word = 0;
             for (int64_t i = 0; i < awq__min(pack, K - k); i++)
-                word |= (code[i] + shift_up) << (i * bits);
+                word |= (uint32_t)code[i] << (i * bits);
             *words++ = word;
         }
 }
@@ -116,7 +109,7 @@ static void pack_rows(const awq__codes *codes, uint32_t *words)
 /* zeros[N,G] -> words[N*b/32, G] */
 static void pack_zeros(const awq__codes *codes, uint32_t *words)
 {
-    int bits = stored_bits(codes->scheme.bits), pack = WORD_BITS / bits;
+    int bits = codes->scheme.bits, pack = WORD_BITS / bits;
     int64_t G = codes->cols / codes->scheme.group;
     memset(words, 0, (size_t)(words_for(codes->rows, bits) * G) * sizeof *words);
     for (int64_t n = 0; n < codes->rows; n++)
@@ -213,7 +206,7 @@ static cJSON *make_group(awq_context *ctx, const awq__scheme *scheme)
                              "   \"actorder\": null, \"block_structure\": null,"
                              "   \"observer\": \"minmax\", \"observer_kwargs\": {}},"
                              "  \"input_activations\": null, \"output_activations\": null}",
-                             stored_bits(scheme->bits), scheme->symmetric ? "true" : "false",
+                             scheme->bits, scheme->symmetric ? "true" : "false",
                              scheme->group < 0 ? "channel" : "group", group_size);
     cJSON *object = NULL;
     if (text)

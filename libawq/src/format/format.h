@@ -71,9 +71,6 @@ typedef struct awq__disk_format {
     bool fused;
     /* Whether modules of one checkpoint may have different schemes. */
     bool mixed;
-    /* The type in which it stores what the input of each linear is multiplied by; NULL: it has no
-       place for that. */
-    awq_dtype (*input_dtype)(const awq__scheme *scheme);
 
     /* ---- writing ---- */
 
@@ -97,10 +94,6 @@ typedef struct awq__disk_format {
        failure recorded, where memory is short or no list of names can tell apart what has
        different schemes. */
     cJSON *(*config)(awq_context *ctx, const awq__treated *modules, size_t count);
-    /* A file beside config.json that readers ask for, made from that object; NULL: there is none.
-       Its content is NULL where memory is short. */
-    const char *side_name;
-    cJSON *(*side_file)(const cJSON *config);
 
     /* ---- reading ---- */
 
@@ -123,14 +116,12 @@ extern const awq__disk_format awq__disk_format_compressed;
 extern const awq__disk_format awq__disk_format_gptq;
 extern const awq__disk_format awq__disk_format_mxfp4;
 extern const awq__disk_format awq__disk_format_bitsandbytes;
-extern const awq__disk_format awq__disk_format_modelopt;
 /* The inverse of its pack, for tensors in memory; codes has been created with the shape. */
 void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t *qzeros,
                       const uint16_t *scales);
 
 /* The same for compressed-tensors. weight_scale is of the type that goes with the scheme's grid and
-   may be unaligned; weight_zero_point is of no meaning to symmetric codes. 3 bits are not read:
-   they were stored as 4. */
+   may be unaligned; weight_zero_point is of no meaning to symmetric codes. */
 void awq__compressed_unpack(awq__codes *codes, const uint32_t *weight_packed,
                             const void *weight_scale, const uint32_t *weight_zero_point);
 /* The same for GPTQ, both ways, with zero points less one, none of which is 0, or as they are. */
@@ -232,17 +223,6 @@ awq_status awq__dynamic_rules(awq_context *ctx, const awq__treated *modules, siz
  * a quantized one.
  */
 awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept_count,
-                          const char *const *quantized, size_t quantized_count, char ***list,
-                          size_t *count);
-
-/*
- * The same for ModelOpt, whose readers match whole names with shell globs, in which "*" takes dots
- * too. An entry is all that lies in one module ("model.layers.*.self_attn.*", of two components or
- * more before the star) or a name, with "*" for numbers, from the first, where that names nothing
- * quantized; so are the experts of a layer as one, and q, k and v, and gate and up, as readers join
- * them. AWQ_ERROR_RECIPE if even a whole kept name matches a quantized one.
- */
-awq_status awq__glob_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count);
 

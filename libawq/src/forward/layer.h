@@ -35,8 +35,7 @@ typedef struct awq__attention {
 
 typedef struct awq__expert {
     awq__weight gate, up, down;
-    const float *input_scale; /* [H] what the input of gate and up is multiplied by; NULL for 1 */
-    int64_t intermediate;     /* I */
+    int64_t intermediate; /* I */
     awq__activation activation;
 } awq__expert;
 
@@ -133,16 +132,11 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
 /* Tokens of one expert that are worked on at a time. */
 int64_t awq__expert_tokens(const awq__layer *layer);
 
-/* gate[T,I], up[T,I] and y[T,I] = a(gate, up) of one expert, I its own; y may be gate. x[T,H] is
-   first multiplied by the expert's input_scale, where it stands. work: awq__weight_work of gate and
-   up at most. */
+/* gate[T,I], up[T,I] and y[T,I] = a(gate, up) of one expert, I its own; y may be gate. work:
+   awq__weight_work of gate and up at most. */
 void awq__expert_parts(const awq__forward *forward, const awq__layer *layer,
-                       const awq__expert *expert, int64_t T, float *x, float *gate, float *up,
+                       const awq__expert *expert, int64_t T, const float *x, float *gate, float *up,
                        float *y, float *work);
-/* y[T,I] = a(gate(x), up(x)); up_work [T,I]. x as above. */
-void awq__expert_inner(const awq__forward *forward, const awq__layer *layer,
-                       const awq__expert *expert, int64_t T, float *x, float *y, float *up_work,
-                       float *work);
 /* out[i] = a(gate[i], up[i]) for count values of one expert; out may be gate. */
 void awq__expert_activate(const awq__forward *forward, const awq__layer *layer,
                           const awq__expert *expert, int64_t count, const float *gate,

@@ -171,22 +171,13 @@ void awq__expert_activate(const awq__forward *forward, const awq__layer *layer,
 }
 
 void awq__expert_parts(const awq__forward *forward, const awq__layer *layer,
-                       const awq__expert *expert, int64_t T, float *x, float *gate, float *up,
+                       const awq__expert *expert, int64_t T, const float *x, float *gate, float *up,
                        float *y, float *work)
 {
     int64_t H = layer->hidden, I = expert->intermediate;
-    if (expert->input_scale)
-        forward->compute->scale(T, H, NULL, expert->input_scale, x);
     awq__linear(forward->compute, &expert->gate, T, x, H, gate, I, work);
     awq__linear(forward->compute, &expert->up, T, x, H, up, I, work);
     awq__expert_activate(forward, layer, expert, T * I, gate, up, y);
-}
-
-void awq__expert_inner(const awq__forward *forward, const awq__layer *layer,
-                       const awq__expert *expert, int64_t T, float *x, float *y, float *up_work,
-                       float *work)
-{
-    awq__expert_parts(forward, layer, expert, T, x, y, up_work, y, work);
 }
 
 int64_t awq__expert_work(const awq__layer *layer)

@@ -21,11 +21,6 @@ bool awq__in_choices(const char *list, const char *word)
 
 /* ---- scope ---- */
 
-int awq__stored_bits(const awq__scheme *scheme)
-{
-    return scheme->bits == 3 ? 4 : scheme->bits;
-}
-
 static bool has_role(const row *r, const module *m)
 {
     return (r->roles & AWQ__ROLE_BIT(m->role)) != 0;
@@ -38,7 +33,7 @@ static bool scope_has(awq__scope scope, bool value)
 
 static bool in_scope(const row *r, const module *m)
 {
-    return m->scheme && has_role(r, m) && (!r->bits || r->bits == awq__stored_bits(m->scheme)) &&
+    return m->scheme && has_role(r, m) && (!r->bits || r->bits == m->scheme->bits) &&
            scope_has(r->grouped, m->scheme->group > 0);
 }
 
@@ -56,7 +51,7 @@ static bool break_codes(const row *r, const facts *f, const module *m)
     if ((int64_t)m->scheme->code != r->values[0])
         return true;
     for (int i = 1; i < AWQ__ROW_VALUES; i++)
-        if (r->values[i] == awq__stored_bits(m->scheme))
+        if (r->values[i] == m->scheme->bits)
             return false;
     return true;
 }
@@ -159,8 +154,8 @@ static bool alike(const module *a, const module *b)
     const awq__scheme *s = a->scheme, *t = b->scheme;
     if (!s || !t)
         return !s == !t;
-    return s->code == t->code && awq__stored_bits(s) == awq__stored_bits(t) &&
-           s->group == t->group && s->symmetric == t->symmetric;
+    return s->code == t->code && s->bits == t->bits && s->group == t->group &&
+           s->symmetric == t->symmetric;
 }
 
 /* Those of a unit stand together, so that each is compared with the unit's first. */

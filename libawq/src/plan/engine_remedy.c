@@ -24,7 +24,7 @@ typedef struct store {
 static const store stores[] = {
     {"awq", 8, false, true, true},           {"compressed-tensors", 1, true, true, true},
     {"gptq", 8, true, true, true},           {"mxfp4", 1, false, false, true},
-    {"bitsandbytes", 1, true, false, false}, {"modelopt", 2, false, true, false},
+    {"bitsandbytes", 1, true, false, false},
 };
 enum { STORES = sizeof stores / sizeof *stores };
 
@@ -180,7 +180,7 @@ static bool can_be_stored(const trial *t, const store *s)
         if (!m->scheme)
             continue;
         quantized++;
-        bool bits = awq__stored_bits(m->scheme) == 4 || (s->eight && m->scheme->bits == 8);
+        bool bits = m->scheme->bits == 4 || (s->eight && m->scheme->bits == 8);
         bool groups = m->scheme->group < 1 || m->cols % m->scheme->group == 0;
         if (!bits || !groups || m->rows % s->packed_rows)
             return false;
@@ -314,7 +314,7 @@ static void measure(trial *t)
         t->mixed_group = t->mixed_group || s->group != first->group;
         t->mixed_symmetry = t->mixed_symmetry || s->symmetric != first->symmetric;
         t->all_symmetric = t->all_symmetric && s->symmetric;
-        t->largest_bits = (int)awq__max(t->largest_bits, awq__stored_bits(s));
+        t->largest_bits = (int)awq__max(t->largest_bits, s->bits);
         if (s->group < 0 || t->largest_group < 0)
             t->largest_group = -1;
         else

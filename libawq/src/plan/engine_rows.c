@@ -15,7 +15,6 @@
 #define LINEARS AWQ__OTHER_LINEARS
 #define PACKED "awq|compressed-tensors|gptq"
 #define NOT_MXFP4 PACKED "|bitsandbytes"
-#define NO_W4A16 "of ModelOpt's layouts it has no integers of 4 bits"
 #define MARLIN_GROUPS                                                                              \
     {                                                                                              \
         -1, 32, 64, 128                                                                            \
@@ -259,12 +258,6 @@ const awq__engine_row awq__engine_rows[] = {
      .constraint = AWQ__NONE_TAKEN,
      .why = "it has NF4 alone for stored experts",
      .source = "vllm BitsAndBytesModelLoader"},
-    {.engine = "vllm",
-     .formats = "modelopt",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = NO_W4A16,
-     .source = "vllm modelopt.py (QUANT_ALGOS)"},
     MXFP4_ROWS("vllm", "vllm models/gpt_oss.py, Mxfp4Config"),
 
     /* ---- SGLang ---- */
@@ -433,12 +426,6 @@ const awq__engine_row awq__engine_rows[] = {
      .constraint = AWQ__TENSOR_PARALLEL,
      .values = {1},
      .source = "sglang BitsAndBytesModelLoader"},
-    {.engine = "sglang",
-     .formats = "modelopt",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = NO_W4A16,
-     .source = "sglang modelopt_quant.py"},
     MXFP4_ROWS("sglang", "sglang models/gpt_oss.py"),
 
     /* ---- transformers ---- */
@@ -527,12 +514,6 @@ const awq__engine_row awq__engine_rows[] = {
      .why = "it needs a rule how packed experts become its tensors of all, and these are known to "
             "have one",
      .source = "transformers conversion_mapping.py"},
-    {.engine = "transformers",
-     .formats = "modelopt",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "it has no quantizer of that name",
-     .source = "transformers quantizers/auto.py"},
     MXFP4_ROWS("transformers", "transformers models/gpt_oss, quantizer_mxfp4.py"),
     {.engine = "transformers",
      .versions = "before 4.55",
@@ -551,7 +532,7 @@ const awq__engine_row awq__engine_rows[] = {
 
     /* ---- llama.cpp ---- */
     {.engine = "llama.cpp",
-     .formats = NOT_MXFP4 "|modelopt",
+     .formats = NOT_MXFP4,
      .roles = AWQ__ALL_ROLES,
      .constraint = AWQ__NONE_TAKEN,
      .why = "it reads GGUF, and its converter keeps no packed weights but the MXFP4 of GPT-OSS",
@@ -578,7 +559,7 @@ const awq__engine_row awq__engine_rows[] = {
 
     /* ---- TensorRT-LLM ---- */
     {.engine = "tensorrt-llm",
-     .formats = NOT_MXFP4 "|modelopt",
+     .formats = NOT_MXFP4,
      .roles = EXPERTS,
      .constraint = AWQ__NONE_TAKEN,
      .why = "its kernels for routed experts take integers of 4 bits with activations of 8 alone "

@@ -90,8 +90,6 @@ awq__shard awq__shard_of(const awq__engine_row *row, const awq__engine_facts *fa
                          const awq__engine_module *module);
 /* Is the word one of those between the bars of the list? */
 bool awq__in_choices(const char *list, const char *word);
-/* Bits of a stored code: those of 3 bits are stored in 4. */
-int awq__stored_bits(const awq__scheme *scheme);
 /* Do they belong to one unit? */
 bool awq__same_unit(awq__unit unit, const awq__engine_module *a, const awq__engine_module *b);
 

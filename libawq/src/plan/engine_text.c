@@ -31,9 +31,9 @@ static char *scheme_text(awq_context *ctx, const awq__scheme *s)
         return awq__strdup(ctx, "kept");
     const char *symmetry = s->symmetric ? "symmetric" : "with zero points";
     if (s->group < 1)
-        return awq__format(ctx, "%d bits, a group a row, %s", awq__stored_bits(s), symmetry);
-    return awq__format(ctx, "%d bits in groups of %lld, %s", awq__stored_bits(s),
-                       (long long)s->group, symmetry);
+        return awq__format(ctx, "%d bits, a group a row, %s", s->bits, symmetry);
+    return awq__format(ctx, "%d bits in groups of %lld, %s", s->bits, (long long)s->group,
+                       symmetry);
 }
 
 static char *unlike_text(awq_context *ctx, const hit *h)
@@ -71,7 +71,7 @@ static char *found_text(awq_context *ctx, const row *r, const facts *f, const hi
         return awq__format(ctx, "%s of %s in the %s format", awq_role_name(m->role), f->model_type,
                            f->format);
     case AWQ__CODES_TAKEN:
-        return awq__format(ctx, "%d bits%s", awq__stored_bits(m->scheme),
+        return awq__format(ctx, "%d bits%s", m->scheme->bits,
                            m->scheme->code == AWQ__CODE_INTEGER ? "" : ", not of integers");
     case AWQ__SYMMETRIC_TAKEN:
         return awq__strdup(ctx, "with zero points");

@@ -11,7 +11,7 @@
 #define PRESETS "w4a16|w4a16-asym|w8a16|int8|mxfp4|nf4"
 #define METHODS "awq|gptq|rtn"
 #define ROUNDINGS "nearest|gptq"
-#define BITS "2|3|4|8"
+#define BITS "2|4|8"
 #define GROUP_SIZES "auto|32|64|128|-1"
 #define SYMMETRIC "auto|true|false"
 
@@ -20,12 +20,12 @@ static const awq_option options[] = {
     {"model", AWQ_OPTION_PATH, "", "", 0, 0, true,
      "Directory of the checkpoint to quantize; to plan only, its config.json is enough."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
-    {"format", AWQ_OPTION_CHOICE, "auto",
-     "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes|modelopt", 0, 0, false,
+    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes", 0,
+     0, false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
      "pack-quantized one, gptq that of GPTQModel, mxfp4 that of GPT-OSS, bitsandbytes NF4 (4 bits) "
-     "or LLM.int8 (8), modelopt NVIDIA's W4A16_AWQ; auto is what the preset asks for, else what "
-     "most engines load for the architecture."},
+     "or LLM.int8 (8); auto is what the preset asks for, else what most engines load for the "
+     "architecture."},
     {"engine", AWQ_OPTION_CHOICE, "any", AWQ__ENGINE_CHOICES, 0, 0, false,
      "What will serve the result: a recipe whose result it cannot load is refused. any only warns "
      "of what engines cannot load it."},
@@ -62,8 +62,7 @@ static const awq_option options[] = {
      "(GPTQ), which takes longer."},
     {"quantize.gptq_sweeps", AWQ_OPTION_INTEGER, "1", "", 0, 100, false,
      "How often GPTQ goes over all columns again; each time takes twice as long as the first."},
-    {"quantize.bits", AWQ_OPTION_CHOICE, "4", BITS, 0, 0, false,
-     "Bits of one quantized weight. 3 is for measurements: its codes are stored in 4 bits."},
+    {"quantize.bits", AWQ_OPTION_CHOICE, "4", BITS, 0, 0, false, "Bits of one quantized weight."},
     {"quantize.group_size", AWQ_OPTION_CHOICE, "auto", GROUP_SIZES, 0, 0, false,
      "Weights of a row that share a scale; -1 is one group per row; auto is 32 for mxfp4, for "
      "bitsandbytes 64 (4 bits) or a row (8), else the largest that fits."},
@@ -82,41 +81,14 @@ static const awq_option options[] = {
     {"quantize.clip", AWQ_OPTION_BOOLEAN, "true", "", 0, 0, false,
      "Whether to search for a better range of each group: a smaller one, or another exponent for "
      "mxfp4."},
-    {"quantize.clip_ends", AWQ_OPTION_CHOICE, "separate", "separate|together", 0, 0, false,
-     "Whether the search for a range of asymmetric codes also moves each end alone; together takes "
-     "half as long."},
     {"quantize.modules", AWQ_OPTION_TEXT_LIST, "*.experts.*", "", 0, 0, false,
      "Patterns for the names of the modules to quantize, as a rule's match has them; what neither "
      "these nor rules name stays as it is."},
     {"quantize.ratio_steps", AWQ_OPTION_INTEGER, "20", "", 1, 1000, false,
      "The scale search tries the ratios 0/n to n/n of this n."},
-    {"quantize.search", AWQ_OPTION_CHOICE, "moments", "moments|output", 0, 0, false,
-     "What the scale search of gate and up goes by: second moments of their input, or the output "
-     "of the experts, which is exact and many times slower."},
-    {"quantize.token_weights", AWQ_OPTION_CHOICE, "routing", "routing|equal", 0, 0, false,
-     "What each token counts in its experts' statistics: the weight that the router gives it, or "
-     "1."},
-    {"quantize.row_weights", AWQ_OPTION_CHOICE, "output", "output|equal", 0, 0, false,
-     "What errors of each row of gate and up count in the search by moments: what they do to the "
-     "expert's output, or 1."},
     {"quantize.sketch_rows", AWQ_OPTION_INTEGER, "512", "", 0, MEBI, false,
      "Second moments of more columns than this are kept as a sketch of so many rows; 0 keeps them "
      "whole."},
-    {"quantize.search_finalists", AWQ_OPTION_INTEGER, "1", "", 1, 1000, false,
-     "Ratios around the best by second moments that are then compared by the experts' output: with "
-     "7 the exact loss of the chosen one is within 2 % of the least, with 1, no comparison, within "
-     "4 %, which no measured KL tells apart."},
-    {"quantize.search_tokens", AWQ_OPTION_INTEGER, "8192", "", 0, MANY, false,
-     "Tokens of a layer, spread evenly, that a search by output uses, and a quarter of them for "
-     "finalists; 0 is all."},
-    {"quantize.gate_up_scale", AWQ_OPTION_CHOICE, "layer", "layer|joined|expert", 0, 0, false,
-     "Where the scale of the input of the experts' gate and up comes from. layer: one for all, "
-     "from the layer's statistics. joined: also from the scales that each expert would choose for "
-     "itself, which the report then tells; it takes twice as long to search. expert: each has its "
-     "own, by second moments, which the format must store (modelopt alone), and the norm stays as "
-     "it is."},
-    {"quantize.scale_rounding", AWQ_OPTION_CHOICE, "norm", "norm|power_of_two|none", 0, 0, false,
-     "How channel scales are rounded so that folding them into a stored norm adds no error."},
 
     {"evaluation.data", AWQ_OPTION_PATH_LIST, "", "", 0, 0, false,
      "Files to evaluate the result on, of the same kinds as calibration.data; none is no "

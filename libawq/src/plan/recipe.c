@@ -102,6 +102,16 @@ void awq_recipe_free(awq_recipe *recipe)
 
 /* ---- setting ---- */
 
+static awq_status no_option(awq_context *ctx, const char *name)
+{
+    const awq_removed_option *removed = awq_option_removed(name, NULL);
+    if (removed)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: is gone since version %s: %s; leave it out",
+                         name, removed->since, removed->why);
+    return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "there is no option \"%s\"; did you mean \"%s\"?",
+                     name, awq_option_nearest(name)->name);
+}
+
 /* Finds the option and makes the text that will be stored. */
 static awq_status prepare(awq_recipe *recipe, const char *name, const char *value,
                           const char *base_dir, const awq_option **option, char **text)
@@ -114,8 +124,7 @@ static awq_status prepare(awq_recipe *recipe, const char *name, const char *valu
                          name ? "value" : "name");
     *option = awq_option_find(name);
     if (!*option)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "there is no option \"%s\"; did you mean \"%s\"?",
-                         name, awq_option_nearest(name)->name);
+        return no_option(ctx, name);
     awq_status status = awq__value_check(ctx, *option, value);
     if (status != AWQ_OK)
         return status;
@@ -220,9 +229,7 @@ awq_status awq_recipe_clear(awq_recipe *recipe, const char *name)
     awq__clear(recipe->ctx);
     const awq_option *option = name ? awq_option_find(name) : NULL;
     if (!option)
-        return awq__fail(recipe->ctx, AWQ_ERROR_ARGUMENT,
-                         "there is no option \"%s\"; did you mean \"%s\"?", name ? name : "",
-                         awq_option_nearest(name ? name : "")->name);
+        return no_option(recipe->ctx, name ? name : "");
     values *own = values_of(recipe, option);
     drop(own);
     own->set = awq__option_is_list(option);

@@ -153,6 +153,11 @@ void awq__value_tidy_path(char *path)
 static awq_status wrong(awq_context *ctx, const awq_option *option, const char *value,
                         const char *allowed)
 {
+    const awq_removed_option *removed = awq_option_removed(option->name, value);
+    if (removed)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "%s: \"%s\" is gone since version %s: %s; allowed is %s", option->name,
+                         value, removed->since, removed->why, allowed);
     return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: \"%s\" is not allowed; allowed is %s",
                      option->name, value, allowed);
 }

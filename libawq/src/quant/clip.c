@@ -11,7 +11,6 @@
 typedef struct clip {
     const awq__compute *compute;
     const awq__scheme *scheme;
-    bool each_end;        /* ends move alone too */
     const float *moments; /* [g,g] */
     int64_t rows;
     float *weight, *error, *product; /* [rows,g] */
@@ -70,7 +69,7 @@ static void search_integer(clip *c)
     begin_from_best(c);
     move_ends(c, 0.975f, 0.975f);
     move_ends(c, 1.025f, 1.025f);
-    for (int round = 0; round < 2 && c->each_end; round++)
+    for (int round = 0; round < 2 && !c->scheme->symmetric; round++)
         for (int end = 0; end < 2; end++) {
             begin_from_best(c);
             for (int i = 0; i < 3; i++)
@@ -122,7 +121,6 @@ typedef struct clip_job {
     const awq__weight *weight;
     const awq__scheme *scheme;
     const awq__stats *stats;
-    bool each_end;
     awq__range *range;
     awq__scratch scratch;
 } clip_job;
@@ -158,7 +156,6 @@ static awq_status search_rows(void *arg, int64_t index, int worker)
         return AWQ_ERROR_MEMORY;
     clip c = {.compute = j->compute,
               .scheme = j->scheme,
-              .each_end = j->each_end,
               .rows = awq__min(ROWS, j->weight->rows - first)};
     float *values = cut_space(space, g, &c);
     awq__weight_read(j->compute, j->weight, first, c.rows, values);
@@ -169,14 +166,10 @@ static awq_status search_rows(void *arg, int64_t index, int worker)
 
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,
-                            const awq__stats *stats, bool each_end, awq__range *range)
+                            const awq__stats *stats, awq__range *range)
 {
-    clip_job j = {.compute = compute,
-                  .weight = weight,
-                  .scheme = scheme,
-                  .stats = stats,
-                  .each_end = each_end && !scheme->symmetric,
-                  .range = range};
+    clip_job j = {
+        .compute = compute, .weight = weight, .scheme = scheme, .stats = stats, .range = range};
     awq_status status = awq__scratch_create(ctx, "clip search", &j.scratch);
     if (status == AWQ_OK)
         status = awq__parallel_for(ctx, awq__ceil_div(weight->rows, ROWS), search_rows, &j);

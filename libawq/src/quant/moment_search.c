@@ -259,8 +259,6 @@ static awq_status take_best(const search *s, int64_t index)
     for (int64_t c = 1; c < candidates; c++)
         if (isnan(state->losses[c]))
             state->losses[c] = INFINITY;
-    if (set->losses)
-        memcpy(set->losses, state->losses, (size_t)candidates * sizeof *set->losses);
     awq_status status = awq__choose(s->ctx, set->name, state->losses, candidates, &set->found);
     if (status != AWQ_OK)
         return status;

@@ -53,24 +53,17 @@ awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, cons
 void awq__mean_relative(const awq__compute *compute, const awq__weight *const *weights,
                         int64_t count, int64_t group, double *relative, float *work);
 
-typedef enum awq__scale_rounding {
-    AWQ__ROUNDING_NONE,
-    AWQ__ROUNDING_NORM, /* so that norm / s is a value of norm_dtype, but for F32's rounding */
-    AWQ__ROUNDING_POWER_OF_TWO, /* so that every product with s is exact */
-} awq__scale_rounding;
-
 /*
  * Candidate 0 is the identity; candidate 1 + i has ratio r = i/steps:
  *   s = a^r / (w^(1-r) + 1e-4), at least 1e-4, divided by sqrt(max(s) min(s)), 1 where not finite,
- * a being the mean |x| of a channel and w the mean relative weight. Then s is rounded.
+ * a being the mean |x| of a channel and w the mean relative weight. Where a norm is folded, s is
+ * rounded so that norm / s is a value of norm_dtype, but for F32's rounding.
  */
 typedef struct awq__candidates {
     int64_t cols;
     const double *salience; /* [K] a */
     const double *relative; /* [K] w */
     int64_t steps;
-    const float *given; /* NULL, or [steps + 1][K] vectors that stand for the ratios */
-    awq__scale_rounding rounding;
     const float *norm; /* [K] stored weights of the norm that is folded; NULL: none is */
     awq_dtype norm_dtype;
 } awq__candidates;
@@ -111,7 +104,6 @@ typedef struct awq__search_set {
     awq__candidates candidates;
     const char *name;       /* of a module, for messages */
     float *scale, *unscale; /* [K] set to the best, and 1/scale */
-    double *losses;         /* NULL, or [candidates]: set to their losses, infinite if not tried */
     awq__found_scale found;
 } awq__search_set;
 
@@ -154,44 +146,18 @@ awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
                               const awq__scheme_item *items, int64_t item_count,
                               const awq__scheme *schemes, int64_t scheme_count, double *losses);
 
-/* ---- block_search.c: loss from the output of the experts ---- */
-
-typedef struct awq__block_search {
-    const awq__forward *forward;
-    const awq__layer *layer;
-    const float *x;             /* [T,H] normed input of the experts */
-    const awq__routes *routes;  /* of these T tokens */
-    const bool *gate, *up;      /* [E] which matrices will be quantized */
-    const awq__scheme *schemes; /* [E] of gate and up, where they will be */
-    const awq__candidates *candidates;
-    int64_t stride; /* every stride-th token is used */
-    double *losses; /* NULL, or [candidates]: set to their losses */
-} awq__block_search;
-/*
- * Best scale for the input of all experts of a layer: the least sum over experts and their tokens
- * of routing weight^2 * |expert(x) - quantized expert(x)|^2. Errors of different experts are taken
- * as independent, so that experts can be worked on one by one.
- */
-awq_status awq__search_block(const awq__block_search *search, float *scale, float *unscale,
-                             awq__found_scale *found);
-
-/* y[T,N] = x Q(W * scale)^T / scale, by blocks of rows; the weight has no col_scale. */
-void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
-                      const awq__scheme *scheme, const float *scale, const float *unscale,
-                      int64_t T, const float *x, int64_t ldx, float *y, int64_t ldy, float *work);
-
 /* ---- clip.c ---- */
 
 /*
  * range[N,K/g]: for each group of each row what its codes cover (see awq__compute.quantize), by the
  * least (w - q) G_b (w - q)^T with the block G_b of stats (whose group is the scheme's). Tried are
  * the whole range; both ends cut to 0.95, 0.9, ... 0.45 of the larger magnitude; from the best of
- * these, smaller changes, and, where codes are asymmetric and `each_end`, of each end alone. E2M1
+ * these, smaller changes, and, where codes are asymmetric, of each end alone. E2M1
  * schemes have three choices: the power of two of the largest magnitude, the next one, with which
  * nothing is cut off, and the one below. weight and stats are in folded coordinates.
  */
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,
-                            const awq__stats *stats, bool each_end, awq__range *range);
+                            const awq__stats *stats, awq__range *range);
 
 #endif

@@ -27,9 +27,7 @@ void awq__mean_relative(const awq__compute *compute, const awq__weight *const *w
 
 static float round_scale(const awq__candidates *c, int64_t k, float s)
 {
-    if (c->rounding == AWQ__ROUNDING_POWER_OF_TWO)
-        return exp2f(rintf(log2f(s)));
-    if (c->rounding == AWQ__ROUNDING_NONE || !c->norm)
+    if (!c->norm)
         return s;
     float stored = awq__round_to_dtype(c->norm_dtype, c->norm[k] / s);
     float exact = c->norm[k] / stored;
@@ -43,11 +41,6 @@ void awq__candidate(const awq__candidates *c, int64_t index, float *scale)
         scale[k] = 1;
     if (index == 0)
         return;
-    if (c->given) {
-        for (int64_t k = 0; k < K; k++)
-            scale[k] = round_scale(c, k, c->given[(index - 1) * K + k]);
-        return;
-    }
     double ratio = (double)(index - 1) / (double)c->steps;
     float low = INFINITY, high = 0;
     for (int64_t k = 0; k < K; k++) {

@@ -65,10 +65,9 @@ static double candidate_count(int64_t steps)
 }
 
 /* Ranges that clip tries for a group. */
-static double range_count(const estimator *e, const awq__scheme *scheme)
+static double range_count(const awq__scheme *scheme)
 {
-    bool alike = scheme->symmetric || !awq__clips_each_end(e->recipe);
-    return scheme->code == AWQ__CODE_E2M1 ? 3 : alike ? 14 : 26;
+    return scheme->code == AWQ__CODE_E2M1 ? 3 : scheme->symmetric ? 14 : 26;
 }
 
 /* Rows of the second moments of `cols` columns that `tokens` tokens give. */
@@ -99,7 +98,7 @@ static void add_quantized(estimator *e, const awq__module *module, const awq__tr
         e->effort += tried * TRIAL_OPERATIONS * weights;
     }
     if (treatment->clip) {
-        double tried = range_count(e, scheme);
+        double tried = range_count(scheme);
         add(e, tried * g * weights, CLIP_SHARE);
         e->effort += tried * TRIAL_OPERATIONS * weights;
     }
@@ -180,8 +179,6 @@ static void add_layer(estimator *e, int64_t layer)
                                               : (double)module->cols;
         add_quantized(e, module, treatment, &scheme, seen, rows);
         kept += kept_bytes(module, treatment, &scheme, rows);
-        if (e->plan->own_inputs && module->part == AWQ__PART_GATE) /* its scales and their search */
-            kept += 24 * (double)module->cols;
         if (treatment->scale)
             scaled += weights * proven * tokens / T;
     }

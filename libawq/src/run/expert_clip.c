@@ -187,7 +187,7 @@ static awq_status search_part(awq__experts_job *j, int64_t e, int part)
         status = awq__stats_blocks(ctx, compute, stats, scheme.group, &made);
     if (status == AWQ_OK)
         status = awq__search_clip(ctx, compute, weight, &scheme, cut ? &made : stats,
-                                  awq__clips_each_end(j->job->recipe), state->range[part]);
+                                  state->range[part]);
     awq__stats_free(&made);
     return status;
 }

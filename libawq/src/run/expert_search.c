@@ -75,14 +75,11 @@ static awq_status down_set(const awq__experts_job *j, int64_t e, double *space,
     awq__mean_relative(j->job->calibration.forward.compute, &down, 1, awq__expert_group(j, e, 1),
                        space + I, work);
     awq__free_aligned(work);
-    *set = (awq__search_set){.candidates = {.cols = I,
-                                            .salience = space,
-                                            .relative = space + I,
-                                            .steps = j->steps,
-                                            .rounding = j->rounding},
-                             .name = down->name,
-                             .scale = j->folded->down_scale + e * stride,
-                             .unscale = j->folded->down_unscale + e * stride};
+    *set = (awq__search_set){
+        .candidates = {.cols = I, .salience = space, .relative = space + I, .steps = j->steps},
+        .name = down->name,
+        .scale = j->folded->down_scale + e * stride,
+        .unscale = j->folded->down_unscale + e * stride};
     return AWQ_OK;
 }
 
@@ -96,30 +93,21 @@ typedef struct searcher {
     awq__search_item *items;
     int64_t set_count, item_count;
     int64_t *expert_of; /* [set_count] the expert whose down it is */
-    double *losses;     /* [steps + 2] of the common input's candidates */
 } searcher;
-
-static awq__candidates input_candidates(const awq__experts_job *j, const double *input)
-{
-    int64_t H = j->layer->hidden;
-    return (awq__candidates){.cols = H,
-                             .salience = input,
-                             .relative = input + H,
-                             .steps = j->steps,
-                             .rounding = j->rounding,
-                             .norm = j->layer->moe.norm,
-                             .norm_dtype = j->layer->moe.norm_dtype};
-}
 
 static void add_input_set(searcher *s)
 {
     awq__experts_job *j = s->j;
-    int64_t set = s->set_count++;
-    s->sets[set] = (awq__search_set){.candidates = input_candidates(j, s->input),
+    int64_t set = s->set_count++, H = j->layer->hidden;
+    s->sets[set] = (awq__search_set){.candidates = {.cols = H,
+                                                    .salience = s->input,
+                                                    .relative = s->input + H,
+                                                    .steps = j->steps,
+                                                    .norm = j->layer->moe.norm,
+                                                    .norm_dtype = j->layer->moe.norm_dtype},
                                      .name = j->layer->moe.experts[0].gate.name,
                                      .scale = j->folded->moe_scale,
-                                     .unscale = j->folded->moe_unscale,
-                                     .losses = s->losses};
+                                     .unscale = j->folded->moe_unscale};
     s->expert_of[set] = -1;
     for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
         for (int part = 0; part < 2; part++)
@@ -127,7 +115,7 @@ static void add_input_set(searcher *s)
                 s->items[s->item_count++] =
                     (awq__search_item){.weight = awq__expert_weight(j->layer, e, part),
                                        .stats = &j->experts[e].input,
-                                       .row_weight = awq__expert_row_weight(j, e, part),
+                                       .row_weight = j->experts[e].row_weight[part],
                                        .scheme = awq__expert_scheme(j, e, part),
                                        .set = set};
 }
@@ -151,123 +139,17 @@ static awq_status add_down_sets(searcher *s)
     return status;
 }
 
-/* By the output of the experts themselves, on a part of the tokens: every stride-th. */
-static awq_status search_by_output(const searcher *s, const awq__candidates *candidates,
-                                   int64_t stride, double *losses, awq__found_scale *found)
-{
-    awq__experts_job *j = s->j;
-    awq__job *job = j->job;
-    int64_t E = j->layer->moe.expert_count;
-    bool *parts = awq__alloc(job->ctx, 2 * (size_t)E, sizeof *parts, "the treatment of experts");
-    awq__scheme *schemes = awq__alloc(job->ctx, (size_t)E, sizeof *schemes, "schemes of experts");
-    awq_status status = parts && schemes ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (int64_t e = 0; e < E && status == AWQ_OK; e++) {
-        const awq__expert_state *state = &j->experts[e];
-        parts[e] = state->treatment[0] != NULL;
-        parts[E + e] = state->treatment[1] != NULL;
-        if (parts[e] || parts[E + e])
-            schemes[e] = awq__expert_scheme(j, e, parts[e] ? 0 : 1);
-    }
-    awq__block_search search = {.forward = &job->calibration.forward,
-                                .layer = j->layer,
-                                .x = job->calibration.x,
-                                .routes = j->routes,
-                                .gate = parts,
-                                .up = parts + E,
-                                .schemes = schemes,
-                                .candidates = candidates,
-                                .losses = losses,
-                                .stride = stride};
-    if (status == AWQ_OK)
-        status = awq__search_block(&search, j->folded->moe_scale, j->folded->moe_unscale, found);
-    awq__free(parts);
-    awq__free(schemes);
-    return status;
-}
-
-/* Every how many tokens one is used, where the recipe allows 1/part of search_tokens. */
-static int64_t token_stride(const awq__experts_job *j, int64_t part)
-{
-    int64_t used = awq__recipe_int(j->job->recipe, "quantize.search_tokens");
-    return used ? awq__max(1, awq__ceil_div(j->job->calibration.tokens * part, used)) : 1;
-}
-
-/* All ratios by output. */
-static awq_status search_exactly(searcher *s, awq__found_scale *found)
-{
-    awq__experts_job *j = s->j;
-    awq__candidates candidates = input_candidates(j, s->input);
-    j->losses =
-        awq__alloc(j->job->ctx, (size_t)j->steps + 2, sizeof *j->losses, "losses of candidates");
-    return j->losses ? search_by_output(s, &candidates, token_stride(j, 1), j->losses, found)
-                     : AWQ_ERROR_MEMORY;
-}
-
-/* The ratio with the least loss, as a candidate, and its neighbours, tried or not: losses are
-   smooth but for the noise of rounding, which second moments do not tell. Returns their number. */
-static int64_t list_finalists(const double *losses, int64_t count, int64_t most, int64_t *list)
-{
-    int64_t best = 1, found = 0;
-    for (int64_t c = 2; c < count; c++)
-        if (losses[c] < losses[best])
-            best = c;
-    for (int64_t away = 0; away < count && found < most; away++)
-        for (int side = 0; side < (away ? 2 : 1) && found < most; side++) {
-            int64_t c = side ? best + away : best - away;
-            if (c >= 1 && c < count)
-                list[found++] = c;
-        }
-    return found;
-}
-
-/* Second moments tell the good ratios from the bad ones; which of the best is the best, the output
-   tells. */
-static awq_status compare_finalists(searcher *s, const double *losses, awq__found_scale *found)
-{
-    awq__experts_job *j = s->j;
-    int64_t H = j->layer->hidden, count = j->steps + 2, finalists = 0;
-    int64_t most = awq__min(awq__recipe_int(j->job->recipe, "quantize.search_finalists"), count);
-    int64_t *list = awq__alloc(j->job->ctx, (size_t)most, sizeof *list, "finalists");
-    float *given =
-        awq__alloc_aligned(j->job->ctx, (size_t)(most * H), sizeof *given, "candidate scales");
-    awq__candidates all = input_candidates(j, s->input);
-    awq__found_scale best;
-    awq_status status = list && given ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        finalists = list_finalists(losses, count, most, list);
-    for (int64_t i = 0; i < finalists; i++)
-        awq__candidate(&all, list[i], given + i * H);
-    if (finalists > 1) {
-        /* They are rounded already. */
-        awq__candidates candidates = {
-            .cols = H, .steps = finalists - 1, .given = given, .rounding = AWQ__ROUNDING_NONE};
-        status = search_by_output(s, &candidates, token_stride(j, 4), NULL, &best);
-        if (status == AWQ_OK) {
-            found->candidate = best.candidate ? list[best.candidate - 1] : 0;
-            found->loss = best.loss;
-            found->identity_loss = best.identity_loss;
-        }
-    }
-    awq__free(list);
-    awq__free_aligned(given);
-    return status;
-}
-
 static awq_status run_search(searcher *s, awq__found_scale *input)
 {
     awq__experts_job *j = s->j;
-    bool by_output = !strcmp(awq__recipe_text(j->job->recipe, "quantize.search"), "output");
     awq_status status = AWQ_OK;
     if (j->fold_input) {
         status = layer_salience(j, s->input);
         layer_relative(j, s->input + j->layer->hidden);
-        if (!by_output)
-            add_input_set(s);
+        add_input_set(s);
     }
     if (status == AWQ_OK && j->fold_up)
         status = add_down_sets(s);
-    if (status == AWQ_OK && j->fold_input && by_output)
-        status = search_exactly(s, input);
     if (status == AWQ_OK)
         status = awq__search_moments(j->job->ctx, j->job->calibration.forward.compute, s->items,
                                      s->item_count, s->sets, s->set_count);
@@ -276,8 +158,6 @@ static awq_status run_search(searcher *s, awq__found_scale *input)
             *input = s->sets[i].found;
         else
             j->experts[s->expert_of[i]].down = s->sets[i].found;
-    if (status == AWQ_OK && j->fold_input && !by_output)
-        status = compare_finalists(s, s->losses, input);
     return status;
 }
 
@@ -291,8 +171,7 @@ awq_status awq__experts_search(awq__experts_job *j, awq__found_scale *input)
     s.sets = awq__alloc(ctx, E + 1, sizeof *s.sets, "scale search");
     s.items = awq__alloc(ctx, 3 * E, sizeof *s.items, "scale search");
     s.expert_of = awq__alloc(ctx, E + 1, sizeof *s.expert_of, "scale search");
-    s.losses = awq__alloc(ctx, (size_t)j->steps + 2, sizeof *s.losses, "losses of candidates");
-    awq_status status = s.input && s.downs && s.sets && s.items && s.expert_of && s.losses
+    awq_status status = s.input && s.downs && s.sets && s.items && s.expert_of
                             ? run_search(&s, input)
                             : AWQ_ERROR_MEMORY;
     awq__free(s.input);
@@ -300,6 +179,5 @@ awq_status awq__experts_search(awq__experts_job *j, awq__found_scale *input)
     awq__free(s.sets);
     awq__free(s.items);
     awq__free(s.expert_of);
-    awq__free(s.losses);
     return status;
 }

@@ -57,8 +57,6 @@ static awq_status borrow(awq__experts_job *j, int64_t e)
 float awq__unrouted_weight(const awq__experts_job *j)
 {
     const awq__routes *routes = j->routes;
-    if (!j->weigh_tokens)
-        return 1;
     double sum = 0;
     int64_t count = 0;
     for (int64_t i = 0; i < routes->tokens * routes->per_token; i++)
@@ -82,7 +80,7 @@ static awq_status list_tokens(awq__experts_job *j, int64_t e)
         return AWQ_ERROR_MEMORY;
     for (int64_t i = 0; i < state->routed; i++) {
         state->tokens[i] = routes->slots[first + i] / routes->per_token;
-        state->weights[i] = j->weigh_tokens ? routes->weight[routes->slots[first + i]] : 1;
+        state->weights[i] = routes->weight[routes->slots[first + i]];
     }
     awq_status status = borrow(j, e);
     float weight = state->borrowed ? awq__unrouted_weight(j) : 0;
@@ -197,11 +195,6 @@ static awq_status weigh_rows(const awq__experts_job *j, int64_t e, double *squar
             weight[n] = (float)(squares[n] * state->slope[part * I + n] / (total > 0 ? total : 1));
     }
     return AWQ_OK;
-}
-
-const float *awq__expert_row_weight(const awq__experts_job *j, int64_t e, int part)
-{
-    return j->weigh_rows ? j->experts[e].row_weight[part] : NULL;
 }
 
 static awq_status measure_weights(awq__experts_job *j, int64_t e, float *work)

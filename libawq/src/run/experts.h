@@ -20,8 +20,6 @@ typedef struct awq__expert_state {
     double *relative;     /* [H] of its quantized gate and up */
     int64_t relative_rows;
     awq__found_scale down;
-    awq__found_scale own; /* of gate and up, as if the expert had an input of its own, or as it
-                             has one */
     awq__range *range[3];
     bool clipped;
     double plain_error, error; /* of the output on a sample, by plain rounding and as chosen */
@@ -36,15 +34,7 @@ typedef struct awq__experts_job {
     const awq__routes *routes;
     int64_t min_tokens;
     bool fold_input, fold_up;
-    bool own_input; /* in place of fold_input, gate and up of each expert are scaled by themselves
-                     */
-    double *losses; /* [steps + 2] of the common scale's candidates, in a search by output */
-    bool joined;    /* the common scale is made from the experts' own */
-    bool weigh_tokens; /* each counts by its routing weight, else 1 */
-    bool weigh_rows;   /* the search weighs errors of gate and up by what they do to the expert's
-                          output, else by 1 */
-    bool slopes;       /* what they do is measured */
-    awq__scale_rounding rounding;
+    bool slopes; /* what errors of gate and up do to the expert's output is measured */
     int64_t steps;
     awq__expert_state *experts; /* [expert_count] */
     int64_t first_by_name;      /* experts before it are stored in fused tensors */
@@ -60,10 +50,7 @@ awq__scheme awq__expert_scheme(const awq__experts_job *j, int64_t expert, int pa
 bool awq__expert_scales_down(const awq__experts_job *j, int64_t expert);
 int64_t awq__expert_group(const awq__experts_job *j, int64_t expert, int input);
 const awq__weight *awq__expert_weight(const awq__layer *layer, int64_t expert, int part);
-/* Has it an input scale of its own? Then gate and up are both quantized, which share it. */
-bool awq__expert_has_own_input(const awq__experts_job *j, int64_t expert);
-/* [H] What the folded layer multiplies the input of an expert's gate and up by, in the norm or at
-   the expert; NULL: nothing. */
+/* [H] What the folded norm multiplies the input of an expert's gate and up by; NULL: nothing. */
 const float *awq__expert_unscale(const awq__experts_job *j, int64_t expert);
 
 /* expert_stats.c: takes the calibration through the layer's experts, and on the way the statistics
@@ -73,11 +60,6 @@ awq_status awq__experts_statistics(awq__experts_job *j);
 /* expert_search.c: the scales of the experts' common input (*input, if it is folded) and of each
    down. */
 awq_status awq__experts_search(awq__experts_job *j, awq__found_scale *input);
-/* expert_own.c: what each expert would choose for gate and up: its own input scale, or, where it
-   lowers the sum of their losses, the beginning of a common one in place of that which was found.
- */
-awq_status awq__experts_search_own(awq__experts_job *j);
-awq_status awq__experts_search_joined(awq__experts_job *j, awq__found_scale *input);
 /* expert_clip.c: ranges, and what rounding does to the output of each expert on a sample. */
 awq_status awq__experts_clip(awq__experts_job *j);
 /* What the codes of an expert's quantized parts (of its folded weights) do to its output on the
@@ -99,7 +81,5 @@ size_t awq__expert_moments_bytes(const awq__layer *layer);
 /* expert_stats.c: what a token counts that no router has sent: as the layer's routed ones in the
    mean. */
 float awq__unrouted_weight(const awq__experts_job *j);
-/* What errors of the rows of an expert's gate or up count in the search; NULL: 1 each. */
-const float *awq__expert_row_weight(const awq__experts_job *j, int64_t expert, int part);
 
 #endif

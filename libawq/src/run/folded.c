@@ -29,29 +29,16 @@ void awq__folded_free(awq__folded *folded)
     float *floats[] = {folded->attention_norm,    folded->moe_norm,    folded->attention_scale,
                        folded->attention_unscale, folded->value_scale, folded->value_unscale,
                        folded->value_row_unscale, folded->moe_scale,   folded->moe_unscale,
-                       folded->own_scale,         folded->own_unscale, folded->down_scale,
-                       folded->down_unscale};
+                       folded->down_scale,        folded->down_unscale};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
         awq__free_aligned(floats[i]);
     awq__free(folded->experts);
     *folded = (awq__folded){0};
 }
 
-awq__scale_rounding awq__scale_rounding_from(const char *text)
+float awq__fold_norm(awq_dtype dtype, float weight, float s)
 {
-    return !strcmp(text, "norm")           ? AWQ__ROUNDING_NORM
-           : !strcmp(text, "power_of_two") ? AWQ__ROUNDING_POWER_OF_TWO
-                                           : AWQ__ROUNDING_NONE;
-}
-
-bool awq__clips_each_end(const awq_recipe *recipe)
-{
-    return !strcmp(awq__recipe_text(recipe, "quantize.clip_ends"), "separate");
-}
-
-float awq__fold_norm(awq__scale_rounding rounding, awq_dtype dtype, float weight, float s)
-{
-    return rounding == AWQ__ROUNDING_NORM ? awq__round_to_dtype(dtype, weight / s) : weight / s;
+    return awq__round_to_dtype(dtype, weight / s);
 }
 
 void awq__report_ratio(cJSON *object, const char *name, const awq__found_scale *found,

@@ -29,8 +29,6 @@ typedef struct awq__model_plan {
     awq_model *model; /* the source */
     awq__rules rules;
     const awq__disk_format *format;
-    bool own_inputs; /* gate and up of each expert beside others have an input scale of their own,
-                        and the norm before them is not folded */
 } awq__model_plan;
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
                                   awq__model_plan *plan);
@@ -135,18 +133,12 @@ typedef struct awq__folded {
     float *value_scale, *value_unscale;         /* [Q] columns of o; NULL: not folded */
     float *value_row_unscale;                   /* [KV] rows of v */
     float *moe_scale, *moe_unscale;             /* [H] */
-    float *own_scale, *own_unscale;   /* [expert_count,H] of each expert's gate and up, in place of
-                                         these */
     float *down_scale, *down_unscale; /* [expert_count, the largest I], an expert's own I used */
 } awq__folded;
 awq_status awq__folded_create(awq_context *ctx, const awq__layer *layer, awq__folded *folded);
 void awq__folded_free(awq__folded *folded);
-/* From the recipe's word. */
-awq__scale_rounding awq__scale_rounding_from(const char *text);
-/* Does the recipe let the ends of ranges move alone? */
-bool awq__clips_each_end(const awq_recipe *recipe);
 /* What stays of a norm's weight once a fold divides it by s: exact where s was rounded for it. */
-float awq__fold_norm(awq__scale_rounding rounding, awq_dtype dtype, float weight, float s);
+float awq__fold_norm(awq_dtype dtype, float weight, float s);
 /* Adds a search's outcome to a report: the ratio, or "identity". */
 void awq__report_ratio(cJSON *object, const char *name, const awq__found_scale *found,
                        int64_t steps);
@@ -185,13 +177,12 @@ awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const
    else rounded to its stored type. */
 awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq__weight *weight);
 awq_status awq__store_vector(awq__job *job, const awq__module *module, const float *values);
-/* Rounds within range (or NULL) and writes, with its bias. input_scale [K], or NULL for 1: what the
-   input is multiplied by, of formats that store that. */
+/* Rounds within range (or NULL) and writes, with its bias. */
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
-                              const float *input_scale, const awq__range *range);
+                              const awq__range *range);
 /* Writes codes, and the bias of the weight that they stand for. */
 awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
-                            const float *input_scale, const awq__codes *codes);
+                            const awq__codes *codes);
 /* Share of the mean diagonal that GPTQ adds where tokens are plenty. */
 #define AWQ__GPTQ_DAMPING 0.05
 /* Rounds by GPTQ, with as much effort as the recipe asks for, to codes, which the caller frees. */

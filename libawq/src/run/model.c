@@ -41,7 +41,7 @@ static awq_status read_quantization(awq_model *model)
         return awq__fail(
             model->ctx, AWQ_ERROR_UNSUPPORTED,
             "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors, "
-            "gptq, mxfp4, bitsandbytes or modelopt",
+            "gptq, mxfp4 or bitsandbytes",
             file, method->valuestring);
     awq_status status = check_described_format(model);
     return status == AWQ_OK ? model->format->read_config(model->ctx, file, config, &model->stored)

@@ -174,16 +174,6 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
     return status;
 }
 
-static awq_status warn_about_bits(awq_context *ctx, awq__model_plan *plan)
-{
-    for (size_t i = 0; i < plan->model->arch->module_count; i++)
-        if (plan->rules.of[i] && plan->rules.of[i]->scheme.bits == 3)
-            return awq__rules_warn(ctx, &plan->rules,
-                                   "quantize.bits 3: the codes are stored in words of 4 bits each, "
-                                   "so nothing is gained over 4 bits but the measurement");
-    return AWQ_OK;
-}
-
 /* ---- the whole ---- */
 
 bool awq__role_is_linear(awq_role role)
@@ -231,27 +221,11 @@ static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq_
     return AWQ_OK;
 }
 
-/* Whose scales gate and up get. */
-static awq_status choose_inputs(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
-{
-    const char *wanted = awq__recipe_text(recipe, "quantize.gate_up_scale");
-    bool expert = !strcmp(wanted, "expert");
-    if (expert && !plan->format->input_dtype)
-        return awq__fail(ctx, AWQ_ERROR_RECIPE,
-                         "quantize.gate_up_scale: expert, but the %s format has no place for an "
-                         "input scale of each expert; formats that have one: %s",
-                         plan->format->name, awq__disk_format_modelopt.name);
-    plan->own_inputs = expert;
-    return AWQ_OK;
-}
-
 /* The recipe's treatment of each module. */
 static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
     awq_status status = choose_format(ctx, recipe, plan);
-    if (status == AWQ_OK)
-        status = choose_inputs(ctx, recipe, plan);
     if (status == AWQ_OK)
         status = awq__rules_create(ctx, recipe, arch, plan->format->defaults, &plan->rules);
     if (status == AWQ_OK)
@@ -266,8 +240,6 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
         status = check_all_fused(ctx, plan);
     if (status == AWQ_OK)
         status = check_rescaled(ctx, plan);
-    if (status == AWQ_OK)
-        status = warn_about_bits(ctx, plan);
     /* With a target the schemes are still to be chosen. */
     bool settled = !awq__recipe_has_target(recipe) || !awq__model_has_weights(plan->model);
     return status == AWQ_OK && settled ? awq__model_plan_check_engine(ctx, recipe, plan) : status;
@@ -331,8 +303,7 @@ bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
     bool attention = (folds & AWQ_FOLD_ATTENTION_NORM) &&
                      (scales(plan, n, AWQ__PART_Q, -1) || scales(plan, n, AWQ__PART_K, -1) ||
                       scales(plan, n, AWQ__PART_V, -1));
-    bool own = plan->own_inputs && plan->model->arch->layers[n].experts.count;
-    bool experts = (folds & AWQ_FOLD_EXPERT_NORM) && !own && scales_experts(plan, n);
+    bool experts = (folds & AWQ_FOLD_EXPERT_NORM) && scales_experts(plan, n);
     switch (module->part) {
     case AWQ__PART_ATTENTION_NORM:
     case AWQ__PART_Q:

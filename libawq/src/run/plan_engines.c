@@ -90,12 +90,10 @@ static awq_status add_warning(awq_context *ctx, awq__rules *rules, const awq__fi
                            finding->remedy ? finding->remedy : "");
 }
 
-/* Next to nothing here is for llama.cpp or TensorRT-LLM, which who does not ask for them need not
-   be told; but modelopt is a layout of the latter. */
-static bool is_told_of(const char *engine, const char *format)
+/* Next to nothing here is for llama.cpp or TensorRT-LLM: only those who ask for them are told. */
+static bool is_told_of(const char *engine)
 {
-    return strcmp(engine, "llama.cpp") &&
-           (strcmp(engine, "tensorrt-llm") || !strcmp(format, "modelopt"));
+    return strcmp(engine, "llama.cpp") && strcmp(engine, "tensorrt-llm");
 }
 
 awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *recipe,
@@ -119,7 +117,7 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *reci
             status = refuse(ctx, &findings.items[i]);
     bool any = !strcmp(awq__recipe_text(recipe, "engine"), "any");
     for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
-        if (!any || is_told_of(findings.items[i].engine, facts.format))
+        if (!any || is_told_of(findings.items[i].engine))
             status = add_warning(ctx, &plan->rules, &findings.items[i]);
     awq__findings_free(&findings);
     free_linears(&l);

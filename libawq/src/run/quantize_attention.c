@@ -17,7 +17,6 @@ typedef struct attention_job {
     float *x, *c;             /* [T,H] input of q, k, v; [T,Q] input of o: of those */
     awq__stats input, output; /* of x and of c, whole */
     awq__found_scale input_found, value_found;
-    awq__scale_rounding rounding;
     int64_t steps;
     awq__range *range[PARTS];
 } attention_job;
@@ -148,7 +147,6 @@ static awq_status search(attention_job *j, const int *parts, int part_count,
                                       .salience = salience,
                                       .relative = relative,
                                       .steps = j->steps,
-                                      .rounding = j->rounding,
                                       .norm = norm,
                                       .norm_dtype = j->layer->attention.norm_dtype};
         status = awq__search_linear(ctx, compute, weights, count, &scheme, &candidates, stats,
@@ -166,7 +164,7 @@ static void fold_input(attention_job *j)
     const float *norm = j->layer->attention.norm;
     for (int64_t h = 0; h < j->layer->hidden; h++)
         folded->attention_norm[h] =
-            awq__fold_norm(j->rounding, a->norm_dtype, norm[h], folded->attention_scale[h]);
+            awq__fold_norm(a->norm_dtype, norm[h], folded->attention_scale[h]);
     a->q.col_scale = a->k.col_scale = a->v.col_scale = folded->attention_scale;
 }
 
@@ -207,8 +205,7 @@ static awq_status clip_part(attention_job *j, int part)
     if (status == AWQ_OK)
         status = awq__stats_blocks(ctx, compute, whole, scheme.group, &blocks);
     if (status == AWQ_OK)
-        status = awq__search_clip(ctx, compute, weight, &scheme, &blocks,
-                                  awq__clips_each_end(j->job->recipe), j->range[part]);
+        status = awq__search_clip(ctx, compute, weight, &scheme, &blocks, j->range[part]);
     if (status == AWQ_OK) {
         double with = awq__moment_loss(compute, weight, &scheme, j->range[part], whole, space);
         double without = awq__moment_loss(compute, weight, &scheme, NULL, whole, space);
@@ -315,7 +312,7 @@ static awq_status store_compensated(attention_job *j, int first, int last, awq__
             continue;
         status = awq__store_compensate(j->job, module_of(j, part), weight, &gptq, &codes);
         if (status == AWQ_OK)
-            status = awq__store_codes(j->job, module_of(j, part), weight, NULL, &codes);
+            status = awq__store_codes(j->job, module_of(j, part), weight, &codes);
         awq__codes_free(&codes);
     }
     awq__gptq_free(&gptq);
@@ -326,7 +323,7 @@ static awq_status store_part(attention_job *j, int part)
 {
     const awq__weight *weight = weight_of(&j->folded->layer, part);
     return j->treatment[part]
-               ? awq__store_rounded(j->job, module_of(j, part), weight, NULL, j->range[part])
+               ? awq__store_rounded(j->job, module_of(j, part), weight, j->range[part])
                : awq__store_weight(j->job, module_of(j, part), weight);
 }
 
@@ -371,7 +368,6 @@ awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__
     const awq__arch *arch = job->plan->model->arch;
     uint32_t folds = arch->layers[layer->number].folds;
     attention_job j = {.job = job, .layer = layer, .folded = folded};
-    j.rounding = awq__scale_rounding_from(awq__recipe_text(job->recipe, "quantize.scale_rounding"));
     j.steps = awq__recipe_int(job->recipe, "quantize.ratio_steps");
     bool calibrates = false, scales[PARTS];
     for (int part = 0; part < PARTS; part++) {

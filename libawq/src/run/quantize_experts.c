@@ -43,18 +43,9 @@ bool awq__expert_scales_down(const awq__experts_job *j, int64_t expert)
     return j->fold_up && treatment && treatment->scale;
 }
 
-bool awq__expert_has_own_input(const awq__experts_job *j, int64_t expert)
-{
-    const awq__treatment *const *treatment = j->experts[expert].treatment;
-    return j->own_input && treatment[0] && treatment[1] && treatment[0]->scale;
-}
-
 const float *awq__expert_unscale(const awq__experts_job *j, int64_t expert)
 {
-    if (!j->folded->experts[expert].gate.col_scale)
-        return NULL;
-    return j->own_input ? j->folded->own_unscale + expert * j->layer->hidden
-                        : j->folded->moe_unscale;
+    return j->folded->experts[expert].gate.col_scale ? j->folded->moe_unscale : NULL;
 }
 
 /* ---- the fold ---- */
@@ -63,8 +54,8 @@ static void fold_input(awq__experts_job *j)
 {
     awq__folded *folded = j->folded;
     for (int64_t h = 0; h < j->layer->hidden; h++)
-        folded->moe_norm[h] = awq__fold_norm(j->rounding, j->layer->moe.norm_dtype,
-                                             j->layer->moe.norm[h], folded->moe_scale[h]);
+        folded->moe_norm[h] =
+            awq__fold_norm(j->layer->moe.norm_dtype, j->layer->moe.norm[h], folded->moe_scale[h]);
     for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
         folded->experts[e].gate.col_scale = folded->moe_scale;
         folded->experts[e].up.col_scale = folded->moe_scale;
@@ -73,21 +64,6 @@ static void fold_input(awq__experts_job *j)
         folded->layer.moe.router.col_scale = folded->moe_scale;
     if (awq__get_fault(j->job->ctx) != AWQ__FAULT_TOKEN_GATE_UNCOMPENSATED)
         folded->layer.moe.token_gate.col_scale = folded->moe_scale;
-}
-
-/* The norm and what else reads it stay as they are. */
-static void fold_own(awq__experts_job *j)
-{
-    awq__folded *folded = j->folded;
-    int64_t H = j->layer->hidden;
-    for (int64_t e = 0; e < j->layer->moe.expert_count; e++) {
-        awq__expert *expert = &folded->experts[e];
-        if (!awq__expert_has_own_input(j, e))
-            continue;
-        expert->gate.col_scale = expert->up.col_scale = folded->own_scale + e * H;
-        if (awq__get_fault(j->job->ctx) != AWQ__FAULT_INPUT_UNSCALED)
-            expert->input_scale = folded->own_unscale + e * H;
-    }
 }
 
 static void fold_up(awq__experts_job *j)
@@ -141,12 +117,6 @@ static bool any_compensates(const awq__experts_job *j)
 
 /* ---- the report ---- */
 
-static bool searches_joined(const awq__experts_job *j)
-{
-    return j->fold_input &&
-           !strcmp(awq__recipe_text(j->job->recipe, "quantize.gate_up_scale"), "joined");
-}
-
 static cJSON *report_expert(const awq__experts_job *j, int64_t e)
 {
     const awq__expert_state *state = &j->experts[e];
@@ -155,15 +125,6 @@ static cJSON *report_expert(const awq__experts_job *j, int64_t e)
     cJSON_AddNumberToObject(object, "borrowed", (double)state->borrowed);
     if (awq__expert_scales_down(j, e))
         awq__report_ratio(object, "down_ratio", &state->down, j->steps);
-    bool quantized = state->treatment[0] || state->treatment[1];
-    if (awq__expert_has_own_input(j, e) || (searches_joined(j) && quantized)) {
-        awq__report_ratio(object, "own_gate_up_ratio", &state->own, j->steps);
-        cJSON_AddNumberToObject(object, "own_gate_up_plain_loss", state->own.identity_loss);
-        cJSON_AddNumberToObject(object, "own_gate_up_loss", state->own.loss);
-    }
-    if (j->own_input)
-        cJSON_AddBoolToObject(object, "own_gate_up_used",
-                              j->folded->experts[e].input_scale != NULL);
     cJSON_AddBoolToObject(object, "clipped", state->clipped);
     cJSON_AddNumberToObject(object, "plain_error", state->plain_error);
     cJSON_AddNumberToObject(object, "error", state->error);
@@ -188,12 +149,6 @@ static void report_layer(const awq__experts_job *j, const outcome *out, cJSON *r
         awq__report_ratio(object, "gate_up_ratio", &out->input, j->steps);
         cJSON_AddNumberToObject(object, "gate_up_plain_loss", out->input.identity_loss);
         cJSON_AddNumberToObject(object, "gate_up_loss", out->input.loss);
-        if (searches_joined(j))
-            cJSON_AddBoolToObject(object, "gate_up_joined", j->joined);
-        /* The identity's, then those of the ratios. */
-        if (j->losses)
-            cJSON_AddItemToObject(object, "gate_up_losses",
-                                  cJSON_CreateDoubleArray(j->losses, (int)j->steps + 2));
     }
     cJSON_AddNumberToObject(object, "fold_error", out->proof.largest_error);
     cJSON_AddNumberToObject(object, "fold_tokens", (double)out->proof.tokens);
@@ -215,12 +170,10 @@ static awq_status store_one(const awq__experts_job *j, int64_t e, int part, cons
 {
     const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
     const awq__module *module = awq__expert_module(j, e, part);
-    const float *input_scale = part < 2 ? j->folded->experts[e].input_scale : NULL;
     if (!j->experts[e].treatment[part])
         return awq__store_weight(j->job, module, weight);
-    return codes
-               ? awq__store_codes(j->job, module, weight, input_scale, codes)
-               : awq__store_rounded(j->job, module, weight, input_scale, j->experts[e].range[part]);
+    return codes ? awq__store_codes(j->job, module, weight, codes)
+                 : awq__store_rounded(j->job, module, weight, j->experts[e].range[part]);
 }
 
 /* Three tasks an expert. */
@@ -337,15 +290,9 @@ static awq_status run_awq(awq__experts_job *j, const float *sample, int64_t samp
         status = awq__job_enter(job, AWQ__STAGE_SCALES, n, 0.2);
     if (status == AWQ_OK)
         status = awq__experts_search(j, &out->input);
-    if (status == AWQ_OK && searches_joined(j))
-        status = awq__experts_search_joined(j, &out->input);
-    if (status == AWQ_OK && j->own_input)
-        status = awq__experts_search_own(j);
     drop_sketches(j);
     if (status == AWQ_OK && j->fold_input)
         fold_input(j);
-    if (status == AWQ_OK && j->own_input)
-        fold_own(j);
     if (status == AWQ_OK && j->fold_up)
         fold_up(j);
     if (status == AWQ_OK)
@@ -376,8 +323,6 @@ awq_status awq__experts_create(awq__experts_job *j)
     uint32_t folds = arch->layers[j->layer->number].folds;
     int64_t E = j->layer->moe.expert_count, I = j->layer->moe.intermediate;
     size_t H = (size_t)j->layer->hidden, inner = (size_t)E * (size_t)I;
-    j->rounding =
-        awq__scale_rounding_from(awq__recipe_text(job->recipe, "quantize.scale_rounding"));
     j->steps = awq__recipe_int(job->recipe, "quantize.ratio_steps");
     j->min_tokens = awq__recipe_int(job->recipe, "calibration.min_expert_tokens");
     j->experts = awq__alloc(job->ctx, (size_t)E, sizeof *j->experts, "experts");
@@ -392,27 +337,19 @@ awq_status awq__experts_create(awq__experts_job *j)
             input |= treatment && treatment->scale && part < 2;
             up |= treatment && treatment->scale && part == 2;
         }
-    j->own_input = input && job->plan->own_inputs && j->layer->moe.routed_count;
-    j->fold_input = input && !j->own_input && (folds & AWQ_FOLD_EXPERT_NORM);
-    j->weigh_tokens = !strcmp(awq__recipe_text(job->recipe, "quantize.token_weights"), "routing");
-    j->weigh_rows = !strcmp(awq__recipe_text(job->recipe, "quantize.row_weights"), "output");
-    j->slopes |= (j->fold_input || j->own_input) && j->weigh_rows;
+    j->fold_input = input && (folds & AWQ_FOLD_EXPERT_NORM);
+    j->slopes |= j->fold_input;
     j->fold_up = up && (folds & AWQ_FOLD_UP);
     awq__folded *folded = j->folded;
     if (j->fold_input) {
         folded->moe_scale = awq__alloc_aligned(job->ctx, H, sizeof(float), "scales");
         folded->moe_unscale = awq__alloc_aligned(job->ctx, H, sizeof(float), "scales");
     }
-    if (j->own_input) {
-        folded->own_scale = awq__alloc_aligned(job->ctx, (size_t)E * H, sizeof(float), "scales");
-        folded->own_unscale = awq__alloc_aligned(job->ctx, (size_t)E * H, sizeof(float), "scales");
-    }
     if (j->fold_up) {
         folded->down_scale = awq__alloc_aligned(job->ctx, inner, sizeof(float), "scales");
         folded->down_unscale = awq__alloc_aligned(job->ctx, inner, sizeof(float), "scales");
     }
     bool whole = (!j->fold_input || (folded->moe_scale && folded->moe_unscale)) &&
-                 (!j->own_input || (folded->own_scale && folded->own_unscale)) &&
                  (!j->fold_up || (folded->down_scale && folded->down_unscale));
     return whole ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
@@ -434,9 +371,7 @@ void awq__experts_free(awq__experts_job *j)
         for (int part = 0; part < 3; part++)
             awq__free_aligned(state->range[part]);
     }
-    awq__free(j->losses);
     awq__free(j->experts);
-    j->losses = NULL;
     j->experts = NULL;
 }
 

@@ -113,16 +113,6 @@ static awq_status write_json(awq__job *job, const char *name, const cJSON *root)
     return status;
 }
 
-static awq_status write_side_file(awq__job *job, const cJSON *quantization)
-{
-    const awq__disk_format *format = job->plan->format;
-    cJSON *root = format->side_file(quantization);
-    awq_status status =
-        root ? write_json(job, format->side_name, root) : no_memory(job->ctx, format->side_name);
-    cJSON_Delete(root);
-    return status;
-}
-
 /* The source's text but for one member: readers of it tell 0 from 0.0. */
 static awq_status write_config(awq__job *job)
 {
@@ -130,8 +120,6 @@ static awq_status write_config(awq__job *job)
     awq_status status = awq__model_plan_config(job->ctx, job->plan, &quantization);
     if (status != AWQ_OK)
         return status;
-    if (job->plan->format->side_file)
-        status = write_side_file(job, quantization);
     char *printed = cJSON_Print(quantization), *source = NULL;
     cJSON_Delete(quantization);
     if (!printed)

@@ -161,21 +161,19 @@ awq_status awq__store_compensate(awq__job *job, const awq__module *module,
 }
 
 awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
-                              const float *input_scale, const awq__range *range)
+                              const awq__range *range)
 {
     awq__codes codes;
     awq_status status = awq__store_round(job, module, weight, range, &codes);
     if (status == AWQ_OK)
-        status = awq__store_codes(job, module, weight, input_scale, &codes);
+        status = awq__store_codes(job, module, weight, &codes);
     awq__codes_free(&codes);
     return status;
 }
 
 awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
-                            const float *input_scale, const awq__codes *codes)
+                            const awq__codes *codes)
 {
-    awq__codes stored = *codes;
-    stored.input_scale = input_scale;
-    awq_status status = pack_codes(job, module, &stored);
+    awq_status status = pack_codes(job, module, codes);
     return status == AWQ_OK ? store_bias(job, module, weight) : status;
 }

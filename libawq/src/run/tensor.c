@@ -272,7 +272,7 @@ awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const aw
         awq__stats_rescale(awq__compute_of(ctx), &blocks, unscale);
     }
     if (status == AWQ_OK)
-        status = awq__search_clip(ctx, awq__compute_of(ctx), &weight, &inner, &blocks, true,
+        status = awq__search_clip(ctx, awq__compute_of(ctx), &weight, &inner, &blocks,
                                   (awq__range *)ranges);
     awq__stats_free(&blocks);
     awq__free_aligned(unscale);
@@ -433,11 +433,11 @@ awq_status awq_pack_compressed(awq_context *ctx, const awq_quantized *quantized,
     const awq__scheme *scheme = &codes->scheme;
     if (scheme->code != AWQ__CODE_INTEGER)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: E2M1 codes, expected integers");
-    if (scheme->bits != 3 && scheme->bits != 4 && scheme->bits != 8)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: %d bits, expected 3, 4 or 8",
+    if (scheme->bits != 4 && scheme->bits != 8)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: %d bits, expected 4 or 8",
                          scheme->bits);
-    awq_status status = check_words(ctx, "quantized", codes->rows, codes->cols,
-                                    scheme->bits == 8 ? 8 : 4, scheme->symmetric);
+    awq_status status =
+        check_words(ctx, "quantized", codes->rows, codes->cols, scheme->bits, scheme->symmetric);
     if (status != AWQ_OK)
         return status;
     /* Number 2 is weight_shape. */

@@ -32,7 +32,6 @@ for recipe in "$source"/configs/*.yaml; do
     case $name in
     *-odd-experts) out_like '^warning  *vllm does not load it: ' ;;
     *-nf4) out_like '^warning  *sglang does not load it: ' ;;
-    *-modelopt) out_like '^warning  *tensorrt-llm does not load it: .* (W4A8_AWQ)' ;;
     *-gptq) out_like '^warning  *vllm 0\.23 does not load it: ' ;;
     *-compressed-tensors) out_like '^warning  *transformers: .* as much memory as in 16 bits$' ;;
     *) ! grep '^warning' "$top/out" | grep -v ': .* prefers ' || fail "expected no warning" ;;
@@ -61,7 +60,6 @@ for recipe in "$source"/configs/*.yaml; do
     mixtral-8x7b-ends-kept) model=Mixtral-8x7B size='93\.41 GB -> 30\.65 GB' ;;
     qwen1.5-moe-a2.7b) model=Qwen1.5-MoE-A2.7B size='28\.63 GB -> 9\.12 GB' ;;
     qwen3-30b-a3b) model=Qwen3-30B-A3B size='61\.06 GB -> 18\.48 GB' ;;
-    qwen3-30b-a3b-modelopt) model=Qwen3-30B-A3B size='61\.06 GB -> 18\.09 GB' ;;
     qwen3-30b-a3b-gptq) model=Qwen3-30B-A3B size='61\.06 GB -> 18\.83 GB' ;;
     qwen3-30b-a3b-attention-w8) model=Qwen3-30B-A3B size='61\.06 GB -> 17\.58 GB' ;;
     qwen3-30b-a3b-odd-experts) model=Qwen3-30B-A3B size='61\.06 GB -> 39\.77 GB' ;;
@@ -119,30 +117,13 @@ refused "model.layers.0.self_attn.q_proj: its role is attention, but the mxfp4 f
 refused "model.layers.0.mlp.experts.1.gate_proj: stays float, but the mxfp4 format stores all experts of all layers" \
     plan recipe.yaml --set model="$models/gpt_oss-tiny" --set 'quantize.modules=*.experts.0.*'
 
-# ModelOpt's layout: symmetric integers of 4 bits, one number for groups, a place for input scales.
+# An engine with no kernels for it, whatever the format.
 write_recipe
-for pair in 'symmetric=false:asymmetric codes, but the modelopt format has no zero points: quantize.symmetric: true' \
-    'bits=8:integers of 8 bits, but the modelopt format stores only integers of 4' \
-    'group_size=-1:a group a row, but the modelopt format has one number for the groups of all modules: quantize.group_size 128, 64 or 32'; do
-    refused "model.layers.0.block_sparse_moe.experts.0.w1: ${pair#*:}" \
-        plan recipe.yaml --set format=modelopt --set engine=any --set "quantize.${pair%%:*}"
-done
-refused "quantize.gate_up_scale: expert, but the awq format has no place for an input scale of each expert; formats that have one: modelopt" \
-    plan recipe.yaml --set quantize.gate_up_scale=expert
-expect 2 plan recipe.yaml --set format=modelopt --set engine=tensorrt-llm
+expect 2 plan recipe.yaml --set engine=tensorrt-llm
 err_like '^awqc: error: engine tensorrt-llm does not load it: .* (W4A8_AWQ); no change of format, '
-# With input scales of their own nothing beside the experts changes, with a common one what reads the norm.
-for pair in layer:rescale joined:rescale expert:keep; do
-    expect 0 plan recipe.yaml --set format=modelopt --set engine=any \
-        --set "quantize.gate_up_scale=${pair%:*}"
-    out_like "^model\.layers\.\*\.block_sparse_moe\.gate  *router  *0-1  *2  *${pair#*:} "
-    out_like "^model\.layers\.\*\.post_attention_layernorm  *norm  *0-1  *2  *${pair#*:} "
-done
 
-# GPTQ has one symmetry, and no 3 bits.
+# GPTQ has one symmetry.
 write_recipe
 printf 'rules:\n  - {role: expert, layers: "1", symmetric: false}\n' >>recipe.yaml
 refused "model.layers.0.block_sparse_moe.experts.0.w1 and model.layers.1.block_sparse_moe.experts.0.w1: one is symmetric and one is not, but the gptq format has one symmetry for all; format compressed-tensors can mix them" \
     plan recipe.yaml --set format=gptq --set engine=any
-refused "model.layers.0.block_sparse_moe.experts.0.w1: 3 bits, but the gptq format stores only 2, 4 and 8" \
-    plan recipe.yaml --set format=gptq --set quantize.bits=3

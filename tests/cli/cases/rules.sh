@@ -160,7 +160,7 @@ for layers in all 3-1 1.5 0-3-5 -1-3 ::0 '1,'; do
     bad "rules:\n  - layers: \"$layers\"\n" 2:13 "layers: \"$layers\" is not allowed; allowed is $numbers"
 done
 bad 'rules:\n  - experts: [0, 1.5]\n' 2:18 "experts: \"1.5\" is not allowed; allowed is $numbers"
-bad 'rules:\n  - bits: 5\n' 2:11 'bits: "5" is not allowed; allowed is 2|3|4|8'
+bad 'rules:\n  - bits: 5\n' 2:11 'bits: "5" is not allowed; allowed is 2|4|8'
 bad 'rules:\n  - keep: yes\n' 2:11 'keep: "yes" is not allowed; allowed is true or false'
 bad 'rules:\n  - preset: none\n' 2:13 \
     'preset: "none" is not allowed; allowed is w4a16|w4a16-asym|w8a16|int8|mxfp4|nf4'

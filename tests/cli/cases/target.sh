@@ -70,7 +70,7 @@ fails "quantize.target_bits and quantize.target_size: only one of them can be th
     --set quantize.target_bits=5 --set quantize.target_size=2MB
 fails "the recipe does not say calibration.data" --set quantize.target_bits=5 \
     --set quantize.method=rtn --set 'calibration.data=[]'
-fails 'quantize.target_schemes: "4:16" is no scheme; one is bits (2|3|4|8), a colon and a group size (32, 64, 128, -1), as in 4:128' \
+fails 'quantize.target_schemes: "4:16" is no scheme; one is bits (2|4|8), a colon and a group size (32, 64, 128, -1), as in 4:128' \
     --set quantize.target_bits=5 --set quantize.target_schemes=4:64,4:16
 fails '--set quantize.target_bits=17: quantize.target_bits: "17" is not allowed; allowed is a number from 1 to 16, as 4.25' \
     --set quantize.target_bits=17

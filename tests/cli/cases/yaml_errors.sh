@@ -12,6 +12,12 @@ bad 'modle: m\n' 1:1 'unknown key "modle"; did you mean "model"?'
 bad 'model: m\ncalibration:\n  data: d\n  sample: 3\n' 4:3 \
     'unknown key "calibration.sample"; did you mean "calibration.samples"?'
 bad 'bits: 4\n' 1:1 'unknown key "bits"; did you mean "quantize.bits"?'
+bad 'quantize:\n  search_tokens: 0\n' 2:3 \
+    'quantize.search_tokens: is gone since version 0.2.0: no search goes by the output of the experts any more; leave it out'
+bad 'quantize:\n  bits: 3\n' 2:9 \
+    'quantize.bits: "3" is gone since version 0.2.0: codes of 3 bits were stored in 4, so that nothing was gained; allowed is 2|4|8'
+bad 'rules:\n  - bits: 3\n' 2:11 \
+    'bits: "3" is gone since version 0.2.0: codes of 3 bits were stored in 4, so that nothing was gained; allowed is 2|4|8'
 bad 'quantise:\n  bits: 4\n' 1:1 'unknown key "quantise"; did you mean "quantize"?'
 bad 'calibration:\n  data:\n    files: x\n' 3:5 \
     'calibration.data: expected a text or a list of texts, found a mapping'
@@ -46,7 +52,7 @@ bad 'calibration:\n  samples: many\n' 2:12 \
     'calibration.samples: "many" is not allowed; allowed is an integer from 1 to 1048576'
 bad 'calibration: {samples: 1_000}\n' 1:24 \
     'calibration.samples: "1_000" is not allowed; allowed is an integer from 1 to 1048576'
-bad 'quantize: {bits: 5}\n' 1:18 'quantize.bits: "5" is not allowed; allowed is 2|3|4|8'
+bad 'quantize: {bits: 5}\n' 1:18 'quantize.bits: "5" is not allowed; allowed is 2|4|8'
 bad 'quantize: {clip: yes}\n' 1:18 'quantize.clip: "yes" is not allowed; allowed is true or false'
 bad 'quantize: {method: gpt}\n' 1:20 'quantize.method: "gpt" is not allowed; allowed is awq|gptq|rtn'
 bad 'quantize: {group_size: 16}\n' 1:24 \

@@ -1,12 +1,10 @@
-/* Scale search for the input of a layer's experts, by the output of each expert on its own tokens.
- */
-#include "quant/quant.h"
+#include "support/block_search.h"
 
 #include <string.h>
 
-void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
-                      const awq__scheme *scheme, const float *scale, const float *unscale,
-                      int64_t T, const float *x, int64_t ldx, float *y, int64_t ldy, float *work)
+void linear_fake(const awq__compute *compute, const awq__weight *weight, const awq__scheme *scheme,
+                 const float *scale, const float *unscale, int64_t T, const float *x, int64_t ldx,
+                 float *y, int64_t ldy, float *work)
 {
     int64_t K = weight->cols, block = awq__weight_block(weight);
     awq__weight scaled = *weight;
@@ -20,13 +18,13 @@ void awq__linear_fake(const awq__compute *compute, const awq__weight *weight,
     awq__add_bias(compute, weight, T, y, ldy);
 }
 
-/* A task: up to AWQ__TOKEN_BLOCK of the used tokens of one expert, against all candidates. */
+/* A task: up to AWQ__TOKEN_BLOCK of the tokens of one expert, against all candidates. */
 typedef struct block {
     int64_t expert, first, count; /* into `slots` */
 } block;
 
 typedef struct job {
-    const awq__block_search *search;
+    const block_search *search;
     block *blocks;
     int64_t block_count;
     int64_t *slots; /* the used ones, grouped by expert */
@@ -57,7 +55,7 @@ static int64_t cut_space(const job *j, float *base, space *s)
 /* Output of the expert with its quantized matrices under one candidate. */
 static void quantized_output(const job *j, const block *b, int64_t candidate, const space *s)
 {
-    const awq__block_search *search = j->search;
+    const block_search *search = j->search;
     const awq__layer *layer = search->layer;
     const awq__compute *compute = search->forward->compute;
     const awq__expert *expert = &layer->moe.experts[b->expert];
@@ -65,13 +63,11 @@ static void quantized_output(const job *j, const block *b, int64_t candidate, co
     int64_t H = layer->hidden, I = expert->intermediate, T = b->count;
     const float *scale = j->scales + candidate * 2 * H, *unscale = scale + H;
     if (search->gate[b->expert])
-        awq__linear_fake(compute, &expert->gate, scheme, scale, unscale, T, s->x, H, s->y, I,
-                         s->work);
+        linear_fake(compute, &expert->gate, scheme, scale, unscale, T, s->x, H, s->y, I, s->work);
     else
         awq__linear(compute, &expert->gate, T, s->x, H, s->y, I, s->work);
     if (search->up[b->expert])
-        awq__linear_fake(compute, &expert->up, scheme, scale, unscale, T, s->x, H, s->up, I,
-                         s->work);
+        linear_fake(compute, &expert->up, scheme, scale, unscale, T, s->x, H, s->up, I, s->work);
     else
         awq__linear(compute, &expert->up, T, s->x, H, s->up, I, s->work);
     awq__expert_activate(search->forward, layer, expert, T * I, s->y, s->up, s->y);
@@ -81,7 +77,7 @@ static void quantized_output(const job *j, const block *b, int64_t candidate, co
 static awq_status run_block(void *arg, int64_t index, int worker)
 {
     job *j = arg;
-    const awq__block_search *search = j->search;
+    const block_search *search = j->search;
     const awq__layer *layer = search->layer;
     const block *b = &j->blocks[index];
     const awq__expert *expert = &layer->moe.experts[b->expert];
@@ -95,7 +91,7 @@ static awq_status run_block(void *arg, int64_t index, int worker)
     search->forward->compute->gather(b->count, H, slots, k, search->x, s.x);
     for (int64_t i = 0; i < b->count; i++)
         s.weight[i] = search->routes->weight[slots[i]];
-    awq__expert_inner(search->forward, layer, expert, b->count, s.x, s.y, s.up, s.work);
+    awq__expert_parts(search->forward, layer, expert, b->count, s.x, s.y, s.up, s.y, s.work);
     awq__linear(search->forward->compute, &expert->down, b->count, s.y, I, s.expected, H, s.work);
     int64_t candidates = awq__candidate_count(search->candidates);
     for (int64_t c = 0; c < candidates; c++) {
@@ -106,7 +102,7 @@ static awq_status run_block(void *arg, int64_t index, int worker)
     return AWQ_OK;
 }
 
-/* Lists the slots of every stride-th token and cuts them into blocks. */
+/* Lists the slots of the experts that count and cuts them into blocks. */
 static void cut_blocks(job *j)
 {
     const awq__routes *routes = j->search->routes;
@@ -116,8 +112,7 @@ static void cut_blocks(job *j)
         if (!j->search->gate[e] && !j->search->up[e])
             continue;
         for (int64_t i = routes->first[e]; i < routes->first[e + 1]; i++)
-            if (routes->slots[i] / routes->per_token % j->search->stride == 0)
-                j->slots[used++] = routes->slots[i];
+            j->slots[used++] = routes->slots[i];
         for (; first < used; first += AWQ__TOKEN_BLOCK)
             j->blocks[j->block_count++] =
                 (block){e, first, awq__min(AWQ__TOKEN_BLOCK, used - first)};
@@ -139,7 +134,7 @@ static void make_scales(job *j)
 /* Adds up the losses in the order of the blocks and takes the best candidate. */
 static awq_status choose(const job *j, float *scale, float *unscale, awq__found_scale *found)
 {
-    const awq__block_search *search = j->search;
+    const block_search *search = j->search;
     int64_t candidates = awq__candidate_count(search->candidates), H = search->candidates->cols;
     double *total = awq__alloc(search->forward->ctx, (size_t)candidates, sizeof *total, "losses");
     if (!total)
@@ -159,8 +154,8 @@ static awq_status choose(const job *j, float *scale, float *unscale, awq__found_
     return AWQ_OK;
 }
 
-awq_status awq__search_block(const awq__block_search *search, float *scale, float *unscale,
-                             awq__found_scale *found)
+awq_status search_block(const block_search *search, float *scale, float *unscale,
+                        awq__found_scale *found)
 {
     awq_context *ctx = search->forward->ctx;
     const awq__routes *routes = search->routes;
