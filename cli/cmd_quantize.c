@@ -12,7 +12,7 @@ static const cli_option options[] = {
              "from the working directory. May be repeated."},
     [IGNORE_ENGINE] = {"--ignore-engine", NULL, false, IGNORE_ENGINE_HELP},
     [FORCE] = {"--force", NULL, false,
-               "Replace an existing output checkpoint once the new one is whole."},
+               "Replace an existing output that awqc has made, once the new one is whole."},
     [RESTART] = {"--restart", NULL, false,
                  "Discard what an interrupted run has done instead of going on with it."},
     [THREADS] = {"--threads", "N", false, "Work on N threads; the result does not depend on it."},

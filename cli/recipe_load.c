@@ -42,6 +42,8 @@ static int read_recipe_file(awq_context *ctx, awq_recipe *recipe, const char *pa
     char *base_dir = must_copy(path, slash ? (size_t)(slash - path) + 1 : 0);
     yaml_source source = {path, true, text, bytes, base_dir};
     int code = yaml_read_recipe(ctx, recipe, &source);
+    if (code == DONE && awq_recipe_set_source(recipe, path) != AWQ_OK)
+        code = report_failure(ctx, AWQ_ERROR_MEMORY);
     free(base_dir);
     free(text);
     return code;

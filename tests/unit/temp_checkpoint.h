@@ -33,7 +33,10 @@ static inline awq__checkpoint *write_checkpoint(fixture *f, const stored_tensor 
                                            data && data[i] ? data[i] : zeros, bytes));
         free(zeros);
     }
+    static const char provenance[] = "{\"producer\": \"libawq\"}"; /* a second one replaces it */
     succeeds(f->ctx, awq__output_text(output, "config.json", "{}", 2));
+    succeeds(f->ctx,
+             awq__output_text(output, AWQ__PROVENANCE_FILE, provenance, strlen(provenance)));
     succeeds(f->ctx, awq__output_commit(output));
     awq__output_free(output);
     awq__checkpoint *checkpoint;

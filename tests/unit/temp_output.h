@@ -65,6 +65,17 @@ static inline void write_model(fixture *f, awq__output *output)
         check(f, write_tensor(output, i));
 }
 
+/* By which a directory is known as a result. */
+#define PROVENANCE "{\"producer\": \"libawq\"}"
+
+/* Ends a run, and removes what it has done. */
+static inline void discard(fixture *f, awq__output *output)
+{
+    awq__output_abandon(output);
+    check(f, awq__clear_directory(f->ctx, awq__output_partial(output), AWQ__LOCK_FILE));
+    awq__output_free(output);
+}
+
 /* A whole output of the model above, with a config.json. */
 static inline void write_checkpoint(fixture *f, const char *name, bool force, uint64_t shard_bytes)
 {
@@ -73,6 +84,7 @@ static inline void write_checkpoint(fixture *f, const char *name, bool force, ui
     check(f, awq__output_layout(output, shard_bytes));
     write_model(f, output);
     check(f, awq__output_text(output, "config.json", "{}", 2));
+    check(f, awq__output_text(output, AWQ__PROVENANCE_FILE, PROVENANCE, strlen(PROVENANCE)));
     check(f, awq__output_commit(output));
     awq__output_free(output);
 }

@@ -12,7 +12,7 @@ static void one_file(void **state)
     fixture *f = *state;
     write_checkpoint(f, "out", false, 1000);
     check_model(f, "out");
-    assert_listing(f, "out", "config.json model.safetensors");
+    assert_listing(f, "out", AWQ__PROVENANCE_FILE " config.json model.safetensors");
     assert_listing(f, ".", "out");
 }
 
@@ -49,7 +49,8 @@ static void several_shards(void **state)
     write_checkpoint(f, "out", false, 34); /* 20 | 32 | 3, 0, 14, 16 | 4, 1 */
     check_model(f, "out");
     assert_listing(f, "out",
-                   "config.json model-00001-of-00004.safetensors model-00002-of-00004.safetensors "
+                   AWQ__PROVENANCE_FILE
+                   " config.json model-00001-of-00004.safetensors model-00002-of-00004.safetensors "
                    "model-00003-of-00004.safetensors model-00004-of-00004.safetensors "
                    "model.safetensors.index.json");
     size_t bytes;

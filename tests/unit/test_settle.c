@@ -54,8 +54,7 @@ static void giving_up_waits(void **state)
     assert_text(f, "out.partial/journal.json", "kept");
     output = begin_model(f);
     check(f, awq__output_settle(output, "journal.json", "not kept"));
-    awq__output_discard(output);
-    awq__output_free(output);
+    discard(f, output);
     assert_listing(f, ".", "");
 }
 

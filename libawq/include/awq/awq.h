@@ -120,6 +120,9 @@ AWQ_API const awq_removed_option *awq_option_removed(const char *name, const cha
 typedef struct awq_recipe awq_recipe;
 AWQ_API awq_status awq_recipe_create(awq_context *ctx, awq_recipe **out);
 AWQ_API void awq_recipe_free(awq_recipe *recipe);
+/* Tells the file that the recipe was read from, which its output may then not replace; NULL: none.
+   It is not opened. */
+AWQ_API awq_status awq_recipe_set_source(awq_recipe *recipe, const char *path);
 /* Sets one value; for a list, the whole list becomes this one value. A relative path is taken from
    base_dir (NULL: the working directory). AWQ_ERROR_ARGUMENT for an unknown name or a value
    outside the option's bounds: the message says what is allowed, or of what earlier versions had
@@ -332,8 +335,8 @@ typedef struct awq_report awq_report;
 
 typedef struct awq_quantize_options {
     size_t struct_size; /* sizeof(awq_quantize_options) */
-    bool force;         /* replace an existing output checkpoint once the new one is whole */
-    bool restart;       /* discard an interrupted run instead of going on with it */
+    bool force;   /* replace an existing output, if libawq has made it, once the new one is whole */
+    bool restart; /* discard an interrupted run instead of going on with it */
 } awq_quantize_options;
 
 /*
@@ -345,6 +348,12 @@ typedef struct awq_quantize_options {
  * a layer), what it was and what it is now. Paths may change, what lies there must not. A finished
  * layer that is no longer as it was written is done again, with a warning. A damaged journal,
  * OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT. With `restart` none of this is looked at.
+ *
+ * OUTPUT may be missing or an empty directory. AWQ_ERROR_EXISTS for all else, but that with `force`
+ * a result of libawq, which its awq_provenance.json tells, gives way; where the file system can
+ * exchange two names, OUTPUT is missing at no time. AWQ_ERROR_RECIPE, whatever the options, if
+ * OUTPUT is, holds or lies in the model, or holds a file that the run reads: data, plugin or the
+ * recipe itself (awq_recipe_set_source).
  *
  * options NULL: all off. report NULL: not wanted.
  */

@@ -71,7 +71,33 @@ typedef enum awq__advice {
 size_t awq__checkpoint_advise(const awq__checkpoint *checkpoint, const char *stem,
                               awq__advice advice);
 
-/* ---- output.c, transaction.c, settle.c: a new checkpoint directory as a transaction ---- */
+/* ---- places.c ---- */
+
+/* How a place lies to another. */
+typedef enum awq__place {
+    AWQ__PLACE_APART,
+    AWQ__PLACE_SAME,
+    AWQ__PLACE_WITHIN, /* it lies in the other, at any depth */
+    AWQ__PLACE_HOLDS,  /* the other lies in it */
+} awq__place;
+/* How a lies to b. Links are followed, and what is there is told by device and inode; neither need
+   be there. */
+awq_status awq__place_of(awq_context *ctx, const char *a, const char *b, awq__place *place);
+/* The absolute path without links of what a path leads to; what is not there is taken as written.
+ *real is the caller's, by awq__free. */
+awq_status awq__resolve(awq_context *ctx, const char *path, char **real);
+/* The same, but a link in the last place is not followed. */
+awq_status awq__resolve_name(awq_context *ctx, const char *path, char **real);
+
+/* ---- output.c, transaction.c, replaced.c, target.c, settle.c: a new checkpoint directory as a
+   transaction ---- */
+
+/* Names of files by which a directory is known: all results have the first, written early, and the
+   report, written last; the journal is there until the end. */
+#define AWQ__PROVENANCE_FILE "awq_provenance.json"
+#define AWQ__PRODUCER "libawq" /* as the provenance's "producer" */
+#define AWQ__REPORT_FILE "awq_report.json"
+#define AWQ__JOURNAL_FILE "awq_journal.json"
 
 /*
  * Begin, declare every tensor, lay out, write each tensor once, add the small files,
@@ -82,12 +108,13 @@ size_t awq__checkpoint_advise(const awq__checkpoint *checkpoint, const char *ste
 typedef struct awq__output awq__output;
 
 /*
- * AWQ_ERROR_EXISTS if `directory` exists (as anything) and not force; with force, if it exists and
- * is not a directory with a config.json, which is not ours to remove. A DIRECTORY.partial
- * left by an earlier run is kept if `resume`, else emptied; one that no run has left is
- * AWQ_ERROR_EXISTS. A lock file in it keeps two runs apart (AWQ_ERROR_EXISTS while another holds
- * it). Missing parents are created. An existing checkpoint that a run with force had moved aside
- * when it was killed is put back first.
+ * AWQ_ERROR_EXISTS if `directory` exists and is not empty, and not force; with force, if it is not
+ * a result of this library, which its provenance tells: others' directories are not ours to remove.
+ * Also for a mount point. A DIRECTORY.partial left by an earlier run is kept if `resume`, else
+ * emptied; one that no run has left is AWQ_ERROR_EXISTS. A lock file in it keeps two runs apart
+ * (AWQ_ERROR_EXISTS while another holds it). Missing parents are created. Of a run that was killed
+ * while it put its output in place, the rest is done, or undone if the output was not there yet.
+ * Where `directory` leads is settled here: later changes of links do not matter.
  */
 awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force, bool resume,
                              awq__output **out);
@@ -134,13 +161,12 @@ awq_status awq__output_text(awq__output *output, const char *file_name, const ch
 /* Copies a file under its own name; no error if it does not exist. */
 awq_status awq__output_copy(awq__output *output, const char *source_path);
 /* Checks that every declared tensor was written (else AWQ_ERROR_ARGUMENT names the first), makes
-   all durable, renames to DIRECTORY and removes the lock. With force an existing directory is moved
-   to DIRECTORY.replaced first and removed last. */
+   all durable, renames to DIRECTORY, and removes journal and lock. With force an existing directory
+   gives way and is removed last; where the file system can exchange two names, DIRECTORY is never
+   missing. What cannot be removed then is a warning: the output is whole. */
 awq_status awq__output_commit(awq__output *output);
-/* Closes the files. Without a commit the partial directory stays for a later resume. Takes NULL. */
+/* Closes the files. Without a commit the partial directory stays for a later resume, unless there
+   is nothing in it. Takes NULL. */
 void awq__output_free(awq__output *output);
-/* Removes the partial directory (when nothing in it is worth keeping); awq__output_free is still to
-   be called, and nothing else. */
-void awq__output_discard(awq__output *output);
 
 #endif

@@ -111,6 +111,18 @@ awq_status awq__clear_directory(awq_context *ctx, const char *path, const char *
     return clear_open(ctx, fd, path, keep, 0);
 }
 
+awq_status awq__remove_file(awq_context *ctx, const char *directory, const char *name)
+{
+    char *path = awq__path_join(ctx, directory, name);
+    if (!path)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = AWQ_OK;
+    if (unlink(path) != 0 && errno != ENOENT)
+        status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be removed: %s", path, strerror(errno));
+    awq__free(path);
+    return status;
+}
+
 awq_status awq__sync_file(awq_context *ctx, const char *path, int fd)
 {
     int result;

@@ -9,6 +9,8 @@
 /* Begins the name of every file in a directory that is bookkeeping and no part of a checkpoint. */
 #define AWQ__PRIVATE_PREFIX ".awq-"
 #define AWQ__TEMPORARY_SUFFIX ".tmp"
+/* In a directory that is worked on; held locked by the run that does. */
+#define AWQ__LOCK_FILE AWQ__PRIVATE_PREFIX "lock"
 #define AWQ__MAX_HEADER_BYTES 100000000
 /* Larger numbers are not exact in every JSON reader. */
 #define AWQ__MAX_JSON_INT (INT64_C(1) << 53)
@@ -58,6 +60,8 @@ awq_status awq__make_directories(awq_context *ctx, const char *path);
 /* Removes all that a directory holds but the file `keep` at its top. Removes links, not what they
    point to; anything else than files, directories and links is refused. */
 awq_status awq__clear_directory(awq_context *ctx, const char *path, const char *keep);
+/* Removes a file of a directory; no error if it is not there. */
+awq_status awq__remove_file(awq_context *ctx, const char *directory, const char *name);
 /* Makes the names in a directory durable. */
 awq_status awq__sync_directory(awq_context *ctx, const char *path);
 awq_status awq__sync_file(awq_context *ctx, const char *path, int fd);
@@ -68,22 +72,42 @@ const char *awq__base_name(const char *path);
 /* Names a file of a directory without leaving it. */
 bool awq__is_plain_name(const char *name);
 
-/* ---- output.c, transaction.c, settle.c ---- */
+/* ---- target.c: what stands where an output shall be ---- */
+
+/* As anything, a link that leads nowhere too. */
+bool awq__exists(const char *path);
+/* Is path a directory (no link to one) that holds a regular file of this name? */
+bool awq__holds_file(const char *path, const char *name);
+/* Is path a directory that is empty, but perhaps for this? NULL: empty. */
+bool awq__holds_nothing_but(const char *path, const char *name);
+/* Is it a directory with a provenance file of this library? */
+awq_status awq__is_result(awq_context *ctx, const char *directory, bool *result);
+/* AWQ_ERROR_EXISTS if an output may not take the place: see awq__output_begin. */
+awq_status awq__check_target(awq_context *ctx, const char *directory, bool force);
+
+/* ---- output.c, transaction.c, replaced.c, settle.c ---- */
 
 typedef struct awq__settling awq__settling; /* settle.c */
 
 struct awq__output {
     awq_context *ctx;
     char *directory, *partial;
-    char *replaced;  /* where an existing directory is moved to */
-    char *lock_path; /* in partial */
-    int lock;        /* -1 once it is released */
-    bool force, created;
+    char *replaced; /* where an existing directory is moved to */
+    int lock;       /* -1 while it is not held */
+    bool force;
     bool laid_out; /* the shards are there and open */
     awq__layout layout;
     awq__settling *settling; /* what a thread makes durable; NULL: nothing */
 };
 
+/* Puts the partial directory in the place of the existing one, which awq__drop_replaced then
+   removes. */
+awq_status awq__replace(const awq__output *output);
+/* Removes what was replaced, or finishes its removal; nothing if there is none. */
+awq_status awq__drop_replaced(const awq__output *output);
+/* Undoes what a run has left that was killed before its output was in place. AWQ_ERROR_EXISTS if
+   someone else's directory is where an existing output would be moved. */
+awq_status awq__recover_replaced(const awq__output *output);
 /* Makes what was written durable and closes the shards. */
 awq_status awq__output_close_shards(awq__output *output);
 /* Waits for what a thread makes durable; its failure is not told, since something else failed. */

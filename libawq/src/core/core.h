@@ -249,5 +249,6 @@ awq_status awq__read_text_file(awq_context *ctx, const char *path, size_t limit,
                                size_t *bytes);
 bool awq__is_file(const char *path);
 bool awq__is_directory(const char *path);
+bool awq__is_link(const char *path);
 
 #endif

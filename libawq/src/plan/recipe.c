@@ -18,6 +18,7 @@ typedef struct rule {
 
 struct awq_recipe {
     awq_context *ctx;
+    char *source;   /* the file it was read from; NULL: none is known */
     values *values; /* one for each option, in the order of the table */
     rule *rules;
     size_t rule_count, rule_capacity;
@@ -97,7 +98,24 @@ void awq_recipe_free(awq_recipe *recipe)
     for (size_t r = 0; r < recipe->rule_count; r++)
         free_rule(&recipe->rules[r]);
     awq__free(recipe->rules);
+    awq__free(recipe->source);
     awq__free(recipe);
+}
+
+awq_status awq_recipe_set_source(awq_recipe *recipe, const char *path)
+{
+    awq__clear(recipe->ctx);
+    char *source = path ? awq__strdup(recipe->ctx, path) : NULL;
+    if (path && !source)
+        return AWQ_ERROR_MEMORY;
+    awq__free(recipe->source);
+    recipe->source = source;
+    return AWQ_OK;
+}
+
+const char *awq__recipe_source(const awq_recipe *recipe)
+{
+    return recipe->source;
 }
 
 /* ---- setting ---- */

@@ -32,6 +32,8 @@ awq_status awq__recipe_check(const awq_recipe *recipe);
    to the same values. */
 awq_status awq__recipe_yaml(awq_context *ctx, const awq_recipe *recipe, awq__text *out);
 
+/* awq_recipe_set_source; NULL if it was not. */
+const char *awq__recipe_source(const awq_recipe *recipe);
 /* Was the option set, or is its default in force? */
 bool awq__recipe_says(const awq_recipe *recipe, const char *name);
 /* Are schemes to be chosen within a size? */

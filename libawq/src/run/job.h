@@ -47,6 +47,11 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *reci
  * function as it is? */
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);
 
+/* output_place.c: AWQ_ERROR_RECIPE if the output is, holds or lies in the model, or holds a file
+   that the run reads, as it is named or while it is written. */
+awq_status awq__check_output_place(awq_context *ctx, const awq_recipe *recipe,
+                                   const awq_model *model);
+
 /* ---- result.c: the tensors of the result ---- */
 
 /* How the result stores the routed experts of a layer. */
@@ -222,8 +227,6 @@ awq_status awq__journal_open(awq__job *job);
 /* Makes durable what was written so far, then says so, beside the work that follows: a kill loses
    the layer in work and at most the one before it. */
 awq_status awq__journal_write(awq__job *job);
-/* From the finished checkpoint. It stays until the end, so that no kill loses the layers. */
-void awq__journal_remove(awq_context *ctx, const char *directory);
 /* Notes what the run is of, by name. AWQ_ERROR_EXISTS if that of an earlier run was another. */
 awq_status awq__journal_agree(awq__job *job, const char *name, const char *value);
 awq_status awq__journal_agree_hash(awq__job *job, const char *name, uint64_t hash);

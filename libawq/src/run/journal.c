@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define JOURNAL "awq_journal.json"
 #define MAX_BYTES ((size_t)1 << 30)
 #define HASH_LINE "{\n\t\"hash\":\t\"%016" PRIx64 "\","
 #define HASH_LINE_BYTES 30
@@ -81,7 +80,7 @@ static awq_status read_file(awq__job *job, const char *path)
 
 awq_status awq__journal_open(awq__job *job)
 {
-    char *path = awq__path_join(job->ctx, awq__output_partial(job->output), JOURNAL);
+    char *path = awq__path_join(job->ctx, awq__output_partial(job->output), AWQ__JOURNAL_FILE);
     if (!path)
         return AWQ_ERROR_MEMORY;
     awq_status status = AWQ_OK;
@@ -99,23 +98,15 @@ awq_status awq__journal_write(awq__job *job)
     awq__text text = {0};
     char *printed = cJSON_Print(job->journal);
     if (!printed)
-        return awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: %s", JOURNAL);
+        return awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: %s", AWQ__JOURNAL_FILE);
     /* All but the brace that opens the object. */
     uint64_t hash = awq__hash(AWQ__HASH_SEED, printed + 1, strlen(printed + 1));
     awq_status status = awq__text_append(job->ctx, &text, HASH_LINE "%s", hash, printed + 1);
     if (status == AWQ_OK)
-        status = awq__output_settle(job->output, JOURNAL, text.data);
+        status = awq__output_settle(job->output, AWQ__JOURNAL_FILE, text.data);
     awq__text_free(&text);
     cJSON_free(printed);
     return status;
-}
-
-void awq__journal_remove(awq_context *ctx, const char *directory)
-{
-    char *path = awq__path_join(ctx, directory, JOURNAL);
-    if (path && remove(path))
-        awq__log(ctx, AWQ_LOG_WARNING, "%s: could not be removed; nothing needs it any more", path);
-    awq__free(path);
 }
 
 /* ---- what the run is of ---- */

@@ -252,6 +252,8 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, aw
     if (status == AWQ_OK)
         status = awq_model_open(ctx, awq__recipe_text(recipe, "model"),
                                 awq__recipe_text(recipe, "plugin"), &plan->model);
+    if (status == AWQ_OK)
+        status = awq__check_output_place(ctx, recipe, plan->model);
     if (status == AWQ_OK && plan->model->format && !plan->model->format->fused)
         status =
             awq__fail(ctx, AWQ_ERROR_RECIPE,

@@ -281,13 +281,11 @@ static awq_status finish(awq__job *job, const char *directory, awq_report **out)
         status = awq__report_create(job, directory, job->evaluate ? &result : NULL, &report);
     if (status == AWQ_OK)
         status =
-            awq__output_text(job->output, "awq_report.json", report->json, strlen(report->json));
+            awq__output_text(job->output, AWQ__REPORT_FILE, report->json, strlen(report->json));
     if (status == AWQ_OK)
         status = awq__output_commit(job->output);
-    if (status == AWQ_OK) {
-        awq__journal_remove(job->ctx, directory);
+    if (status == AWQ_OK)
         log_times(job);
-    }
     if (status == AWQ_OK && out)
         *out = report;
     else
@@ -323,16 +321,6 @@ static awq_status prepare(awq__job *job, awq__model_plan *plan, const awq_quanti
     return status == AWQ_OK ? awq__job_choose_schemes(job, plan) : status;
 }
 
-/* Where nothing was done yet that is worth keeping, nothing is left. */
-static void leave(awq__job *job)
-{
-    for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++)
-        if (awq__json_at(awq__journal_layer(job, n), "losses") || awq__journal_has(job, n))
-            return;
-    if (job->journal && !job->resumed)
-        awq__output_discard(job->output);
-}
-
 static awq_status run(awq__job *job, awq__model_plan *plan, const awq_quantize_options *options,
                       awq_report **report)
 {
@@ -343,8 +331,6 @@ static awq_status run(awq__job *job, awq__model_plan *plan, const awq_quantize_o
     awq_status status = prepare(job, plan, options, &windows);
     if (status == AWQ_OK)
         status = awq__recipe_provenance(ctx, job->recipe, &yaml);
-    if (status != AWQ_OK)
-        leave(job);
     if (status == AWQ_OK)
         status = lay_out(job);
     if (status == AWQ_OK)

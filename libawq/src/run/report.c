@@ -146,7 +146,7 @@ static awq_status write_provenance(awq__job *job, const char *recipe_yaml)
     char hash[17];
     snprintf(hash, sizeof hash, "%016" PRIx64, awq__sequences_hash(&job->sequences));
     cJSON *root = cJSON_CreateObject();
-    cJSON_AddStringToObject(root, "producer", "libawq");
+    cJSON_AddStringToObject(root, "producer", AWQ__PRODUCER);
     cJSON_AddStringToObject(root, "version", awq_version());
     cJSON *object = cJSON_AddObjectToObject(root, "plugin");
     cJSON_AddStringToObject(object, "id", plugin->id);
@@ -157,7 +157,7 @@ static awq_status write_provenance(awq__job *job, const char *recipe_yaml)
                             job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
     cJSON_AddStringToObject(object, "ids_xxh3_64", hash);
     cJSON_AddStringToObject(root, "recipe", recipe_yaml);
-    awq_status status = write_json(job, "awq_provenance.json", root);
+    awq_status status = write_json(job, AWQ__PROVENANCE_FILE, root);
     cJSON_Delete(root);
     return status;
 }

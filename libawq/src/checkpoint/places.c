@@ -1,0 +1,144 @@
+/* Where paths lead, and how two places lie to each other, whatever links and mounts are between. */
+#define _DEFAULT_SOURCE /* realpath */
+
+#include "checkpoint/checkpoint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---- where a path leads ---- */
+
+/* Cuts the last component off an absolute path; the root stays. */
+static void climb(char *path)
+{
+    char *slash = strrchr(path, '/');
+    slash[slash == path] = 0;
+}
+
+/* One step down, or up, or none, from an absolute path. */
+static awq_status walk(awq_context *ctx, awq__text *path, const char *name, size_t length)
+{
+    if (!length || (length == 1 && name[0] == '.'))
+        return AWQ_OK;
+    if (length == 2 && !memcmp(name, "..", 2)) {
+        climb(path->data);
+        path->length = strlen(path->data);
+        return AWQ_OK;
+    }
+    const char *slash = path->length > 1 ? "/" : "";
+    return awq__text_append(ctx, path, "%s%.*s", slash, (int)length, name);
+}
+
+/* The length of the longest beginning of a path that is there, *real being where it leads. */
+static size_t find_real(const char *path, char *part, char **real)
+{
+    size_t length = strlen(path);
+    while (length) {
+        memcpy(part, path, length);
+        part[length] = 0;
+        if ((*real = realpath(part, NULL)))
+            return length;
+        while (length && path[length - 1] != '/')
+            length--;
+        while (length > 1 && path[length - 1] == '/')
+            length--;
+    }
+    *real = realpath(".", NULL);
+    return 0;
+}
+
+/* Follows what is there; behind that, steps are taken as they are written. */
+static awq_status resolve_once(awq_context *ctx, const char *path, awq__text *out)
+{
+    char *real = NULL, *part = awq__strdup(ctx, path);
+    if (!part)
+        return AWQ_ERROR_MEMORY;
+    const char *rest = path + find_real(path, part, &real);
+    awq_status status =
+        real ? awq__text_append(ctx, out, "%s", real)
+             : awq__fail(ctx, AWQ_ERROR_IO, "%s: the working directory: %s", path, strerror(errno));
+    while (*rest && status == AWQ_OK) {
+        size_t length = strcspn(rest, "/");
+        status = walk(ctx, out, rest, length);
+        rest += length + (rest[length] == '/');
+    }
+    awq__free(part);
+    free(real);
+    return status;
+}
+
+awq_status awq__resolve(awq_context *ctx, const char *path, char **real)
+{
+    awq__text first = {0}, second = {0};
+    awq_status status = resolve_once(ctx, path, &first);
+    /* Behind a ".." of what is missing there may be links again. */
+    if (status == AWQ_OK)
+        status = resolve_once(ctx, first.data, &second);
+    awq__text_free(&first);
+    *real = status == AWQ_OK ? second.data : NULL;
+    if (status != AWQ_OK)
+        awq__text_free(&second);
+    return status;
+}
+
+awq_status awq__resolve_name(awq_context *ctx, const char *path, char **real)
+{
+    const char *slash = strrchr(path, '/');
+    char *parent = awq__strdup(ctx, slash ? path : "."), *resolved = NULL;
+    *real = NULL;
+    if (!parent)
+        return AWQ_ERROR_MEMORY;
+    if (slash)
+        parent[slash - path + 1] = 0;
+    awq_status status = awq__resolve(ctx, parent, &resolved);
+    if (status == AWQ_OK && !(*real = awq__path_join(ctx, resolved, slash ? slash + 1 : path)))
+        status = AWQ_ERROR_MEMORY;
+    awq__free(resolved);
+    awq__free(parent);
+    return status;
+}
+
+/* ---- how two places lie to each other ---- */
+
+static bool is_same(const char *a, const char *b)
+{
+    struct stat first, second;
+    return !strcmp(a, b) || (stat(a, &first) == 0 && stat(b, &second) == 0 &&
+                             first.st_dev == second.st_dev && first.st_ino == second.st_ino);
+}
+
+/* Is `outer` above `path`, which is cut to pieces? */
+static bool is_above(const char *outer, char *path)
+{
+    while (strcmp(path, "/")) {
+        climb(path);
+        if (is_same(outer, path))
+            return true;
+    }
+    return false;
+}
+
+awq_status awq__place_of(awq_context *ctx, const char *a, const char *b, awq__place *place)
+{
+    char *first = NULL, *second = NULL, *copy = NULL;
+    *place = AWQ__PLACE_APART;
+    awq_status status = awq__resolve(ctx, a, &first);
+    if (status == AWQ_OK)
+        status = awq__resolve(ctx, b, &second);
+    if (status == AWQ_OK && !(copy = awq__strdup(ctx, first)))
+        status = AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK) {
+        if (is_same(first, second))
+            *place = AWQ__PLACE_SAME;
+        else if (is_above(second, copy))
+            *place = AWQ__PLACE_WITHIN;
+        else if (is_above(first, second))
+            *place = AWQ__PLACE_HOLDS;
+    }
+    awq__free(first);
+    awq__free(second);
+    awq__free(copy);
+    return status;
+}

@@ -1,0 +1,108 @@
+/*
+ * How an existing directory gives way to a new one.
+ *
+ * Where the file system can, the two exchange their names in one step, so that the output is never
+ * missing. Elsewhere the old one is moved to DIRECTORY.replaced first. A marker file in the old one
+ * tells a later run that it is ours to put back or to remove, wherever a kill has left it.
+ */
+#define _GNU_SOURCE /* renameat2 */
+
+#include "awq/awq.h"
+#include "checkpoint/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MARKER_FILE AWQ__PRIVATE_PREFIX "replaced"
+
+static awq_status set_marker(const awq__output *output, const char *directory)
+{
+    char *path = awq__path_join(output->ctx, directory, MARKER_FILE);
+    if (!path)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = AWQ_OK;
+    int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0 || close(fd) != 0)
+        status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", path,
+                           strerror(errno));
+    awq__free(path);
+    return status == AWQ_OK ? awq__sync_directory(output->ctx, directory) : status;
+}
+
+static awq_status remove_marker(const awq__output *output, const char *directory)
+{
+    return awq__remove_file(output->ctx, directory, MARKER_FILE);
+}
+
+/* The marker goes last, so that an interrupted removal can be finished. */
+static awq_status remove_replaced(const awq__output *output)
+{
+    awq_status status = awq__clear_directory(output->ctx, output->replaced, MARKER_FILE);
+    if (status == AWQ_OK)
+        status = remove_marker(output, output->replaced);
+    if (status == AWQ_OK && rmdir(output->replaced) != 0)
+        status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be removed: %s", output->replaced,
+                           strerror(errno));
+    return status;
+}
+
+awq_status awq__drop_replaced(const awq__output *output)
+{
+    if (awq__holds_file(output->partial, MARKER_FILE) &&
+        rename(output->partial, output->replaced) != 0)
+        return awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be moved to %s: %s",
+                         output->partial, output->replaced, strerror(errno));
+    return awq__holds_file(output->replaced, MARKER_FILE) ? remove_replaced(output) : AWQ_OK;
+}
+
+awq_status awq__recover_replaced(const awq__output *output)
+{
+    if (awq__holds_file(output->replaced, MARKER_FILE)) {
+        if (awq__exists(output->directory))
+            return remove_replaced(output);
+        if (rename(output->replaced, output->directory) != 0)
+            return awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be put back: %s",
+                             output->replaced, strerror(errno));
+    } else if (awq__exists(output->directory) && awq__exists(output->replaced) &&
+               !awq__holds_nothing_but(output->replaced, NULL)) {
+        /* An empty directory gives way to a rename. */
+        return awq__fail(output->ctx, AWQ_ERROR_EXISTS,
+                         "%s: in the way, since %s would be moved there", output->replaced,
+                         output->directory);
+    }
+    /* Put back just now, or marked by a run that was killed before it moved it. */
+    return remove_marker(output, output->directory);
+}
+
+/* Moves the old directory out of the way and the new one there, with nothing there in between. */
+static awq_status move_both(const awq__output *output)
+{
+    if (rename(output->directory, output->replaced) != 0)
+        return awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be moved to %s: %s",
+                         output->directory, output->replaced, strerror(errno));
+    if (rename(output->partial, output->directory) == 0)
+        return AWQ_OK;
+    awq_status status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be renamed to %s: %s",
+                                  output->partial, output->directory, strerror(errno));
+    rename(output->replaced, output->directory);
+    return status;
+}
+
+awq_status awq__replace(const awq__output *output)
+{
+    awq_status status = awq__recover_replaced(output);
+    if (status == AWQ_OK)
+        status = set_marker(output, output->directory);
+    if (status != AWQ_OK)
+        return status;
+    if (renameat2(AT_FDCWD, output->partial, AT_FDCWD, output->directory, RENAME_EXCHANGE) == 0)
+        return AWQ_OK;
+    /* Not every file system can, nor every kernel; what else is wrong, the renames find too. */
+    status = move_both(output);
+    if (status != AWQ_OK && awq__holds_file(output->directory, MARKER_FILE))
+        remove_marker(output, output->directory);
+    return status;
+}

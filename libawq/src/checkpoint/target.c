@@ -1,0 +1,106 @@
+/* What stands where an output shall be, and whether the output may take its place. */
+#define _GNU_SOURCE /* statx */
+
+#include "awq/awq.h"
+#include "checkpoint/internal.h"
+#include "core/json.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool awq__exists(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+bool awq__holds_file(const char *path, const char *name)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool found = fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode);
+    close(fd);
+    return found;
+}
+
+bool awq__holds_nothing_but(const char *path, const char *name)
+{
+    struct stat info;
+    DIR *directory = lstat(path, &info) == 0 && S_ISDIR(info.st_mode) ? opendir(path) : NULL;
+    if (!directory)
+        return false;
+    const struct dirent *entry;
+    bool nothing = true;
+    while (nothing && (entry = readdir(directory)))
+        nothing = !awq__is_plain_name(entry->d_name) || (name && !strcmp(entry->d_name, name));
+    closedir(directory);
+    return nothing;
+}
+
+awq_status awq__is_result(awq_context *ctx, const char *directory, bool *result)
+{
+    *result = false;
+    if (!awq__holds_file(directory, AWQ__PROVENANCE_FILE))
+        return AWQ_OK;
+    char *path = awq__path_join(ctx, directory, AWQ__PROVENANCE_FILE);
+    cJSON *root = NULL;
+    awq_status status = path ? awq__json_read(ctx, path, &root) : AWQ_ERROR_MEMORY;
+    *result = awq__json_is_text(awq__json_at(root, "producer"), AWQ__PRODUCER);
+    cJSON_Delete(root);
+    awq__free(path);
+    if (status == AWQ_ERROR_MEMORY)
+        return status;
+    awq__clear(ctx); /* what cannot be read is not ours */
+    return AWQ_OK;
+}
+
+/* A mount point cannot be renamed. */
+static awq_status check_mount(awq_context *ctx, const char *directory)
+{
+    struct statx info;
+    if (statx(AT_FDCWD, directory, AT_SYMLINK_NOFOLLOW, 0, &info) == 0 &&
+        (info.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+        return awq__fail(ctx, AWQ_ERROR_EXISTS,
+                         "%s: a file system is mounted there, and an output takes its place by a "
+                         "rename; name a directory in it",
+                         directory);
+    return AWQ_OK;
+}
+
+static awq_status refuse(awq_context *ctx, const char *directory)
+{
+    if (awq__holds_file(directory, AWQ__LOCK_FILE))
+        return awq__fail(ctx, AWQ_ERROR_EXISTS,
+                         "%s: exists already, and is the unfinished work of a run under a new "
+                         "name: it goes on as %s.partial",
+                         directory, directory);
+    return awq__fail(ctx, AWQ_ERROR_EXISTS,
+                     "%s: exists already, the whole result of an earlier run; it is replaced only "
+                     "where that is asked for (force)",
+                     directory);
+}
+
+awq_status awq__check_target(awq_context *ctx, const char *directory, bool force)
+{
+    bool result;
+    if (!awq__exists(directory))
+        return AWQ_OK;
+    if (awq__holds_nothing_but(directory, NULL))
+        return check_mount(ctx, directory);
+    awq_status status = awq__is_result(ctx, directory, &result);
+    if (status != AWQ_OK)
+        return status;
+    if (!result)
+        return awq__fail(ctx, AWQ_ERROR_EXISTS,
+                         "%s: exists already, and is no result of libawq (a directory with "
+                         "its " AWQ__PROVENANCE_FILE "), so it is never replaced; remove it by "
+                         "hand, or name another output",
+                         directory);
+    return force ? check_mount(ctx, directory) : refuse(ctx, directory);
+}

@@ -1,0 +1,161 @@
+/* Whether the output's place leaves alone what the run reads: an output replaces what stands
+   there, with all that is in it. */
+#include "run/job.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The output and the names that it has while it is written and put in place. */
+enum { PLACES = 3 };
+static const char *const suffixes[PLACES] = {"", ".partial", ".replaced"};
+
+typedef struct places {
+    awq_context *ctx;
+    const char *output; /* as the recipe has it */
+    char *paths[PLACES];
+} places;
+
+static awq_status find_places(places *p)
+{
+    char *real = NULL;
+    awq_status status = awq__resolve_name(p->ctx, p->output, &real);
+    p->paths[0] = status == AWQ_OK ? awq__strdup(p->ctx, p->output) : NULL;
+    for (int i = 1; i < PLACES && status == AWQ_OK; i++)
+        p->paths[i] = awq__format(p->ctx, "%s%s", real, suffixes[i]);
+    for (int i = 0; i < PLACES && status == AWQ_OK; i++)
+        status = p->paths[i] ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq__free(real);
+    return status;
+}
+
+static void free_places(places *p)
+{
+    for (int i = 0; i < PLACES; i++)
+        awq__free(p->paths[i]);
+}
+
+/* `what` says what the path is to the run. */
+static awq_status refuse(const places *p, int i, awq__place place, const char *what,
+                         const char *path)
+{
+    static const char *const words[] = {
+        [AWQ__PLACE_SAME] = "is", [AWQ__PLACE_WITHIN] = "lies in", [AWQ__PLACE_HOLDS] = "holds"};
+    char *real;
+    awq_status status = awq__resolve(p->ctx, path, &real);
+    if (status != AWQ_OK)
+        return status;
+    status = awq__fail(p->ctx, AWQ_ERROR_RECIPE,
+                       "output: %s%s %s %s %s (%s)%s; name a directory apart from it", p->output,
+                       suffixes[i], words[place], what, path, real,
+                       place == AWQ__PLACE_WITHIN ? "" : ", which the output would replace");
+    awq__free(real);
+    return status;
+}
+
+/* The directory that a path names something in; the caller's. */
+static awq_status directory_of(awq_context *ctx, const char *path, char **directory)
+{
+    const char *slash = strrchr(path, '/');
+    *directory = slash ? awq__format(ctx, "%.*s", (int)(slash - path) + (slash == path), path)
+                       : awq__strdup(ctx, ".");
+    return *directory ? AWQ_OK : AWQ_ERROR_MEMORY;
+}
+
+/* A file is lost with the directory that it lies in, and a link also with that of its file. */
+static awq_status check_file(const places *p, const char *what, const char *path)
+{
+    char *directory;
+    awq_status status = directory_of(p->ctx, path, &directory);
+    for (int i = 0; i < PLACES && status == AWQ_OK; i++) {
+        awq__place place, around;
+        status = awq__place_of(p->ctx, p->paths[i], path, &place);
+        if (status == AWQ_OK)
+            status = awq__place_of(p->ctx, p->paths[i], directory, &around);
+        if (status != AWQ_OK)
+            break;
+        if (around == AWQ__PLACE_SAME || around == AWQ__PLACE_HOLDS)
+            place = AWQ__PLACE_HOLDS;
+        if (place == AWQ__PLACE_SAME || place == AWQ__PLACE_HOLDS)
+            status = refuse(p, i, place, what, path);
+    }
+    awq__free(directory);
+    return status;
+}
+
+/* Files of the model that are links to others, as in a cache of downloads. */
+static awq_status check_links(const places *p, const char *model)
+{
+    DIR *directory = opendir(model);
+    awq_status status = AWQ_OK;
+    const struct dirent *entry;
+    while (directory && status == AWQ_OK && (entry = readdir(directory))) {
+        char *path = awq__path_join(p->ctx, model, entry->d_name);
+        if (!path)
+            status = AWQ_ERROR_MEMORY;
+        else if (awq__is_link(path))
+            status = check_file(p, "what a file of the model leads to,", path);
+        awq__free(path);
+    }
+    if (directory)
+        closedir(directory);
+    return status;
+}
+
+static awq_status check_directory(const places *p, const char *directory)
+{
+    awq_status status = AWQ_OK;
+    for (int i = 0; i < PLACES && status == AWQ_OK; i++) {
+        awq__place place;
+        status = awq__place_of(p->ctx, p->paths[i], directory, &place);
+        if (status == AWQ_OK && place != AWQ__PLACE_APART)
+            status = refuse(p, i, place, "the model", directory);
+    }
+    return status;
+}
+
+/* A config.json by itself is a file; what lies beside it is no part of the model. */
+static awq_status check_model(const places *p, const awq_model *model)
+{
+    if (awq__is_file(model->directory))
+        return check_file(p, "the model", model->directory);
+    awq_status status = check_directory(p, model->directory);
+    return status == AWQ_OK ? check_links(p, model->directory) : status;
+}
+
+/* Every file that an option names. */
+static awq_status check_options(const places *p, const awq_recipe *recipe)
+{
+    size_t option_count;
+    const awq_option *options = awq_option_list(&option_count);
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < option_count && status == AWQ_OK; i++) {
+        const awq_option *option = &options[i];
+        if (!awq__option_is_path(option) || !strcmp(option->name, "model") ||
+            !strcmp(option->name, "output"))
+            continue;
+        size_t count;
+        const char *const *paths = awq__recipe_values(recipe, option, &count);
+        for (size_t j = 0; j < count && status == AWQ_OK; j++)
+            status = check_file(p, option->name, paths[j]);
+    }
+    return status;
+}
+
+awq_status awq__check_output_place(awq_context *ctx, const awq_recipe *recipe,
+                                   const awq_model *model)
+{
+    places p = {.ctx = ctx, .output = awq__recipe_text(recipe, "output")};
+    const char *plugin = model->arch->plugin->path, *source = awq__recipe_source(recipe);
+    awq_status status = find_places(&p);
+    if (status == AWQ_OK)
+        status = check_model(&p, model);
+    if (status == AWQ_OK)
+        status = check_options(&p, recipe);
+    if (status == AWQ_OK && source)
+        status = check_file(&p, "the recipe", source);
+    if (status == AWQ_OK && model->arch->plugin->library)
+        status = check_file(&p, "the plugin", plugin);
+    free_places(&p);
+    return status;
+}
