@@ -83,18 +83,21 @@ static bool write_matrix(const awq__weight *weight, FILE *file)
     return written;
 }
 
-static awq_status write_module(const awq_model *model, const awq__module *module, FILE *file)
+static awq_status write_module(const awq_model *model, size_t index, FILE *file)
 {
-    awq__found found;
-    awq_status status = awq__model_find(model, module, &found);
+    const awq__module *module = &model->arch->modules[index];
+    awq__loaded_module loaded;
+    awq_status status = awq__model_module(model, index, &loaded);
     if (status != AWQ_OK)
         return status;
-    bool written = write_matrix(&found.weight, file);
+    const awq__found *found = &loaded.found;
+    bool written = write_matrix(&found->weight, file);
     if (written && module->bias) {
-        awq__weight bias = awq__weight_strided(module->name, found.bias_dtype, found.bias,
-                                               module->rows, 1, found.bias_stride, 1);
+        awq__weight bias = awq__weight_strided(module->name, found->bias_dtype, found->bias,
+                                               module->rows, 1, found->bias_stride, 1);
         written = write_matrix(&bias, file);
     }
+    awq__loaded_module_free(&loaded);
     return written ? AWQ_OK : awq__fail(model->ctx, AWQ_ERROR_IO, "%s: not written", module->name);
 }
 
@@ -104,7 +107,7 @@ static awq_status dump(const awq_model *model, FILE *file)
     if (status == AWQ_OK && !write_header(model, file))
         status = awq__fail(model->ctx, AWQ_ERROR_IO, "the header: not written");
     for (size_t i = 0; i < model->arch->module_count && status == AWQ_OK; i++)
-        status = write_module(model, &model->arch->modules[i], file);
+        status = write_module(model, i, file);
     return status;
 }
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "run/stream.h"
+#include "support/tensor_bytes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -68,7 +69,7 @@ static int set_up(void **state)
     for (int64_t i = 0; i <= ids->shape[0]; i++)
         f->sequences.offsets[i] = i * ids->shape[1];
     f->sequences.ids = awq__alloc(f->ctx, ids->bytes, 1, "ids");
-    memcpy(f->sequences.ids, ids->data, ids->bytes);
+    assert_int_equal(awq__tensor_read(f->ctx, ids, 0, ids->bytes, f->sequences.ids), AWQ_OK);
     return 0;
 }
 
@@ -83,23 +84,18 @@ static int tear_down(void **state)
     return 0;
 }
 
-static float float_at(const awq__tensor *tensor, int64_t index)
-{
-    float value;
-    memcpy(&value, tensor->data + 4 * index, 4);
-    return value;
-}
-
-static void assert_close(const awq__tensor *expected, const float *found)
+static void assert_close(const fixture *f, const awq__tensor *expected, const float *found)
 {
     size_t count = (size_t)awq__tensor_elements(expected);
     double largest = 0, worst = 0;
+    float *values = (float *)(void *)tensor_bytes(f->ctx, expected);
+    assert_non_null(values);
     for (size_t i = 0; i < count; i++) {
-        float value = float_at(expected, (int64_t)i);
-        largest = fmax(largest, fabs((double)value));
-        double error = fabs((double)found[i] - (double)value);
+        largest = fmax(largest, fabs((double)values[i]));
+        double error = fabs((double)found[i] - (double)values[i]);
         worst = error <= worst ? worst : error; /* NaN is kept */
     }
+    awq__free(values);
     if (!(worst <= TOLERANCE * largest))
         fail_msg("%s: error %g, more than %g of %g", expected->name, worst, TOLERANCE, largest);
 }
@@ -108,18 +104,21 @@ static void assert_close(const awq__tensor *expected, const float *found)
 static void assert_same_experts(fixture *f, int64_t layer, const awq__routes *routes)
 {
     const awq__tensor *index = golden_of(f, layer, "router_topk_index");
-    const awq__tensor *weight = golden_of(f, layer, "router_topk_weight");
+    int32_t *indices = (int32_t *)(void *)tensor_bytes(f->ctx, index);
+    float *weights =
+        (float *)(void *)tensor_bytes(f->ctx, golden_of(f, layer, "router_topk_weight"));
     int64_t k = index->shape[1];
+    assert_true(indices && weights);
     assert_int_equal(index->shape[0], routes->tokens);
     assert_int_equal(routes->per_token, k + routes->experts - routes->routed);
     for (int64_t t = 0; t < routes->tokens; t++)
         for (int64_t i = 0; i < k; i++) {
-            int32_t value;
             int64_t at = t * routes->per_token + i;
-            memcpy(&value, index->data + 4 * (t * k + i), 4);
-            assert_int_equal(value, routes->index[at]);
-            assert_true(fabsf(routes->weight[at] - float_at(weight, t * k + i)) <= TOLERANCE);
+            assert_int_equal(indices[t * k + i], routes->index[at]);
+            assert_true(fabsf(routes->weight[at] - weights[t * k + i]) <= TOLERANCE);
         }
+    awq__free(indices);
+    awq__free(weights);
 }
 
 /* What the tap must be shown, and what it has seen. */
@@ -193,21 +192,21 @@ static void check_layer(fixture *f, awq__stream *stream, int64_t n)
     assert_int_equal(
         awq__attention_forward(&stream->forward, &loaded.layer, before, false, out, NULL, NULL),
         AWQ_OK);
-    assert_close(golden_of(f, n, "attention_output"), out);
+    assert_close(f, golden_of(f, n, "attention_output"), out);
     assert_int_equal(awq__stream_to_experts(stream, &loaded.layer, &routes), AWQ_OK);
-    assert_close(golden_of(f, n, "moe_input"), stream->x);
-    assert_close(golden_of(f, n, "router_logits"), routes.logits);
+    assert_close(f, golden_of(f, n, "moe_input"), stream->x);
+    assert_close(f, golden_of(f, n, "router_logits"), routes.logits);
     assert_same_experts(f, n, &routes);
     memset(out, 0, bytes);
     assert_int_equal(
         awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes, out, NULL, NULL),
         AWQ_OK);
-    assert_close(golden_of(f, n, "moe_output"), out);
+    assert_close(f, golden_of(f, n, "moe_output"), out);
     check_tap(f, stream, &loaded.layer, &routes, out);
     assert_int_equal(awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes,
                                       stream->hidden, NULL, NULL),
                      AWQ_OK);
-    assert_close(golden_of(f, n, "output"), stream->hidden);
+    assert_close(f, golden_of(f, n, "output"), stream->hidden);
     awq__routes_free(&routes);
     awq__loaded_layer_free(&loaded);
     free(before);
@@ -221,18 +220,22 @@ static void check_model(fixture *f, const awq__compute *compute)
     stream.forward.compute = compute;
     for (int64_t n = 0; n < f->model->arch->model.layer_count; n++)
         check_layer(f, &stream, n);
-    awq__ends ends;
-    assert_int_equal(awq__model_ends(f->model, &ends), AWQ_OK);
-    int64_t T = stream.tokens, H = ends.head.cols, V = ends.head.rows;
+    awq__loaded_module loaded;
+    float *norm;
+    assert_int_equal(awq__model_end(f->model, AWQ__PART_HEAD, &loaded), AWQ_OK);
+    assert_int_equal(awq__model_final_norm(f->model, &norm), AWQ_OK);
+    const awq__weight *head = &loaded.found.weight;
+    int64_t T = stream.tokens, H = head->cols, V = head->rows;
     float *x = malloc((size_t)(T * H) * 4), *logits = malloc((size_t)(T * V) * 4);
-    float *work = malloc((size_t)awq__weight_work(&ends.head) * 4);
-    awq__head_logits(compute, &ends.head, ends.norm, f->model->arch->model.norm_epsilon, T,
-                     stream.hidden, x, logits, work);
-    assert_close(golden(f, "logits"), logits);
+    float *work = malloc((size_t)awq__weight_work(head) * 4);
+    awq__head_logits(compute, head, norm, f->model->arch->model.norm_epsilon, T, stream.hidden, x,
+                     logits, work);
+    assert_close(f, golden(f, "logits"), logits);
     free(x);
     free(logits);
     free(work);
-    awq__ends_free(&ends);
+    awq__loaded_module_free(&loaded);
+    awq__free_aligned(norm);
     awq__stream_free(&stream);
 }
 

@@ -357,7 +357,7 @@ static void write_fused(const fixture *f, const awq__checkpoint *from, awq__outp
             snprintf(part, sizeof part, "model.layers.%d.mlp.experts.%d.%s.weight", (int)layer,
                      (int)e, parts[i]);
             const awq__tensor *tensor = awq__checkpoint_find(from, part);
-            assert_ok(f, awq__output_write_part(to, full, at, tensor->data, tensor->bytes));
+            assert_ok(f, awq__output_write_from(to, full, at, tensor, 0, tensor->bytes));
             at += tensor->bytes;
         }
 }
@@ -387,7 +387,7 @@ static void fuse(const fixture *f, const char *model, const char *directory)
     for (size_t i = 0; i < awq__checkpoint_count(from); i++) {
         const awq__tensor *t = awq__checkpoint_at(from, i);
         if (!strstr(t->name, ".experts."))
-            assert_ok(f, awq__output_write(to, t->name, t->data, t->bytes));
+            assert_ok(f, awq__output_write_from(to, t->name, 0, t, 0, t->bytes));
     }
     for (int layer = 0; layer < 2; layer++) {
         write_fused(f, from, to, gate_up, 2, layer, "gate_up_proj");

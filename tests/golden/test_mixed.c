@@ -131,7 +131,7 @@ static size_t check_stored(const fixture *f, const mixed *m)
             awq__found found;
             size_t s = 0;
             describe(&scheme, expected, sizeof expected);
-            assert_ok(f, awq__model_find(model, &model->arch->modules[i], &found));
+            assert_ok(f, awq__model_find(model, &model->arch->modules[i], NULL, &found));
             assert_true(found.packed && awq__same_scheme(&found.scheme, &scheme));
             while (s < count && !awq__same_scheme(&schemes[s], &scheme))
                 s++;
@@ -317,13 +317,14 @@ static float *values_of(const fixture *f, const awq_model *model, const char *na
 {
     for (size_t i = 0; i < model->arch->module_count; i++) {
         const awq__module *module = &model->arch->modules[i];
-        awq__found found;
+        awq__loaded_module loaded;
         if (strcmp(module->name, name) != 0)
             continue;
-        assert_ok(f, awq__model_find(model, module, &found));
+        assert_ok(f, awq__model_module(model, i, &loaded));
         float *values = malloc((size_t)(module->rows * module->cols) * sizeof *values);
         assert_non_null(values);
-        awq__weight_read(awq__compute_fastest(), &found.weight, 0, module->rows, values);
+        awq__weight_read(awq__compute_fastest(), &loaded.found.weight, 0, module->rows, values);
+        awq__loaded_module_free(&loaded);
         *cols = module->vector ? module->rows : module->cols;
         return values;
     }

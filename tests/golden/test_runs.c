@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/json.h"
 #include "support/synthetic.h"
+#include "support/tensor_bytes.h"
 #include "../unit/temp_files.h"
 
 #include <stdio.h>
@@ -203,7 +204,7 @@ static void test_what_is_not_quantized_is_copied(void **state)
         if (!same)
             continue;
         assert_int_equal(same->bytes, tensor->bytes);
-        assert_memory_equal(same->data, tensor->data, tensor->bytes);
+        assert_true(same_bytes(f->ctx, same, tensor));
         copied++;
     }
     assert_true(copied > 10);
@@ -225,18 +226,26 @@ static void test_the_router_is_compensated(void **state)
     assert_ok(f, awq__checkpoint_open(f->ctx, output, &after));
     const char *norm_name = "model.layers.1.post_attention_layernorm.weight";
     const char *router_name = "model.layers.1.block_sparse_moe.gate.weight";
+    uint8_t *norms[] = {tensor_bytes(f->ctx, awq__checkpoint_find(before, norm_name)),
+                        tensor_bytes(f->ctx, awq__checkpoint_find(after, norm_name))};
+    uint8_t *routers[] = {tensor_bytes(f->ctx, awq__checkpoint_find(before, router_name)),
+                          tensor_bytes(f->ctx, awq__checkpoint_find(after, router_name))};
     float changed = 0;
     for (int64_t h = 0; h < model.hidden; h++) {
         float norm, folded, weight, compensated;
-        memcpy(&norm, awq__checkpoint_find(before, norm_name)->data + 4 * h, 4);
-        memcpy(&folded, awq__checkpoint_find(after, norm_name)->data + 4 * h, 4);
-        memcpy(&weight, awq__checkpoint_find(before, router_name)->data + 4 * h, 4);
-        memcpy(&compensated, awq__checkpoint_find(after, router_name)->data + 4 * h, 4);
+        memcpy(&norm, norms[0] + 4 * h, 4);
+        memcpy(&folded, norms[1] + 4 * h, 4);
+        memcpy(&weight, routers[0] + 4 * h, 4);
+        memcpy(&compensated, routers[1] + 4 * h, 4);
         float error = norm * weight - folded * compensated;
         assert_true(error * error <= 1e-10f * norm * weight * norm * weight);
         changed += folded != norm;
     }
     assert_true(changed > 0);
+    for (int i = 0; i < 2; i++) {
+        awq__free(norms[i]);
+        awq__free(routers[i]);
+    }
     awq__checkpoint_free(before);
     awq__checkpoint_free(after);
 }
@@ -309,10 +318,8 @@ static void copy_embedding_to_head(const fixture *f, size_t changed)
     const awq__tensor *head = awq__checkpoint_find(checkpoint, "lm_head.weight");
     size_t bytes = embedding->bytes;
     assert_int_equal(head->bytes, bytes);
-    uint8_t *old = malloc(bytes), *copy = malloc(bytes);
+    uint8_t *old = tensor_bytes(f->ctx, head), *copy = tensor_bytes(f->ctx, embedding);
     assert_true(old && copy);
-    memcpy(old, head->data, bytes);
-    memcpy(copy, embedding->data, bytes);
     awq__checkpoint_free(checkpoint);
     for (size_t i = 0; i < changed; i++)
         copy[bytes - 1 - i] ^= 1;
@@ -334,8 +341,8 @@ static void copy_embedding_to_head(const fixture *f, size_t changed)
     assert_int_equal(fwrite(copy, 1, bytes, stream), bytes);
     assert_int_equal(fclose(stream), 0);
     free(file);
-    free(old);
-    free(copy);
+    awq__free(old);
+    awq__free(copy);
 }
 
 /* A head that is stored although the embedding is the head too: left out if it is the same, kept

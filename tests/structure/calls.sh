@@ -1,6 +1,7 @@
 #!/bin/sh
 # calls.sh ROOT [LIBRARY]: the library ends no process, prints nothing, and reads or changes nothing
-# that belongs to the whole process (environment, signals, locale, directory, standard streams).
+# that belongs to the whole process (environment, signals, locale, directory, standard streams). It
+# maps no file: one that shrinks would end the process.
 # The sources are read, and the symbols that the built library imports.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,7 +12,7 @@ cd "$root"
 calls="abort|exit|_exit|_Exit|quick_exit|atexit|assert|raise|kill|longjmp|setjmp|system|popen|fork"
 calls="$calls|printf|vprintf|puts|putchar|perror|psignal|syslog|err|errx|warn|warnx|error"
 calls="$calls|getenv|secure_getenv|setenv|unsetenv|putenv|setlocale|chdir"
-calls="$calls|signal|sigaction|sigprocmask|rand|srand|random|srandom"
+calls="$calls|mmap|mmap64|signal|sigaction|sigprocmask|rand|srand|random|srandom"
 streams="stdin|stdout|stderr|environ"
 
 files=$(find libawq/src -name '*.[ch]' | sort)

@@ -4,6 +4,7 @@
 
 #include "context.h"
 #include "numbers.h"
+#include "format/format.h"
 #include "temp_files.h"
 
 typedef struct stored_tensor {
@@ -42,6 +43,32 @@ static inline awq__checkpoint *write_checkpoint(fixture *f, const stored_tensor 
     awq__checkpoint *checkpoint;
     succeeds(f->ctx, awq__checkpoint_open(f->ctx, path_of(f, "out"), &checkpoint));
     return checkpoint;
+}
+
+/* The tensors of the module that was opened last. */
+static awq__held opened;
+
+/* Opens a module as the loader of a layer does: finds its tensors, reads them, finds them there. */
+static inline awq_status open_held(fixture *f, const awq__disk_format *format,
+                                   const awq__checkpoint *checkpoint,
+                                   const awq__stored_scheme *stored, const char *module,
+                                   int64_t rows, int64_t cols, awq__weight *weight, bool *found)
+{
+    awq__held_free(&opened);
+    opened = (awq__held){.ctx = f->ctx};
+    awq_status status =
+        format->open(f->ctx, checkpoint, &opened, stored, module, rows, cols, weight, found);
+    if (status != AWQ_OK || !*found)
+        return status;
+    assert_null(weight->data);
+    succeeds(f->ctx, awq__held_read(&opened));
+    return format->open(f->ctx, checkpoint, &opened, stored, module, rows, cols, weight, found);
+}
+
+static inline void let_go(awq__checkpoint *checkpoint)
+{
+    awq__held_free(&opened);
+    awq__checkpoint_free(checkpoint);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #define TEMP_OUTPUT_H
 
 #include "temp_files.h"
+#include "support/tensor_bytes.h"
 
 static const struct declared {
     const char *name;
@@ -51,11 +52,16 @@ static inline void declare_model(fixture *f, awq__output *output)
 }
 
 /* Byte j of tensor i is i * 16 + j. */
+static inline void fill_tensor(size_t i, uint8_t data[32])
+{
+    for (size_t j = 0; j < model[i].bytes; j++)
+        data[j] = (uint8_t)(i * 16 + j);
+}
+
 static inline awq_status write_tensor(awq__output *output, size_t i)
 {
     uint8_t data[32];
-    for (size_t j = 0; j < model[i].bytes; j++)
-        data[j] = (uint8_t)(i * 16 + j);
+    fill_tensor(i, data);
     return awq__output_write(output, model[i].name, data, model[i].bytes);
 }
 
@@ -101,10 +107,10 @@ static inline void check_model(fixture *f, const char *name)
         assert_int_equal(tensor->rank, model[i].rank);
         assert_memory_equal(tensor->shape, model[i].shape, (size_t)model[i].rank * sizeof(int64_t));
         assert_int_equal(tensor->bytes, model[i].bytes);
-        for (size_t j = 0; j < tensor->bytes; j++)
-            assert_int_equal(tensor->data[j], (uint8_t)(i * 16 + j));
-        /* Files are mapped at page boundaries, so this is the place in the file. */
-        assert_int_equal((uintptr_t)tensor->data % ((size_t)awq_dtype_bits(tensor->dtype) / 8), 0);
+        uint8_t expected[32];
+        fill_tensor(i, expected);
+        assert_true(tensor_is(f->ctx, tensor, expected, model[i].bytes));
+        assert_int_equal(tensor->offset % ((size_t)awq_dtype_bits(tensor->dtype) / 8), 0);
     }
     awq__checkpoint_free(checkpoint);
 }

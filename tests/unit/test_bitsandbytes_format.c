@@ -319,15 +319,15 @@ static void rounded_weights_are_read_back(void **state)
         const awq__stored_scheme stored = STORED(bits, bits == 8 ? -1 : 64, true);
         awq__weight weight;
         bool found;
-        succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "w", N, K, &weight, &found));
+        succeeds(f->ctx, open_held(f, format, checkpoint, &stored, "w", N, K, &weight, &found));
         assert_true(found);
         assert_int_equal(weight.dtype, bits == 4 ? types[i % 3] : AWQ_BF16);
         assert_int_equal(weight.group, bits == 4 ? 64 : K);
         assert_int_equal(weight.bits, bits);
         check_values(&weight, &codes);
-        succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "other", N, K, &weight, &found));
+        succeeds(f->ctx, open_held(f, format, checkpoint, &stored, "other", N, K, &weight, &found));
         assert_false(found);
-        awq__checkpoint_free(checkpoint);
+        let_go(checkpoint);
         free_module(&p);
         awq__codes_free(&codes);
     }
@@ -375,10 +375,10 @@ static void scales_that_are_no_codes_are_read(void **state)
     free(p.data[5]);
     p.count = 4;
     awq__checkpoint *checkpoint = write_module(f, &p);
-    succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "w", N, K, &weight, &found));
+    succeeds(f->ctx, open_held(f, format, checkpoint, &stored, "w", N, K, &weight, &found));
     assert_true(found && weight.dtype == AWQ_F16 && weight.scale_dtype == AWQ_F32);
     check_values(&weight, &codes);
-    awq__checkpoint_free(checkpoint);
+    let_go(checkpoint);
     free_module(&p);
     awq__codes_free(&codes);
 }
@@ -398,9 +398,9 @@ static void what_is_not_written_yet_is_found(void **state)
         awq__checkpoint *checkpoint = write_module(f, &p);
         awq__weight weight;
         bool found;
-        succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "w", 3, 128, &weight, &found));
+        succeeds(f->ctx, open_held(f, format, checkpoint, &stored, "w", 3, 128, &weight, &found));
         assert_true(found);
-        awq__checkpoint_free(checkpoint);
+        let_go(checkpoint);
         awq__codes_free(&codes);
     }
 }
@@ -442,12 +442,12 @@ static void states_that_say_something_else_are_refused(void **state)
         bool found;
         write_state(&p, true, cases[i].part, cases[i].what);
         awq__checkpoint *checkpoint = write_module(f, &p);
-        awq_status status = format->open(f->ctx, checkpoint, &stored, "w", 3, 128, &weight, &found);
+        awq_status status = open_held(f, format, checkpoint, &stored, "w", 3, 128, &weight, &found);
         if (cases[i].message)
             fails(f->ctx, status, cases[i].status, cases[i].message);
         else
             succeeds(f->ctx, status);
-        awq__checkpoint_free(checkpoint);
+        let_go(checkpoint);
         free_module(&p);
     }
     awq__codes_free(&codes);
@@ -581,10 +581,10 @@ static void wrong_tensors_are_refused(void **state)
         awq__weight weight;
         bool found;
         fails(f->ctx,
-              format->open(f->ctx, checkpoint, &stored, "w", cases[i].rows, cases[i].cols, &weight,
-                           &found),
+              open_held(f, format, checkpoint, &stored, "w", cases[i].rows, cases[i].cols, &weight,
+                        &found),
               cases[i].status, cases[i].message);
-        awq__checkpoint_free(checkpoint);
+        let_go(checkpoint);
         free_module(&p);
         awq__codes_free(&codes);
     }
@@ -600,10 +600,10 @@ static void other_layouts_of_int8_are_refused(void **state)
     awq__weight weight;
     bool found;
     fails(f->ctx,
-          format->open(f->ctx, checkpoint, &(awq__stored_scheme)STORED(8, -1, true), "w", 3, 128,
-                       &weight, &found),
+          open_held(f, format, checkpoint, &(awq__stored_scheme)STORED(8, -1, true), "w", 3, 128,
+                    &weight, &found),
           AWQ_ERROR_UNSUPPORTED, "w.weight_format is 2, expected 0");
-    awq__checkpoint_free(checkpoint);
+    let_go(checkpoint);
     free_module(&p);
     awq__codes_free(&codes);
 }

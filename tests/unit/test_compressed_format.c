@@ -336,8 +336,8 @@ static void packed_tensors_are_read_as_values(void **state)
                                                                           : AWQ_F16;
                 awq__weight weight;
                 bool found;
-                succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, module[g], N, K, &weight,
-                                              &found));
+                succeeds(f->ctx, open_held(f, format, checkpoint, &stored, module[g], N, K, &weight,
+                                           &found));
                 assert_true(found);
                 assert_string_equal(weight.name, module[g]);
                 assert_int_equal(weight.group, codes[g].scheme.group);
@@ -346,12 +346,12 @@ static void packed_tensors_are_read_as_values(void **state)
                 assert_int_equal(weight.dtype, scale == AWQ_BF16 ? AWQ_BF16 : AWQ_F16);
                 assert_true((weight.zeros == NULL) == symmetric);
                 check_values(&weight, &codes[g]);
-                succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "m.other", N, K, &weight,
-                                              &found));
+                succeeds(f->ctx, open_held(f, format, checkpoint, &stored, "m.other", N, K, &weight,
+                                           &found));
                 assert_false(found);
                 awq__codes_free(&codes[g]);
             }
-            awq__checkpoint_free(checkpoint);
+            let_go(checkpoint);
         }
 }
 
@@ -379,9 +379,9 @@ static void rounded_weights_are_read_back(void **state)
             const awq__stored_scheme stored = STORED(bit_counts[b], 32, symmetric);
             awq__weight weight;
             bool found;
-            succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "w", N, K, &weight, &found));
+            succeeds(f->ctx, open_held(f, format, checkpoint, &stored, "w", N, K, &weight, &found));
             check_values(&weight, &codes);
-            awq__checkpoint_free(checkpoint);
+            let_go(checkpoint);
             awq__codes_free(&codes);
         }
     free(w);
@@ -412,15 +412,15 @@ static void the_awq_layout_holds_the_same_weights(void **state)
     bool found;
     awq__weight weight;
     succeeds(f->ctx,
-             awq__disk_format_awq.open(f->ctx, checkpoint, &stored, "a", N, K, &weight, &found));
+             open_held(f, &awq__disk_format_awq, checkpoint, &stored, "a", N, K, &weight, &found));
     assert_true(found && weight.dtype == AWQ_F16 && weight.scale_dtype == AWQ_F16);
     assert_int_equal(weight.bits, 4);
     awq__weight_read(awq__compute_fastest(), &weight, 0, N, values[0]);
-    succeeds(f->ctx, format->open(f->ctx, checkpoint, &stored, "c", N, K, &weight, &found));
+    succeeds(f->ctx, open_held(f, format, checkpoint, &stored, "c", N, K, &weight, &found));
     assert_true(found);
     awq__weight_read(awq__compute_fastest(), &weight, 0, N, values[1]);
     assert_memory_equal(values[0], values[1], sizeof values[0]);
-    awq__checkpoint_free(checkpoint);
+    let_go(checkpoint);
     awq__codes_free(&codes);
     awq__codes_free(&from_awq);
     awq__codes_free(&from_compressed);
@@ -553,13 +553,13 @@ static void wrong_tensors_are_refused(void **state)
         awq__checkpoint *checkpoint = write_checkpoint(f, tensors, data, 4);
         awq__weight weight;
         bool found;
-        awq_status status = format->open(f->ctx, checkpoint, &cases[i].stored, "w", cases[i].rows,
-                                         cases[i].cols, &weight, &found);
+        awq_status status = open_held(f, format, checkpoint, &cases[i].stored, "w", cases[i].rows,
+                                      cases[i].cols, &weight, &found);
         if (cases[i].message)
             fails(f->ctx, status, AWQ_ERROR_FORMAT, cases[i].message);
         else
             succeeds(f->ctx, status);
-        awq__checkpoint_free(checkpoint);
+        let_go(checkpoint);
     }
 }
 

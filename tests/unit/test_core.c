@@ -326,16 +326,42 @@ static void files_are_read(void **state)
           "3 bytes, more than the 2 allowed");
     assert_null(text);
 
-    awq__mapping mapping;
-    succeeds(f->ctx, awq__map_file(f->ctx, path_of(f, "a"), &mapping));
-    assert_int_equal(mapping.size, 3);
-    assert_memory_equal(mapping.data, "x\0y", 3);
-    awq__unmap(&mapping);
-    assert_null(mapping.data);
-    succeeds(f->ctx, awq__map_file(f->ctx, path_of(f, "empty"), &mapping));
-    assert_null(mapping.data);
-    assert_int_equal(mapping.size, 0);
-    awq__unmap(&mapping);
+    awq__file file;
+    char part[2];
+    succeeds(f->ctx, awq__file_find(f->ctx, path_of(f, "a"), &file));
+    assert_int_equal(file.size, 3);
+    succeeds(f->ctx, awq__file_read(f->ctx, &file, 1, 2, part));
+    assert_memory_equal(part, "\0y", 2);
+    awq__file_free(&file);
+    succeeds(f->ctx, awq__file_find(f->ctx, path_of(f, "empty"), &file));
+    assert_int_equal(file.size, 0);
+    awq__file_free(&file);
+}
+
+/* A file may change while it is read: that is told, and never more than the file has is taken. */
+static void a_file_that_changes_is_told(void **state)
+{
+    fixture *f = *state;
+    awq__file file;
+    char part[8];
+    int fd;
+    write_text(f, "a", "12345678");
+    succeeds(f->ctx, awq__file_find(f->ctx, path_of(f, "a"), &file));
+    succeeds(f->ctx, awq__file_open(f->ctx, &file, &fd));
+    assert_int_equal(truncate(path_of(f, "a"), 5), 0);
+    fails(f->ctx, awq__file_read_at(f->ctx, &file, fd, 2, 6, part), AWQ_ERROR_IO,
+          "a: only 3 of the 6 bytes from byte 2 on could be read: the file ends there");
+    close(fd);
+    fails(f->ctx, awq__file_read_at(f->ctx, &file, fd, 2, 6, part), AWQ_ERROR_IO,
+          "a: only 0 of the 6 bytes from byte 2 on could be read: Bad file descriptor");
+    for (int i = 0; i < 2; i++) { /* shorter, longer */
+        fails(f->ctx, awq__file_read(f->ctx, &file, 0, 1, part), AWQ_ERROR_IO,
+              "bytes, but had 8 when it was opened");
+        assert_int_equal(truncate(path_of(f, "a"), 9), 0);
+    }
+    assert_int_equal(unlink(path_of(f, "a")), 0);
+    fails(f->ctx, awq__file_read(f->ctx, &file, 0, 1, part), AWQ_ERROR_IO, "a: No such file");
+    awq__file_free(&file);
 }
 
 static void what_is_no_file_is_refused(void **state)
@@ -343,7 +369,7 @@ static void what_is_no_file_is_refused(void **state)
     fixture *f = *state;
     char *text;
     size_t bytes;
-    awq__mapping mapping;
+    awq__file file;
     make_directory(f, "directory");
     assert_int_equal(mkfifo(path_of(f, "pipe"), 0600), 0);
     static const char *const names[] = {"absent", "directory", "pipe"};
@@ -353,8 +379,8 @@ static void what_is_no_file_is_refused(void **state)
         fails(f->ctx, awq__read_text_file(f->ctx, path, 9, &text, &bytes), AWQ_ERROR_IO, why[i]);
         assert_null(text);
         awq__clear(f->ctx);
-        fails(f->ctx, awq__map_file(f->ctx, path, &mapping), AWQ_ERROR_IO, why[i]);
-        assert_null(mapping.data);
+        fails(f->ctx, awq__file_find(f->ctx, path, &file), AWQ_ERROR_IO, why[i]);
+        awq__file_free(&file);
         assert_false(awq__is_file(path));
         assert_int_equal(awq__is_directory(path), i == 1);
     }
@@ -385,6 +411,7 @@ int main(void)
         TEST(paths_are_joined),
         cmocka_unit_test(hashes_are_those_that_were_published),
         cmocka_unit_test_setup_teardown(files_are_read, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_file_that_changes_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_file_is_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,9 @@
 #include <cmocka.h>
 
 #include "temp_files.h"
-#include "text/text.h"
+#include "text/text_internal.h"
+
+#include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define MAX_FILES 4
@@ -450,6 +452,51 @@ static void foreign_tokenizer(void **state)
     assert_message(f, "needs a tokenizer.json");
 }
 
+/* Files are looked through by blocks of a mebibyte. */
+static void lines_across_blocks(void **state)
+{
+    fixture *f = *state;
+    enum { BLOCK = 1 << 20 };
+    write_text(f, "tokenizer.json", WITH_BOS);
+    for (int shift = -16; shift <= 16; shift++) {
+        awq__text text = {0};
+        assert_int_equal(
+            awq__text_append(f->ctx, &text, "{\"text\":\"ab\"}\n%*s\n", BLOCK + shift - 16, ""),
+            AWQ_OK);
+        assert_int_equal(awq__text_append(f->ctx, &text, "{\"text\":\"cd\"}\n \n{\"text\":7}"),
+                         AWQ_OK);
+        write_file(f, "a.jsonl", text.data, text.length);
+        refused(f, CUT("a.jsonl"), 9, AWQ_ERROR_FORMAT, "a.jsonl:5: \"text\" is of another type");
+        write_file(f, "a.jsonl", text.data, text.length - 10);
+        gives(f, CUT("a.jsonl"), 9, "0 1 2|0 3 4|");
+        awq__text_free(&text);
+    }
+}
+
+/* A text is read when it is asked for, and may have changed by then. */
+static void a_corpus_that_shrinks(void **state)
+{
+    fixture *f = *state;
+    static const char *const names[] = {"a.txt", "a.jsonl"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char path[2048];
+        const char *paths[] = {path};
+        awq__documents documents;
+        awq__text text = {0};
+        snprintf(path, sizeof path, "%s", path_of(f, names[i]));
+        write_text(f, names[i], "{\"text\":\"abj\"}");
+        assert_int_equal(awq__documents_open(f->ctx, paths, 1, 11, &documents), AWQ_OK);
+        assert_int_equal(awq__document_text(&documents, documents.items, "text", &text), AWQ_OK);
+        assert_int_equal(truncate(path, 4), 0);
+        assert_int_equal(awq__document_text(&documents, documents.items, "text", &text),
+                         AWQ_ERROR_IO);
+        assert_message(f, names[i]);
+        assert_message(f, "only 4 of the 14 bytes from byte 0 on could be read");
+        awq__documents_close(&documents);
+        awq__text_free(&text);
+    }
+}
+
 int main(void)
 {
 #define WITH_FILES(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -460,7 +507,8 @@ int main(void)
         WITH_FILES(short_ones_are_replaced), WITH_FILES(rows_of_ids),
         WITH_FILES(two_tensors_of_ids),      WITH_FILES(windows),
         WITH_FILES(golden_windows),          WITH_FILES(bad_requests),
-        WITH_FILES(foreign_tokenizer),
+        WITH_FILES(foreign_tokenizer),       WITH_FILES(lines_across_blocks),
+        WITH_FILES(a_corpus_that_shrinks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,7 +186,8 @@ static void test_no_data(void **state)
         awq_model *model = open_path(f, paths[p], &info);
         for (size_t i = 0; i < model->arch->module_count; i++) {
             awq__found found;
-            assert_int_equal(awq__model_find(model, &model->arch->modules[i], &found), AWQ_OK);
+            assert_int_equal(awq__model_find(model, &model->arch->modules[i], NULL, &found),
+                             AWQ_OK);
             assert_null(found.weight.data);
             assert_null(found.weight.scales);
             assert_null(found.bias);

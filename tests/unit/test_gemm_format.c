@@ -187,7 +187,7 @@ static void packed_tensors_are_read_as_values(void **state)
             awq__weight weight;
             bool found;
             succeeds(f->ctx,
-                     format->open(f->ctx, checkpoint, &stored, "m.w", N, K, &weight, &found));
+                     open_held(f, format, checkpoint, &stored, "m.w", N, K, &weight, &found));
             assert_true(found);
             assert_string_equal(weight.name, "m.w");
             assert_int_equal(weight.group, g);
@@ -198,9 +198,9 @@ static void packed_tensors_are_read_as_values(void **state)
             awq__weight_read(awq__compute_fastest(), &weight, 3, 4, values); /* some rows alone */
             assert_memory_equal(values, expected + 3 * K, (size_t)(4 * K) * sizeof *values);
             succeeds(f->ctx,
-                     format->open(f->ctx, checkpoint, &stored, "m.other", N, K, &weight, &found));
+                     open_held(f, format, checkpoint, &stored, "m.other", N, K, &weight, &found));
             assert_false(found);
-            awq__checkpoint_free(checkpoint);
+            let_go(checkpoint);
             awq__codes_free(&codes);
             for (int p = 0; p < 3; p++)
                 free(data[p]);
@@ -243,13 +243,13 @@ static void wrong_tensors_are_refused(void **state)
         const awq__stored_scheme stored = {.bits = 4, .group = cases[i].group};
         awq__weight weight;
         bool found;
-        awq_status status = format->open(f->ctx, checkpoint, &stored, "w", cases[i].rows,
-                                         cases[i].cols, &weight, &found);
+        awq_status status = open_held(f, format, checkpoint, &stored, "w", cases[i].rows,
+                                      cases[i].cols, &weight, &found);
         if (cases[i].message)
             fails(f->ctx, status, AWQ_ERROR_FORMAT, cases[i].message);
         else
             succeeds(f->ctx, status);
-        awq__checkpoint_free(checkpoint);
+        let_go(checkpoint);
     }
 }
 

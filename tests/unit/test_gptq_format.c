@@ -245,7 +245,7 @@ static awq_status open_w(fixture *f, const awq__checkpoint *checkpoint,
                          awq__weight *weight)
 {
     bool found;
-    awq_status status = format->open(f->ctx, checkpoint, stored, "w", N, K, weight, &found);
+    awq_status status = open_held(f, format, checkpoint, stored, "w", N, K, weight, &found);
     assert_true(found);
     return status;
 }
@@ -330,9 +330,9 @@ static void packed_tensors_are_read_as_values(void **state)
                 assert_null(weight.group_of);
                 check_values(&weight, expected);
                 succeeds(f->ctx,
-                         format->open(f->ctx, checkpoint, &stored, "other", N, K, &weight, &found));
+                         open_held(f, format, checkpoint, &stored, "other", N, K, &weight, &found));
                 assert_false(found);
-                awq__checkpoint_free(checkpoint);
+                let_go(checkpoint);
             }
             free(expected);
             free_packed(&p);
@@ -396,7 +396,7 @@ static void columns_are_read_in_the_order_of_activations(void **state)
     stored.ordered = false; /* engines would not look at g_idx */
     fails(f->ctx, open_w(f, checkpoint, &stored, N, K, &weight), AWQ_ERROR_FORMAT,
           "w.g_idx puts column 5 in group 1, but quantization_config says desc_act false");
-    awq__checkpoint_free(checkpoint);
+    let_go(checkpoint);
 
     static const int32_t outside[] = {-1, G, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof outside / sizeof *outside; i++)
@@ -407,7 +407,7 @@ static void columns_are_read_in_the_order_of_activations(void **state)
             fails(f->ctx, open_w(f, checkpoint, &stored, N, K, &weight), AWQ_ERROR_FORMAT,
                   "w.g_idx puts column 95 in group ");
             assert_non_null(strstr(awq_context_message(f->ctx), "expected 0 to 2"));
-            awq__checkpoint_free(checkpoint);
+            let_go(checkpoint);
         }
 
     memset(groups, 0, K * sizeof *groups); /* as writers without an order leave it */
@@ -416,13 +416,13 @@ static void columns_are_read_in_the_order_of_activations(void **state)
     succeeds(f->ctx, open_w(f, checkpoint, &stored, N, K, &weight));
     awq__codes_read(&codes, 0, N, expected);
     check_values(&weight, expected);
-    awq__checkpoint_free(checkpoint);
+    let_go(checkpoint);
 
     stored.ordered = true;
     checkpoint = write_packed(f, &p, G_IDX);
     fails(f->ctx, open_w(f, checkpoint, &stored, N, K, &weight), AWQ_ERROR_FORMAT,
           "w.g_idx is missing");
-    awq__checkpoint_free(checkpoint);
+    let_go(checkpoint);
     free_packed(&p);
     awq__codes_free(&codes);
 }
@@ -461,7 +461,7 @@ static void symmetric_zero_points_are_the_middle(void **state)
             fails(f->ctx, status, AWQ_ERROR_FORMAT, cases[i].message);
         else
             succeeds(f->ctx, status);
-        awq__checkpoint_free(checkpoint);
+        let_go(checkpoint);
     }
 }
 
@@ -531,7 +531,7 @@ static void wrong_tensors_are_refused(void **state)
             fails(f->ctx, status, AWQ_ERROR_FORMAT, cases[i].message);
         else
             succeeds(f->ctx, status);
-        awq__checkpoint_free(checkpoint);
+        let_go(checkpoint);
     }
 }
 

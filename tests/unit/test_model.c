@@ -311,13 +311,15 @@ static void assert_same_weights(fixture *f, const char *one, const char *other)
     size_t count = awq_model_module_count(a);
     assert_int_equal(awq_model_module_count(b), count);
     for (size_t i = 0; i < count; i++) {
-        awq__found x, y;
-        assert_int_equal(awq__model_find(a, &a->arch->modules[i], &x), AWQ_OK);
-        assert_int_equal(awq__model_find(b, &b->arch->modules[i], &y), AWQ_OK);
-        size_t floats = (size_t)(x.weight.rows * x.weight.cols);
+        awq__loaded_module x, y;
+        assert_int_equal(awq__model_module(a, i, &x), AWQ_OK);
+        assert_int_equal(awq__model_module(b, i, &y), AWQ_OK);
+        size_t floats = (size_t)(x.found.weight.rows * x.found.weight.cols);
         float *left = malloc(floats * sizeof *left), *right = malloc(floats * sizeof *right);
-        awq__weight_read(awq__compute_fastest(), &x.weight, 0, x.weight.rows, left);
-        awq__weight_read(awq__compute_fastest(), &y.weight, 0, y.weight.rows, right);
+        awq__weight_read(awq__compute_fastest(), &x.found.weight, 0, x.found.weight.rows, left);
+        awq__weight_read(awq__compute_fastest(), &y.found.weight, 0, y.found.weight.rows, right);
+        awq__loaded_module_free(&x);
+        awq__loaded_module_free(&y);
         assert_memory_equal(left, right, floats * sizeof *left);
         free(left);
         free(right);

@@ -286,7 +286,7 @@ static void only_the_method_is_read(void **state)
         succeeds(ctx, awq__json_parse(ctx, "x", texts[i], strlen(texts[i]), &config));
         awq__stored_scheme rest = rest_of(ctx, format, config);
         assert_same_stored(&rest, &(awq__stored_scheme)STORED(4, 32, true));
-        succeeds(ctx, format->open(ctx, NULL, &rest, "m", 4, 64, &weight, &found));
+        succeeds(ctx, format->open(ctx, NULL, NULL, &rest, "m", 4, 64, &weight, &found));
         assert_false(found);
         cJSON_Delete(config);
     }

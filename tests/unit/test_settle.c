@@ -1,4 +1,4 @@
-/* What goes on beside the work: making an output durable, and advice on what will be read. */
+/* What goes on beside the work: making an output durable, and reading ahead. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -90,7 +90,7 @@ static void failures_are_told_in_their_turn(void **state)
     assert_string_equal(awq_context_message(f->ctx), "why the run failed");
 }
 
-static void advice_is_on_whole_names(void **state)
+static void reading_ahead_is_of_whole_names(void **state)
 {
     static const struct {
         const char *stem;
@@ -104,16 +104,7 @@ static void advice_is_on_whole_names(void **state)
     write_checkpoint(f, "out", false, 34);
     check(f, awq__checkpoint_open(f->ctx, path_of(f, "out"), &checkpoint));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        for (int done = 0; done < 2; done++) {
-            awq__advice advice = done ? AWQ__ADVICE_DONE : AWQ__ADVICE_SOON;
-            assert_int_equal(awq__checkpoint_advise(checkpoint, cases[i].stem, advice),
-                             cases[i].tensors);
-        }
-    for (size_t i = 0; i < MODEL_COUNT; i++) { /* what is done with can be read again */
-        const awq__tensor *tensor = awq__checkpoint_find(checkpoint, model[i].name);
-        for (size_t j = 0; j < tensor->bytes; j++)
-            assert_int_equal(tensor->data[j], (uint8_t)(i * 16 + j));
-    }
+        assert_int_equal(awq__checkpoint_read_ahead(checkpoint, cases[i].stem), cases[i].tensors);
     awq__checkpoint_free(checkpoint);
 }
 
@@ -123,7 +114,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(tensors_are_written_meanwhile, set_up, tear_down),
         cmocka_unit_test_setup_teardown(giving_up_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures_are_told_in_their_turn, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(advice_is_on_whole_names, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reading_ahead_is_of_whole_names, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -191,7 +191,10 @@ typedef struct awq_module {
 
 /*
  * Opens a checkpoint directory, plain or quantized, with the plugin that serves its model_type.
- * `plugin` names one by id where several do; NULL or "" otherwise. Weights are mapped, not read.
+ * `plugin` names one by id where several do; NULL or "" otherwise. Headers of its files
+ * are read, and what some formats store that is the same for all weights; weights are read when they
+ * are needed, a layer at a time. A file is opened for each reading and never mapped: where it has
+ * shrunk or cannot be read by then, that call fails with AWQ_ERROR_IO.
  *
  * A model whose weights are not on disk is described by its config.json: `path` is then a directory
  * that has one and no file of weights at all, or the path of a config.json itself, whatever lies
@@ -254,7 +257,7 @@ AWQ_API uint64_t awq_plan_bytes_after(const awq_plan *plan);
 AWQ_API double awq_plan_predicted_loss(const awq_plan *plan);
 /* What a run of the plan's recipe is expected to need, without its evaluation. */
 typedef struct awq_estimate {
-    uint64_t memory_bytes; /* most that is resident, mapped weights of a layer included */
+    uint64_t memory_bytes; /* most that is resident, the weights of a layer included */
     uint64_t disk_bytes;   /* of the result */
     double seconds;
     /* What that assumes: */

@@ -1,5 +1,5 @@
 /*
- * A checkpoint directory on disk: safetensors files mapped read-only, their
+ * A checkpoint directory on disk: safetensors files, read in parts, their
  * index, and the writing of a new one as a transaction.
  */
 #ifndef AWQ__CHECKPOINT_H
@@ -9,26 +9,65 @@
 
 #define AWQ__MAX_RANK 8
 
-/* One stored tensor; borrowed from its file or checkpoint. */
+/* One stored tensor; borrowed from its file or checkpoint. Its data is little-endian, row-major,
+   and on disk: awq__tensor_read, or awq__held for many tensors. */
 typedef struct awq__tensor {
     const char *name;
     awq_dtype dtype;
     int rank;
     int64_t shape[AWQ__MAX_RANK];
-    const uint8_t *data; /* little-endian, row-major, possibly unaligned */
     size_t bytes;
-    const char *file; /* path, for messages */
+    const char *file;        /* path, for messages */
+    const awq__file *source; /* what it lies in */
+    uint64_t offset;         /* there, from the beginning of the file */
 } awq__tensor;
 
 /* Product of the shape; 1 for rank 0. */
 int64_t awq__tensor_elements(const awq__tensor *tensor);
 /* Well-formed UTF-8 without NUL. */
 bool awq__is_utf8(const void *text, size_t bytes);
+/* What copies of tensors go through memory by, and what a task of a loop reads. */
+#define AWQ__READ_BLOCK ((size_t)16 << 20)
+/* Its bytes from `offset` on, which must be within it. AWQ_ERROR_IO where the file has changed its
+   size or cannot be read. On any thread. */
+awq_status awq__tensor_read(awq_context *ctx, const awq__tensor *tensor, uint64_t offset,
+                            size_t bytes, void *to);
+/* The bytes of a tensor of at most `limit`, in memory that the caller frees; NULL on failure. */
+awq_status awq__tensor_copy(awq_context *ctx, const awq__tensor *tensor, size_t limit,
+                            uint8_t **data);
+/* Have two tensors of the same size the same bytes? */
+awq_status awq__tensor_compare(awq_context *ctx, const awq__tensor *a, const awq__tensor *b,
+                               bool *same);
+
+/* ---- held.c: tensors in memory ---- */
+
+/*
+ * Tensors whose bytes are in memory together: those of a layer. They are asked for one by one, then
+ * read all at once, then asked for again. Zero-initialise but for ctx.
+ */
+typedef struct awq__held {
+    awq_context *ctx;
+    const awq__tensor **tensors; /* asked for; once they are read, each once, as they lie on disk */
+    size_t count, capacity;
+    bool incomplete; /* there was no memory to note what was asked for */
+    void *memory;    /* NULL until they are read */
+    uint8_t **data;  /* [count] of each, aligned to 64 bytes */
+} awq__held;
+/* Before awq__held_read: NULL, and the tensor will be read. After it: where its bytes are, until
+   awq__held_free; NULL if it was not asked for before. A `held` of NULL holds nothing. */
+const uint8_t *awq__held_at(awq__held *held, const awq__tensor *tensor);
+/* Reads what was asked for, on all threads. What is held is empty after a failure. */
+awq_status awq__held_read(awq__held *held);
+void awq__held_free(awq__held *held);
+/* The bytes of a small tensor, to look at: as they are held, else read into *copy, which the caller
+   frees. More than `limit` are AWQ_ERROR_FORMAT. */
+awq_status awq__held_look(awq_context *ctx, awq__held *held, const awq__tensor *tensor,
+                          size_t limit, uint8_t **copy, const uint8_t **data);
 
 /* ---- safetensors.c: one file ---- */
 
 typedef struct awq__safetensors awq__safetensors;
-/* Maps the file and checks every rule of the format: header length, JSON, offsets without hole or
+/* Reads the header and checks every rule of the format: its length, JSON, offsets without hole or
    overlap, sizes equal to shape times dtype, end equal to the file's. */
 awq_status awq__safetensors_open(awq_context *ctx, const char *path, awq__safetensors **out);
 void awq__safetensors_free(awq__safetensors *file);
@@ -60,16 +99,11 @@ size_t awq__checkpoint_lower_bound(const awq__checkpoint *checkpoint, const char
 /* Sum of all tensors' bytes. */
 uint64_t awq__checkpoint_bytes(const awq__checkpoint *checkpoint);
 
-/* ---- advice.c ---- */
+/* ---- read_ahead.c ---- */
 
-typedef enum awq__advice {
-    AWQ__ADVICE_SOON, /* will be read: the system may begin to */
-    AWQ__ADVICE_DONE, /* need not stay resident; what is read again is there all the same */
-} awq__advice;
-/* On the tensors that have the name `stem`, or begin with it and a dot. Returns how many these are.
- */
-size_t awq__checkpoint_advise(const awq__checkpoint *checkpoint, const char *stem,
-                              awq__advice advice);
+/* Tells the system that the tensors that have the name `stem`, or begin with it and a dot, will be
+   read, so that it may begin to. Returns how many these are. */
+size_t awq__checkpoint_read_ahead(const awq__checkpoint *checkpoint, const char *stem);
 
 /* ---- places.c ---- */
 
@@ -140,6 +174,10 @@ awq_status awq__output_write(awq__output *output, const char *name, const void *
    once, add up to it. Safe from several threads. */
 awq_status awq__output_write_part(awq__output *output, const char *name, size_t offset,
                                   const void *data, size_t bytes);
+/* The same from a tensor of another checkpoint, from its byte `from` on, through memory by blocks.
+ */
+awq_status awq__output_write_from(awq__output *output, const char *name, size_t offset,
+                                  const awq__tensor *tensor, uint64_t from, size_t bytes);
 /* Counts a tensor as written although this run did not: its data survived from an earlier one.
    AWQ_ERROR_FORMAT if its shard did not survive the layout: the tensor must be written again. */
 awq_status awq__output_keep(awq__output *output, const char *name);

@@ -111,6 +111,21 @@ static awq_status remove_stale(awq__output *output)
     return status;
 }
 
+/* Does a file of the shard's size begin as the shard does? */
+static awq_status has_header(awq_context *ctx, const awq__shard *shard, bool *same)
+{
+    awq__file file;
+    char *header = awq__alloc(ctx, shard->header.length, 1, "a header");
+    awq_status status = awq__file_find(ctx, shard->path, &file);
+    if (status == AWQ_OK)
+        status =
+            header ? awq__file_read(ctx, &file, 0, shard->header.length, header) : AWQ_ERROR_MEMORY;
+    *same = status == AWQ_OK && !memcmp(header, shard->header.data, shard->header.length);
+    awq__file_free(&file);
+    awq__free(header);
+    return status;
+}
+
 /* Opens a shard of an earlier run if size and header are what they would be now. */
 static awq_status open_kept(awq_context *ctx, awq__shard *shard)
 {
@@ -118,15 +133,10 @@ static awq_status open_kept(awq_context *ctx, awq__shard *shard)
     if (lstat(shard->path, &info) != 0 || !S_ISREG(info.st_mode) ||
         (uint64_t)info.st_size != shard->file_bytes)
         return AWQ_OK;
-    awq__mapping mapping;
-    awq_status status = awq__map_file(ctx, shard->path, &mapping);
-    if (status != AWQ_OK)
+    bool same;
+    awq_status status = has_header(ctx, shard, &same);
+    if (status != AWQ_OK || !same)
         return status;
-    bool same = mapping.size == shard->file_bytes &&
-                !memcmp(mapping.data, shard->header.data, shard->header.length);
-    awq__unmap(&mapping);
-    if (!same)
-        return AWQ_OK;
     shard->fd = open(shard->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (shard->fd < 0)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: %s", shard->path, strerror(errno));
@@ -160,7 +170,7 @@ static awq_status no_space(awq__output *output, const awq__shard *shard, int err
 static awq_status create_shard(awq__output *output, awq__shard *shard)
 {
     awq_context *ctx = output->ctx;
-    /* A new file, so that who still has the old one mapped does not see it shrink. */
+    /* A new file, so that whoever still has the old one open does not see it shrink. */
     if (unlink(shard->path) != 0 && errno != ENOENT)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be replaced: %s", shard->path,
                          strerror(errno));
@@ -257,6 +267,22 @@ awq_status awq__output_write_part(awq__output *output, const char *name, size_t 
         awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset + offset);
     if (status == AWQ_OK)
         atomic_fetch_add(&entry->written, bytes);
+    return status;
+}
+
+awq_status awq__output_write_from(awq__output *output, const char *name, size_t offset,
+                                  const awq__tensor *tensor, uint64_t from, size_t bytes)
+{
+    size_t block = bytes < AWQ__READ_BLOCK ? bytes : AWQ__READ_BLOCK;
+    uint8_t *data = awq__alloc(output->ctx, block, 1, "a copy buffer");
+    awq_status status = data ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (size_t at = 0; at < bytes && status == AWQ_OK; at += block) {
+        size_t count = bytes - at < block ? bytes - at : block;
+        status = awq__tensor_read(output->ctx, tensor, from + at, count, data);
+        if (status == AWQ_OK)
+            status = awq__output_write_part(output, name, offset + at, data, count);
+    }
+    awq__free(data);
     return status;
 }
 

@@ -9,12 +9,12 @@
 #define LENGTH_BYTES 8
 
 struct awq__safetensors {
-    awq__mapping mapping;
-    char *path;
+    awq__file file;
+    const char *path;     /* its own */
     char *names;          /* of all tensors, one after the other */
     awq__tensor *tensors; /* sorted by name */
     size_t count;
-    const uint8_t *data; /* what follows the header */
+    uint64_t data; /* where what follows the header begins */
     size_t data_bytes;
 };
 
@@ -52,34 +52,98 @@ static bool escapes_nul(const char *json, size_t bytes)
     return false;
 }
 
-static awq_status read_header(awq_context *ctx, awq__safetensors *file, cJSON **root)
+awq_status awq__tensor_read(awq_context *ctx, const awq__tensor *tensor, uint64_t offset,
+                            size_t bytes, void *to)
 {
-    size_t size = file->mapping.size;
-    if (size < LENGTH_BYTES)
-        return awq__fail(ctx, AWQ_ERROR_FORMAT,
-                         "%s: %zu bytes are too few for a safetensors file, which begins with an "
-                         "8-byte header length",
-                         file->path, size);
-    uint64_t length;
-    memcpy(&length, file->mapping.data, sizeof length);
+    return awq__file_read(ctx, tensor->source, tensor->offset + offset, bytes, to);
+}
+
+awq_status awq__tensor_copy(awq_context *ctx, const awq__tensor *tensor, size_t limit,
+                            uint8_t **data)
+{
+    *data = NULL;
+    if (tensor->bytes > limit)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s has %zu bytes, expected at most %zu",
+                         tensor->file, tensor->name, tensor->bytes, limit);
+    *data = awq__alloc(ctx, tensor->bytes, 1, tensor->name);
+    if (!*data)
+        return AWQ_ERROR_MEMORY;
+    awq_status status = awq__tensor_read(ctx, tensor, 0, tensor->bytes, *data);
+    if (status == AWQ_OK)
+        return AWQ_OK;
+    awq__free(*data);
+    *data = NULL;
+    return status;
+}
+
+awq_status awq__tensor_compare(awq_context *ctx, const awq__tensor *a, const awq__tensor *b,
+                               bool *same)
+{
+    size_t block = a->bytes < AWQ__READ_BLOCK ? a->bytes : AWQ__READ_BLOCK;
+    uint8_t *x = awq__alloc(ctx, block, 1, a->name), *y = awq__alloc(ctx, block, 1, b->name);
+    awq_status status = x && y ? AWQ_OK : AWQ_ERROR_MEMORY;
+    *same = true;
+    for (size_t at = 0; at < a->bytes && status == AWQ_OK && *same; at += block) {
+        size_t bytes = a->bytes - at < block ? a->bytes - at : block;
+        status = awq__tensor_read(ctx, a, at, bytes, x);
+        if (status == AWQ_OK)
+            status = awq__tensor_read(ctx, b, at, bytes, y);
+        *same = status == AWQ_OK && !memcmp(x, y, bytes);
+    }
+    awq__free(x);
+    awq__free(y);
+    return status;
+}
+
+/* ---- the header ---- */
+
+static awq_status check_length(awq_context *ctx, const awq__safetensors *file, uint64_t length)
+{
+    uint64_t size = file->file.size;
     if (length > AWQ__MAX_HEADER_BYTES)
         return awq__fail(ctx, AWQ_ERROR_FORMAT,
                          "%s: a header of %llu bytes; at most %d are allowed", file->path,
                          (unsigned long long)length, AWQ__MAX_HEADER_BYTES);
     if (length > size - LENGTH_BYTES)
         return awq__fail(ctx, AWQ_ERROR_FORMAT,
-                         "%s: a header of %llu bytes passes the end of the file, which has %zu",
-                         file->path, (unsigned long long)length, size);
-    const uint8_t *header = file->mapping.data + LENGTH_BYTES;
+                         "%s: a header of %llu bytes passes the end of the file, which has %llu",
+                         file->path, (unsigned long long)length, (unsigned long long)size);
+    return AWQ_OK;
+}
+
+static awq_status parse_header(awq_context *ctx, const char *path, const char *header,
+                               size_t length, cJSON **root)
+{
     if (!length || header[0] != '{')
-        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the header does not begin with '{'",
-                         file->path);
-    if (!awq__is_utf8(header, (size_t)length) || escapes_nul((const char *)header, (size_t)length))
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the header does not begin with '{'", path);
+    if (!awq__is_utf8(header, length) || escapes_nul(header, length))
         return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the header is not UTF-8 text without NUL",
-                         file->path);
-    file->data = header + length;
-    file->data_bytes = size - LENGTH_BYTES - (size_t)length;
-    return awq__json_parse(ctx, file->path, (const char *)header, (size_t)length, root);
+                         path);
+    return awq__json_parse(ctx, path, header, length, root);
+}
+
+static awq_status read_header(awq_context *ctx, awq__safetensors *file, cJSON **root)
+{
+    uint64_t length;
+    if (file->file.size < LENGTH_BYTES)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                         "%s: %llu bytes are too few for a safetensors file, which begins with an "
+                         "8-byte header length",
+                         file->path, (unsigned long long)file->file.size);
+    awq_status status = awq__file_read(ctx, &file->file, 0, sizeof length, &length);
+    if (status == AWQ_OK)
+        status = check_length(ctx, file, length);
+    if (status != AWQ_OK)
+        return status;
+    char *header = awq__alloc(ctx, (size_t)length, 1, "a header");
+    status = header ? awq__file_read(ctx, &file->file, LENGTH_BYTES, (size_t)length, header)
+                    : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = parse_header(ctx, file->path, header, (size_t)length, root);
+    awq__free(header);
+    file->data = LENGTH_BYTES + length;
+    file->data_bytes = (size_t)(file->file.size - file->data);
+    return status;
 }
 
 static awq_status check_metadata(awq_context *ctx, const char *path, const cJSON *metadata)
@@ -201,7 +265,7 @@ static awq_status read_offsets(awq_context *ctx, const awq__safetensors *file, c
                          "%zu",
                          file->path, tensor->name, (long long)(end - begin),
                          awq_dtype_name(tensor->dtype), tensor->bytes);
-    tensor->data = file->data + begin;
+    tensor->offset = file->data + (uint64_t)begin;
     return AWQ_OK;
 }
 
@@ -223,8 +287,8 @@ static awq_status read_tensor(awq_context *ctx, const awq__safetensors *file, co
 static int compare_places(const void *a, const void *b)
 {
     const awq__tensor *x = a, *y = b;
-    if (x->data != y->data)
-        return x->data < y->data ? -1 : 1;
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
     return (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 
@@ -240,7 +304,7 @@ static awq_status check_places(awq_context *ctx, awq__safetensors *file)
     size_t covered = 0;
     for (size_t i = 0; i < file->count; i++) {
         const awq__tensor *tensor = &file->tensors[i];
-        size_t begin = (size_t)(tensor->data - file->data);
+        size_t begin = (size_t)(tensor->offset - file->data);
         if (begin != covered)
             return awq__fail(ctx, AWQ_ERROR_FORMAT,
                              "%s: tensor \"%s\": begins at byte %zu of the data, but the one "
@@ -283,6 +347,7 @@ static awq_status read_tensors(awq_context *ctx, awq__safetensors *file, const c
             awq__tensor *tensor = &file->tensors[file->count++];
             tensor->name = keep_name(&pool, entry->string);
             tensor->file = file->path;
+            tensor->source = &file->file;
             status = read_tensor(ctx, file, entry, tensor);
         }
         if (status != AWQ_OK)
@@ -300,10 +365,8 @@ awq_status awq__safetensors_open(awq_context *ctx, const char *path, awq__safete
     if (!file)
         return AWQ_ERROR_MEMORY;
     cJSON *root = NULL;
-    file->path = awq__strdup(ctx, path);
-    awq_status status = file->path ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = awq__map_file(ctx, path, &file->mapping);
+    awq_status status = awq__file_find(ctx, path, &file->file);
+    file->path = file->file.path;
     if (status == AWQ_OK)
         status = read_header(ctx, file, &root);
     if (status == AWQ_OK)
@@ -320,8 +383,7 @@ void awq__safetensors_free(awq__safetensors *file)
 {
     if (!file)
         return;
-    awq__unmap(&file->mapping);
-    awq__free(file->path);
+    awq__file_free(&file->file);
     awq__free(file->names);
     awq__free(file->tensors);
     awq__free(file);

@@ -233,17 +233,28 @@ void awq__scratch_free(awq__scratch *scratch);
 
 /* ---- file.c ---- */
 
-/* A file mapped read-only. Zero-initialise; an empty file has data NULL and size 0. */
-typedef struct awq__mapping {
-    const uint8_t *data;
-    size_t size;
-} awq__mapping;
-awq_status awq__map_file(awq_context *ctx, const char *path, awq__mapping *mapping);
-void awq__unmap(awq__mapping *mapping);
 /* Opens a regular file and tells its size. Returns the descriptor, or -1 with AWQ_ERROR_IO
  * recorded.
  */
 int awq__open_file(awq_context *ctx, const char *path, size_t *size);
+/* A regular file that is read in parts. It is opened for each, so that a model of a thousand files
+   takes no descriptors. It is never mapped: one that shrinks or fails while it is read is an error,
+   where a map would end the process. */
+typedef struct awq__file {
+    char *path;
+    uint64_t size; /* when it was found; another later is AWQ_ERROR_IO */
+} awq__file;
+/* Free with awq__file_free, also after a failure. */
+awq_status awq__file_find(awq_context *ctx, const char *path, awq__file *file);
+void awq__file_free(awq__file *file);
+/* *fd is the caller's to close; -1 after a failure. */
+awq_status awq__file_open(awq_context *ctx, const awq__file *file, int *fd);
+/* AWQ_ERROR_IO tells the file, the offset, and the bytes wanted and found. On any thread. */
+awq_status awq__file_read_at(awq_context *ctx, const awq__file *file, int fd, uint64_t offset,
+                             size_t bytes, void *to);
+/* All three: opens, reads, closes. */
+awq_status awq__file_read(awq_context *ctx, const awq__file *file, uint64_t offset, size_t bytes,
+                          void *to);
 /* Whole file, NUL-terminated; at most `limit` bytes, else AWQ_ERROR_FORMAT. */
 awq_status awq__read_text_file(awq_context *ctx, const char *path, size_t limit, char **text,
                                size_t *bytes);

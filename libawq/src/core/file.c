@@ -1,11 +1,10 @@
-/* Reading files: whole, or mapped. */
+/* Reading files: whole, or in parts. */
 #include "core/core.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,32 +25,69 @@ int awq__open_file(awq_context *ctx, const char *path, size_t *size)
     return fd;
 }
 
-awq_status awq__map_file(awq_context *ctx, const char *path, awq__mapping *mapping)
+awq_status awq__file_find(awq_context *ctx, const char *path, awq__file *file)
 {
-    *mapping = (awq__mapping){0};
     size_t size;
+    *file = (awq__file){.path = awq__strdup(ctx, path)};
+    if (!file->path)
+        return AWQ_ERROR_MEMORY;
     int fd = awq__open_file(ctx, path, &size);
     if (fd < 0)
         return AWQ_ERROR_IO;
-    awq_status status = AWQ_OK;
-    if (size) {
-        /* Shared, so that what another descriptor writes later is seen: the output is read back. */
-        void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-        if (data == MAP_FAILED)
-            status =
-                awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be mapped: %s", path, strerror(errno));
-        else
-            *mapping = (awq__mapping){data, size};
-    }
     close(fd);
-    return status;
+    file->size = size;
+    return AWQ_OK;
 }
 
-void awq__unmap(awq__mapping *mapping)
+void awq__file_free(awq__file *file)
 {
-    if (mapping->data)
-        munmap((void *)(uintptr_t)mapping->data, mapping->size);
-    *mapping = (awq__mapping){0};
+    awq__free(file->path);
+    *file = (awq__file){0};
+}
+
+awq_status awq__file_open(awq_context *ctx, const awq__file *file, int *fd)
+{
+    size_t size;
+    *fd = awq__open_file(ctx, file->path, &size);
+    if (*fd < 0)
+        return AWQ_ERROR_IO;
+    if (size == file->size)
+        return AWQ_OK;
+    close(*fd);
+    *fd = -1;
+    return awq__fail(ctx, AWQ_ERROR_IO,
+                     "%s: has %zu bytes, but had %llu when it was opened: it was changed meanwhile",
+                     file->path, size, (unsigned long long)file->size);
+}
+
+awq_status awq__file_read_at(awq_context *ctx, const awq__file *file, int fd, uint64_t offset,
+                             size_t bytes, void *to)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        ssize_t count = pread(fd, (char *)to + done, bytes - done, (off_t)(offset + done));
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return awq__fail(ctx, AWQ_ERROR_IO,
+                             "%s: only %zu of the %zu bytes from byte %llu on could be read: %s",
+                             file->path, done, bytes, (unsigned long long)offset,
+                             count ? strerror(errno) : "the file ends there");
+        done += (size_t)count;
+    }
+    return AWQ_OK;
+}
+
+awq_status awq__file_read(awq_context *ctx, const awq__file *file, uint64_t offset, size_t bytes,
+                          void *to)
+{
+    int fd;
+    awq_status status = awq__file_open(ctx, file, &fd);
+    if (status != AWQ_OK)
+        return status;
+    status = awq__file_read_at(ctx, file, fd, offset, bytes, to);
+    close(fd);
+    return status;
 }
 
 awq_status awq__read_text_file(awq_context *ctx, const char *path, size_t limit, char **text,

@@ -249,7 +249,7 @@ static void read_rows(const awq__weight *weight, int64_t first, int64_t count, f
     }
 }
 
-static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
+static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint, awq__held *held,
                               const awq__stored_scheme *stored, const char *module, int64_t rows,
                               int64_t cols, awq__weight *weight, bool *found)
 {
@@ -277,10 +277,10 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
     *weight = (awq__weight){.rows = rows,
                             .cols = cols,
                             .read = read_rows,
-                            .data = tensors[0]->data,
+                            .data = awq__held_at(held, tensors[0]),
                             .dtype = AWQ_F16,
-                            .zeros = tensors[1]->data,
-                            .scales = tensors[2]->data,
+                            .zeros = awq__held_at(held, tensors[1]),
+                            .scales = awq__held_at(held, tensors[2]),
                             .scale_dtype = AWQ_F16,
                             .bits = stored->bits,
                             .group = group,

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#define MAX_STATE_BYTES ((size_t)1 << 20)
+
 /* ---- config.json ---- */
 
 static bool is_true(const cJSON *config, const char *key)
@@ -95,12 +97,12 @@ static void read_int8(const awq__weight *weight, int64_t first, int64_t count, f
 /* ---- tensors on disk ---- */
 
 /* As of a checkpoint in the making, before the module is written. */
-static bool is_blank(const awq__tensor *tensor, const awq__spec *spec)
+static bool is_blank(const awq__tensor *tensor, const uint8_t *data, const awq__spec *spec)
 {
     if (tensor->bytes != awq__spec_bytes(spec))
         return false;
     for (uint64_t i = 0; i < tensor->bytes; i++)
-        if (tensor->data[i])
+        if (data[i])
             return false;
     return true;
 }
@@ -173,8 +175,10 @@ static awq_status read_state(awq_context *ctx, const awq__tensor *tensor, const 
 /* Kernels have the table in themselves, so that no other is of use. */
 static awq_status check_table(awq_context *ctx, const awq__tensor *tensor)
 {
-    if (!memcmp(tensor->data, awq__nf4, sizeof awq__nf4))
-        return AWQ_OK;
+    float table[sizeof awq__nf4 / sizeof *awq__nf4];
+    awq_status status = awq__tensor_read(ctx, tensor, 0, sizeof table, table);
+    if (status != AWQ_OK || !memcmp(table, awq__nf4, sizeof table))
+        return status;
     return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "%s: %s is not the table of NF4", tensor->file,
                      tensor->name);
 }
@@ -199,18 +203,22 @@ static awq_status check_state(awq_context *ctx, const awq__tensor *const *tensor
     if (tensor->dtype != AWQ_U8)
         return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s is %s, expected U8", tensor->file,
                          tensor->name, awq_dtype_name(tensor->dtype));
-    if (is_blank(tensor, &wanted[AWQ__NF4_STATE]))
-        return AWQ_OK;
-    awq_status status = awq__json_parse(ctx, tensor->name, (const char *)tensor->data,
-                                        (size_t)tensor->bytes, &json);
-    if (status == AWQ_OK)
-        status = read_state(ctx, tensor, json, rows, cols, nested, state);
+    uint8_t *text;
+    awq_status status = awq__tensor_copy(ctx, tensor, MAX_STATE_BYTES, &text);
+    bool blank = status == AWQ_OK && is_blank(tensor, text, &wanted[AWQ__NF4_STATE]);
+    if (status == AWQ_OK && !blank)
+        status = awq__json_parse(ctx, tensor->name, (const char *)text, tensor->bytes, &json);
+    awq__free(text);
+    if (status != AWQ_OK || blank)
+        return status;
+    status = read_state(ctx, tensor, json, rows, cols, nested, state);
     cJSON_Delete(json);
     return status == AWQ_OK ? check_table(ctx, tensors[AWQ__NF4_MAP]) : status;
 }
 
-static awq_status open_nf4(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
-                           int64_t rows, int64_t cols, awq__weight *weight, bool *found)
+static awq_status open_nf4(awq_context *ctx, const awq__checkpoint *checkpoint, awq__held *held,
+                           const char *module, int64_t rows, int64_t cols, awq__weight *weight,
+                           bool *found)
 {
     const awq__tensor *tensors[AWQ__MAX_SPECS] = {0}, *nested;
     awq__spec wanted[AWQ__MAX_SPECS];
@@ -242,21 +250,23 @@ static awq_status open_nf4(awq_context *ctx, const awq__checkpoint *checkpoint, 
     *weight = (awq__weight){.rows = rows,
                             .cols = cols,
                             .read = read_nf4,
-                            .data = tensors[AWQ__NF4_WEIGHT]->data,
+                            .data = awq__held_at(held, tensors[AWQ__NF4_WEIGHT]),
                             .dtype = state.dtype,
-                            .scales = tensors[AWQ__NF4_ABSMAX]->data,
+                            .scales = awq__held_at(held, tensors[AWQ__NF4_ABSMAX]),
                             .scale_dtype = nested ? AWQ_U8 : AWQ_F32,
                             .bits = 4,
                             .group = AWQ__NF4_GROUP,
-                            .nested_map = nested ? tensors[AWQ__NF4_NESTED_MAP]->data : NULL,
-                            .nested_scales = nested ? nested->data : NULL,
+                            .nested_map =
+                                nested ? awq__held_at(held, tensors[AWQ__NF4_NESTED_MAP]) : NULL,
+                            .nested_scales = nested ? awq__held_at(held, nested) : NULL,
                             .nested_offset = state.offset,
                             .name = module};
     return AWQ_OK;
 }
 
-static awq_status open_int8(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
-                            int64_t rows, int64_t cols, awq__weight *weight, bool *found)
+static awq_status open_int8(awq_context *ctx, const awq__checkpoint *checkpoint, awq__held *held,
+                            const char *module, int64_t rows, int64_t cols, awq__weight *weight,
+                            bool *found)
 {
     const awq__tensor *tensors[AWQ__MAX_SPECS] = {0};
     awq__spec wanted[AWQ__MAX_SPECS];
@@ -271,16 +281,20 @@ static awq_status open_int8(awq_context *ctx, const awq__checkpoint *checkpoint,
     if (status != AWQ_OK)
         return status;
     const awq__tensor *layout = tensors[AWQ__INT8_LAYOUT];
-    if (*layout->data)
-        return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
-                         "%s: %s is %d, expected 0: codes in rows, which alone can be read",
-                         layout->file, layout->name, *layout->data);
+    uint8_t order;
+    status = awq__tensor_read(ctx, layout, 0, sizeof order, &order);
+    if (status == AWQ_OK && order)
+        status = awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                           "%s: %s is %d, expected 0: codes in rows, which alone can be read",
+                           layout->file, layout->name, order);
+    if (status != AWQ_OK)
+        return status;
     *weight = (awq__weight){.rows = rows,
                             .cols = cols,
                             .read = read_int8,
-                            .data = tensors[AWQ__INT8_WEIGHT]->data,
+                            .data = awq__held_at(held, tensors[AWQ__INT8_WEIGHT]),
                             .dtype = AWQ_BF16,
-                            .scales = tensors[AWQ__INT8_ROW_MAXIMA]->data,
+                            .scales = awq__held_at(held, tensors[AWQ__INT8_ROW_MAXIMA]),
                             .scale_dtype = AWQ_F32,
                             .bits = 8,
                             .group = cols,
@@ -289,9 +303,10 @@ static awq_status open_int8(awq_context *ctx, const awq__checkpoint *checkpoint,
 }
 
 awq_status awq__bitsandbytes_open(awq_context *ctx, const awq__checkpoint *checkpoint,
-                                  const awq__stored_scheme *stored, const char *module,
-                                  int64_t rows, int64_t cols, awq__weight *weight, bool *found)
+                                  awq__held *held, const awq__stored_scheme *stored,
+                                  const char *module, int64_t rows, int64_t cols,
+                                  awq__weight *weight, bool *found)
 {
-    return (stored->bits == 8 ? open_int8 : open_nf4)(ctx, checkpoint, module, rows, cols, weight,
-                                                      found);
+    return (stored->bits == 8 ? open_int8 : open_nf4)(ctx, checkpoint, held, module, rows, cols,
+                                                      weight, found);
 }

@@ -414,7 +414,9 @@ static awq_status check_shape(awq_context *ctx, const awq__tensor *tensor, const
                               int64_t rows, int64_t cols)
 {
     int64_t shape[2];
-    memcpy(shape, tensor->data, sizeof shape);
+    awq_status status = awq__tensor_read(ctx, tensor, 0, sizeof shape, shape);
+    if (status != AWQ_OK)
+        return status;
     if (shape[0] == rows && shape[1] == cols)
         return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_FORMAT,
@@ -436,7 +438,7 @@ static awq_status check_absent(awq_context *ctx, const awq__checkpoint *checkpoi
     return status;
 }
 
-static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
+static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint, awq__held *held,
                               const awq__stored_scheme *stored, const char *module, int64_t rows,
                               int64_t cols, awq__weight *weight, bool *found)
 {
@@ -479,11 +481,11 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
         .rows = rows,
         .cols = cols,
         .read = read_rows,
-        .data = tensors[PACKED]->data,
+        .data = awq__held_at(held, tensors[PACKED]),
         .dtype = tensors[SCALE]->dtype == AWQ_BF16 ? AWQ_BF16 : AWQ_F16,
-        .scales = tensors[SCALE]->data,
+        .scales = awq__held_at(held, tensors[SCALE]),
         .scale_dtype = tensors[SCALE]->dtype,
-        .zeros = stored->symmetric ? NULL : tensors[ZERO_POINT]->data,
+        .zeros = stored->symmetric ? NULL : awq__held_at(held, tensors[ZERO_POINT]),
         .bits = stored->bits,
         .group = group,
         .name = module,

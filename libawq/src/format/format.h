@@ -100,9 +100,9 @@ typedef struct awq__disk_format {
     /* Checks quantization_config of `file`; the caller frees *stored, also after a failure. */
     awq_status (*read_config)(awq_context *ctx, const char *file, const cJSON *config,
                               awq__stored *stored);
-    /* Finds the module's packed tensors and checks their shapes. *found false, and no failure, if
-     * it has none. */
-    awq_status (*open)(awq_context *ctx, const awq__checkpoint *checkpoint,
+    /* Finds the module's packed tensors and checks their shapes, and what is constant in them.
+     *found false, and no failure, if it has none. The weight has data where `held` has it. */
+    awq_status (*open)(awq_context *ctx, const awq__checkpoint *checkpoint, awq__held *held,
                        const awq__stored_scheme *stored, const char *module, int64_t rows,
                        int64_t cols, awq__weight *weight, bool *found);
 } awq__disk_format;
@@ -134,6 +134,8 @@ void awq__mxfp4_unpack(awq__codes *codes, const uint8_t *blocks, const uint8_t *
 
 /* Bytes of one spec. */
 uint64_t awq__spec_bytes(const awq__spec *spec);
+/* Bytes of a tensor that is looked at, not computed with. */
+#define AWQ__MAX_LOOK_BYTES ((size_t)1 << 30)
 /* The module's tensor of that suffix, or NULL where there is none. */
 awq_status awq__suffix_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
                             const char *suffix, const awq__tensor **tensor);
@@ -242,7 +244,8 @@ enum { AWQ__INT8_WEIGHT, AWQ__INT8_ROW_MAXIMA, AWQ__INT8_LAYOUT };
 awq_status awq__bitsandbytes_read_config(awq_context *ctx, const char *file, const cJSON *config,
                                          awq__stored *stored);
 awq_status awq__bitsandbytes_open(awq_context *ctx, const awq__checkpoint *checkpoint,
-                                  const awq__stored_scheme *stored, const char *module,
-                                  int64_t rows, int64_t cols, awq__weight *weight, bool *found);
+                                  awq__held *held, const awq__stored_scheme *stored,
+                                  const char *module, int64_t rows, int64_t cols,
+                                  awq__weight *weight, bool *found);
 
 #endif

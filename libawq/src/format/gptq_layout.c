@@ -378,13 +378,13 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
 /* ---- tensors on disk ---- */
 
 /* Whether g_idx says what desc_act does. *natural: the groups are k / group. */
-static awq_status check_order(awq_context *ctx, const awq__tensor *tensor,
+static awq_status check_order(awq_context *ctx, const awq__tensor *tensor, const uint8_t *data,
                               const awq__stored_scheme *stored, int64_t group, bool *natural)
 {
     int64_t K = tensor->shape[0], G = K / group, other = -1;
     bool filled = false;
     for (int64_t k = 0; k < K; k++) {
-        int32_t found = (int32_t)load_word(tensor->data, k);
+        int32_t found = (int32_t)load_word(data, k);
         if (found < 0 || found >= G)
             return awq__fail(
                 ctx, AWQ_ERROR_FORMAT, "%s: %s puts column %lld in group %d, expected 0 to %lld",
@@ -401,29 +401,29 @@ static awq_status check_order(awq_context *ctx, const awq__tensor *tensor,
     return awq__fail(ctx, AWQ_ERROR_FORMAT,
                      "%s: %s puts column %lld in group %d, but quantization_config says desc_act "
                      "false, with which it is in group %lld",
-                     tensor->file, tensor->name, (long long)other,
-                     (int)load_word(tensor->data, other), (long long)(other / group));
+                     tensor->file, tensor->name, (long long)other, (int)load_word(data, other),
+                     (long long)(other / group));
 }
 
 /* Engines take the middle code for the zero point of symmetric codes, whatever is stored. Zeros
    are what a checkpoint in the making holds, before the module is written. */
-static awq_status check_middle(awq_context *ctx, const awq__tensor *tensor,
+static awq_status check_middle(awq_context *ctx, const awq__tensor *tensor, const uint8_t *data,
                                const awq__stored_scheme *stored)
 {
     uint32_t middle = (1u << (stored->bits - 1)) - stored->zeros_less_one, expected = 0;
     int64_t words = awq__tensor_elements(tensor), first = 0;
     for (int shift = 0; shift < WORD_BITS; shift += stored->bits)
         expected |= middle << shift;
-    while (first < words && load_word(tensor->data, first) == 0)
+    while (first < words && load_word(data, first) == 0)
         first++;
     if (first == words)
         return AWQ_OK;
     for (int64_t i = 0; i < words; i++)
-        if (load_word(tensor->data, i) != expected)
+        if (load_word(data, i) != expected)
             return awq__fail(ctx, AWQ_ERROR_FORMAT,
                              "%s: %s has the word 0x%08x, but quantization_config says sym true "
                              "and checkpoint_format %s, with which all are 0x%08x",
-                             tensor->file, tensor->name, load_word(tensor->data, i),
+                             tensor->file, tensor->name, load_word(data, i),
                              stored->zeros_less_one ? v1_name : v2_name, expected);
     return AWQ_OK;
 }
@@ -454,13 +454,37 @@ static awq_status find_tensors(awq_context *ctx, const awq__checkpoint *checkpoi
     return status;
 }
 
-static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
+/* Looks at what is constant in the tensors. */
+static awq_status check_constants(awq_context *ctx, awq__held *held,
+                                  const awq__tensor *const *tensors,
+                                  const awq__stored_scheme *stored, int64_t group, bool *natural)
+{
+    uint8_t *copy = NULL;
+    const uint8_t *data;
+    awq_status status = AWQ_OK;
+    *natural = true;
+    if (tensors[G_IDX]) {
+        status = awq__held_look(ctx, held, tensors[G_IDX], AWQ__MAX_LOOK_BYTES, &copy, &data);
+        if (status == AWQ_OK)
+            status = check_order(ctx, tensors[G_IDX], data, stored, group, natural);
+        awq__free(copy);
+    }
+    if (status != AWQ_OK || !stored->symmetric)
+        return status;
+    status = awq__held_look(ctx, held, tensors[QZEROS], AWQ__MAX_LOOK_BYTES, &copy, &data);
+    if (status == AWQ_OK)
+        status = check_middle(ctx, tensors[QZEROS], data, stored);
+    awq__free(copy);
+    return status;
+}
+
+static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint, awq__held *held,
                               const awq__stored_scheme *stored, const char *module, int64_t rows,
                               int64_t cols, awq__weight *weight, bool *found)
 {
     const awq__tensor *tensors[SPEC_COUNT] = {0};
     int64_t group = stored->group < 0 ? cols : stored->group;
-    bool natural = true;
+    bool natural;
     char *name = awq__format(ctx, "%s.qweight", module);
     if (!name)
         return AWQ_ERROR_MEMORY;
@@ -469,23 +493,21 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
     if (!*found)
         return AWQ_OK;
     awq_status status = find_tensors(ctx, checkpoint, stored, module, rows, cols, tensors);
-    if (status == AWQ_OK && tensors[G_IDX])
-        status = check_order(ctx, tensors[G_IDX], stored, group, &natural);
-    if (status == AWQ_OK && stored->symmetric)
-        status = check_middle(ctx, tensors[QZEROS], stored);
+    if (status == AWQ_OK)
+        status = check_constants(ctx, held, tensors, stored, group, &natural);
     if (status != AWQ_OK)
         return status;
     *weight = (awq__weight){.rows = rows,
                             .cols = cols,
                             .read = stored->zeros_less_one ? read_v1 : read_v2,
-                            .data = tensors[QWEIGHT]->data,
+                            .data = awq__held_at(held, tensors[QWEIGHT]),
                             .dtype = AWQ_F16,
-                            .zeros = tensors[QZEROS]->data,
-                            .scales = tensors[SCALES]->data,
+                            .zeros = awq__held_at(held, tensors[QZEROS]),
+                            .scales = awq__held_at(held, tensors[SCALES]),
                             .scale_dtype = AWQ_F16,
                             .bits = stored->bits,
                             .group = group,
-                            .group_of = natural ? NULL : tensors[G_IDX]->data,
+                            .group_of = natural ? NULL : awq__held_at(held, tensors[G_IDX]),
                             .name = module};
     return AWQ_OK;
 }

@@ -121,12 +121,13 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
 }
 
 /* Only experts are packed, and the reader of the architecture's fused tensors finds those. */
-static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint,
+static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint, awq__held *held,
                               const awq__stored_scheme *stored, const char *module, int64_t rows,
                               int64_t cols, awq__weight *weight, bool *found)
 {
     (void)ctx;
     (void)checkpoint;
+    (void)held;
     (void)stored;
     (void)module;
     (void)rows;

@@ -3,11 +3,13 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Tensors that are told apart together: their arrays, and for each a line of what else it is. */
 typedef struct tensor_set {
     awq_context *ctx;
     const awq__output *output;
+    awq__held *held; /* of the source; NULL: its files are opened */
     awq__hashed *arrays;
     size_t count, capacity;
     awq__text lines;
@@ -27,6 +29,14 @@ static awq_status add(tensor_set *set, const char *name, awq_dtype dtype, int ra
     return status == AWQ_OK ? awq__text_append(set->ctx, &set->lines, "\n") : status;
 }
 
+/* Those of the source alone are the set's own. */
+static void close_files(const tensor_set *set)
+{
+    for (size_t i = 0; i < set->count && !set->output; i++)
+        if (set->arrays[i].fd >= 0)
+            close(set->arrays[i].fd);
+}
+
 /* Frees the set in any case. */
 static awq_status hash_set(tensor_set *set, awq_status status, uint64_t *hash)
 {
@@ -37,12 +47,31 @@ static awq_status hash_set(tensor_set *set, awq_status status, uint64_t *hash)
         *hash = awq__hash(AWQ__HASH_SEED, set->lines.data, set->lines.length);
     for (size_t i = 0; i < set->count && status == AWQ_OK; i++)
         *hash = awq__hash(*hash, &set->arrays[i].hash, sizeof set->arrays[i].hash);
+    close_files(set);
     awq__free(set->arrays);
     awq__text_free(&set->lines);
     return status;
 }
 
 /* ---- the source ---- */
+
+static awq_status add_tensor(tensor_set *set, const awq__tensor *tensor)
+{
+    awq__hashed array = {.data = awq__held_at(set->held, tensor),
+                         .fd = -1,
+                         .offset = tensor->offset,
+                         .path = tensor->file,
+                         .bytes = tensor->bytes};
+    if (set->held && !array.data)
+        return AWQ_OK; /* nothing is made of it */
+    size_t before = set->count;
+    awq_status status = set->held ? AWQ_OK : awq__file_open(set->ctx, tensor->source, &array.fd);
+    if (status == AWQ_OK)
+        status = add(set, tensor->name, tensor->dtype, tensor->rank, tensor->shape, &array);
+    if (set->count == before && array.fd >= 0)
+        close(array.fd);
+    return status;
+}
 
 /* Those that have the name `stem`, or begin with it and a dot. */
 static awq_status add_stem(tensor_set *set, const awq__checkpoint *checkpoint, const char *stem)
@@ -53,18 +82,16 @@ static awq_status add_stem(tensor_set *set, const awq__checkpoint *checkpoint, c
     for (size_t i = awq__checkpoint_lower_bound(checkpoint, stem);
          (tensor = awq__checkpoint_at(checkpoint, i)) && !strncmp(tensor->name, stem, length) &&
          status == AWQ_OK;
-         i++) {
-        const awq__hashed array = {.data = tensor->data, .bytes = tensor->bytes};
+         i++)
         if (!tensor->name[length] || tensor->name[length] == '.')
-            status = add(set, tensor->name, tensor->dtype, tensor->rank, tensor->shape, &array);
-    }
+            status = add_tensor(set, tensor);
     return status;
 }
 
-awq_status awq__source_hash(const awq_model *model, int64_t layer, uint64_t *hash)
+awq_status awq__source_hash(const awq_model *model, int64_t layer, awq__held *held, uint64_t *hash)
 {
     const awq__arch *arch = model->arch;
-    tensor_set set = {.ctx = model->ctx};
+    tensor_set set = {.ctx = model->ctx, .held = held};
     char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES];
     int fused = 0;
     awq_status status = AWQ_OK;

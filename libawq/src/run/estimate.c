@@ -123,7 +123,8 @@ static double tokens_of(const estimator *e, const awq__module *module)
 static double module_bytes(const estimator *e, const awq__module *module)
 {
     awq__found found;
-    return awq__model_find(e->plan->model, module, &found) == AWQ_OK ? (double)found.bytes : 0;
+    return awq__model_find(e->plan->model, module, NULL, &found) == AWQ_OK ? (double)found.bytes
+                                                                           : 0;
 }
 
 /* Memory that an expert's or an attention's statistics and ranges take. */
@@ -237,7 +238,7 @@ static awq_status measure_products(awq_context *ctx, int threads, double *rate)
 }
 
 /* Bytes a second of the largest tensor's beginning, from the disk or the system's cache of it. */
-static double measure_reading(const awq__arch *arch)
+static awq_status measure_reading(awq_context *ctx, const awq__arch *arch, double *rate)
 {
     const awq__tensor *largest = NULL;
     for (size_t i = 0; arch->checkpoint && i < awq__checkpoint_count(arch->checkpoint); i++) {
@@ -245,15 +246,21 @@ static double measure_reading(const awq__arch *arch)
         if (!largest || tensor->bytes > largest->bytes)
             largest = tensor;
     }
+    *rate = 0;
     if (!largest)
-        return 0;
+        return AWQ_OK;
     size_t bytes = largest->bytes < MEASURE_READ_BYTES ? largest->bytes : MEASURE_READ_BYTES;
+    size_t block = bytes < AWQ__READ_BLOCK ? bytes : AWQ__READ_BLOCK;
+    uint8_t *to = awq__alloc(ctx, block, 1, "a measurement");
+    awq_status status = to ? AWQ_OK : AWQ_ERROR_MEMORY;
     double start = awq__now_seconds();
-    volatile uint8_t sum = 0;
-    for (size_t at = 0; at < bytes; at += 512)
-        sum = (uint8_t)(sum + largest->data[at]);
+    for (size_t at = 0; at < bytes && status == AWQ_OK; at += block)
+        status = awq__tensor_read(ctx, largest, at, bytes - at < block ? bytes - at : block, to);
     double seconds = awq__now_seconds() - start;
-    return seconds > 0 ? (double)bytes / seconds : 0;
+    if (status == AWQ_OK && seconds > 0)
+        *rate = (double)bytes / seconds;
+    awq__free(to);
+    return status;
 }
 
 /* ---- the whole ---- */
@@ -281,7 +288,8 @@ awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__
                                .disk_bytes = result_bytes,
                                .operations = e.operations};
     awq_status status = measure_products(ctx, e.threads, &estimate->operations_per_second);
-    estimate->read_bytes_per_second = measure_reading(arch);
+    if (status == AWQ_OK)
+        status = measure_reading(ctx, arch, &estimate->read_bytes_per_second);
     double streams = 2 * 4 * e.tokens * (double)arch->model.hidden_size;
     estimate->memory_bytes =
         PROGRAM_BYTES + (uint64_t)e.threads * THREAD_BYTES + (uint64_t)(streams + e.most_layer);

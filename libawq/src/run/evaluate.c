@@ -92,20 +92,39 @@ awq_status awq__evaluation_layer(awq__evaluation *evaluation, int64_t n)
 
 /* ---- the logits ---- */
 
+/* What makes logits of hidden states. */
+typedef struct last {
+    awq__loaded_module head;
+    float *norm; /* [H] */
+} last;
+
+static awq_status load_last(const awq_model *model, last *l)
+{
+    awq_status status = awq__model_end(model, AWQ__PART_HEAD, &l->head);
+    return status == AWQ_OK ? awq__model_final_norm(model, &l->norm) : status;
+}
+
+static void free_last(last *l)
+{
+    awq__loaded_module_free(&l->head);
+    awq__free_aligned(l->norm);
+}
+
 typedef struct compare_job {
     const awq__evaluation *evaluation;
-    awq__ends judged, reference;
+    last judged, reference;
     int32_t *targets;
     awq__logit_stats *stats; /* one a task */
     awq__scratch scratch;
 } compare_job;
 
-static void logits_of(const awq__stream *stream, const awq__ends *ends, int64_t first,
-                      int64_t count, float *x, float *logits, float *work)
+static void logits_of(const awq__stream *stream, const last *l, int64_t first, int64_t count,
+                      float *x, float *logits, float *work)
 {
-    awq__head_logits(stream->forward.compute, &ends->head, ends->norm,
+    const awq__weight *head = &l->head.found.weight;
+    awq__head_logits(stream->forward.compute, head, l->norm,
                      stream->model->arch->model.norm_epsilon, count,
-                     stream->hidden + first * ends->head.cols, x, logits, work);
+                     stream->hidden + first * head->cols, x, logits, work);
 }
 
 static awq_status compare_block(void *arg, int64_t index, int worker)
@@ -113,11 +132,12 @@ static awq_status compare_block(void *arg, int64_t index, int worker)
     compare_job *j = arg;
     const awq__evaluation *evaluation = j->evaluation;
     bool both = evaluation->has_reference;
-    int64_t V = j->judged.head.rows, first = index * ROWS;
-    int64_t H = awq__max(j->judged.head.cols, both ? j->reference.head.cols : 0);
+    const awq__weight *head = &j->judged.head.found.weight,
+                      *other = &j->reference.head.found.weight;
+    int64_t V = head->rows, first = index * ROWS;
+    int64_t H = awq__max(head->cols, both ? other->cols : 0);
     int64_t count = awq__min(ROWS, evaluation->judged.tokens - first);
-    int64_t work = awq__max(awq__weight_work(&j->judged.head),
-                            both ? awq__weight_work(&j->reference.head) : 0);
+    int64_t work = awq__max(awq__weight_work(head), both ? awq__weight_work(other) : 0);
     float *logits = awq__scratch_get(&j->scratch, worker, (size_t)(ROWS * (2 * V + H) + work));
     if (!logits)
         return AWQ_ERROR_MEMORY;
@@ -164,9 +184,9 @@ awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *
     awq_context *ctx = evaluation->ctx;
     int64_t T = evaluation->judged.tokens, tasks = awq__ceil_div(T, ROWS), scored = 0;
     compare_job j = {.evaluation = evaluation};
-    awq_status status = awq__model_ends(evaluation->judged.model, &j.judged);
+    awq_status status = load_last(evaluation->judged.model, &j.judged);
     if (status == AWQ_OK && evaluation->has_reference)
-        status = awq__model_ends(evaluation->reference.model, &j.reference);
+        status = load_last(evaluation->reference.model, &j.reference);
     if (status == AWQ_OK) {
         j.targets = awq__alloc(ctx, (size_t)T, sizeof *j.targets, "targets");
         j.stats = awq__alloc(ctx, (size_t)tasks, sizeof *j.stats, "logit statistics");
@@ -194,8 +214,8 @@ awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *
     awq__scratch_free(&j.scratch);
     awq__free(j.stats);
     awq__free(j.targets);
-    awq__ends_free(&j.judged);
-    awq__ends_free(&j.reference);
+    free_last(&j.judged);
+    free_last(&j.reference);
     return status;
 }
 

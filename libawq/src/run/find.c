@@ -14,29 +14,40 @@ static void print_shape(int rank, const int64_t *shape, char *text, size_t size)
     snprintf(text + at, size - at, "]");
 }
 
-/* The tensor that a checkpoint of a model without weights would have: all but its data. */
+/* A model, and those of its tensors that are in memory. */
+typedef struct finder {
+    const awq_model *model;
+    awq__held *held;
+} finder;
+
+/* What is found of a tensor; data is NULL where it is not held. */
+typedef struct located {
+    awq_dtype dtype;
+    size_t bytes;
+    const uint8_t *data;
+} located;
+
+/* The tensor that a checkpoint of a model without weights would have. */
 static awq_status describe_tensor(const awq_model *model, const char *name, unsigned dtypes,
-                                  int rank, const int64_t *shape, awq__tensor *out)
+                                  int rank, const int64_t *shape, located *out)
 {
     bool fits = true;
-    *out = (awq__tensor){.dtype = dtypes == FLOATS ? model->dtype : AWQ_U8, .rank = rank};
+    *out = (located){.dtype = dtypes == FLOATS ? model->dtype : AWQ_U8};
     out->bytes = (size_t)awq_dtype_bits(out->dtype) / 8;
-    for (int i = 0; i < rank; i++) {
-        out->shape[i] = shape[i];
+    for (int i = 0; i < rank; i++)
         fits &= !awq__mul_overflows(out->bytes, (size_t)shape[i], &out->bytes) &&
                 out->bytes <= AWQ__MAX_MODEL_BYTES;
-    }
     return fits ? AWQ_OK
                 : awq__fail(model->ctx, AWQ_ERROR_FORMAT,
                             "%s: the tensor %s would be larger than 2^53 bytes",
                             model->arch->config_path, name);
 }
 
-/* A tensor of one of the dtypes (a set of bits) and of this shape, or a failure that names it. Its
-   data is NULL if the model has no weights. */
-static awq_status find_tensor(const awq_model *model, const char *name, unsigned dtypes, int rank,
-                              const int64_t *shape, awq__tensor *out)
+/* A tensor of one of the dtypes (a set of bits) and of this shape, or a failure that names it. */
+static awq_status find_tensor(const finder *f, const char *name, unsigned dtypes, int rank,
+                              const int64_t *shape, located *out)
 {
+    const awq_model *model = f->model;
     if (!awq__model_has_weights(model))
         return describe_tensor(model, name, dtypes, rank, shape, out);
     const awq__tensor *tensor = awq__checkpoint_find(model->arch->checkpoint, name);
@@ -52,7 +63,7 @@ static awq_status find_tensor(const awq_model *model, const char *name, unsigned
     for (int i = 0; i < rank && same; i++)
         same = tensor->shape[i] == shape[i];
     if (same) {
-        *out = *tensor;
+        *out = (located){tensor->dtype, tensor->bytes, awq__held_at(f->held, tensor)};
         return AWQ_OK;
     }
     char found[256], expected[128]; /* room for 8 and 4 numbers of 64 bits */
@@ -63,29 +74,29 @@ static awq_status find_tensor(const awq_model *model, const char *name, unsigned
 }
 
 /* A tensor by the name of its module. */
-static awq_status find_named(const awq_model *model, const awq__module *module, const char *suffix,
-                             int rank, const int64_t *shape, awq__tensor *tensor)
+static awq_status find_named(const finder *f, const awq__module *module, const char *suffix,
+                             int rank, const int64_t *shape, located *tensor)
 {
-    char *name = awq__format(model->ctx, "%s%s", module->name, suffix);
+    char *name = awq__format(f->model->ctx, "%s%s", module->name, suffix);
     if (!name)
         return AWQ_ERROR_MEMORY;
-    awq_status status = find_tensor(model, name, FLOATS, rank, shape, tensor);
+    awq_status status = find_tensor(f, name, FLOATS, rank, shape, tensor);
     awq__free(name);
     return status;
 }
 
 /* NULL if there is no data. */
-static const uint8_t *data_at(const awq__tensor *tensor, int64_t offset)
+static const uint8_t *data_at(const located *tensor, int64_t offset)
 {
     return tensor->data ? tensor->data + offset : NULL;
 }
 
-static awq_status find_plain(const awq_model *model, const awq__module *module, awq__found *found)
+static awq_status find_plain(const finder *f, const awq__module *module, awq__found *found)
 {
     const int64_t shape[] = {module->rows, module->cols};
-    awq__tensor tensor;
+    located tensor;
     awq_status status =
-        find_named(model, module, module->suffix, module->vector ? 1 : 2, shape, &tensor);
+        find_named(f, module, module->suffix, module->vector ? 1 : 2, shape, &tensor);
     if (status != AWQ_OK)
         return status;
     found->weight =
@@ -94,11 +105,11 @@ static awq_status find_plain(const awq_model *model, const awq__module *module, 
     return AWQ_OK;
 }
 
-static awq_status find_bias(const awq_model *model, const awq__module *module, awq__found *found)
+static awq_status find_bias(const finder *f, const awq__module *module, awq__found *found)
 {
     const int64_t shape[] = {module->rows};
-    awq__tensor tensor;
-    awq_status status = find_named(model, module, ".bias", 1, shape, &tensor);
+    located tensor;
+    awq_status status = find_named(f, module, ".bias", 1, shape, &tensor);
     if (status != AWQ_OK)
         return status;
     found->bias = tensor.data;
@@ -129,14 +140,14 @@ static slice slice_of(const awq_model *model, const awq__module *module)
     return s;
 }
 
-static awq_status find_fused_floats(const awq_model *model, const awq__module *module,
-                                    const slice *s, const char *name, awq__found *found)
+static awq_status find_fused_floats(const finder *f, const awq__module *module, const slice *s,
+                                    const char *name, awq__found *found)
 {
     int64_t E = s->experts->count, N = s->all_rows, K = module->cols;
     bool transposed = s->experts->layout == AWQ_EXPERTS_FUSED_TRANSPOSED;
     const int64_t shape[] = {E, transposed ? K : N, transposed ? N : K};
-    awq__tensor tensor;
-    awq_status status = find_tensor(model, name, FLOATS, 3, shape, &tensor);
+    located tensor;
+    awq_status status = find_tensor(f, name, FLOATS, 3, shape, &tensor);
     if (status != AWQ_OK)
         return status;
     int64_t row_stride = transposed ? s->step : s->step * K, col_stride = transposed ? N : 1;
@@ -148,16 +159,16 @@ static awq_status find_fused_floats(const awq_model *model, const awq__module *m
     return AWQ_OK;
 }
 
-static awq_status find_fused_mxfp4(const awq_model *model, const awq__module *module,
-                                   const slice *s, const char *blocks_name, const char *scales_name,
+static awq_status find_fused_mxfp4(const finder *f, const awq__module *module, const slice *s,
+                                   const char *blocks_name, const char *scales_name,
                                    awq__found *found)
 {
     int64_t E = s->experts->count, N = s->all_rows, K = module->cols;
     const int64_t shape[] = {E, N, K / 32, 16};
-    awq__tensor blocks, scales;
-    awq_status status = find_tensor(model, blocks_name, 1u << AWQ_U8, 4, shape, &blocks);
+    located blocks, scales;
+    awq_status status = find_tensor(f, blocks_name, 1u << AWQ_U8, 4, shape, &blocks);
     if (status == AWQ_OK)
-        status = find_tensor(model, scales_name, 1u << AWQ_U8, 3, shape, &scales);
+        status = find_tensor(f, scales_name, 1u << AWQ_U8, 3, shape, &scales);
     if (status != AWQ_OK)
         return status;
     int64_t first = module->expert * N + s->first;
@@ -170,12 +181,12 @@ static awq_status find_fused_mxfp4(const awq_model *model, const awq__module *mo
     return AWQ_OK;
 }
 
-static awq_status find_fused_bias(const awq_model *model, const awq__module *module, const slice *s,
+static awq_status find_fused_bias(const finder *f, const awq__module *module, const slice *s,
                                   const char *name, awq__found *found)
 {
     const int64_t shape[] = {s->experts->count, s->all_rows};
-    awq__tensor tensor;
-    awq_status status = find_tensor(model, name, FLOATS, 2, shape, &tensor);
+    located tensor;
+    awq_status status = find_tensor(f, name, FLOATS, 2, shape, &tensor);
     if (status != AWQ_OK)
         return status;
     int64_t size = awq_dtype_bits(tensor.dtype) / 8;
@@ -186,18 +197,18 @@ static awq_status find_fused_bias(const awq_model *model, const awq__module *mod
     return AWQ_OK;
 }
 
-static awq_status find_fused(const awq_model *model, const awq__module *module, awq__found *found)
+static awq_status find_fused(const finder *f, const awq__module *module, awq__found *found)
 {
     char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES];
-    const slice s = slice_of(model, module);
+    const slice s = slice_of(f->model, module);
     bool mxfp4 = s.experts->layout == AWQ_EXPERTS_FUSED_MXFP4;
     int down = module->part == AWQ__PART_DOWN, parts = mxfp4 ? 2 : 1;
     awq__fused_names(s.experts, s.experts->layout, names);
     awq_status status =
-        mxfp4 ? find_fused_mxfp4(model, module, &s, names[2 * down], names[2 * down + 1], found)
-              : find_fused_floats(model, module, &s, names[down], found);
+        mxfp4 ? find_fused_mxfp4(f, module, &s, names[2 * down], names[2 * down + 1], found)
+              : find_fused_floats(f, module, &s, names[down], found);
     if (status == AWQ_OK && module->bias)
-        status = find_fused_bias(model, module, &s, names[2 * parts + down], found);
+        status = find_fused_bias(f, module, &s, names[2 * parts + down], found);
     return status;
 }
 
@@ -220,13 +231,14 @@ static awq_status add_stored_bytes(const awq_model *model, const awq__module *mo
 }
 
 /* In codes, if quantization_config says so and its tensors are there. */
-static awq_status find_packed(const awq_model *model, const awq__module *module, awq__found *found)
+static awq_status find_packed(const finder *f, const awq__module *module, awq__found *found)
 {
+    const awq_model *model = f->model;
     const awq__disk_format *format = model->format;
     const awq__stored_scheme *stored;
     awq_status status = awq__stored_find(model->ctx, &model->stored, module->name, &stored);
     if (status == AWQ_OK && stored)
-        status = format->open(model->ctx, model->arch->checkpoint, stored, module->name,
+        status = format->open(model->ctx, model->arch->checkpoint, f->held, stored, module->name,
                               module->rows, module->cols, &found->weight, &found->packed);
     if (status != AWQ_OK || !found->packed)
         return status;
@@ -236,17 +248,19 @@ static awq_status find_packed(const awq_model *model, const awq__module *module,
     return add_stored_bytes(model, module, found);
 }
 
-awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__found *found)
+awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__held *held,
+                           awq__found *found)
 {
+    const finder f = {model, held};
     *found = (awq__found){0};
     if (module->fused)
-        return find_fused(model, module, found);
+        return find_fused(&f, module, found);
     awq_status status = AWQ_OK;
     if (model->format && !module->vector && awq__model_has_weights(model))
-        status = find_packed(model, module, found);
+        status = find_packed(&f, module, found);
     if (status == AWQ_OK && !found->packed)
-        status = find_plain(model, module, found);
+        status = find_plain(&f, module, found);
     if (status == AWQ_OK && module->bias)
-        status = find_bias(model, module, found);
+        status = find_bias(&f, module, found);
     return status;
 }

@@ -78,7 +78,8 @@ int awq__result_fused(const awq__model_plan *plan, int64_t layer,
                       awq__fused_spec specs[AWQ__MAX_FUSED]);
 /* Is a tensor of the source in the result as it is because the architecture does not describe it?
    Not what it describes, nor a copy of the embedding as a head. */
-bool awq__result_copies(const awq__arch *arch, const awq__tensor *tensor);
+awq_status awq__result_copies(awq_context *ctx, const awq__arch *arch, const awq__tensor *tensor,
+                              bool *copies);
 /* Bytes of the result that store module `index`. */
 uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index);
 /* Calls visit for each tensor of a layer of a model with weights; -1 is what comes before the
@@ -210,8 +211,9 @@ awq_status awq__store_fused(awq__job *job, const awq__layer *layer, int64_t expe
 
 /* ---- checksum.c ---- */
 
-/* Of all tensors of a layer, or of -1, all that lies outside the layers, as the source has them. */
-awq_status awq__source_hash(const awq_model *model, int64_t layer, uint64_t *hash);
+/* Of all tensors of a layer that are held, or, where held is NULL, are read for it: of -1, all that
+   lies outside the layers. */
+awq_status awq__source_hash(const awq_model *model, int64_t layer, awq__held *held, uint64_t *hash);
 /* Of those of the result, as they are on disk. */
 awq_status awq__written_hash(awq__job *job, int64_t layer, uint64_t *hash);
 
@@ -233,7 +235,7 @@ awq_status awq__journal_agree_hash(awq__job *job, const char *name, uint64_t has
 /* What is known of a layer; NULL in a job without a journal, which is that of a plan. */
 cJSON *awq__journal_layer(const awq__job *job, int64_t layer);
 /* Notes the source's tensors of a layer, or sees that they are as they were. */
-awq_status awq__journal_source(awq__job *job, int64_t layer);
+awq_status awq__journal_source(awq__job *job, awq__loaded_layer *loaded);
 /* Has the layer been finished? */
 bool awq__journal_has(const awq__job *job, int64_t layer);
 /* Notes that it is finished, with its report, which is taken over. */

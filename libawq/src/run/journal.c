@@ -165,14 +165,15 @@ bool awq__journal_has(const awq__job *job, int64_t layer)
     return cJSON_IsObject(awq__json_at(awq__journal_layer(job, layer), "report"));
 }
 
-awq_status awq__journal_source(awq__job *job, int64_t layer)
+awq_status awq__journal_source(awq__job *job, awq__loaded_layer *loaded)
 {
+    int64_t layer = loaded->layer.number;
     uint64_t hash;
     char text[AWQ__HASH_TEXT], what[64];
     cJSON *entry = awq__journal_layer(job, layer);
     if (!entry) /* a plan has no journal */
         return AWQ_OK;
-    awq_status status = awq__source_hash(job->plan->model, layer, &hash);
+    awq_status status = awq__source_hash(job->plan->model, layer, &loaded->held, &hash);
     awq__hash_text(hash, text);
     snprintf(what, sizeof what, "source of layer %lld", (long long)layer);
     return status == AWQ_OK ? agree(job, entry, "source", what, text) : status;

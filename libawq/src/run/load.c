@@ -10,6 +10,20 @@ typedef struct loader {
     size_t used; /* of loaded->vectors */
 } loader;
 
+/* Reads all that stores modules first .. end-1. */
+static awq_status hold(const awq_model *model, size_t first, size_t end, awq__held *held)
+{
+    awq_status status = AWQ_OK;
+    awq__found found;
+    *held = (awq__held){.ctx = model->ctx};
+    for (size_t i = first; i < end && status == AWQ_OK; i++)
+        status = awq__model_find(model, &model->arch->modules[i], held, &found);
+    if (status == AWQ_OK)
+        return awq__held_read(held);
+    awq__held_free(held);
+    return status;
+}
+
 static const awq__module *module_at(const loader *l, awq__part part, int64_t expert)
 {
     const awq__arch *arch = l->model->arch;
@@ -49,7 +63,7 @@ static awq_status load_vector(loader *l, awq__part part, const float **vector, a
     *vector = NULL;
     if (!awq__arch_has(l->model->arch, l->layer, part))
         return AWQ_OK;
-    awq_status status = awq__model_find(l->model, module_at(l, part, -1), &found);
+    awq_status status = awq__model_find(l->model, module_at(l, part, -1), &l->loaded->held, &found);
     if (status == AWQ_OK)
         status = check_whole(l->model->ctx, &found.weight);
     if (status != AWQ_OK)
@@ -82,7 +96,8 @@ static awq_status load_weight(loader *l, awq__part part, int64_t expert, awq__we
     *weight = (awq__weight){0};
     if (!awq__arch_has(l->model->arch, l->layer, part))
         return AWQ_OK;
-    awq_status status = awq__model_find(l->model, module_at(l, part, expert), &found);
+    awq_status status =
+        awq__model_find(l->model, module_at(l, part, expert), &l->loaded->held, &found);
     if (status != AWQ_OK)
         return status;
     *weight = found.weight;
@@ -204,9 +219,12 @@ awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_
     loaded->layer.hidden = model->arch->model.hidden_size;
     loaded->layer.epsilon = model->arch->model.norm_epsilon;
     loader l = {.model = model, .layer = number, .loaded = loaded};
+    const size_t *first = &model->arch->layer_first[number];
+    awq_status status = hold(model, first[0], first[1], &loaded->held);
     loaded->vectors = awq__alloc_aligned(model->ctx, count_vectors(model->arch, number),
                                          sizeof *loaded->vectors, "norms and biases");
-    awq_status status = loaded->vectors ? load_attention(&l) : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = loaded->vectors ? load_attention(&l) : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
         status = load_moe(&l);
     if (status == AWQ_OK) {
@@ -224,51 +242,52 @@ awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_
 void awq__loaded_layer_free(awq__loaded_layer *loaded)
 {
     awq__read_done(loaded);
+    awq__held_free(&loaded->held);
     awq__free_aligned(loaded->vectors);
     awq__free(loaded->experts);
     *loaded = (awq__loaded_layer){0};
 }
 
-/* ---- the ends ---- */
+/* ---- single modules ---- */
 
-static awq_status find_end(const awq_model *model, awq__part part, awq__weight *weight)
+awq_status awq__model_module(const awq_model *model, size_t index, awq__loaded_module *loaded)
 {
-    awq__found found;
-    const awq__arch *arch = model->arch;
-    awq_status status =
-        awq__model_find(model, &arch->modules[awq__arch_index(arch, -1, part, -1)], &found);
+    *loaded = (awq__loaded_module){0};
+    awq_status status = hold(model, index, index + 1, &loaded->held);
     if (status == AWQ_OK)
-        *weight = found.weight;
-    return status == AWQ_OK ? check_whole(model->ctx, weight) : status;
-}
-
-awq_status awq__model_ends(const awq_model *model, awq__ends *ends)
-{
-    *ends = (awq__ends){0};
-    bool tied = !model->arch->model.head[0];
-    awq__weight norm;
-    awq_status status = find_end(model, AWQ__PART_EMBEDDING, &ends->embedding);
-    if (status == AWQ_OK && !tied)
-        status = find_end(model, AWQ__PART_HEAD, &ends->head);
-    else
-        ends->head = ends->embedding;
+        status =
+            awq__model_find(model, &model->arch->modules[index], &loaded->held, &loaded->found);
     if (status == AWQ_OK)
-        status = find_end(model, AWQ__PART_FINAL_NORM, &norm);
-    if (status == AWQ_OK) {
-        ends->norm =
-            awq__alloc_aligned(model->ctx, (size_t)norm.rows, sizeof *ends->norm, norm.name);
-        if (ends->norm)
-            awq__weight_read(awq__compute_of(model->ctx), &norm, 0, norm.rows, ends->norm);
-        else
-            status = AWQ_ERROR_MEMORY;
-    }
+        status = check_whole(model->ctx, &loaded->found.weight);
     if (status != AWQ_OK)
-        awq__ends_free(ends);
+        awq__loaded_module_free(loaded);
     return status;
 }
 
-void awq__ends_free(awq__ends *ends)
+void awq__loaded_module_free(awq__loaded_module *loaded)
 {
-    awq__free_aligned(ends->norm);
-    *ends = (awq__ends){0};
+    awq__held_free(&loaded->held);
+    *loaded = (awq__loaded_module){0};
+}
+
+awq_status awq__model_end(const awq_model *model, awq__part part, awq__loaded_module *loaded)
+{
+    if (part == AWQ__PART_HEAD && !model->arch->model.head[0])
+        part = AWQ__PART_EMBEDDING;
+    return awq__model_module(model, awq__arch_index(model->arch, -1, part, -1), loaded);
+}
+
+awq_status awq__model_final_norm(const awq_model *model, float **norm)
+{
+    awq__loaded_module loaded;
+    awq_status status = awq__model_end(model, AWQ__PART_FINAL_NORM, &loaded);
+    *norm = NULL;
+    if (status != AWQ_OK)
+        return status;
+    const awq__weight *weight = &loaded.found.weight;
+    *norm = awq__alloc_aligned(model->ctx, (size_t)weight->rows, sizeof **norm, weight->name);
+    if (*norm)
+        awq__weight_read(awq__compute_of(model->ctx), weight, 0, weight->rows, *norm);
+    awq__loaded_module_free(&loaded);
+    return *norm ? AWQ_OK : AWQ_ERROR_MEMORY;
 }

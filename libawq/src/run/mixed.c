@@ -355,7 +355,7 @@ static awq_status measure_layer(mixer *m, int64_t n)
     if (status == AWQ_OK)
         status = awq__model_layer(m->plan->model, n, &loaded);
     if (status == AWQ_OK)
-        status = awq__journal_source(m->job, n);
+        status = awq__journal_source(m->job, &loaded);
     if (status == AWQ_OK)
         status = awq__stream_to_experts(&m->stream, &loaded.layer, &routes);
     if (status == AWQ_OK)

@@ -105,7 +105,7 @@ static awq_status describe_module(awq_model *model, size_t index)
     const awq__module *source = &model->arch->modules[index];
     awq_module *module = &model->modules[index];
     awq__found found;
-    awq_status status = awq__model_find(model, source, &found);
+    awq_status status = awq__model_find(model, source, NULL, &found);
     if (status != AWQ_OK)
         return status;
     double weights = (double)source->rows * (double)source->cols;

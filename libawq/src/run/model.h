@@ -40,8 +40,8 @@ typedef struct awq__found {
     bool packed;        /* in codes */
     awq__scheme scheme; /* of a packed one */
     uint64_t bytes;     /* of all that stores it, its bias too */
-    /* A bias: element n lies at bias + n * bias_stride elements. NULL: none, or a model without
-       weights. */
+    /* A bias: element n lies at bias + n * bias_stride elements. NULL: none, or one that is not
+       held. */
     const uint8_t *bias;
     awq_dtype bias_dtype;
     int64_t bias_stride;
@@ -49,13 +49,16 @@ typedef struct awq__found {
 
 /* AWQ_ERROR_FORMAT if the module's tensors are missing or of another shape than the architecture
    says, AWQ_ERROR_UNSUPPORTED for an element type other than BF16, F16 and F32. In a model without
-   weights everything is found as it would be stored, and nothing has data. */
-awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__found *found);
+   weights everything is found as it would be stored. What is found has data where `held` has it,
+   which may be NULL. */
+awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__held *held,
+                           awq__found *found);
 
-/* A layer's weights, mapped, with vectors and biases in memory. It stays where it is: a thread
-   reads the next layer's weights meanwhile. */
+/* A layer in memory: its weights as they are stored, its vectors and biases as floats. It stays
+   where it is: a thread has the next layer's weights read ahead meanwhile. */
 typedef struct awq__loaded_layer {
     awq__layer layer;
+    awq__held held;
     awq__expert *experts;
     float *vectors; /* norms, sinks and biases, one after the other */
     const awq_model *model;
@@ -65,18 +68,22 @@ typedef struct awq__loaded_layer {
 } awq__loaded_layer;
 /* Checks every weight for NaN and infinity. */
 awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded);
-/* Lets go of the layer's pages too. */
 void awq__loaded_layer_free(awq__loaded_layer *loaded);
 /* read_ahead.c: called by these two. */
 void awq__read_ahead(awq__loaded_layer *loaded);
 void awq__read_done(awq__loaded_layer *loaded);
 
-/* The modules outside the layers. */
-typedef struct awq__ends {
-    awq__weight embedding, head;
-    float *norm; /* [H] */
-} awq__ends;
-awq_status awq__model_ends(const awq_model *model, awq__ends *ends);
-void awq__ends_free(awq__ends *ends);
+/* One module in memory. */
+typedef struct awq__loaded_module {
+    awq__found found;
+    awq__held held;
+} awq__loaded_module;
+/* Checks it for NaN and infinity. */
+awq_status awq__model_module(const awq_model *model, size_t index, awq__loaded_module *loaded);
+void awq__loaded_module_free(awq__loaded_module *loaded);
+/* The embedding or the head; the embedding is also the head of a model that has no other. */
+awq_status awq__model_end(const awq_model *model, awq__part part, awq__loaded_module *loaded);
+/* The final norm, [H]; awq__free_aligned takes it. */
+awq_status awq__model_final_norm(const awq_model *model, float **norm);
 
 #endif

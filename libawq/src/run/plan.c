@@ -138,7 +138,7 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
     char pattern[AWQ_NAME_BYTES], treatment[128];
     awq__found found;
     group *g;
-    awq_status status = awq__model_find(plan->plan.model, module, &found);
+    awq_status status = awq__model_find(plan->plan.model, module, NULL, &found);
     if (status != AWQ_OK)
         return status;
     make_pattern(module->name, pattern);
@@ -195,7 +195,11 @@ static awq_status add_undescribed(awq_context *ctx, awq_plan *plan)
     size_t count = 0;
     for (size_t i = 0; arch->checkpoint && i < awq__checkpoint_count(arch->checkpoint); i++) {
         const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
-        if (!awq__result_copies(arch, tensor))
+        bool copies;
+        awq_status status = awq__result_copies(ctx, arch, tensor, &copies);
+        if (status != AWQ_OK)
+            return status;
+        if (!copies)
             continue;
         plan->before += tensor->bytes;
         plan->after += tensor->bytes;

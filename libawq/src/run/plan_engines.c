@@ -30,7 +30,8 @@ static awq_status scheme_of(const awq__model_plan *plan, size_t index, awq__sche
         plan->format->complete(scheme, AWQ_BF16);
         return AWQ_OK;
     }
-    awq_status status = awq__model_find(plan->model, &plan->model->arch->modules[index], &found);
+    awq_status status =
+        awq__model_find(plan->model, &plan->model->arch->modules[index], NULL, &found);
     *quantized = status == AWQ_OK && found.packed;
     *scheme = found.scheme;
     return status;

@@ -80,10 +80,12 @@ static awq_status each_undescribed(awq__job *job, bool write)
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < awq__checkpoint_count(arch->checkpoint) && status == AWQ_OK; i++) {
         const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
-        if (!awq__result_copies(arch, tensor))
+        bool copies;
+        status = awq__result_copies(job->ctx, arch, tensor, &copies);
+        if (status != AWQ_OK || !copies)
             continue;
         if (write) {
-            status = awq__output_write(job->output, tensor->name, tensor->data, tensor->bytes);
+            status = awq__output_write_from(job->output, tensor->name, 0, tensor, 0, tensor->bytes);
         } else {
             awq__log(
                 job->ctx, AWQ_LOG_WARNING,
@@ -112,17 +114,15 @@ static awq_status lay_out(awq__job *job)
 static awq_status write_ends(awq__job *job)
 {
     const awq__arch *arch = job->plan->model->arch;
-    awq__ends ends; /* finding them checks them */
-    awq_status status = awq__model_ends(job->plan->model, &ends);
-    if (status == AWQ_OK)
-        awq__ends_free(&ends);
+    awq_status status = AWQ_OK;
     for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
-        awq__found found;
+        awq__loaded_module end;
         if (arch->modules[i].layer >= 0)
             continue;
-        status = awq__model_find(job->plan->model, &arch->modules[i], &found);
+        status = awq__model_module(job->plan->model, i, &end);
         if (status == AWQ_OK)
-            status = awq__store_weight(job, &arch->modules[i], &found.weight);
+            status = awq__store_weight(job, &arch->modules[i], &end.found.weight);
+        awq__loaded_module_free(&end);
     }
     return status == AWQ_OK ? each_undescribed(job, true) : status;
 }
@@ -225,7 +225,7 @@ static awq_status run_layer(awq__job *job, int64_t n)
     if (status == AWQ_OK)
         status = awq__model_layer(job->plan->model, n, &loaded);
     if (status == AWQ_OK)
-        status = awq__journal_source(job, n);
+        status = awq__journal_source(job, &loaded);
     if (status == AWQ_OK)
         status = take_over(job, n, &whole);
     if (status == AWQ_OK)
@@ -305,7 +305,7 @@ static awq_status prepare(awq__job *job, awq__model_plan *plan, const awq_quanti
     if (status == AWQ_OK)
         status = awq__job_agree(job);
     if (status == AWQ_OK)
-        status = awq__source_hash(plan->model, -1, &ends);
+        status = awq__source_hash(plan->model, -1, NULL, &ends);
     if (status == AWQ_OK)
         status = awq__journal_agree_hash(job, "embedding, head or last norm", ends);
     if (status == AWQ_OK)

@@ -331,17 +331,15 @@ static awq_status store_part(attention_job *j, int part)
 static awq_status copy_vectors(attention_job *j)
 {
     const awq__arch *arch = j->job->plan->model->arch;
+    const awq__attention *a = &j->layer->attention;
+    const float *const vectors[] = {a->q_norm, a->k_norm, a->sinks};
     awq_status status = AWQ_OK;
-    for (awq__part part = AWQ__PART_Q_NORM; part <= AWQ__PART_SINKS && status == AWQ_OK; part++) {
-        awq__found found;
-        if (!awq__arch_has(arch, j->layer->number, part))
-            continue;
-        const awq__module *module =
-            &arch->modules[awq__arch_index(arch, j->layer->number, part, -1)];
-        status = awq__model_find(j->job->plan->model, module, &found);
-        if (status == AWQ_OK)
-            status = awq__store_weight(j->job, module, &found.weight);
-    }
+    for (int i = 0; i < 3 && status == AWQ_OK; i++)
+        if (vectors[i]) {
+            size_t index =
+                awq__arch_index(arch, j->layer->number, (awq__part)(AWQ__PART_Q_NORM + i), -1);
+            status = awq__store_vector(j->job, &arch->modules[index], vectors[i]);
+        }
     return status;
 }
 

@@ -3,26 +3,21 @@
 #include "run/model.h"
 
 /* The tensors of a layer: those of its modules, and the fused ones of its experts. */
-static void advise_layer(const awq_model *model, int64_t layer, awq__advice advice,
-                         const _Atomic bool *stop)
+static void *read_ahead(void *arg)
 {
-    const awq__arch *arch = model->arch;
+    awq__loaded_layer *loaded = arg;
+    const awq__arch *arch = loaded->model->arch;
+    int64_t layer = loaded->layer.number + 1;
     const awq_arch_experts *experts = &arch->layers[layer].experts;
     char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES];
     int count = awq__fused_names(experts, experts->layout, names);
     for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
-        if (stop && *stop)
-            return;
-        awq__checkpoint_advise(arch->checkpoint, arch->modules[i].name, advice);
+        if (loaded->enough)
+            return NULL;
+        awq__checkpoint_read_ahead(arch->checkpoint, arch->modules[i].name);
     }
-    for (int i = 0; i < count && !(stop && *stop); i++)
-        awq__checkpoint_advise(arch->checkpoint, names[i], advice);
-}
-
-static void *read_ahead(void *arg)
-{
-    awq__loaded_layer *loaded = arg;
-    advise_layer(loaded->model, loaded->layer.number + 1, AWQ__ADVICE_SOON, &loaded->enough);
+    for (int i = 0; i < count && !loaded->enough; i++)
+        awq__checkpoint_read_ahead(arch->checkpoint, names[i]);
     return NULL;
 }
 
@@ -34,11 +29,8 @@ void awq__read_ahead(awq__loaded_layer *loaded)
 
 void awq__read_done(awq__loaded_layer *loaded)
 {
-    if (!loaded->model)
-        return;
     loaded->enough = true;
     if (loaded->reading)
         pthread_join(loaded->reader, NULL);
     loaded->reading = false;
-    advise_layer(loaded->model, loaded->layer.number, AWQ__ADVICE_DONE, NULL);
 }

@@ -28,7 +28,7 @@ int awq__result_specs(const awq__model_plan *plan, size_t index, awq__spec specs
         awq__result_experts(plan, module->layer) != AWQ__EXPERTS_BY_NAME)
         return 0;
     /* Cannot fail: opening the model has found every module. */
-    awq__model_find(plan->model, module, &found);
+    awq__model_find(plan->model, module, NULL, &found);
     if (plan->rules.of[index]) {
         awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
         count = plan->format->specs(module->rows, module->cols, &scheme, specs);
@@ -86,7 +86,7 @@ static int fused_packed(const awq__model_plan *plan, int64_t layer,
         const awq__module *module =
             &arch->modules[awq__arch_index(arch, layer, AWQ__PART_GATE + 2 * down, 0)];
         awq__found found;
-        awq__model_find(plan->model, module, &found);
+        awq__model_find(plan->model, module, NULL, &found);
         awq__fused_spec *spec = &specs[count++];
         *spec = (awq__fused_spec){.dtype = found.bias_dtype,
                                   .rank = 2,
@@ -112,20 +112,28 @@ int awq__result_fused(const awq__model_plan *plan, int64_t layer,
 /* ---- what no module has ---- */
 
 /* A head that some write although it is the embedding. */
-static bool is_tied_copy(const awq__arch *arch, const awq__tensor *tensor)
+static awq_status is_tied_copy(awq_context *ctx, const awq__arch *arch, const awq__tensor *tensor,
+                               bool *is)
 {
     char name[AWQ_NAME_BYTES + 8];
     snprintf(name, sizeof name, "%s.weight", arch->model.embedding);
     const awq__tensor *embedding = awq__checkpoint_find(arch->checkpoint, name);
-    return !arch->model.head[0] && embedding && tensor->dtype == embedding->dtype &&
-           tensor->rank == 2 && tensor->shape[0] == embedding->shape[0] &&
-           tensor->bytes == embedding->bytes &&
-           !memcmp(tensor->data, embedding->data, tensor->bytes);
+    *is = !arch->model.head[0] && embedding && tensor->dtype == embedding->dtype &&
+          tensor->rank == 2 && tensor->shape[0] == embedding->shape[0] &&
+          tensor->bytes == embedding->bytes;
+    return *is ? awq__tensor_compare(ctx, tensor, embedding, is) : AWQ_OK;
 }
 
-bool awq__result_copies(const awq__arch *arch, const awq__tensor *tensor)
+awq_status awq__result_copies(awq_context *ctx, const awq__arch *arch, const awq__tensor *tensor,
+                              bool *copies)
 {
-    return !awq__arch_stores(arch, tensor->name) && !is_tied_copy(arch, tensor);
+    bool tied;
+    *copies = !awq__arch_stores(arch, tensor->name);
+    if (!*copies)
+        return AWQ_OK;
+    awq_status status = is_tied_copy(ctx, arch, tensor, &tied);
+    *copies = status == AWQ_OK && !tied;
+    return status;
 }
 
 /* ---- all of them ---- */
@@ -141,7 +149,7 @@ uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index)
     if (count)
         return bytes;
     awq__found found;
-    awq__model_find(plan->model, module, &found);
+    awq__model_find(plan->model, module, NULL, &found);
     if (!plan->rules.of[index])
         return found.bytes;
     awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);

@@ -70,7 +70,7 @@ static awq_status store_bias(awq__job *job, const awq__module *module, const awq
     awq__found found;
     if (!weight->bias)
         return AWQ_OK;
-    awq_status status = awq__model_find(job->plan->model, module, &found);
+    awq_status status = awq__model_find(job->plan->model, module, NULL, &found);
     if (status != AWQ_OK)
         return status;
     float *values = awq__alloc(job->ctx, (size_t)weight->rows, sizeof *values, module->name);
@@ -122,7 +122,7 @@ awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq
 awq_status awq__store_vector(awq__job *job, const awq__module *module, const float *values)
 {
     awq__found found;
-    awq_status status = awq__model_find(job->plan->model, module, &found);
+    awq_status status = awq__model_find(job->plan->model, module, NULL, &found);
     if (status != AWQ_OK)
         return status;
     return write_floats(job, module, module->suffix, found.weight.dtype, values, module->rows);

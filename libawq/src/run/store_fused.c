@@ -145,7 +145,8 @@ static awq_status copy_slab(const fused_job *j, int index)
 {
     const awq__tensor *tensor =
         awq__checkpoint_find(j->job->plan->model->arch->checkpoint, j->specs[index].name);
-    return write_slab(j, index, tensor->data + (size_t)j->expert * slab_bytes(&j->specs[index]));
+    size_t bytes = slab_bytes(&j->specs[index]), at = (size_t)j->expert * bytes;
+    return awq__output_write_from(j->job->output, tensor->name, at, tensor, at, bytes);
 }
 
 /* Scatters rows [count,K] that begin at `first` of a member into its fused slab. */

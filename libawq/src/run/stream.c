@@ -12,18 +12,21 @@ awq_status awq__stream_begin(awq_context *ctx, const awq_model *model,
     for (int64_t i = 0; i < sequences->count; i++)
         longest = awq__max(longest, sequences->offsets[i + 1] - sequences->offsets[i]);
     size_t floats = (size_t)stream->tokens * (size_t)model->arch->model.hidden_size;
-    awq__ends ends = {0};
+    awq__loaded_module embedding = {0};
     awq_status status = awq__rotary_create(ctx, &model->arch->model.rope, longest, &stream->rotary);
     if (status == AWQ_OK)
-        status = awq__model_ends(model, &ends);
+        status = awq__model_end(model, AWQ__PART_EMBEDDING, &embedding);
     if (status == AWQ_OK) {
         stream->hidden = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
-        stream->x = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
-        status = stream->hidden && stream->x ? AWQ_OK : AWQ_ERROR_MEMORY;
+        status = stream->hidden
+                     ? awq__embed(&stream->forward, &embedding.found.weight, stream->hidden)
+                     : AWQ_ERROR_MEMORY;
     }
-    if (status == AWQ_OK)
-        status = awq__embed(&stream->forward, &ends.embedding, stream->hidden);
-    awq__ends_free(&ends);
+    awq__loaded_module_free(&embedding); /* before there are more hidden states */
+    if (status == AWQ_OK) {
+        stream->x = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
+        status = stream->x ? AWQ_OK : AWQ_ERROR_MEMORY;
+    }
     if (status != AWQ_OK)
         awq__stream_free(stream);
     return status;

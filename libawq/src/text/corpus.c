@@ -113,13 +113,11 @@ static awq_status append_text(builder *b, const char *text, size_t bytes, bool s
 
 static awq_status append_document(builder *b, const awq__document *document)
 {
-    const char *text;
-    size_t bytes;
     awq_status status = need_tokenizer(b);
     if (status == AWQ_OK)
-        status = awq__document_text(&b->documents, document, b->field, &b->work, &text, &bytes);
-    return status == AWQ_OK ? append_text(b, text, bytes, true, b->documents.paths[document->file],
-                                          document->number)
+        status = awq__document_text(&b->documents, document, b->field, &b->work);
+    return status == AWQ_OK ? append_text(b, b->work.data, b->work.length, true,
+                                          b->documents.paths[document->file], document->number)
                             : status;
 }
 
@@ -323,28 +321,21 @@ static awq_status pack_documents(builder *b)
 static awq_status window_texts(builder *b, size_t first, size_t last)
 {
     awq__text joined = {0};
-    const char *text = NULL;
-    size_t bytes = 0;
+    const awq__text *whole = last - first > 1 ? &joined : &b->work; /* one text needs no copy */
     awq_status status = need_tokenizer(b);
     for (size_t i = first; i < last && status == AWQ_OK; i++) {
-        status = awq__document_text(&b->documents, &b->documents.items[i], b->field, &b->work,
-                                    &text, &bytes);
-        if (status == AWQ_OK && last - first > 1) { /* a single text needs no copy */
+        status = awq__document_text(&b->documents, &b->documents.items[i], b->field, &b->work);
+        if (status == AWQ_OK && whole == &joined)
             status = awq__text_append_bytes(b->ctx, &joined, SEPARATOR,
                                             i > first ? sizeof SEPARATOR - 1 : 0);
-            if (status == AWQ_OK)
-                status = awq__text_append_bytes(b->ctx, &joined, text, bytes);
-        }
-    }
-    if (last - first > 1) {
-        text = joined.data;
-        bytes = joined.length;
+        if (status == AWQ_OK && whole == &joined)
+            status = awq__text_append_bytes(b->ctx, &joined, b->work.data, b->work.length);
     }
     b->loose.count = 0;
     if (status == AWQ_OK)
-        status =
-            append_text(b, text, bytes, false, b->documents.paths[b->documents.items[first].file],
-                        b->documents.items[first].number);
+        status = append_text(b, whole->data, whole->length, false,
+                             b->documents.paths[b->documents.items[first].file],
+                             b->documents.items[first].number);
     awq__text_free(&joined);
     return status == AWQ_OK ? add_all_loose(b, awq__tokenizer_bos(b->tokenizer)) : status;
 }

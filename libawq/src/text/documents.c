@@ -1,17 +1,22 @@
-/* The files of a corpus, and the documents in them. Nothing is copied until it is asked for. */
+/* The files of a corpus, and the documents in them. Texts are read when they are asked for. */
 #include "text/text_internal.h"
 #include "checkpoint/checkpoint.h"
 
 #include <string.h>
+#include <unistd.h>
 
+#define SCAN_BYTES ((size_t)1 << 20)
 #define MAX_TEXT_BYTES ((size_t)4 << 30)
 #define MAX_LINE_BYTES ((size_t)256 << 20)
 
 void awq__documents_close(awq__documents *documents)
 {
     for (size_t i = 0; documents->files && i < documents->file_count; i++) {
-        awq__unmap(&documents->files[i].mapping);
-        awq__safetensors_free(documents->files[i].tensors);
+        awq__document_file *file = &documents->files[i];
+        if (file->fd >= 0)
+            close(file->fd);
+        awq__file_free(&file->file);
+        awq__free(file->rows);
     }
     awq__free(documents->files);
     awq__free(documents->items);
@@ -34,42 +39,75 @@ static awq_status add_document(awq__documents *documents, awq__document document
     return status;
 }
 
-static awq_status open_text(awq__documents *documents, size_t index)
+/* Finds and opens a file of text. */
+static awq_status open_source(awq__documents *documents, size_t index)
 {
     awq__document_file *file = &documents->files[index];
-    const char *path = documents->paths[index];
-    awq_status status = awq__map_file(documents->ctx, path, &file->mapping);
-    if (status == AWQ_OK && file->mapping.size > MAX_TEXT_BYTES)
-        return awq__fail(documents->ctx, AWQ_ERROR_UNSUPPORTED,
-                         "%s: %zu bytes, a text may have %zu", path, file->mapping.size,
-                         MAX_TEXT_BYTES);
-    return status == AWQ_OK
-               ? add_document(documents, (awq__document){index, 0, file->mapping.size, 1})
-               : status;
+    awq_status status = awq__file_find(documents->ctx, documents->paths[index], &file->file);
+    return status == AWQ_OK ? awq__file_open(documents->ctx, &file->file, &file->fd) : status;
 }
 
-static bool is_blank(const uint8_t *line, size_t bytes)
+static awq_status open_text(awq__documents *documents, size_t index)
 {
-    size_t i = 0;
-    while (i < bytes && (line[i] == ' ' || line[i] == '\t' || line[i] == '\r'))
-        i++;
-    return i == bytes;
+    awq_status status = open_source(documents, index);
+    uint64_t size = documents->files[index].file.size;
+    if (status == AWQ_OK && size > MAX_TEXT_BYTES)
+        return awq__fail(documents->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: %llu bytes, a text may have %zu", documents->paths[index],
+                         (unsigned long long)size, MAX_TEXT_BYTES);
+    return status == AWQ_OK ? add_document(documents, (awq__document){index, 0, (size_t)size, 1})
+                            : status;
+}
+
+/* The line that a scan of a file is in. */
+typedef struct line_scan {
+    awq__documents *documents;
+    size_t file, begin;
+    int64_t number;
+    bool blank; /* so far */
+} line_scan;
+
+static awq_status end_line(line_scan *scan, size_t end)
+{
+    awq__document line = {scan->file, scan->begin, end - scan->begin, scan->number};
+    awq_status status = scan->blank ? AWQ_OK : add_document(scan->documents, line);
+    scan->begin = end + 1;
+    scan->number++;
+    scan->blank = true;
+    return status;
+}
+
+/* at: where the bytes begin in the file. */
+static awq_status scan_bytes(line_scan *scan, const char *text, size_t bytes, size_t at)
+{
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < bytes && status == AWQ_OK; i++) {
+        if (text[i] == '\n')
+            status = end_line(scan, at + i);
+        else if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r')
+            scan->blank = false;
+    }
+    return status;
 }
 
 static awq_status open_lines(awq__documents *documents, size_t index)
 {
-    awq__document_file *file = &documents->files[index];
-    awq_status status = awq__map_file(documents->ctx, documents->paths[index], &file->mapping);
-    const uint8_t *text = file->mapping.data;
-    size_t size = file->mapping.size;
-    int64_t number = 1;
-    for (size_t at = 0, bytes; at < size && status == AWQ_OK; at += bytes + 1, number++) {
-        const uint8_t *end = memchr(text + at, '\n', size - at);
-        bytes = end ? (size_t)(end - text) - at : size - at;
-        if (!is_blank(text + at, bytes))
-            status = add_document(documents, (awq__document){index, at, bytes, number});
+    awq_context *ctx = documents->ctx;
+    const awq__document_file *file = &documents->files[index];
+    line_scan scan = {.documents = documents, .file = index, .number = 1, .blank = true};
+    awq_status status = open_source(documents, index);
+    char *block = awq__alloc(ctx, SCAN_BYTES, 1, "lines of a corpus");
+    if (status == AWQ_OK && !block)
+        status = AWQ_ERROR_MEMORY;
+    size_t size = (size_t)file->file.size;
+    for (size_t at = 0; at < size && status == AWQ_OK; at += SCAN_BYTES) {
+        size_t bytes = size - at < SCAN_BYTES ? size - at : SCAN_BYTES;
+        status = awq__file_read_at(ctx, &file->file, file->fd, at, bytes, block);
+        if (status == AWQ_OK)
+            status = scan_bytes(&scan, block, bytes, at);
     }
-    return status;
+    awq__free(block);
+    return status == AWQ_OK && size > scan.begin ? end_line(&scan, size) : status;
 }
 
 /* `input_ids`, or the only tensor that can be meant. */
@@ -89,14 +127,12 @@ static const awq__tensor *find_rows(const awq__safetensors *tensors)
     return found;
 }
 
-static awq_status open_rows(awq__documents *documents, size_t index)
+static awq_status read_rows(awq__documents *documents, size_t index,
+                            const awq__safetensors *tensors)
 {
     awq__document_file *file = &documents->files[index];
     const char *path = documents->paths[index];
-    awq_status status = awq__safetensors_open(documents->ctx, path, &file->tensors);
-    if (status != AWQ_OK)
-        return status;
-    const awq__tensor *tensor = find_rows(file->tensors);
+    const awq__tensor *tensor = find_rows(tensors);
     if (!tensor)
         return awq__fail(documents->ctx, AWQ_ERROR_FORMAT,
                          "%s: neither a tensor input_ids nor a single I32 tensor of rank 2", path);
@@ -104,12 +140,25 @@ static awq_status open_rows(awq__documents *documents, size_t index)
         return awq__fail(documents->ctx, AWQ_ERROR_FORMAT,
                          "%s: %s is %s of rank %d, expected I32 of rank 2", path, tensor->name,
                          awq_dtype_name(tensor->dtype), tensor->rank);
-    file->rows = tensor->data;
+    uint8_t *rows;
+    awq_status status = awq__tensor_copy(documents->ctx, tensor, tensor->bytes, &rows);
+    file->rows = (int32_t *)(void *)rows;
     file->row_count = tensor->shape[0];
     file->row_length = tensor->shape[1];
     /* A row without ids would be a document of no size, as many of them as the header likes. */
     for (int64_t row = 0; file->row_length && row < file->row_count && status == AWQ_OK; row++)
         status = add_document(documents, (awq__document){.file = index, .number = row});
+    return status;
+}
+
+static awq_status open_rows(awq__documents *documents, size_t index)
+{
+    awq__safetensors *tensors;
+    awq_status status = awq__safetensors_open(documents->ctx, documents->paths[index], &tensors);
+    if (status != AWQ_OK)
+        return status;
+    status = read_rows(documents, index, tensors);
+    awq__safetensors_free(tensors);
     return status;
 }
 
@@ -139,8 +188,7 @@ static awq_status check_rows(const awq__documents *documents, size_t index, int6
     const awq__document_file *file = &documents->files[index];
     int64_t count = file->row_count * file->row_length;
     for (int64_t i = 0; i < count; i++) {
-        int32_t id;
-        memcpy(&id, file->rows + (size_t)i * sizeof id, sizeof id);
+        int32_t id = file->rows[i];
         if (id < 0 || id >= vocabulary)
             return awq__fail(documents->ctx, AWQ_ERROR_FORMAT,
                              "%s: id %d at position %lld of row %lld is not in 0 to %lld",
@@ -157,6 +205,8 @@ awq_status awq__documents_open(awq_context *ctx, const char *const *paths, size_
     documents->files = awq__alloc(ctx, count, sizeof *documents->files, "the files of a corpus");
     awq_status status = documents->files ? AWQ_OK : AWQ_ERROR_MEMORY;
     for (size_t i = 0; i < count && status == AWQ_OK; i++)
+        documents->files[i].fd = -1;
+    for (size_t i = 0; i < count && status == AWQ_OK; i++)
         status = open_file(documents, i);
     for (size_t i = 0; i < count && status == AWQ_OK; i++)
         status = check_rows(documents, i, vocabulary);
@@ -165,15 +215,20 @@ awq_status awq__documents_open(awq_context *ctx, const char *const *paths, size_
     return status;
 }
 
+static awq_status check_line(awq_context *ctx, const char *place, size_t bytes)
+{
+    if (bytes <= MAX_LINE_BYTES)
+        return AWQ_OK;
+    return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "%s: a line of %zu bytes, at most %zu", place,
+                     bytes, MAX_LINE_BYTES);
+}
+
 /* The string `field` of a line. `place` is file:line, for messages. */
 static awq_status line_text(awq_context *ctx, const char *place, const char *line, size_t bytes,
                             const char *field, awq__text *work)
 {
     cJSON *root;
     bool escaped;
-    if (bytes > MAX_LINE_BYTES)
-        return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "%s: a line of %zu bytes, at most %zu", place,
-                         bytes, MAX_LINE_BYTES);
     awq_status status = awq__json_parse_nul(ctx, place, line, bytes, &root, &escaped);
     if (status != AWQ_OK)
         return status;
@@ -189,23 +244,41 @@ static awq_status line_text(awq_context *ctx, const char *place, const char *lin
     return status;
 }
 
-awq_status awq__document_text(const awq__documents *documents, const awq__document *document,
-                              const char *field, awq__text *work, const char **text, size_t *bytes)
+/* Appends the document as it stands in its file. */
+static awq_status read_document(const awq__documents *documents, const awq__document *document,
+                                awq__text *text)
 {
     const awq__document_file *file = &documents->files[document->file];
-    *text = document->bytes ? (const char *)file->mapping.data + document->offset : "";
-    *bytes = document->bytes;
-    if (file->kind == AWQ__DOCUMENT_TEXT)
-        return AWQ_OK;
+    size_t bytes = document->bytes;
+    awq_status status = awq__grow(documents->ctx, &text->data, &text->capacity,
+                                  text->length + bytes + 1, 1, "a document");
+    if (status == AWQ_OK)
+        status = awq__file_read_at(documents->ctx, &file->file, file->fd, document->offset, bytes,
+                                   text->data + text->length);
+    if (status != AWQ_OK)
+        return status;
+    text->length += bytes;
+    text->data[text->length] = 0;
+    return AWQ_OK;
+}
+
+awq_status awq__document_text(const awq__documents *documents, const awq__document *document,
+                              const char *field, awq__text *text)
+{
+    text->length = 0;
+    if (documents->files[document->file].kind == AWQ__DOCUMENT_TEXT)
+        return read_document(documents, document, text);
+    awq__text line = {0};
     char *place = awq__format(documents->ctx, "%s:%lld", documents->paths[document->file],
                               (long long)document->number);
-    if (!place)
-        return AWQ_ERROR_MEMORY;
-    work->length = 0;
-    awq_status status = line_text(documents->ctx, place, *text, *bytes, field, work);
+    awq_status status =
+        place ? check_line(documents->ctx, place, document->bytes) : AWQ_ERROR_MEMORY;
+    if (status == AWQ_OK)
+        status = read_document(documents, document, &line);
+    if (status == AWQ_OK)
+        status = line_text(documents->ctx, place, line.data, line.length, field, text);
+    awq__text_free(&line);
     awq__free(place);
-    *text = work->data;
-    *bytes = work->length;
     return status;
 }
 
@@ -218,7 +291,7 @@ awq_status awq__document_row(const awq__documents *documents, const awq__documen
                                   sizeof *ids->data, "a row of ids");
     if (status != AWQ_OK)
         return status;
-    memcpy(ids->data + ids->count, file->rows + at * sizeof *ids->data, count * sizeof *ids->data);
+    memcpy(ids->data + ids->count, file->rows + at, count * sizeof *ids->data);
     ids->count += count;
     return AWQ_OK;
 }

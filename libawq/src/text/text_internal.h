@@ -319,19 +319,18 @@ typedef enum awq__document_kind {
     AWQ__DOCUMENT_ROW,
 } awq__document_kind;
 
-typedef struct awq__safetensors awq__safetensors;
 typedef struct awq__document_file {
     awq__document_kind kind;
-    awq__mapping mapping;
-    awq__safetensors *tensors;
-    const uint8_t *rows; /* I32 [row_count, row_length], possibly unaligned */
+    awq__file file; /* of text and lines */
+    int fd;         /* of that; -1 of rows */
+    int32_t *rows;  /* [row_count, row_length] */
     int64_t row_count, row_length;
 } awq__document_file;
 
 /* A text file, a line of a .jsonl file, or a row of ids. */
 typedef struct awq__document {
     size_t file;
-    size_t offset, bytes; /* within the mapping */
+    size_t offset, bytes; /* within the file */
     int64_t number;       /* of the line, from 1, or of the row, from 0 */
 } awq__document;
 
@@ -347,9 +346,9 @@ void awq__documents_close(awq__documents *documents);
 /* Opens all files and checks ids against [0, vocabulary). */
 awq_status awq__documents_open(awq_context *ctx, const char *const *paths, size_t count,
                                int64_t vocabulary, awq__documents *documents);
-/* The text of a document that is no row. Borrowed from the file, or put in *work. */
+/* Reads the text of a document that is no row, in place of what *text holds. */
 awq_status awq__document_text(const awq__documents *documents, const awq__document *document,
-                              const char *field, awq__text *work, const char **text, size_t *bytes);
+                              const char *field, awq__text *text);
 /* Appends ids first .. first+count-1 of a row. */
 awq_status awq__document_row(const awq__documents *documents, const awq__document *document,
                              size_t first, size_t count, awq__ids *ids);
