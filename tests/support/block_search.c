@@ -12,7 +12,7 @@ void linear_fake(const awq__compute *compute, const awq__weight *weight, const a
     for (int64_t first = 0; first < weight->rows; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
         awq__weight_read(compute, &scaled, first, n, work);
-        compute->fake_quantize(n, K, scheme, NULL, unscale, work);
+        awq__fake_quantize(n, K, scheme, NULL, unscale, work);
         compute->multiply_nt(T, n, K, x, ldx, work, K, 0, y + first, ldy);
     }
     awq__add_bias(compute, weight, T, y, ldy);

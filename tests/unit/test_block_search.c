@@ -146,8 +146,7 @@ static double brute_force(const tiny *m, int64_t candidate)
             for (int i = 0; i < H * I; i++)
                 rounded[p][i] = m->w[e][p][i] * (quantized[p] ? scale[i % H] : 1);
             if (quantized[p])
-                awq__compute_reference()->fake_quantize(I, H, &m->schemes[e], NULL, NULL,
-                                                        rounded[p]);
+                awq__fake_quantize(I, H, &m->schemes[e], NULL, NULL, rounded[p]);
             for (int i = 0; i < H * I && quantized[p]; i++)
                 rounded[p][i] /= scale[i % H];
         }
@@ -302,7 +301,7 @@ static void a_fake_linear_rounds_every_block(void **state)
     const awq__weight weight = awq__weight_plain("w", AWQ_F32, w, N, K);
     assert_true(awq__weight_block(&weight) < N);
     float *work = floats(awq__weight_work(&weight));
-    awq__compute_reference()->fake_quantize(N, K, &scheme, NULL, unscale, rounded);
+    awq__fake_quantize(N, K, &scheme, NULL, unscale, rounded);
     awq__compute_reference()->multiply_nt(TOKENS, N, K, x, K, rounded, K, 0, expected, N);
     FOR_EACH_TABLE(table)
     {

@@ -14,7 +14,7 @@ static double group_loss(const problem *p, const awq__stats *blocks, const awq__
 {
     int64_t g = scheme->group, block = group % (p->K / g);
     float *d = copy_of(p->w + group * g, g);
-    awq__compute_reference()->fake_quantize(1, g, scheme, &range, NULL, d);
+    awq__fake_quantize(1, g, scheme, &range, NULL, d);
     double loss = 0;
     for (int64_t k = 0; k < g; k++)
         d[k] -= p->w[group * g + k];

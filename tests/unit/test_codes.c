@@ -162,7 +162,7 @@ static result quantize(const awq__compute *table, const awq__scheme *scheme, int
                 .scales = floats(groups),
                 .values = copy_of(w, ROWS * K)};
     r.finite = table->quantize(ROWS, K, scheme, w, range, r.codes, r.scales, r.zeros);
-    table->fake_quantize(ROWS, K, scheme, range, unscale, r.values);
+    awq__fake_quantize(ROWS, K, scheme, range, unscale, r.values);
     return r;
 }
 
@@ -238,7 +238,7 @@ static void compare_errors(const awq__scheme *scheme, int64_t K, const float *w,
         const float *s = with & 2 ? scale : NULL, *u = with & 4 ? unscale : NULL;
         for (int64_t i = 0; i < ROWS * K; i++)
             expected[i] = s ? w[i] * s[i % K] : w[i];
-        awq__compute_reference()->fake_quantize(ROWS, K, scheme, r, u, expected);
+        awq__fake_quantize(ROWS, K, scheme, r, u, expected);
         for (int64_t i = 0; i < ROWS * K; i++)
             expected[i] -= w[i];
         FOR_EACH_TABLE(table)
@@ -510,7 +510,7 @@ static void check_matrix(awq_context *ctx, const awq__scheme *scheme, const char
     succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, range, &codes));
     fake = floats(N * K);
     awq__weight_read(awq__compute_fastest(), &weight, 0, N, fake);
-    awq__compute_reference()->fake_quantize(N, K, scheme, range, NULL, fake);
+    awq__fake_quantize(N, K, scheme, range, NULL, fake);
     for (int64_t n = 0; n + 2 <= N; n += 2) {
         awq__codes_read(&codes, n, 2, row);
         assert_memory_equal(row, fake + n * K, 2 * K * sizeof *row);

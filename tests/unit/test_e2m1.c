@@ -169,7 +169,7 @@ static void check_shape(const awq__compute *table, int s, bool limited, bool uns
     const float *back = unscaled ? unscale : NULL;
     assert_true(table->quantize(N, K, &scheme, at.x, given, codes, scales, zeros));
     table->quantize_error(N, K, &scheme, given, NULL, back, at.x, error);
-    table->fake_quantize(N, K, &scheme, given, back, at.x);
+    awq__fake_quantize(N, K, &scheme, given, back, at.x);
     for (int64_t i = 0; i < N * K; i++)
         assert_true(error[i] == at.x[i] - w[i]);
     for (int64_t i = 0; i < N * G; i++)
@@ -232,7 +232,7 @@ static void there_is_no_minus_zero(void **state)
     {
         float values[8];
         memcpy(values, w, sizeof values);
-        table->fake_quantize(1, 8, &scheme, NULL, NULL, values);
+        awq__fake_quantize(1, 8, &scheme, NULL, NULL, values);
         for (int k = 0; k < 8; k++)
             assert_false(signbit(values[k]));
     }
@@ -275,7 +275,7 @@ static void what_is_not_finite_is_told(void **state)
                     /* A range gives a scale of its own. */
                     assert_true(table->quantize(N, K, &scheme, w, limited ? range : NULL, found,
                                                 scales, zeros) == limited);
-                    table->fake_quantize(N, K, &scheme, limited ? range : NULL, NULL, values);
+                    awq__fake_quantize(N, K, &scheme, limited ? range : NULL, NULL, values);
                     for (int64_t j = 0; j < N * K; j++) {
                         assert_true(found[j] < 16 && found[j] != 8);
                         assert_true(isfinite(values[j]) || (j / 32 == i / 32 && !limited));
@@ -326,7 +326,7 @@ static void codes_come_back_from_mxfp4(void **state)
                            .zeros = zeros};
         float *read = floats(N * K), *fake = copy_of(w, N * K);
         awq__codes_read(&kept, 0, N, read);
-        table->fake_quantize(N, K, &scheme, NULL, NULL, fake);
+        awq__fake_quantize(N, K, &scheme, NULL, NULL, fake);
         assert_memory_equal(values, read, N * K * sizeof *read);
         assert_memory_equal(values, fake, N * K * sizeof *fake);
         free(read);
@@ -354,7 +354,7 @@ static void values_of_mxfp4_stay(void **state)
     FOR_EACH_TABLE(table)
     {
         float *values = copy_of(w, N * K);
-        table->fake_quantize(N, K, &scheme, NULL, NULL, values);
+        awq__fake_quantize(N, K, &scheme, NULL, NULL, values);
         for (int i = 0; i < N * K; i++)
             assert_true(values[i] == w[i]);
         free(values);

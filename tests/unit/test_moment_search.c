@@ -15,7 +15,7 @@ static float *weight_errors(const problem *p, const awq__scheme *scheme, const f
     float *q = copy_of(p->w, p->N * p->K);
     for (int64_t i = 0; i < p->N * p->K; i++)
         q[i] *= scale ? scale[i % p->K] : 1;
-    awq__compute_reference()->fake_quantize(p->N, p->K, scheme, range, NULL, q);
+    awq__fake_quantize(p->N, p->K, scheme, range, NULL, q);
     for (int64_t i = 0; i < p->N * p->K; i++)
         q[i] = p->w[i] - q[i] / (scale ? scale[i % p->K] : 1);
     return q;

@@ -154,7 +154,7 @@ static void check_shape(const awq__compute *table, int s, bool limited, bool uns
     assert_memory_equal(codes, reference, (size_t)(N * K));
     assert_memory_equal(scales, reference_scales, (size_t)(N * G) * sizeof *scales);
     table->quantize_error(N, K, &scheme, given, NULL, back, at.x, error);
-    table->fake_quantize(N, K, &scheme, given, back, at.x);
+    awq__fake_quantize(N, K, &scheme, given, back, at.x);
     for (int64_t i = 0; i < N * K; i++)
         assert_true(error[i] == at.x[i] - w[i]);
     for (int64_t i = 0; i < N * G; i++)
@@ -196,7 +196,7 @@ static void a_group_of_zeros_has_no_scale(void **state)
         assert_true(scale == 0);
         assert_memory_equal(codes, ((uint8_t[]){7, 7, 7, 7}), 4);
         memcpy(values, w, sizeof values);
-        table->fake_quantize(1, 4, &scheme, NULL, NULL, values);
+        awq__fake_quantize(1, 4, &scheme, NULL, NULL, values);
         for (int k = 0; k < 4; k++)
             assert_true(values[k] == 0);
     }
@@ -221,7 +221,7 @@ static void a_given_scale_is_taken_as_it_is(void **state)
             assert_true(scale == scales[i]);
             assert_memory_equal(codes, expected[i], 4);
             memcpy(values, w, sizeof values);
-            table->fake_quantize(1, 4, &scheme, &range, NULL, values);
+            awq__fake_quantize(1, 4, &scheme, &range, NULL, values);
             for (int k = 0; k < 4; k++)
                 assert_true(values[k] == scales[i] * awq__nf4[codes[k]]);
         }
@@ -335,7 +335,7 @@ static void codes_read_back(void **state)
     awq__codes codes;
     succeeds(ctx, awq__codes_create(ctx, N, K, &scheme, &codes));
     succeeds(ctx, awq__codes_round(ctx, awq__compute_fastest(), &weight, NULL, &codes));
-    awq__compute_reference()->fake_quantize(N, K, &scheme, NULL, NULL, fake);
+    awq__fake_quantize(N, K, &scheme, NULL, NULL, fake);
     for (int64_t first = 0; first < N; first += 2)
         awq__codes_read(&codes, first, awq__min(2, N - first), values + first * K);
     assert_memory_equal(values, fake, N * K * sizeof *fake);

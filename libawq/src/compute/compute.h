@@ -180,10 +180,6 @@ typedef struct awq__compute {
        if a scale is not finite. */
     bool (*quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const float *w,
                      const awq__range *range, uint8_t *codes, float *scales, uint8_t *zeros);
-    /* The same, and back again in place: w = value of the code * unscale[k]; unscale NULL means 1.
-     */
-    void (*fake_quantize)(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
-                          const float *unscale, float *w);
     /* error[N,K] = what w[N,K] becomes, times scale[k], there and back, times unscale[k], less w.
        scale and unscale NULL mean 1. */
     void (*quantize_error)(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
@@ -198,6 +194,10 @@ typedef struct awq__compute {
  */
 uint64_t awq__product_operations(void);
 const awq__compute *awq__compute_reference(void);
+/* What the reference's quantize gives, and back again in place: w = value of the code * unscale[k];
+   unscale NULL means 1. */
+void awq__fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
+                        const float *unscale, float *w);
 /* The fastest table for this machine: OpenBLAS, and loops for the widest vectors there are. */
 const awq__compute *awq__compute_fastest(void);
 /* The table that computes for this context: the fastest, unless it was given another. */

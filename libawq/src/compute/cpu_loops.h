@@ -3,13 +3,12 @@
  *   AWQ__TARGET  the function attribute that selects it
  *   AWQ__TABLE   the name of the function that gives the table
  *   AWQ__LABEL   the table's name
- *   AWQ__TILE_ROWS  rows of LANES sums that its registers hold, if it has fused multiply-adds, else
- * 0
+ *   AWQ__TILE_ROWS  rows of LANES sums that its registers hold; 0: it has no fused multiply-adds
  *
  * Plain C, written so that compilers vectorize it without reordering: sums and maxima
  * run in LANES independent lanes that are joined in a fixed order, so all instruction sets
  * give the same bits, quadratic forms of small groups apart. Operations that must match the
- * reference exactly (quantize, fake_quantize) do the same float operations as it, or others that
+ * reference exactly (quantize, quantize_error) do the same float operations as it, or others that
  * are exact.
  */
 #include "compute/compute.h"
@@ -437,7 +436,6 @@ const awq__compute *AWQ__TABLE(void)
         .group_extents = group_extents,
         .scale = scale,
         .quantize = quantize,
-        .fake_quantize = fake_quantize,
         .quantize_error = quantize_error,
         .compare_logits = compare_logits,
     };

@@ -246,29 +246,6 @@ FUNCTION bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const fl
     return finite;
 }
 
-FUNCTION void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme,
-                            const awq__range *range, const float *unscale, float *w)
-{
-    const int64_t g = scheme->group;
-    const float top = (float)((1 << scheme->bits) - 1);
-    int64_t column, j;
-    walk at = begin_walk(scheme, N, K, w, NULL, range);
-    for (float *restrict x = w; (j = next_group(&at, &column)) >= 0; x += g) {
-        const float scale = at.b.scale[j], inverse = at.b.inverse[j], zero = at.b.zero[j];
-        if (scheme->code == AWQ__CODE_E2M1)
-            for (int64_t k = 0; k < g; k++)
-                x[k] = scale * e2m1_value(x[k], inverse);
-        else if (scheme->code == AWQ__CODE_NF4)
-            for (int64_t k = 0; k < g; k++)
-                x[k] = scale * awq__nf4_value(x[k] * inverse);
-        else
-            for (int64_t k = 0; k < g; k++)
-                x[k] = scale * rounded(x[k], inverse, zero, top);
-        for (int64_t k = 0; unscale && k < g; k++)
-            x[k] *= unscale[column + k];
-    }
-}
-
 /* The errors of one group with what is in place j of the batch. Inlined for each kind: with what is
    NULL to be skipped, compilers make masked loads from address 0, which are slow. */
 INLINE void group_error(awq__code kind, const float *restrict factor, const float *restrict unscale,

@@ -429,8 +429,8 @@ static bool quantize(int64_t N, int64_t K, const awq__scheme *scheme, const floa
     return finite;
 }
 
-static void fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
-                          const float *unscale, float *w)
+void awq__fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
+                        const float *unscale, float *w)
 {
     int64_t g = scheme->group;
     for (int64_t i = 0; i < N * K / g; i++) {
@@ -449,7 +449,7 @@ static void quantize_error(int64_t N, int64_t K, const awq__scheme *scheme, cons
 {
     for (int64_t i = 0; i < N * K; i++)
         error[i] = scale ? w[i] * scale[i % K] : w[i];
-    fake_quantize(N, K, scheme, range, unscale, error);
+    awq__fake_quantize(N, K, scheme, range, unscale, error);
     for (int64_t i = 0; i < N * K; i++)
         error[i] -= w[i];
 }
@@ -526,7 +526,6 @@ const awq__compute *awq__compute_reference(void)
         .group_extents = group_extents,
         .scale = scale,
         .quantize = quantize,
-        .fake_quantize = fake_quantize,
         .quantize_error = quantize_error,
         .compare_logits = compare_logits,
     };
