@@ -4,6 +4,7 @@
 
 #include "awq/awq.h"
 #include "checkpoint/checkpoint.h"
+#include "compute/compute.h"
 #include "core/json.h"
 #include "../unit/temp_files.h"
 
@@ -107,6 +108,45 @@ static inline void assert_same_file(const fixture *f, const char *a, const char 
         fail_msg("%s differs between %s and %s", name, a, b);
     awq__free(x);
     awq__free(y);
+}
+
+static inline int cancel_in_second_layer(void *user, const awq_progress *progress)
+{
+    (void)user;
+    return progress->layer == 1;
+}
+
+/* Runs the recipe until its first layer is finished. */
+static inline void stop_after_first_layer(const fixture *f, awq_recipe *recipe)
+{
+    awq_context_set_progress(f->ctx, cancel_in_second_layer, NULL);
+    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
+    awq_context_set_progress(f->ctx, NULL, NULL);
+    assert_false(awq__is_directory(output));
+}
+
+static int64_t uncompensated_rows;
+
+static inline void scale_but_some(int64_t N, int64_t K, const float *row, const float *col,
+                                  float *x)
+{
+    if (row || N > uncompensated_rows)
+        awq__compute_fastest()->scale(N, K, row, col, x);
+}
+
+/* A run must find out that matrices of so many rows and fewer (a router has one for each expert,
+   the gate of a shared expert has one) do not take back what was folded into the norm before them.
+ */
+static inline void run_uncompensated(const fixture *f, awq_recipe *recipe, int64_t most_rows)
+{
+    awq__compute table = *awq__compute_fastest();
+    table.scale = scale_but_some;
+    uncompensated_rows = most_rows;
+    awq__compute_use(f->ctx, &table);
+    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_PROOF);
+    awq__compute_use(f->ctx, awq__compute_fastest());
+    assert_non_null(strstr(awq_context_message(f->ctx), "layer 0"));
+    assert_false(awq__is_directory(output));
 }
 
 static const char *const written[] = {"model.safetensors", "config.json",

@@ -148,9 +148,7 @@ static void interrupt(fixture *f, const char *model, const char *const *options)
     awq_recipe *recipe = short_recipe(f, model);
     for (const char *const *option = options; *option; option += 2)
         assert_ok(f, awq_recipe_set(recipe, option[0], option[1], NULL));
-    awq__set_fault(f->ctx, AWQ__FAULT_STOP_AFTER_LAYER);
-    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
-    awq__set_fault(f->ctx, AWQ__FAULT_NONE);
+    stop_after_first_layer(f, recipe);
     awq_recipe_free(recipe);
     run_short(f, model, options, false);
     assert_same_result(f, whole, output);
@@ -249,10 +247,7 @@ static void test_an_uncompensated_token_gate_stops_the_run(void **state)
 {
     const fixture *f = *state;
     awq_recipe *recipe = short_recipe(f, QWEN2);
-    awq__set_fault(f->ctx, AWQ__FAULT_TOKEN_GATE_UNCOMPENSATED);
-    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_PROOF);
-    assert_non_null(strstr(awq_context_message(f->ctx), "layer 0"));
-    assert_false(awq__is_directory(output));
+    run_uncompensated(f, recipe, 1);
     awq_recipe_free(recipe);
 }
 

@@ -285,9 +285,7 @@ static void test_an_interrupted_run_goes_on(void **state)
     run_mixed(f, &all_ways, false, NULL);
     snprintf(output, sizeof output, "%s/resumed", f->directory);
     awq_recipe *recipe = recipe_for(f, &all_ways);
-    awq__set_fault(f->ctx, AWQ__FAULT_STOP_AFTER_LAYER);
-    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
-    awq__set_fault(f->ctx, AWQ__FAULT_NONE);
+    stop_after_first_layer(f, recipe);
     /* Not with other rules. */
     succeeds(f->ctx, awq_recipe_rule_set(recipe, 0, "experts", "0"));
     assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_EXISTS);
@@ -302,10 +300,7 @@ static void test_an_uncompensated_router_stops_the_run(void **state)
     static const mixed *const cases[] = {&even_experts, &all_ways};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         awq_recipe *recipe = recipe_for(f, cases[i]);
-        awq__set_fault(f->ctx, AWQ__FAULT_ROUTER_UNCOMPENSATED);
-        assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_PROOF);
-        assert_non_null(strstr(awq_context_message(f->ctx), "layer 0"));
-        assert_false(awq__is_directory(output));
+        run_uncompensated(f, recipe, 8);
         awq_recipe_free(recipe);
     }
 }

@@ -130,11 +130,8 @@ static void test_an_uncompensated_router_stops_the_run(void **state)
 {
     const fixture *f = *state;
     awq_recipe *recipe = short_recipe(f, TINY);
-    awq__set_fault(f->ctx, AWQ__FAULT_ROUTER_UNCOMPENSATED);
-    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_PROOF);
-    assert_non_null(strstr(awq_context_message(f->ctx), "layer 0"));
+    run_uncompensated(f, recipe, 8);
     assert_non_null(strstr(awq_context_message(f->ctx), "not compensated"));
-    assert_false(awq__is_directory(output));
     awq_recipe_free(recipe);
 }
 
@@ -146,9 +143,7 @@ static void test_an_uncompensated_router_of_the_small_model(void **state)
     const char *options[] = {"calibration.data", SMALL "/calib_ids.safetensors",
                              "calibration.samples", "4", NULL};
     awq_recipe *recipe = recipe_of(f, SMALL, options);
-    awq__set_fault(f->ctx, AWQ__FAULT_ROUTER_UNCOMPENSATED);
-    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_PROOF);
-    assert_false(awq__is_directory(output));
+    run_uncompensated(f, recipe, 8);
     awq_recipe_free(recipe);
 }
 
@@ -214,10 +209,7 @@ static void test_an_interrupted_run_goes_on(void **state)
 
     snprintf(output, sizeof output, "%s/resumed", f->directory);
     awq_recipe *recipe = short_recipe(f, TINY);
-    awq__set_fault(f->ctx, AWQ__FAULT_STOP_AFTER_LAYER);
-    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
-    assert_false(awq__is_directory(output));
-    awq__set_fault(f->ctx, AWQ__FAULT_NONE);
+    stop_after_first_layer(f, recipe);
 
     /* Another recipe must not go on with it, and must not destroy it. */
     assert_ok(f, awq_recipe_set(recipe, "quantize.symmetric", "true", NULL));
@@ -231,12 +223,6 @@ static void test_an_interrupted_run_goes_on(void **state)
     assert_false(awq__is_file(path));
 }
 
-static int cancel_in_second_layer(void *user, const awq_progress *progress)
-{
-    (void)user;
-    return progress->layer == 1;
-}
-
 static void test_cancelling_keeps_the_work(void **state)
 {
     fixture *f = *state;
@@ -244,9 +230,7 @@ static void test_cancelling_keeps_the_work(void **state)
     char partial[2048];
     snprintf(partial, sizeof partial, "%s.partial", output);
     awq_recipe *recipe = short_recipe(f, TINY);
-    awq_context_set_progress(f->ctx, cancel_in_second_layer, NULL);
-    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
-    awq_context_set_progress(f->ctx, NULL, NULL);
+    stop_after_first_layer(f, recipe);
     assert_true(awq__is_directory(partial));
     assert_false(awq__is_directory(output));
     run_tiny(f, none, false);
@@ -284,9 +268,7 @@ static void test_restart_discards(void **state)
     fixture *f = *state;
     awq_recipe *recipe = short_recipe(f, TINY);
     awq_quantize_options restart = {.struct_size = sizeof restart, .restart = true};
-    awq__set_fault(f->ctx, AWQ__FAULT_STOP_AFTER_LAYER);
-    assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_CANCELLED);
-    awq__set_fault(f->ctx, AWQ__FAULT_NONE);
+    stop_after_first_layer(f, recipe);
     assert_ok(f, awq_recipe_set(recipe, "quantize.symmetric", "true", NULL));
     assert_ok(f, awq_quantize(f->ctx, recipe, &restart, NULL));
     awq_recipe_free(recipe);

@@ -99,14 +99,6 @@ static void plugin_sources_are_kept_in_order(void **state)
     assert_ptr_equal(sources->linked[1], &second);
 }
 
-static void a_fault_is_set_by_tests_alone(void **state)
-{
-    awq_context *ctx = *state;
-    assert_int_equal(awq__get_fault(ctx), AWQ__FAULT_NONE);
-    awq__set_fault(ctx, AWQ__FAULT_STOP_AFTER_LAYER);
-    assert_int_equal(awq__get_fault(ctx), AWQ__FAULT_STOP_AFTER_LAYER);
-}
-
 /* ---- callbacks ---- */
 
 typedef struct heard {
@@ -399,7 +391,6 @@ int main(void)
         TEST(a_message_is_one_line),
         TEST(thread_counts_are_checked),
         TEST(plugin_sources_are_kept_in_order),
-        TEST(a_fault_is_set_by_tests_alone),
         TEST(the_log_is_silent_until_set),
         TEST(progress_can_cancel),
         cmocka_unit_test(time_does_not_run_backwards),

@@ -24,7 +24,6 @@ struct awq_context {
     awq_progress_fn progress;
     void *progress_user;
     int threads; /* 0: what OpenMP would use */
-    awq__fault fault;
     awq__plugin_sources plugins;
     const struct awq__compute *compute;
     const awq__memory *memory;
@@ -179,16 +178,6 @@ const struct awq__compute *awq__context_compute(const awq_context *ctx)
 const awq__memory *awq__context_memory(const awq_context *ctx)
 {
     return ctx->memory;
-}
-
-void awq__set_fault(awq_context *ctx, awq__fault fault)
-{
-    ctx->fault = fault;
-}
-
-awq__fault awq__get_fault(const awq_context *ctx)
-{
-    return ctx->fault;
 }
 
 /* Hostile names must not break the one line. */

@@ -25,14 +25,6 @@
 typedef struct awq_context awq_context;
 struct awq__compute;
 
-/* Deliberate defects, set by tests alone to see that a check catches them. */
-typedef enum awq__fault {
-    AWQ__FAULT_NONE = 0,
-    AWQ__FAULT_ROUTER_UNCOMPENSATED = 1,
-    AWQ__FAULT_STOP_AFTER_LAYER = 2, /* fail with AWQ_ERROR_CANCELLED once layer 0 is written */
-    AWQ__FAULT_TOKEN_GATE_UNCOMPENSATED = 3,
-} awq__fault;
-
 /* ---- context.c: errors, log, progress ---- */
 
 /*
@@ -50,8 +42,6 @@ void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...) AW
 awq_status awq__progress(awq_context *ctx, const awq_progress *progress);
 int awq__threads(const awq_context *ctx);
 double awq__now_seconds(void);
-void awq__set_fault(awq_context *ctx, awq__fault fault);
-awq__fault awq__get_fault(const awq_context *ctx);
 
 /* Where arrays of numbers are: that of the table that computes on them. On any thread. */
 typedef struct awq__memory {

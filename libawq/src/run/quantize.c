@@ -239,9 +239,6 @@ static awq_status run_layers(awq__job *job)
     awq_status status = AWQ_OK;
     for (int64_t n = 0; n < job->plan->model->arch->model.layer_count && status == AWQ_OK; n++) {
         status = run_layer(job, n);
-        if (status == AWQ_OK && awq__get_fault(job->ctx) == AWQ__FAULT_STOP_AFTER_LAYER)
-            status = awq__fail(job->ctx, AWQ_ERROR_CANCELLED, "stopped after layer %lld by a test",
-                               (long long)n);
         if (status == AWQ_OK && job->evaluate) {
             status = awq__job_enter(job, AWQ__STAGE_EVALUATE, n, 0.98);
             if (status == AWQ_OK)

@@ -60,10 +60,8 @@ static void fold_input(awq__experts_job *j)
         folded->experts[e].gate.col_scale = folded->moe_scale;
         folded->experts[e].up.col_scale = folded->moe_scale;
     }
-    if (awq__get_fault(j->job->ctx) != AWQ__FAULT_ROUTER_UNCOMPENSATED)
-        folded->layer.moe.router.col_scale = folded->moe_scale;
-    if (awq__get_fault(j->job->ctx) != AWQ__FAULT_TOKEN_GATE_UNCOMPENSATED)
-        folded->layer.moe.token_gate.col_scale = folded->moe_scale;
+    folded->layer.moe.router.col_scale = folded->moe_scale;
+    folded->layer.moe.token_gate.col_scale = folded->moe_scale;
 }
 
 static void fold_up(awq__experts_job *j)
