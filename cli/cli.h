@@ -79,7 +79,7 @@ const char *nearest_name(const char *word, const char *const *names, size_t coun
 extern const cli_command *const commands[];
 extern const size_t command_count;
 extern const cli_command command_new, command_quantize, command_plan, command_inspect, command_eval,
-    command_plugins, command_help;
+    command_verify, command_plugins, command_help;
 
 const cli_command *find_command(const char *name);
 /* Prints "PROBLEM "NAME"; did you mean "..."?" with the nearest command, or one of `others`, which

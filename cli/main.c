@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 const cli_command *const commands[] = {
-    &command_new,  &command_plan,    &command_quantize, &command_inspect,
-    &command_eval, &command_plugins, &command_help,
+    &command_new,  &command_plan,   &command_quantize, &command_inspect,
+    &command_eval, &command_verify, &command_plugins,  &command_help,
 };
 const size_t command_count = sizeof commands / sizeof commands[0];
 

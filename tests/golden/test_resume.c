@@ -9,15 +9,13 @@
 #include <cmocka.h>
 
 #include "core/json.h"
+#include "damage.h"
 #include "runs.h"
 #include "support/synthetic.h"
-
-#include <fcntl.h>
 
 #define SEQUENCES 8
 #define LENGTH 64
 #define LAYERS 3
-#define MODEL_FILE "model.safetensors"
 
 static char source[1024], partial[1100]; /* of the test that runs */
 
@@ -154,53 +152,6 @@ static void refuses(const fixture *f, const awq_recipe *recipe, const char *item
     assert_message(f, "restart");
     assert_true(awq__is_directory(partial));
     assert_false(awq__is_directory(output));
-}
-
-/* ---- files that are changed ---- */
-
-/* Where the data of a tensor lie in a safetensors file. */
-static void place_of(const fixture *f, const char *path, const char *name, size_t *offset,
-                     size_t *bytes)
-{
-    char *text;
-    size_t size;
-    uint64_t length;
-    int64_t ends[2];
-    cJSON *header;
-    read_all(f, path, &text, &size);
-    memcpy(&length, text, sizeof length);
-    assert_ok(f, awq__json_parse(f->ctx, path, text + 8, length, &header));
-    const cJSON *entry = cJSON_GetObjectItemCaseSensitive(header, name);
-    assert_non_null(entry);
-    for (int i = 0; i < 2; i++)
-        assert_true(awq__json_int(
-            cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(entry, "data_offsets"), i),
-            &ends[i]));
-    *offset = 8 + (size_t)length + (size_t)ends[0];
-    *bytes = (size_t)(ends[1] - ends[0]);
-    cJSON_Delete(header);
-    awq__free(text);
-}
-
-static void flip(const char *path, size_t offset)
-{
-    uint8_t byte;
-    int fd = open(path, O_RDWR);
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, (off_t)offset), 1);
-    byte ^= 0x10;
-    assert_int_equal(pwrite(fd, &byte, 1, (off_t)offset), 1);
-    close(fd);
-}
-
-/* A byte of a tensor: its first one, its last one, or between. */
-static void flip_in(const fixture *f, const char *directory, const char *tensor, double where)
-{
-    char path[2048];
-    size_t offset, bytes;
-    snprintf(path, sizeof path, "%s/" MODEL_FILE, directory);
-    place_of(f, path, tensor, &offset, &bytes);
-    flip(path, offset + (size_t)(where * (double)(bytes - 1)));
 }
 
 /* ---- what must not change ---- */

@@ -343,14 +343,17 @@ typedef struct awq_quantize_options {
 } awq_quantize_options;
 
 /*
- * Does what the plan says. The result is built in OUTPUT.partial and renamed when it is whole. A
- * run that was interrupted goes on with the first layer it had not finished, and says so in the log.
+ * Does what the plan says. The result is built in OUTPUT.partial and renamed when it is whole, with
+ * the sums of its files in SHA256SUMS (see awq_verify). A
+ * run that was interrupted goes on with the first layer it had not finished, and says so in the
+ * log.
  *
  * It goes on only if the run is the same: AWQ_ERROR_EXISTS names what is not (the version, the
- * plugin, a file beside the weights, an option, the ids of calibration or evaluation, the weights of
- * a layer), what it was and what it is now. Paths may change, what lies there must not. A finished
- * layer that is no longer as it was written is done again, with a warning. A damaged journal,
- * OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT. With `restart` none of this is looked at.
+ * plugin, a file beside the weights, an option, the ids of calibration or evaluation, the weights
+ * of a layer), what it was and what it is now. Paths may change, what lies there must not. A
+ * finished layer that is no longer as it was written is done again, with a warning. A damaged
+ * journal, OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT. With `restart` none of this is
+ * looked at.
  *
  * OUTPUT may be missing or an empty directory. AWQ_ERROR_EXISTS for all else, but that with `force`
  * a result of libawq, which its awq_provenance.json tells, gives way; where the file system can
@@ -368,6 +371,61 @@ AWQ_API const char *awq_report_json(const awq_report *report);
 /* The evaluation that the recipe asked for; NULL if it asked for none. */
 AWQ_API const awq_eval_result *awq_report_evaluation(const awq_report *report);
 AWQ_API const char *awq_report_output(const awq_report *report);
+
+/* ------------------------------------------------------------------ verify */
+
+typedef struct awq_verify_options {
+    size_t struct_size;    /* sizeof(awq_verify_options) */
+    const char *directory; /* a finished checkpoint */
+    const char *source;    /* NULL, or the checkpoint that it was made of */
+    const char *plugin;    /* NULL, or the id of the plugin to use */
+} awq_verify_options;
+
+typedef struct awq_verify_result {
+    size_t struct_size; /* sizeof(awq_verify_result), set by the caller: no more is written */
+    int64_t problems;   /* all of them; 0: the checkpoint is whole */
+    int64_t files;      /* that SHA256SUMS lists and that are there */
+    int64_t modules, quantized;
+    /* With a source, of the modules whose values fit it: */
+    int64_t copied;   /* bit for bit as in the source */
+    int64_t rescaled; /* floats that a fold has changed, within its rounding */
+    int64_t rounded;  /* quantized ones, within what rounding does to the folded source */
+} awq_verify_result;
+
+typedef struct awq_verification awq_verification;
+/*
+ * Looks whether a checkpoint is as it was written. AWQ_OK means that it could be looked at; whether
+ * it is whole, awq_verification_problem_count tells.
+ *
+ * Checksums: every file that SHA256SUMS lists is there and has its sum. Files that it does not list
+ * are noted, weights among them are a problem.
+ *
+ * Structure: the directory opens as a checkpoint, every module that the architecture describes has
+ * its tensors, with the shapes and types that config.json asks for.
+ *
+ * With a source: its tensors have the hashes that awq_provenance.json has of them, so that another
+ * source is told; what is not quantized is in it bit for bit, or within two roundings where a
+ * fold has changed it; and each code stands for the folded weight. By nearest rounding that
+ * is the nearest of the values that its group has, where weights beyond the ends of a searched
+ * range belong to these; by GPTQ the error of a row is less than a step in the mean, root of
+ * squares.
+ *
+ * AWQ_ERROR_IO if directory or source is not there, AWQ_ERROR_PLUGIN if no plugin knows the
+ * architecture; a source that cannot be read is an error as awq_model_open gives it. The
+ * verification must not outlive its context.
+ */
+AWQ_API awq_status awq_verify(awq_context *ctx, const awq_verify_options *options,
+                              awq_verification **out);
+AWQ_API void awq_verification_free(awq_verification *verification);
+AWQ_API void awq_verification_describe(const awq_verification *verification,
+                                       awq_verify_result *result);
+/* One line each, in the order of finding: at most 100, whose files and modules are named. */
+AWQ_API size_t awq_verification_problem_count(const awq_verification *verification);
+/* NULL past the end. */
+AWQ_API const char *awq_verification_problem_at(const awq_verification *verification, size_t index);
+/* What is no problem, but worth knowing. */
+AWQ_API size_t awq_verification_note_count(const awq_verification *verification);
+AWQ_API const char *awq_verification_note_at(const awq_verification *verification, size_t index);
 
 #ifdef __cplusplus
 }

@@ -207,4 +207,34 @@ awq_status awq__output_commit(awq__output *output);
    is nothing in it. Takes NULL. */
 void awq__output_free(awq__output *output);
 
+/* ---- sums.c: checksums of files ---- */
+
+#define AWQ__SUMS_FILE "SHA256SUMS"
+
+typedef struct awq__sum {
+    char *name;                /* of a file in the directory */
+    char hex[AWQ__SHA256_HEX]; /* empty until it is computed or read */
+} awq__sum;
+/* Sorted by name. Free with awq__sums_free, also after a failure. */
+typedef struct awq__sums {
+    awq__sum *list;
+    size_t count, capacity;
+} awq__sums;
+void awq__sums_free(awq__sums *sums);
+/* NULL if absent. */
+const awq__sum *awq__sums_find(const awq__sums *sums, const char *name);
+/* Everything in a directory but the checksums themselves, what begins with ".awq-", and `except`,
+   which may be NULL. */
+awq_status awq__sums_list(awq_context *ctx, const char *directory, const char *except,
+                          awq__sums *sums);
+/* Reads the files, several at a time. `progress` is told to the caller between them, its fraction
+   as that of the end; NULL: nothing is. */
+awq_status awq__sums_compute(awq_context *ctx, const char *directory, awq__sums *sums,
+                             const awq_progress *progress);
+/* What SHA256SUMS of a directory says. AWQ_ERROR_FORMAT if it has another form, names something
+   that is not in the directory itself, or a file twice. */
+awq_status awq__sums_read(awq_context *ctx, const char *directory, awq__sums *sums);
+/* Writes SHA256SUMS, which has every file of the output but itself and `except`. Last of all. */
+awq_status awq__output_sums(awq__output *output, const char *except);
+
 #endif

@@ -18,6 +18,7 @@ typedef enum awq__stage {
     AWQ__STAGE_CLIP,
     AWQ__STAGE_WRITE,
     AWQ__STAGE_EVALUATE,
+    AWQ__STAGE_CHECKSUMS,
     AWQ__STAGE_COUNT,
 } awq__stage;
 extern const char *const awq__stage_names[AWQ__STAGE_COUNT];
@@ -223,6 +224,8 @@ awq_status awq__written_hash(awq__job *job, int64_t layer, uint64_t *hash);
 /* "xxh3:0123456789abcdef" */
 void awq__hash_text(uint64_t hash, char text[AWQ__HASH_TEXT]);
 
+#define AWQ__ENDS "embedding, head or last norm" /* by which the journal has their hash */
+
 /* Reads the journal of an earlier run in the partial directory, or begins one. AWQ_ERROR_FORMAT if
    it is damaged. */
 awq_status awq__journal_open(awq__job *job);
@@ -263,8 +266,9 @@ awq_status awq__report_create(awq__job *job, const char *output, const awq_eval_
                               awq_report **report);
 /* The recipe as YAML without `output`: where a result lies does not change it. */
 awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml);
-/* Writes config.json with quantization_config, awq_provenance.json, and the tokenizer's and
- * generation's files. */
-awq_status awq__write_side_files(awq__job *job, const char *recipe_yaml);
+/* Writes config.json with quantization_config, and the tokenizer's and generation's files. */
+awq_status awq__write_side_files(awq__job *job);
+/* Writes awq_provenance.json, once all layers are finished. */
+awq_status awq__write_provenance(awq__job *job, const char *recipe_yaml);
 
 #endif

@@ -12,7 +12,7 @@
 
 const char *const awq__stage_names[AWQ__STAGE_COUNT] = {
     "sensitivity", "read", "forward",         "statistics", "scale search",
-    "proof",       "clip", "round and write", "evaluate"};
+    "proof",       "clip", "round and write", "evaluate",   "checksums"};
 
 awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share)
 {
@@ -266,7 +266,8 @@ static awq_status begin_streams(awq__job *job, awq__sequences *windows)
     return status;
 }
 
-static awq_status finish(awq__job *job, const char *directory, awq_report **out)
+static awq_status finish(awq__job *job, const char *directory, const char *recipe_yaml,
+                         awq_report **out)
 {
     awq_eval_result result;
     awq_report *report = NULL;
@@ -279,6 +280,15 @@ static awq_status finish(awq__job *job, const char *directory, awq_report **out)
     if (status == AWQ_OK)
         status =
             awq__output_text(job->output, AWQ__REPORT_FILE, report->json, strlen(report->json));
+    if (status == AWQ_OK)
+        status = awq__write_provenance(job, recipe_yaml);
+    if (status == AWQ_OK)
+        status = awq__output_wait(job->output); /* the journal that it writes is no part */
+    if (status == AWQ_OK)
+        status = awq__job_enter(job, AWQ__STAGE_CHECKSUMS,
+                                job->plan->model->arch->model.layer_count, 0.5);
+    if (status == AWQ_OK)
+        status = awq__output_sums(job->output, AWQ__JOURNAL_FILE);
     if (status == AWQ_OK)
         status = awq__output_commit(job->output);
     if (status == AWQ_OK)
@@ -304,7 +314,7 @@ static awq_status prepare(awq__job *job, awq__model_plan *plan, const awq_quanti
     if (status == AWQ_OK)
         status = awq__source_hash(plan->model, -1, NULL, &ends);
     if (status == AWQ_OK)
-        status = awq__journal_agree_hash(job, "embedding, head or last norm", ends);
+        status = awq__journal_agree_hash(job, AWQ__ENDS, ends);
     if (status == AWQ_OK)
         status = awq__job_load_calibration(job);
     if (status == AWQ_OK)
@@ -331,7 +341,7 @@ static awq_status run(awq__job *job, awq__model_plan *plan, const awq_quantize_o
     if (status == AWQ_OK)
         status = lay_out(job);
     if (status == AWQ_OK)
-        status = awq__write_side_files(job, yaml.data);
+        status = awq__write_side_files(job);
     if (status == AWQ_OK)
         status = write_ends(job);
     if (status == AWQ_OK)
@@ -339,7 +349,7 @@ static awq_status run(awq__job *job, awq__model_plan *plan, const awq_quantize_o
     if (status == AWQ_OK)
         status = run_layers(job);
     if (status == AWQ_OK)
-        status = finish(job, directory, report);
+        status = finish(job, directory, yaml.data, report);
     awq__text_free(&yaml);
     awq__sequences_free(&windows);
     return status;

@@ -140,7 +140,33 @@ static awq_status write_config(awq__job *job)
     return status;
 }
 
-static awq_status write_provenance(awq__job *job, const char *recipe_yaml)
+/* What tells a result that something is missing of, and how near its values are to the source's. */
+static void add_treatments(const awq__job *job, cJSON *root)
+{
+    bool gptq = false;
+    int64_t quantized = 0;
+    for (size_t i = 0; i < job->plan->model->arch->module_count; i++) {
+        const awq__treatment *treatment = job->plan->rules.of[i];
+        quantized += treatment != NULL;
+        gptq |= treatment && treatment->gptq;
+    }
+    cJSON_AddNumberToObject(root, "quantized_modules", (double)quantized);
+    cJSON_AddStringToObject(root, "rounding", gptq ? "gptq" : "nearest");
+}
+
+/* The hashes that the journal has of the source's tensors. */
+static void add_source(const awq__job *job, cJSON *root)
+{
+    cJSON *source = cJSON_AddObjectToObject(root, "source");
+    cJSON_AddItemReferenceToObject(source, "ends",
+                                   (cJSON *)(uintptr_t)awq__json_at(job->journal, "of." AWQ__ENDS));
+    cJSON *layers = cJSON_AddArrayToObject(source, "layers");
+    for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++)
+        cJSON_AddItemReferenceToArray(
+            layers, cJSON_GetObjectItemCaseSensitive(awq__journal_layer(job, n), "source"));
+}
+
+awq_status awq__write_provenance(awq__job *job, const char *recipe_yaml)
 {
     const awq_plugin *plugin = &job->plan->model->arch->plugin->table;
     char hash[17];
@@ -151,11 +177,13 @@ static awq_status write_provenance(awq__job *job, const char *recipe_yaml)
     cJSON *object = cJSON_AddObjectToObject(root, "plugin");
     cJSON_AddStringToObject(object, "id", plugin->id);
     cJSON_AddStringToObject(object, "version", plugin->version);
+    add_source(job, root);
     object = cJSON_AddObjectToObject(root, "calibration");
     cJSON_AddNumberToObject(object, "sequences", (double)job->sequences.count);
     cJSON_AddNumberToObject(object, "tokens",
                             job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
     cJSON_AddStringToObject(object, "ids_xxh3_64", hash);
+    add_treatments(job, root);
     cJSON_AddStringToObject(root, "recipe", recipe_yaml);
     awq_status status = write_json(job, AWQ__PROVENANCE_FILE, root);
     cJSON_Delete(root);
@@ -177,11 +205,9 @@ static const char *const copied[] = {
     "LICENSE",
 };
 
-awq_status awq__write_side_files(awq__job *job, const char *recipe_yaml)
+awq_status awq__write_side_files(awq__job *job)
 {
     awq_status status = write_config(job);
-    if (status == AWQ_OK)
-        status = write_provenance(job, recipe_yaml);
     for (size_t i = 0; i < sizeof copied / sizeof *copied && status == AWQ_OK; i++) {
         char *path = awq__path_join(job->ctx, job->plan->model->directory, copied[i]);
         status = path ? awq__output_copy(job->output, path) : AWQ_ERROR_MEMORY;

@@ -1,0 +1,438 @@
+/* Is a checkpoint on disk what was written, whole, and made of its source? */
+#include "run/verify.h"
+#include "run/job.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SUMS_SHARE 0.3 /* of the time, roughly */
+
+/* ---- what is found ---- */
+
+static awq_status find(awq_verification *v, awq__findings *findings, const char *format,
+                       va_list values)
+{
+    char text[2048];
+    findings->count++;
+    if (findings->kept == AWQ__MAX_FINDINGS)
+        return AWQ_OK;
+    vsnprintf(text, sizeof text, format, values);
+    char *copy = awq__strdup(v->ctx, text);
+    if (!copy)
+        return AWQ_ERROR_MEMORY;
+    findings->texts[findings->kept++] = copy;
+    return AWQ_OK;
+}
+
+awq_status awq__find_problem(awq_verification *v, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    awq_status status = find(v, &v->problems, format, values);
+    va_end(values);
+    return status;
+}
+
+awq_status awq__find_note(awq_verification *v, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    awq_status status = find(v, &v->notes, format, values);
+    va_end(values);
+    return status;
+}
+
+/* A failure of reading what is to be verified is what was looked for; any other ends the call. */
+static awq_status judge(awq_verification *v, awq_status status)
+{
+    if (status != AWQ_ERROR_FORMAT && status != AWQ_ERROR_UNSUPPORTED && status != AWQ_ERROR_IO &&
+        status != AWQ_ERROR_NUMERIC)
+        return status;
+    status = awq__find_problem(v, "%s", awq_context_message(v->ctx));
+    awq__clear(v->ctx);
+    return status;
+}
+
+/* ---- checksums ---- */
+
+/* What others read beside what is listed. */
+static bool is_weights(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".bin") || !strcmp(dot, ".pt"));
+}
+
+static awq_status find_additional(awq_verification *v, const char *directory,
+                                  const awq__sums *there, const awq__sums *listed)
+{
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < there->count && status == AWQ_OK; i++) {
+        const char *name = there->list[i].name;
+        if (awq__sums_find(listed, name))
+            continue;
+        if (is_weights(name))
+            status = awq__find_problem(v,
+                                       "%s/%s: additional: " AWQ__SUMS_FILE
+                                       " does not list it, and engines may read it",
+                                       directory, name);
+        else
+            status = awq__find_note(v, "%s/%s: additional: " AWQ__SUMS_FILE " does not list it",
+                                    directory, name);
+    }
+    return status;
+}
+
+/* Drops from the list what is not there. */
+static awq_status find_missing(awq_verification *v, const char *directory, const awq__sums *there,
+                               awq__sums *listed)
+{
+    awq_status status = AWQ_OK;
+    size_t kept = 0;
+    for (size_t i = 0; i < listed->count; i++) {
+        if (awq__sums_find(there, listed->list[i].name)) {
+            awq__sum swap = listed->list[kept];
+            listed->list[kept++] = listed->list[i];
+            listed->list[i] = swap;
+        } else if (status == AWQ_OK) {
+            status = awq__find_problem(v, "%s/%s: missing: " AWQ__SUMS_FILE " lists it", directory,
+                                       listed->list[i].name);
+        }
+    }
+    while (listed->count > kept)
+        awq__free(listed->list[--listed->count].name);
+    return status;
+}
+
+static awq_status compare_sums(awq_verification *v, const char *directory, awq__sums *listed)
+{
+    awq__sums found = {0};
+    const awq_progress progress = {.stage = "checksums", .fraction = SUMS_SHARE};
+    awq_status status = awq__sums_list(v->ctx, directory, NULL, &found);
+    if (status == AWQ_OK)
+        status = find_additional(v, directory, &found, listed);
+    if (status == AWQ_OK)
+        status = find_missing(v, directory, &found, listed);
+    awq__sums_free(&found);
+    char(*expected)[AWQ__SHA256_HEX] =
+        awq__alloc(v->ctx, listed->count, sizeof *expected, "checksums");
+    if (status == AWQ_OK && !expected)
+        status = AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < listed->count && status == AWQ_OK; i++)
+        memcpy(expected[i], listed->list[i].hex, sizeof *expected);
+    if (status == AWQ_OK)
+        status = awq__sums_compute(v->ctx, directory, listed, &progress);
+    for (size_t i = 0; i < listed->count && status == AWQ_OK; i++)
+        if (strcmp(expected[i], listed->list[i].hex))
+            status = awq__find_problem(v, "%s/%s: changed: SHA-256 is %s, expected %s", directory,
+                                       listed->list[i].name, listed->list[i].hex, expected[i]);
+    v->result.files = (int64_t)listed->count;
+    awq__free(expected);
+    return status;
+}
+
+static awq_status verify_sums(awq_verification *v, const char *directory)
+{
+    awq__sums listed;
+    awq_status status = awq__sums_read(v->ctx, directory, &listed);
+    if (status == AWQ_OK)
+        status = compare_sums(v, directory, &listed);
+    awq__sums_free(&listed);
+    return judge(v, status);
+}
+
+/* ---- structure ---- */
+
+static awq_status read_provenance(awq_verification *v, const char *directory, cJSON **root)
+{
+    char *path = awq__path_join(v->ctx, directory, AWQ__PROVENANCE_FILE);
+    awq_status status = path ? AWQ_OK : AWQ_ERROR_MEMORY;
+    *root = NULL;
+    if (status == AWQ_OK && awq__is_file(path))
+        status = judge(v, awq__json_read(v->ctx, path, root));
+    else if (status == AWQ_OK)
+        status = awq__find_problem(v, "%s: missing: it tells what the result was made of", path);
+    awq__free(path);
+    return status;
+}
+
+static awq_status verify_module(awq_verification *v, const awq_model *model, size_t index)
+{
+    awq__found found;
+    awq_status status = awq__model_find(model, &model->arch->modules[index], NULL, &found);
+    if (status != AWQ_OK)
+        return judge(v, status);
+    v->result.modules++;
+    v->result.quantized += found.packed;
+    return AWQ_OK;
+}
+
+/* As many as were quantized: a format may take a module that is not in codes for one that was kept.
+ */
+static awq_status verify_count(awq_verification *v, const awq_model *model, const cJSON *provenance)
+{
+    int64_t count;
+    if (!awq__json_int(awq__json_at(provenance, "quantized_modules"), &count) ||
+        count == v->result.quantized)
+        return AWQ_OK;
+    return awq__find_problem(
+        v, "%s: %lld modules are quantized, but " AWQ__PROVENANCE_FILE " says %lld",
+        model->directory, (long long)v->result.quantized, (long long)count);
+}
+
+/* Opens with a finding for each module that is not as it should be. */
+static awq_status verify_structure(awq_verification *v, const char *directory, const char *plugin,
+                                   const cJSON *provenance, awq_model **model)
+{
+    awq_status status = awq__model_open_partial(v->ctx, directory, plugin, model);
+    if (status == AWQ_OK)
+        status = awq__model_require_weights(*model, "verified");
+    if (status != AWQ_OK) {
+        awq_model_free(*model);
+        *model = NULL;
+        return judge(v, status);
+    }
+    for (size_t i = 0; i < (*model)->arch->module_count && status == AWQ_OK; i++)
+        status = verify_module(v, *model, i);
+    return status == AWQ_OK ? verify_count(v, *model, provenance) : status;
+}
+
+/* ---- the source ---- */
+
+static awq_status verify_hash(awq_verification *v, const awq_model *source, const char *what,
+                              uint64_t hash, const cJSON *expected)
+{
+    char text[AWQ__HASH_TEXT];
+    awq__hash_text(hash, text);
+    if (awq__json_is_text(expected, text))
+        return AWQ_OK;
+    return awq__find_problem(v, "%s: %s is not what the result was made of: %s, expected %s",
+                             source->directory, what, text,
+                             cJSON_IsString(expected) ? expected->valuestring : "a hash");
+}
+
+/* A part of both, and what the provenance says of its source. */
+typedef struct compared {
+    awq_verification *v;
+    const awq_model *result, *source;
+    const cJSON *provenance;
+    bool gptq;
+} compared;
+
+static awq_status compare_held(const compared *c, int64_t layer, size_t first, size_t count,
+                               awq__held *result, awq__held *source)
+{
+    const awq__verified part = {.result = c->result,
+                                .source = c->source,
+                                .result_held = result,
+                                .source_held = source,
+                                .layer = layer,
+                                .first = first,
+                                .count = count,
+                                .gptq = c->gptq};
+    return awq__verify_values(c->v, &part);
+}
+
+static awq_status compare_layer(const compared *c, int64_t n)
+{
+    char what[32];
+    uint64_t hash = 0;
+    awq__loaded_layer before = {0}, after = {0};
+    const size_t *first = c->source->arch->layer_first;
+    const cJSON *layers = awq__json_at(c->provenance, "source.layers");
+    awq_status status = awq__model_layer(c->source, n, &before);
+    if (status == AWQ_OK)
+        status = awq__source_hash(c->source, n, &before.held, &hash);
+    snprintf(what, sizeof what, "layer %lld", (long long)n);
+    if (status == AWQ_OK)
+        status = verify_hash(c->v, c->source, what, hash, cJSON_GetArrayItem(layers, (int)n));
+    if (status == AWQ_OK) {
+        status = awq__model_layer(c->result, n, &after);
+        status = status == AWQ_OK ? compare_held(c, n, first[n], first[n + 1] - first[n],
+                                                 &after.held, &before.held)
+                                  : judge(c->v, status);
+    }
+    awq__loaded_layer_free(&after);
+    awq__loaded_layer_free(&before);
+    return status;
+}
+
+static awq_status compare_end(const compared *c, size_t index)
+{
+    awq__loaded_module before = {0}, after = {0};
+    awq_status status = awq__model_module(c->source, index, &before);
+    if (status == AWQ_OK) {
+        status = awq__model_module(c->result, index, &after);
+        status = status == AWQ_OK ? compare_held(c, -1, index, 1, &after.held, &before.held)
+                                  : judge(c->v, status);
+    }
+    awq__loaded_module_free(&after);
+    awq__loaded_module_free(&before);
+    return status;
+}
+
+static awq_status compare_ends(const compared *c)
+{
+    uint64_t hash;
+    awq_status status = awq__source_hash(c->source, -1, NULL, &hash);
+    if (status == AWQ_OK)
+        status = verify_hash(c->v, c->source, AWQ__ENDS, hash,
+                             awq__json_at(c->provenance, "source.ends"));
+    for (size_t i = 0; i < c->source->arch->module_count && status == AWQ_OK; i++)
+        if (c->source->arch->modules[i].layer < 0)
+            status = compare_end(c, i);
+    return status;
+}
+
+/* What no module has must be what the source has. */
+static awq_status compare_undescribed(const compared *c, const awq__tensor *tensor)
+{
+    bool copies, same = false;
+    const awq__tensor *copy = awq__checkpoint_find(c->result->arch->checkpoint, tensor->name);
+    awq_status status = awq__result_copies(c->v->ctx, c->source->arch, tensor, &copies);
+    if (status != AWQ_OK || !copies)
+        return status;
+    if (copy && copy->bytes == tensor->bytes && copy->dtype == tensor->dtype)
+        status = awq__tensor_compare(c->v->ctx, copy, tensor, &same);
+    if (status != AWQ_OK || same)
+        return status;
+    return awq__find_problem(c->v, "%s: %s is %s", c->result->directory, tensor->name,
+                             copy ? "not the same as in the source" : "missing");
+}
+
+static bool are_alike(const awq__arch *a, const awq__arch *b)
+{
+    bool alike = a->module_count == b->module_count;
+    for (size_t i = 0; i < a->module_count && alike; i++)
+        alike = !strcmp(a->modules[i].name, b->modules[i].name) &&
+                a->modules[i].rows == b->modules[i].rows &&
+                a->modules[i].cols == b->modules[i].cols &&
+                a->modules[i].bias == b->modules[i].bias;
+    return alike;
+}
+
+static awq_status compare_models(const compared *c)
+{
+    const awq__arch *arch = c->source->arch;
+    int64_t layers = arch->model.layer_count;
+    if (!are_alike(c->result->arch, arch))
+        return awq__find_problem(c->v, "%s: other modules than %s has: they are not the same model",
+                                 c->source->directory, c->result->directory);
+    awq_status status = compare_ends(c);
+    for (size_t i = 0; i < awq__checkpoint_count(arch->checkpoint) && status == AWQ_OK; i++)
+        status = compare_undescribed(c, awq__checkpoint_at(arch->checkpoint, i));
+    for (int64_t n = 0; n < layers && status == AWQ_OK; n++) {
+        const awq_progress progress = {.stage = "values",
+                                       .layer = n,
+                                       .layer_count = layers,
+                                       .fraction = SUMS_SHARE +
+                                                   (1 - SUMS_SHARE) * (double)n / (double)layers,
+                                       .elapsed_seconds = awq__now_seconds() - c->v->start_seconds};
+        status = awq__progress(c->v->ctx, &progress);
+        if (status == AWQ_OK)
+            status = compare_layer(c, n);
+    }
+    return status;
+}
+
+static awq_status verify_source(awq_verification *v, const awq_model *result, const char *directory,
+                                const char *plugin, const cJSON *provenance)
+{
+    awq_model *source = NULL;
+    awq_status status = awq_model_open(v->ctx, directory, plugin, &source);
+    if (status == AWQ_OK)
+        status = awq__model_require_weights(source, "compared with");
+    if (status == AWQ_OK) {
+        const compared c = {.v = v,
+                            .result = result,
+                            .source = source,
+                            .provenance = provenance,
+                            .gptq =
+                                awq__json_is_text(awq__json_at(provenance, "rounding"), "gptq")};
+        status = compare_models(&c);
+    }
+    awq_model_free(source);
+    return status;
+}
+
+/* ---- the call ---- */
+
+static awq_status verify(awq_verification *v, const awq_verify_options *options)
+{
+    awq_model *result = NULL;
+    cJSON *provenance = NULL;
+    awq_status status = verify_sums(v, options->directory);
+    if (status == AWQ_OK)
+        status = read_provenance(v, options->directory, &provenance);
+    if (status == AWQ_OK)
+        status = verify_structure(v, options->directory, options->plugin, provenance, &result);
+    /* What cannot be read has nothing to be compared. */
+    if (status == AWQ_OK && result && options->source && v->result.modules)
+        status = verify_source(v, result, options->source, options->plugin, provenance);
+    cJSON_Delete(provenance);
+    awq_model_free(result);
+    return status;
+}
+
+awq_status awq_verify(awq_context *ctx, const awq_verify_options *options, awq_verification **out)
+{
+    awq__clear(ctx);
+    *out = NULL;
+    if (!options || options->struct_size != sizeof *options || !options->directory)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "awq_verify_options: %zu bytes, expected %zu, and a directory",
+                         options ? options->struct_size : 0, sizeof *options);
+    if (!awq__is_directory(options->directory))
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: not a directory", options->directory);
+    awq_verification *v = awq__alloc(ctx, 1, sizeof *v, "a verification");
+    if (!v)
+        return AWQ_ERROR_MEMORY;
+    v->ctx = ctx;
+    v->start_seconds = awq__now_seconds();
+    awq_status status = verify(v, options);
+    if (status == AWQ_OK)
+        *out = v;
+    else
+        awq_verification_free(v);
+    return status;
+}
+
+void awq_verification_free(awq_verification *v)
+{
+    if (!v)
+        return;
+    for (size_t i = 0; i < v->problems.kept; i++)
+        awq__free(v->problems.texts[i]);
+    for (size_t i = 0; i < v->notes.kept; i++)
+        awq__free(v->notes.texts[i]);
+    awq__free(v);
+}
+
+void awq_verification_describe(const awq_verification *v, awq_verify_result *result)
+{
+    size_t size = result->struct_size < sizeof *result ? result->struct_size : sizeof *result;
+    awq_verify_result all = v->result;
+    all.problems = (int64_t)v->problems.count;
+    all.struct_size = result->struct_size;
+    memcpy(result, &all, size);
+}
+
+size_t awq_verification_problem_count(const awq_verification *v)
+{
+    return v->problems.kept;
+}
+
+const char *awq_verification_problem_at(const awq_verification *v, size_t index)
+{
+    return index < v->problems.kept ? v->problems.texts[index] : NULL;
+}
+
+size_t awq_verification_note_count(const awq_verification *v)
+{
+    return v->notes.kept;
+}
+
+const char *awq_verification_note_at(const awq_verification *v, size_t index)
+{
+    return index < v->notes.kept ? v->notes.texts[index] : NULL;
+}
