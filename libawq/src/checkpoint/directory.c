@@ -21,6 +21,17 @@ bool awq__is_plain_name(const char *name)
     return *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
 }
 
+/* A directory that is not there yet, and its name in the one above. */
+static awq_status make_directory(awq_context *ctx, const char *path)
+{
+    if (mkdir(path, 0777) == 0)
+        return awq__sync_parent(ctx, path);
+    if (awq__is_directory(path))
+        return AWQ_OK;
+    return awq__fail(ctx, AWQ_ERROR_IO, "%s: the directory cannot be created: %s", path,
+                     strerror(errno));
+}
+
 awq_status awq__make_directories(awq_context *ctx, const char *path)
 {
     char *part = awq__strdup(ctx, path);
@@ -32,9 +43,7 @@ awq_status awq__make_directories(awq_context *ctx, const char *path)
         if (path[end] != '/' && path[end] != 0)
             continue;
         part[end] = 0;
-        if (mkdir(part, 0777) != 0 && !awq__is_directory(part))
-            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: the directory cannot be created: %s", part,
-                               strerror(errno));
+        status = make_directory(ctx, part);
         part[end] = path[end];
     }
     awq__free(part);
@@ -146,6 +155,22 @@ awq_status awq__sync_directory(awq_context *ctx, const char *path)
         status =
             awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be made durable: %s", path, strerror(errno));
     close(fd);
+    return status;
+}
+
+awq_status awq__sync_parent(awq_context *ctx, const char *path)
+{
+    char *parent = awq__strdup(ctx, path);
+    if (!parent)
+        return AWQ_ERROR_MEMORY;
+    size_t end = strlen(parent);
+    while (end && parent[end - 1] == '/')
+        end--;
+    while (end && parent[end - 1] != '/')
+        end--;
+    parent[end] = 0;
+    awq_status status = awq__sync_directory(ctx, end ? parent : ".");
+    awq__free(parent);
     return status;
 }
 

@@ -55,7 +55,7 @@ void awq__layout_free(awq__layout *layout);
 
 /* ---- directory.c: files and directories ---- */
 
-/* Creates a directory and its parents where they are missing. */
+/* Creates a directory and its parents where they are missing, durably. */
 awq_status awq__make_directories(awq_context *ctx, const char *path);
 /* Removes all that a directory holds but the file `keep` at its top. Removes links, not what they
    point to; anything else than files, directories and links is refused. */
@@ -64,6 +64,8 @@ awq_status awq__clear_directory(awq_context *ctx, const char *path, const char *
 awq_status awq__remove_file(awq_context *ctx, const char *directory, const char *name);
 /* Makes the names in a directory durable. */
 awq_status awq__sync_directory(awq_context *ctx, const char *path);
+/* The name of a file or directory in the one that holds it. */
+awq_status awq__sync_parent(awq_context *ctx, const char *path);
 awq_status awq__sync_file(awq_context *ctx, const char *path, int fd);
 awq_status awq__write_at(awq_context *ctx, const char *path, int fd, const void *data, size_t bytes,
                          uint64_t offset);

@@ -118,6 +118,10 @@ static awq_status create_partial(awq__output *output)
     if (mkdir(output->partial, 0777) != 0 && errno != EEXIST)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", output->partial,
                          strerror(errno));
+    /* Or all that is made durable in it could be lost with its name. */
+    status = awq__sync_parent(ctx, output->partial);
+    if (status != AWQ_OK)
+        return status;
     /* Ours always holds a lock file, but for the instant after its creation. */
     if (!awq__holds_file(output->partial, AWQ__LOCK_FILE) &&
         !awq__holds_nothing_but(output->partial, NULL))
