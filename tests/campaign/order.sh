@@ -72,11 +72,15 @@ rm -rf disk && mkdir disk
 recorded new out "$build/bin/awqc" quantize recipe.yaml
 cp -r disk/out whole
 
-# One that goes on after a kill in the second layer.
+# One that goes on after two kills, the second in what went on after the first.
 rm -rf disk && mkdir disk
-FILES_KILL=$(($("$tools/powercut" count new.before new.log) / 2)) watched killed.log \
-    "$build/bin/awqc" quantize recipe.yaml && fail "was not killed"
-[ -f disk/out.partial/awq_journal.json ] || fail "a killed run kept nothing"
+FILES_KILL=$(($("$tools/powercut" count new.before new.log) / 2))
+export FILES_KILL
+for log in killed.log again.log; do
+    watched "$log" "$build/bin/awqc" quantize recipe.yaml && fail "was not killed"
+    [ -f disk/out.partial/awq_journal.json ] || fail "$log: a killed run kept nothing"
+done
+unset FILES_KILL
 recorded resumed out "$build/bin/awqc" quantize recipe.yaml
 diff -r whole disk/out || fail "a resumed run has another result"
 

@@ -64,6 +64,8 @@ static awq_status parse(awq__job *job, const char *path, const char *text, size_
     awq_status status = awq__json_parse(job->ctx, path, text, bytes, &job->journal);
     if (status == AWQ_OK && !has_form(job->journal, job->plan->model->arch->model.layer_count))
         status = damaged(job->ctx, path);
+    /* It is not of what will be written next. */
+    cJSON_DeleteItemFromObjectCaseSensitive(job->journal, "hash");
     return status;
 }
 
