@@ -1,6 +1,7 @@
 #include "machine.h"
 
-#include <cblas.h>
+#include "compute/compute.h"
+
 #include <string.h>
 #include <time.h>
 
@@ -71,8 +72,7 @@ static awq_status multiply(void *arg, int64_t index, int worker)
 {
     float *a = (float *)arg + 3 * index * SIDE * SIDE, *b = a + SIDE * SIDE, *c = b + SIDE * SIDE;
     (void)worker;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, SIDE, SIDE, SIDE, 1, a, SIDE, b, SIDE, 0,
-                c, SIDE);
+    awq__compute_fastest()->multiply_nt(SIDE, SIDE, SIDE, a, SIDE, b, SIDE, 0, c, SIDE);
     return AWQ_OK;
 }
 

@@ -5,8 +5,10 @@
  *
  * Threads: a context and everything made from it belong to one thread at a
  * time; different contexts may be used at once. Work inside a call is spread over
- * the context's threads. Creating a context sets OpenBLAS to one thread for the
- * whole process, because the library does its own scheduling.
+ * the context's threads. The library does its own scheduling: the first call that
+ * computes sets OpenBLAS to one thread for the whole process, which is the one
+ * change that the library makes to its process. Where OpenBLAS runs on OpenMP,
+ * nothing is changed: OpenMP's number of threads stays the host's.
  *
  * Ownership: what comes back through the last `**out` argument is the caller's, to be
  * freed with the matching function, which takes NULL; on failure *out is NULL.

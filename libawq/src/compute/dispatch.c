@@ -1,5 +1,6 @@
 /* Choosing a table, and the matrix products that the fast ones share. */
 #include "compute/cpu.h"
+#include "core/blas.h"
 
 #include <cblas.h>
 #include <stdatomic.h>
@@ -68,35 +69,39 @@ void awq__compute_use(awq_context *ctx, const awq__compute *table)
     awq__context_set_compute(ctx, table, table->memory);
 }
 
+/* y[T,N] = the product + beta * y; a and b say what is transposed. */
+static void multiply(CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, int64_t T, int64_t N, int64_t K,
+                     const float *x, int64_t ldx, const float *w, int64_t ldw, float beta, float *y,
+                     int64_t ldy)
+{
+    awq__count_product(T, N, K);
+    int host_threads = awq__blas_enter();
+    cblas_sgemm(CblasRowMajor, a, b, (blasint)T, (blasint)N, (blasint)K, 1, x, (blasint)ldx, w,
+                (blasint)ldw, beta, y, (blasint)ldy);
+    awq__blas_leave(host_threads);
+}
+
 void awq__blas_multiply_nt(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
 {
-    awq__count_product(T, N, K);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
-                (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
+    multiply(CblasNoTrans, CblasTrans, T, N, K, x, ldx, w, ldw, beta, y, ldy);
 }
 
 void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
 {
-    awq__count_product(T, N, K);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
-                (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
+    multiply(CblasNoTrans, CblasNoTrans, T, N, K, x, ldx, w, ldw, beta, y, ldy);
 }
 
 void awq__blas_multiply_tn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy)
 {
-    awq__count_product(T, N, K);
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)T, (blasint)N, (blasint)K, 1, x,
-                (blasint)ldx, w, (blasint)ldw, beta, y, (blasint)ldy);
+    multiply(CblasTrans, CblasNoTrans, T, N, K, x, ldx, w, ldw, beta, y, ldy);
 }
 
 void awq__blas_gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram)
 {
-    awq__count_product(T, K, g);
     for (int64_t b = 0; b < K / g; b++)
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)g, (blasint)g, (blasint)T, 1,
-                    x + b * g, (blasint)ldx, x + b * g, (blasint)ldx, 1, gram + b * g * g,
-                    (blasint)g);
+        multiply(CblasTrans, CblasNoTrans, g, g, T, x + b * g, ldx, x + b * g, ldx, 1,
+                 gram + b * g * g, g);
 }

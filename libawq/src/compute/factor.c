@@ -1,5 +1,6 @@
 /* Triangular factors of a symmetric matrix: plainly, and by LAPACK's Cholesky factorization. */
 #include "compute/cpu.h"
+#include "core/blas.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -40,7 +41,9 @@ bool awq__lapack_factor(int64_t K, float *h)
 {
     blasint order = (blasint)K, info = 0;
     reverse(K * K, h);
+    int host_threads = awq__blas_enter();
     spotrf_("U", &order, h, &order, &info); /* the lower triangle, of rows that follow each other */
+    awq__blas_leave(host_threads);
     reverse(K * K, h);
     bool definite = info == 0;
     for (int64_t k = 0; k < K; k++) /* a NaN is no reason for spotrf to stop */

@@ -3,7 +3,6 @@
 #include "core/task.h"
 #include "awq/awq.h"
 
-#include <cblas.h>
 #include <omp.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -70,8 +69,6 @@ awq_status awq_context_create(awq_context **out)
         return AWQ_ERROR_MEMORY;
     }
     ctx->memory = &awq__system_memory;
-    /* Tasks are cut by this library, each for one thread: see parallel.c. */
-    openblas_set_num_threads(1);
     *out = ctx;
     return AWQ_OK;
 }
