@@ -131,4 +131,33 @@ if check length; then
     echo "FAULT: length does not see a file of 701 lines"
     status=1
 fi
+
+# harden FLAG...: a program built with these passes hardening.sh.
+harden()
+{
+    "$cc" -O2 -U_FORTIFY_SOURCE "$@" "$work/hard.c" -o "$work/hard" &&
+        sh "$here/hardening.sh" "$tree" Release "$work/hard" >"$work/output" 2>&1
+}
+cat >"$work/hard.c" <<'END'
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+    char text[64];
+    return sprintf(text, "%s", argv[argc - 1]) + text[argc];
+}
+END
+all="-D_FORTIFY_SOURCE=2 -fstack-protector-strong -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack -fPIE -pie"
+# shellcheck disable=SC2086 # lists of words
+if ! harden $all; then
+    echo "FAULT: hardening fails on a hardened program:"
+    cat "$work/output"
+    status=1
+fi
+for flag in -U_FORTIFY_SOURCE -fno-stack-protector -Wl,-z,lazy -Wl,-z,norelro -Wl,-z,execstack -no-pie; do
+    # shellcheck disable=SC2086
+    if harden $all $flag; then
+        echo "FAULT: hardening does not see $flag"
+        status=1
+    fi
+done
 exit $status
