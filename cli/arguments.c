@@ -11,7 +11,7 @@ const cli_option global_options[] = {
     [PLUGIN_PATH] = {"--plugin-path", "PATH", true,
                      "Search this file or directory for architecture plugins first."},
     [HELP] = {"--help", NULL, false, "Print the help text, also of a command, and exit."},
-    [VERSION] = {"--version", NULL, false, "Print the version and exit."},
+    [VERSION] = {"--version", NULL, false, "Print the version, what computes, and exit."},
 };
 const size_t global_option_count = sizeof global_options / sizeof global_options[0];
 

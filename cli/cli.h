@@ -44,6 +44,7 @@ typedef struct cli_command {
     const cli_option *options;
     size_t option_count;
     int (*run)(awq_context *ctx, const cli_arguments *arguments);
+    bool computes;
 } cli_command;
 
 /* The options that every command takes. */
@@ -87,6 +88,12 @@ const cli_command *find_command(const char *name);
 int refuse_command(const char *problem, const char *name, const char *const *others);
 void print_program_help(void);
 void print_command_help(const cli_command *command);
+
+/* ---- start.c ---- */
+
+/* Starts the program again, and does not return, where OpenBLAS took kernels that do not fit the
+   processor, unless the user chose them. */
+void fit_kernels(char **argv, bool quiet);
 
 /* ---- messages.c: standard error ---- */
 

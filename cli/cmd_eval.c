@@ -101,4 +101,5 @@ const cli_command command_eval = {
     options,
     sizeof options / sizeof options[0],
     run,
+    true,
 };

@@ -254,4 +254,5 @@ const cli_command command_help = {
     NULL,
     0,
     run,
+    false,
 };

@@ -150,4 +150,5 @@ const cli_command command_inspect = {
     options,
     sizeof options / sizeof options[0],
     run,
+    false,
 };

@@ -188,4 +188,5 @@ const cli_command command_new = {
     NULL,
     0,
     run,
+    false,
 };

@@ -111,4 +111,5 @@ const cli_command command_plan = {
     options,
     sizeof options / sizeof options[0],
     run,
+    true,
 };

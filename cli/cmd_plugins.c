@@ -40,4 +40,5 @@ const cli_command command_plugins = {
     NULL,
     0,
     run,
+    false,
 };

@@ -122,4 +122,5 @@ const cli_command command_quantize = {
     options,
     sizeof options / sizeof options[0],
     run,
+    true,
 };

@@ -71,4 +71,5 @@ const cli_command command_verify = {
     options,
     sizeof options / sizeof options[0],
     run,
+    false,
 };

@@ -44,7 +44,20 @@ static void print_version(void)
     printf("awqc %s", AWQ_VERSION_STRING);
     if (strcmp(awq_version(), AWQ_VERSION_STRING))
         printf(" with libawq %s", awq_version());
-    putchar('\n');
+    awq_compute_info info;
+    awq_compute_describe(&info);
+    printf("\nproducts: %s (%s), kernels for %s\nloops: %s\n", info.blas, info.threading, info.core,
+           info.table);
+    if (info.better_core[0])
+        printf("kernels that fit this processor: OPENBLAS_CORETYPE=%s\n", info.better_core);
+}
+
+static bool is_quiet(const cli_command *command, const cli_arguments *arguments)
+{
+    for (size_t i = 0; i < command->option_count; i++)
+        if (!strcmp(command->options[i].name, "--quiet"))
+            return is_given(arguments, i);
+    return false;
 }
 
 static int run_command(const cli_command *command, const cli_globals *globals,
@@ -85,6 +98,8 @@ static int run(int argc, char **argv, cli_globals *globals, cli_arguments *argum
     } else if (globals->help) {
         print_program_help();
     } else if (command) {
+        if (command->computes)
+            fit_kernels(argv, is_quiet(command, arguments));
         return run_command(command, globals, arguments);
     } else {
         print_error("a command is missing; \"awqc help\" lists them");

@@ -52,6 +52,33 @@ AWQ_API awq_status awq_context_add_plugin_path(awq_context *ctx, const char *pat
    of awq/plugin.h, checked like a loaded one, and must outlive the context. */
 AWQ_API awq_status awq_context_add_plugin(awq_context *ctx, const void *plugin);
 
+/* ------------------------------------------------------------------ what computes */
+
+/*
+ * Matrix products are OpenBLAS', other loops the library's own. OpenBLAS chooses among its kernels
+ * when it is loaded, for the kind of processor it finds, and takes the oldest for some that it does
+ * not know: then products are several times slower than they could be.
+ *
+ * The first call of a context that computes logs a warning of that, with the remedy; the first in a
+ * process compares products of all shapes with exact ones, in a few milliseconds, and fails with
+ * AWQ_ERROR_UNSUPPORTED and a remedy if one is wrong, as products of some builds of OpenBLAS are on
+ * processors younger than they. Where the address space is limited (RLIMIT_AS), it fails with
+ * AWQ_ERROR_MEMORY if OpenBLAS has no room for its buffers, and lets fewer threads work, with a
+ * warning, if there is room for these alone. Calls that compute are awq_quantize, awq_evaluate,
+ * awq_plan_create with a target, awq_plan_estimate and awq_statistics_create.
+ */
+typedef struct awq_compute_info {
+    const char *table;       /* the loops: "cpu-avx512", "cpu-avx2" or "cpu" */
+    const char *blas;        /* "OpenBLAS 0.3.21" */
+    const char *core;        /* whose kernels it took: "SkylakeX" */
+    const char *threading;   /* how it would use several threads, which it is never asked to:
+                                "POSIX threads", "OpenMP" or "one thread" */
+    const char *better_core; /* "" where the core fits the processor; else what OPENBLAS_CORETYPE
+                                should be in the environment when the process starts */
+} awq_compute_info;
+/* Computes nothing. The texts stay for ever. */
+AWQ_API void awq_compute_describe(awq_compute_info *info);
+
 /* ------------------------------------------------------------------ plugins */
 
 /* One architecture plugin that was found, or a file that was refused. */

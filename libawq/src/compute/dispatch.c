@@ -1,5 +1,6 @@
 /* Choosing a table, and the matrix products that the fast ones share. */
 #include "compute/cpu.h"
+#include "compute/processor.h"
 #include "core/blas.h"
 
 #include <cblas.h>
@@ -19,19 +20,6 @@ void awq__count_product(int64_t T, int64_t N, int64_t K)
     atomic_fetch_add_explicit(&operations, 2 * (uint64_t)(T * N * K), memory_order_relaxed);
 }
 
-#if defined(__x86_64__)
-static bool has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-
-static bool has_avx512(void)
-{
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-#endif
-
 const awq__compute *const *awq__compute_all(void)
 {
     static const awq__compute *tables[MAX_TABLES];
@@ -39,9 +27,10 @@ const awq__compute *const *awq__compute_all(void)
     tables[count++] = awq__compute_reference();
     tables[count++] = awq__compute_cpu_base();
 #if defined(__x86_64__)
-    if (has_avx2())
+    awq__processor here = awq__processor_here();
+    if (here.avx2)
         tables[count++] = awq__compute_cpu_avx2();
-    if (has_avx512())
+    if (here.avx512)
         tables[count++] = awq__compute_cpu_avx512();
 #endif
     return tables;
@@ -50,9 +39,10 @@ const awq__compute *const *awq__compute_all(void)
 const awq__compute *awq__compute_fastest(void)
 {
 #if defined(__x86_64__)
-    if (has_avx512())
+    awq__processor here = awq__processor_here();
+    if (here.avx512)
         return awq__compute_cpu_avx512();
-    if (has_avx2())
+    if (here.avx2)
         return awq__compute_cpu_avx2();
 #endif
     return awq__compute_cpu_base();

@@ -12,7 +12,6 @@
 #include <time.h>
 
 #define MESSAGE_BYTES 1024
-#define MAX_THREADS 1024
 
 struct awq_context {
     pthread_mutex_t lock; /* guards the error record */
@@ -22,7 +21,9 @@ struct awq_context {
     void *log_user;
     awq_progress_fn progress;
     void *progress_user;
-    int threads; /* 0: what OpenMP would use */
+    int threads;      /* 0: what OpenMP would use */
+    int most_threads; /* that there is room for */
+    bool begun;       /* something was computed */
     awq__plugin_sources plugins;
     const struct awq__compute *compute;
     const awq__memory *memory;
@@ -69,6 +70,7 @@ awq_status awq_context_create(awq_context **out)
         return AWQ_ERROR_MEMORY;
     }
     ctx->memory = &awq__system_memory;
+    ctx->most_threads = AWQ__MAX_THREADS;
     *out = ctx;
     return AWQ_OK;
 }
@@ -105,9 +107,9 @@ void awq_context_set_progress(awq_context *ctx, awq_progress_fn progress, void *
 awq_status awq_context_set_threads(awq_context *ctx, int threads)
 {
     awq__clear(ctx);
-    if (threads < 0 || threads > MAX_THREADS)
+    if (threads < 0 || threads > AWQ__MAX_THREADS)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "threads: %d is not in 0 to %d", threads,
-                         MAX_THREADS);
+                         AWQ__MAX_THREADS);
     ctx->threads = threads;
     return AWQ_OK;
 }
@@ -119,10 +121,20 @@ int awq_context_threads(const awq_context *ctx)
 
 int awq__threads(const awq_context *ctx)
 {
-    if (ctx->threads)
-        return ctx->threads;
-    int threads = omp_get_max_threads();
-    return threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
+    int threads = ctx->threads ? ctx->threads : omp_get_max_threads();
+    return threads < 1 ? 1 : threads > ctx->most_threads ? ctx->most_threads : threads;
+}
+
+bool awq__context_begins(awq_context *ctx)
+{
+    bool first = !ctx->begun;
+    ctx->begun = true;
+    return first;
+}
+
+void awq__context_limit_threads(awq_context *ctx, int most_threads)
+{
+    ctx->most_threads = most_threads;
 }
 
 awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path)

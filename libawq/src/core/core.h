@@ -40,7 +40,12 @@ void awq__clear(awq_context *ctx);
 void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...) AWQ__PRINTF(3, 4);
 /* AWQ_OK, or AWQ_ERROR_CANCELLED (recorded) when the caller's callback said so. */
 awq_status awq__progress(awq_context *ctx, const awq_progress *progress);
+#define AWQ__MAX_THREADS 1024
 int awq__threads(const awq_context *ctx);
+/* True at its first call for this context. */
+bool awq__context_begins(awq_context *ctx);
+/* For blas.c: no more than these, whatever is asked for. */
+void awq__context_limit_threads(awq_context *ctx, int most_threads);
 double awq__now_seconds(void);
 
 /* Where arrays of numbers are: that of the table that computes on them. On any thread. */

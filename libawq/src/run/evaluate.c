@@ -1,4 +1,5 @@
 /* Perplexity, and how far a model is from its reference. */
+#include "compute/begin.h"
 #include "run/stream.h"
 
 #include <math.h>
@@ -286,6 +287,8 @@ awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_e
         status = awq_model_open(ctx, options->reference, options->plugin, &reference);
     if (status == AWQ_OK && reference)
         status = awq__model_require_weights(reference, "evaluated");
+    if (status == AWQ_OK)
+        status = awq__compute_begin(ctx);
     if (status == AWQ_OK)
         status = load_windows(ctx, options, judged, &windows);
     if (status == AWQ_OK)

@@ -254,6 +254,14 @@ uint64_t awq__sequences_hash(const awq__sequences *sequences);
 awq_status awq__job_agree(awq__job *job);
 awq_status awq__job_agree_on_ids(awq__job *job, const char *name, const awq__sequences *sequences);
 
+/* ---- kernels.c ---- */
+
+/* Adds the kernels that compute in this run to the journal's, with a warning where an interrupted run
+   that it goes on with had others. */
+awq_status awq__kernels_join(awq__job *job);
+/* All of the journal, a list to be freed. NULL if there is no memory. */
+cJSON *awq__kernels(const awq__job *job);
+
 /* ---- report.c ---- */
 
 struct awq_report {

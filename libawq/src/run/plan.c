@@ -1,4 +1,5 @@
 /* The public plan: modules grouped by what happens to them. */
+#include "compute/begin.h"
 #include "run/job.h"
 
 #include <ctype.h>
@@ -176,7 +177,9 @@ static awq_status choose_schemes(awq_context *ctx, const awq_recipe *recipe, awq
                     .plan = &plan->plan,
                     .start_seconds = awq__now_seconds(),
                     .stage_start = awq__now_seconds()};
-    awq_status status = awq__job_load_calibration(&job);
+    awq_status status = awq__compute_begin(ctx);
+    if (status == AWQ_OK)
+        status = awq__job_load_calibration(&job);
     if (status == AWQ_OK)
         status = awq__job_choose_schemes(&job, &plan->plan);
     const cJSON *loss = awq__json_at(job.mixed, "predicted_loss");
@@ -325,7 +328,10 @@ uint64_t awq_plan_bytes_after(const awq_plan *plan)
 awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan, awq_estimate *estimate)
 {
     awq__clear(ctx);
-    return awq__estimate(ctx, plan->recipe, &plan->plan, plan->after, estimate);
+    awq_status status = awq__compute_begin(ctx);
+    if (status == AWQ_OK)
+        status = awq__estimate(ctx, plan->recipe, &plan->plan, plan->after, estimate);
+    return status;
 }
 
 double awq_plan_predicted_loss(const awq_plan *plan)

@@ -5,6 +5,7 @@
  * its forward pass gives statistics and the next hidden states, its weights are searched, folded,
  * rounded, packed and written, and are let go.
  */
+#include "compute/begin.h"
 #include "run/job.h"
 
 #include <stdio.h>
@@ -325,6 +326,8 @@ static awq_status prepare(awq__job *job, awq__model_plan *plan, const awq_quanti
         status = awq__job_agree_on_ids(job, "set of evaluation ids", windows);
     if (status == AWQ_OK && job->resumed)
         tell_where_it_goes_on(job);
+    if (status == AWQ_OK)
+        status = awq__kernels_join(job);
     return status == AWQ_OK ? awq__job_choose_schemes(job, plan) : status;
 }
 
@@ -383,6 +386,8 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
     if (status != AWQ_OK)
         return status;
     status = awq__model_require_weights(plan.model, "quantized");
+    if (status == AWQ_OK)
+        status = awq__compute_begin(ctx);
     if (status != AWQ_OK) {
         awq__model_plan_free(&plan);
         return status;

@@ -184,6 +184,12 @@ awq_status awq__write_provenance(awq__job *job, const char *recipe_yaml)
                             job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
     cJSON_AddStringToObject(object, "ids_xxh3_64", hash);
     add_treatments(job, root);
+    cJSON *kernels = awq__kernels(job);
+    if (!kernels || !cJSON_AddItemToObject(root, "kernels", kernels)) {
+        cJSON_Delete(kernels);
+        cJSON_Delete(root);
+        return no_memory(job->ctx, AWQ__PROVENANCE_FILE);
+    }
     cJSON_AddStringToObject(root, "recipe", recipe_yaml);
     awq_status status = write_json(job, AWQ__PROVENANCE_FILE, root);
     cJSON_Delete(root);

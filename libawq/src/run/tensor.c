@@ -1,6 +1,7 @@
 /* The public functions on matrices: thin over what the driver uses. */
 #include "awq/tensor.h"
 
+#include "compute/begin.h"
 #include "format/format.h"
 #include "quant/quant.h"
 
@@ -122,11 +123,14 @@ awq_status awq_statistics_create(awq_context *ctx, int64_t columns, awq_statisti
     if (columns < 1)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "columns: %lld is not positive",
                          (long long)columns);
+    awq_status status = awq__compute_begin(ctx);
+    if (status != AWQ_OK)
+        return status;
     awq_statistics *statistics = awq__alloc(ctx, 1, sizeof *statistics, "statistics");
     if (!statistics)
         return AWQ_ERROR_MEMORY;
     statistics->ctx = ctx;
-    awq_status status = awq__stats_create(ctx, columns, columns, &statistics->stats);
+    status = awq__stats_create(ctx, columns, columns, &statistics->stats);
     if (status == AWQ_OK)
         *out = statistics;
     else

@@ -1,0 +1,68 @@
+/*
+ * Which kernels computed a result: with others the bytes are not the same. The journal has a list,
+ * "kernels", to which each run adds its own, and the provenance of the result gets it.
+ */
+#include "core/blas.h"
+#include "run/job.h"
+
+/* {"loops": "cpu-avx512", "blas": "OpenBLAS 0.3.21", "core": "SkylakeX"} */
+static cJSON *kernels_here(const awq__job *job)
+{
+    cJSON *here = cJSON_CreateObject();
+    if (cJSON_AddStringToObject(here, "loops", awq__compute_of(job->ctx)->name) &&
+        cJSON_AddStringToObject(here, "blas", awq__blas_name()) &&
+        cJSON_AddStringToObject(here, "core", awq__blas_core()))
+        return here;
+    cJSON_Delete(here);
+    return NULL;
+}
+
+static const char *text_of(const cJSON *kernels, const char *name)
+{
+    const cJSON *text = cJSON_GetObjectItemCaseSensitive(kernels, name);
+    return cJSON_IsString(text) ? text->valuestring : "?";
+}
+
+static void tell_difference(awq__job *job, const cJSON *earlier, const cJSON *here)
+{
+    awq__log(job->ctx, AWQ_LOG_WARNING,
+             "the run that goes on had other kernels, %s of %s and %s, than this one has, %s of %s "
+             "and %s: the result is right, but not the same bytes as from one kind of processor",
+             text_of(earlier, "core"), text_of(earlier, "blas"), text_of(earlier, "loops"),
+             text_of(here, "core"), text_of(here, "blas"), text_of(here, "loops"));
+}
+
+/* Whether the list has it, and the latest that is another one. */
+static bool has(const cJSON *list, const cJSON *here, const cJSON **other)
+{
+    const cJSON *each;
+    bool found = false;
+    cJSON_ArrayForEach(each, list)
+    {
+        bool same = cJSON_Compare(each, here, true);
+        found |= same;
+        *other = same ? *other : each;
+    }
+    return found;
+}
+
+awq_status awq__kernels_join(awq__job *job)
+{
+    const cJSON *other = NULL;
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(job->journal, "kernels");
+    cJSON *here = kernels_here(job);
+    if (!list)
+        list = cJSON_AddArrayToObject(job->journal, "kernels");
+    bool listed = list && here && has(list, here, &other);
+    if (other)
+        tell_difference(job, other, here);
+    if (!listed && list && here && cJSON_AddItemToArray(list, here))
+        return AWQ_OK;
+    cJSON_Delete(here);
+    return listed ? AWQ_OK : awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: the journal");
+}
+
+cJSON *awq__kernels(const awq__job *job)
+{
+    return cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(job->journal, "kernels"), true);
+}
