@@ -145,3 +145,12 @@ void fuzz_make_directory(const char *name)
 {
     MUST(mkdir(fuzz_path(name), 0700) == 0);
 }
+
+void fuzz_remove_directory(const char *name)
+{
+    const char *path = fuzz_path(name);
+    if (!awq__is_directory(path))
+        return;
+    MUST(awq__clear_directory(fuzz_context(), path, NULL) == AWQ_OK);
+    MUST(rmdir(path) == 0);
+}

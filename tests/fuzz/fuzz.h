@@ -53,6 +53,8 @@ const char *fuzz_path(const char *name);
 void fuzz_write(const char *name, const void *data, size_t size);
 void fuzz_write_part(const char *name, const fuzz_part *part);
 void fuzz_make_directory(const char *name);
+/* A directory with all that is in it; none may be there. */
+void fuzz_remove_directory(const char *name);
 
 /* ---- tensors.c ---- */
 
