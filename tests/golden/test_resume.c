@@ -330,6 +330,20 @@ static void what_goes_on_is_told(void **state)
     awq_recipe_free(recipe);
 }
 
+static void a_run_may_be_stopped_many_times(void **state)
+{
+    fixture *f = *state;
+    char whole[1024];
+    awq_recipe *recipe = begin(f);
+    run_whole(f, recipe, whole);
+    for (int64_t layer = 0; layer < LAYERS; layer++)
+        for (int again = 0; again < 2; again++)
+            stop_at(f, recipe, layer);
+    trace t = go_on(f, recipe, whole);
+    assert_false(t.searched[0] || t.searched[1]);
+    awq_recipe_free(recipe);
+}
+
 static void a_damaged_layer_is_done_again(void **state)
 {
     fixture *f = *state;
@@ -492,6 +506,7 @@ int main(void)
         TEST(versions),
         TEST(places_of_files_may_change),
         TEST(what_goes_on_is_told),
+        TEST(a_run_may_be_stopped_many_times),
         TEST(a_damaged_layer_is_done_again),
         TEST(lost_data_is_written_again),
         TEST(a_damaged_journal_is_told),

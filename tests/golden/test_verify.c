@@ -222,6 +222,35 @@ static void wrong_values_are_told(void **state)
     assert_whole(f, TINY);
 }
 
+static void wrong_biases_are_told(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *model, *tensor, *module;
+        const char *options[5];
+    } cases[] = {
+        {"gpt_oss-tiny", "model.layers.1.mlp.experts.gate_up_proj_bias", "mlp.experts.", {NULL}},
+        {"gpt_oss-tiny", "model.layers.0.self_attn.k_proj.bias", "self_attn.k_proj", {NULL}},
+        {"qwen2_moe-tiny",
+         "model.layers.0.self_attn.q_proj.bias",
+         "self_attn.q_proj",
+         {"quantize.modules", "*", "quantize.rounding", "gptq", NULL}},
+        {"qwen2_moe-tiny",
+         "model.layers.1.self_attn.v_proj.bias",
+         "self_attn.v_proj",
+         {"quantize.modules", "*", NULL}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char model[1100];
+        snprintf(model, sizeof model, AWQ_TEST_DATA "/%s", cases[i].model);
+        quantize(f, model, cases[i].options);
+        assert_whole(f, model);
+        flip_bits_in(f, output, cases[i].tensor, 0.5, 0x80);
+        renew_sums(f);
+        assert_told(f, model, "the bias of ", cases[i].module);
+        assert_ok(f, synthetic_remove(f->ctx, output));
+    }
+}
+
 /* Exchanges the data of two tensors. */
 static void swap(const fixture *f, const char *a, const char *b)
 {
@@ -353,6 +382,7 @@ int main(void)
         TEST(files_are_named),
         TEST(sums_in_another_form_are_told),
         TEST(wrong_values_are_told),
+        TEST(wrong_biases_are_told),
         TEST(swapped_tensors_are_told),
         TEST(missing_tensors_are_told),
         TEST(another_source_is_told),

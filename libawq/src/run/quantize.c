@@ -15,7 +15,8 @@ const char *const awq__stage_names[AWQ__STAGE_COUNT] = {
     "sensitivity", "read", "forward",         "statistics", "scale search",
     "proof",       "clip", "round and write", "evaluate",   "checksums"};
 
-awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share)
+/* Books the time of the last stage. */
+static void begin_stage(awq__job *job, awq__stage stage)
 {
     double now = awq__now_seconds();
     uint64_t operations = awq__product_operations();
@@ -24,12 +25,17 @@ awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double
     job->stage = stage;
     job->stage_start = now;
     job->stage_first_operation = operations;
+}
+
+awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share)
+{
+    begin_stage(job, stage);
     int64_t layers = job->plan->model->arch->model.layer_count;
     awq_progress progress = {.stage = awq__stage_names[stage],
                              .layer = layer,
                              .layer_count = layers,
                              .fraction = ((double)layer + share) / (double)(layers + 1),
-                             .elapsed_seconds = now - job->start_seconds};
+                             .elapsed_seconds = job->stage_start - job->start_seconds};
     return awq__progress(job->ctx, &progress);
 }
 
@@ -201,6 +207,7 @@ static awq_status process_layer(awq__job *job, const awq__layer *layer)
         cJSON_Delete(report);
         return status;
     }
+    begin_stage(job, AWQ__STAGE_CHECKSUMS); /* without a chance to cancel: the layer is finished */
     status = awq__journal_add(job, layer->number, report);
     return status == AWQ_OK ? awq__journal_write(job) : status;
 }
@@ -225,6 +232,8 @@ static awq_status run_layer(awq__job *job, int64_t n)
     awq_status status = awq__job_enter(job, AWQ__STAGE_READ, n, 0);
     if (status == AWQ_OK)
         status = awq__model_layer(job->plan->model, n, &loaded);
+    if (status == AWQ_OK)
+        status = awq__job_enter(job, AWQ__STAGE_CHECKSUMS, n, 0.01);
     if (status == AWQ_OK)
         status = awq__journal_source(job, &loaded);
     if (status == AWQ_OK)

@@ -25,6 +25,10 @@
 #define GPTQ_CANCEL 3.0      /* what the product of fitted multipliers may be, or one over it */
 #define SMALLEST 1e-6        /* below it types round coarsely */
 
+/* In place of a column. */
+#define WHOLE_ROW (-1)
+#define BIAS (-2)
+
 /* What values allow a multiplier to be. */
 typedef struct range {
     double low, high;
@@ -244,7 +248,7 @@ static void compare_means(comparison *c, int64_t first, int64_t count, const flo
             steps += step * step + SMALLEST * SMALLEST;
         }
         if (!(off <= GPTQ_STEPS * GPTQ_STEPS * steps))
-            find_wrong(c, first + n, -1, sqrt(off / (double)K), sqrt(steps / (double)K));
+            find_wrong(c, first + n, WHOLE_ROW, sqrt(off / (double)K), sqrt(steps / (double)K));
     }
 }
 
@@ -278,12 +282,11 @@ static awq_status compare_bias(comparison *c)
     }
     for (int64_t n = 0; n < N; n++) {
         double x = (double)values[n], y = (double)values[N + n];
-        if (y != x && is_fitted(c))
-            continue;
+        double room = is_fitted(c) ? (GPTQ_CANCEL - 1) * fabs(y) : 0;
         if (y != x && c->unknown_rows)
-            bound(c, n, -1, y, x, (range){y, y});
+            bound(c, n, BIAS, y, x, (range){y - room, y + room});
         else if (y != x)
-            find_wrong(c, n, -1, y, x);
+            find_wrong(c, n, BIAS, y, x);
     }
     awq__free(values);
     return AWQ_OK;
@@ -423,12 +426,12 @@ static awq_status tell(layer_job *j, const comparison *c)
         return AWQ_OK;
     if (c->row < 0)
         return awq__find_problem(j->v, "%s: %s is not the same as in the source", directory, name);
-    if (c->col < 0 && c->gptq && c->after.packed)
+    if (c->col == WHOLE_ROW)
         return awq__find_problem(j->v,
                                  "%s: %s: row %lld is off by %g in the mean, more than its step of "
                                  "%g: not a rounding of the source",
                                  directory, name, (long long)c->row, c->found, c->expected);
-    if (c->col < 0)
+    if (c->col == BIAS)
         return awq__find_problem(j->v, "%s: the bias of %s is %g at %lld, expected %g", directory,
                                  name, c->found, (long long)c->row, c->expected);
     return awq__find_problem(j->v,
