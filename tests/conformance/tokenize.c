@@ -31,7 +31,8 @@ static awq_status parse_line(awq_context *ctx, const char *line, size_t bytes, a
 {
     cJSON *string;
     bool escaped;
-    awq_status status = awq__json_parse_nul(ctx, "standard input", line, bytes, &string, &escaped);
+    awq_status status = awq__json_parse_nul(ctx, &(awq__json_source){.name = "standard input"},
+                                            line, bytes, &string, &escaped);
     if (status != AWQ_OK)
         return status;
     if (cJSON_IsString(string))

@@ -11,16 +11,16 @@
 
 #define SAFE_BRACKETS 40 /* fewer cannot nest past the limit of the parser */
 
+static const awq__json_source source = {.name = "text.json", .allowed = AWQ__JSON_LITERALS};
+
 static cJSON *parse(const fuzz_part *part)
 {
     cJSON *root;
-    awq_status status = awq__json_parse(fuzz_context(), "text.json", part->data, part->size, &root);
+    awq_status status =
+        awq__json_parse_from(fuzz_context(), &source, part->data, part->size, &root);
     fuzz_judge(status);
     MUST((status == AWQ_OK) == (root != NULL));
-    if (root && !fuzz_is_json(part->data, part->size)) {
-        cJSON_Delete(root);
-        root = NULL;
-    }
+    MUST(!root || fuzz_is_json(part->data, part->size));
     return root;
 }
 
@@ -74,13 +74,13 @@ static void set_member(const fuzz_part *text, const cJSON *root, const fuzz_part
     char *value_string = fuzz_string(value);
     awq__text out = {0};
     cJSON *changed = NULL;
-    awq_status status = awq__json_set_member(fuzz_context(), "text.json", text_string, key_string,
-                                             value_string, &out);
+    awq_status status = awq__json_set_member(fuzz_context(), "text.json", text_string, text->size,
+                                             key_string, value_string, &out);
     fuzz_judge(status);
     MUST(status == AWQ_OK || count_brackets(text) + count_brackets(value) > SAFE_BRACKETS);
     if (status == AWQ_OK) {
         MUST(fuzz_is_json(out.data, out.length));
-        MUST(awq__json_parse(fuzz_context(), "result.json", out.data, out.length, &changed) ==
+        MUST(awq__json_parse_from(fuzz_context(), &source, out.data, out.length, &changed) ==
              AWQ_OK);
         if (can_be_compared(root) && can_be_compared(parsed_value))
             compare_members(root, changed, key_string, parsed_value);
@@ -98,7 +98,7 @@ static void parse_with_nul(const fuzz_part *part)
     cJSON *root;
     bool escaped;
     awq_status status =
-        awq__json_parse_nul(fuzz_context(), "text.json", part->data, part->size, &root, &escaped);
+        awq__json_parse_nul(fuzz_context(), &source, part->data, part->size, &root, &escaped);
     fuzz_judge(status);
     MUST((status == AWQ_OK) == (root != NULL));
     const cJSON *item = status == AWQ_OK ? root->child : NULL;

@@ -1,6 +1,6 @@
 /* Whether a text is JSON, word for word by the grammar of RFC 8259. */
 #include "fuzz.h"
-#include "checkpoint/checkpoint.h"
+#include "core/utf8.h"
 
 #include <string.h>
 

@@ -41,6 +41,13 @@ END
 /* exit(1) in a comment, // and abort() */
 const char *awq_version(void) { return "exit(1); printf(\"%d\") // '"; } // exit(1)
 const char *awq_other(void) { return 0; }
+typedef struct pair { void *a; } pair;
+void free(void *);
+void awq__pair_free(pair *p)
+{
+    free(p->a);
+    *p = (pair){0};
+}
 END
     printf '#include "plan/plan.h"\n#include "core/core.h"\n' >"$tree/libawq/src/plan/plan.c"
     : >"$tree/libawq/src/plan/plan.h"
@@ -86,7 +93,7 @@ catches()
 }
 
 fresh_tree
-for name in layers calls headers symbols imports length; do
+for name in layers calls headers symbols imports length release; do
     passes $name
 done
 
@@ -124,6 +131,8 @@ fi
 catches symbols libawq/src/core/core.c '__attribute__((visibility("default"))) int other(void) { return 0; }'
 catches symbols libawq/src/core/core.c '__attribute__((visibility("default"))) int awq__f(void) { return 0; }'
 catches symbols libawq/include/awq/types.h 'AWQ_API int awq_missing(int a,\n int b);'
+
+catches release libawq/src/core/core.c 'static void free_it(it *i)\n{\n    free(i->a);\n}'
 
 fresh_tree
 awk 'BEGIN { for (i = 0; i < 701; i++) print "" }' >"$tree/cli/long.c"

@@ -191,7 +191,7 @@ static void strings_of_lines(void **state)
     write_text(f, "tokenizer.json", WITH_BOS);
     write_text(f, "a.jsonl",
                "\xEF\xBB\xBF{\"text\":\"a\\u0000b\"}\n{\"text\":\"\\u0061\\u006A\"}\n"
-               "{\"text\":\"c\\\\u0000\"}\n{\"other\":\"d\",\"text\":\"\xFF\"}");
+               "{\"text\":\"c\\\\u0000\"}\n{\"score\":NaN,\"text\":\"\xEF\xBF\xBD\"}");
     gives(f, CUT("a.jsonl"), 9, "0 1 13 2|0 1 10|0 3 13 13 13 13 13 13|0 13|");
     write_text(f, "b.jsonl", "{\"text\":7,\"prompt\":\"ab\"}");
     request r = CUT("b.jsonl");
@@ -212,6 +212,8 @@ static void bad_lines(void **state)
                                         "{} {}",
                                         "{\"text\":\"a\",\"text\":\"b\"}",
                                         "{\"text\":\"\\ud800\"}",
+                                        "{\"text\":\"\xFF\"}",
+                                        "{\"text\":\"a\tb\"}",
                                         "\"text\""};
     char text[256];
     write_text(f, "tokenizer.json", WITH_BOS);
@@ -223,7 +225,8 @@ static void bad_lines(void **state)
         refused(f, WINDOWS("a.jsonl"), 9, AWQ_ERROR_FORMAT, "a.jsonl:3");
     }
     write_file(f, "a.jsonl", "{\"text\":\"a\0\"}", 13);
-    refused(f, CUT("a.jsonl"), 9, AWQ_ERROR_FORMAT, "a.jsonl:1: not valid JSON: a NUL byte");
+    refused(f, CUT("a.jsonl"), 9, AWQ_ERROR_FORMAT,
+            "a.jsonl:1:11: not valid JSON: byte 0x00 stands in a string, where it must");
 }
 
 /* ---- choice by seed ---- */

@@ -10,6 +10,8 @@
 
 #include "core/json.h"
 
+#include <math.h>
+
 static cJSON *parse(awq_context *ctx, const char *text)
 {
     cJSON *root;
@@ -61,13 +63,163 @@ static void the_text_needs_no_end(void **state)
 static void errors_tell_line_and_column(void **state)
 {
     awq_context *ctx = *state;
-    refuse(ctx, "", "a.json:1:1: not valid JSON");
-    refuse(ctx, "x", "a.json:1:1: not valid JSON");
-    refuse(ctx, "{\n  \"a\": 1,\n  \"b\": x\n}", "a.json:3:8: not valid JSON");
-    refuse(ctx, "{\"a\" 1}", "a.json:1:6: not valid JSON");
-    refuse(ctx, "[1,", "not valid JSON");
-    refuse(ctx, "\"open", "not valid JSON");
-    refuse(ctx, "{\"a\":1,}", "not valid JSON");
+    refuse(ctx, "", "a.json:1:1: not valid JSON: the text ends where a value is expected");
+    refuse(ctx, "x", "a.json:1:1: not valid JSON: x stands where a value is expected");
+    refuse(ctx, "{\n  \"a\": 1,\n  \"b\": x\n}", "a.json:3:8: not valid JSON: x stands");
+    refuse(ctx, "{\"a\" 1}", "a.json:1:6: not valid JSON: 1 stands where ':' is expected");
+    refuse(ctx, "{a: 1}", "a.json:1:2: not valid JSON: a stands where a key in double quotes");
+    refuse(ctx, "[1,", "a.json:1:4: not valid JSON: the text ends where a value");
+    refuse(ctx, "[1 2]", "a.json:1:4: not valid JSON: 2 stands where ',' or ']' is expected");
+    refuse(ctx, "\"open", "a.json:1:6: not valid JSON: the text ends in a string");
+    refuse(ctx, "{\"a\":1,}", "a.json:1:8: not valid JSON: } stands where a key");
+    refuse(ctx, "{\"a\":1;\"b\":2}", "a.json:1:7: not valid JSON: ; stands where ',' or '}'");
+    refuse(ctx, "[\xC2\xABx]", "a.json:1:2: not valid JSON: \xC2\xAB stands where a value");
+    /* A column is a character. */
+    refuse(ctx, "[\"\xC2\xAB\xE2\x82\xAC\xF0\x9F\x99\x82\", x]", "a.json:1:9: not valid JSON: x");
+}
+
+/* What cJSON alone would let through, or cut. */
+static void bytes_are_those_of_the_standard(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"{\"zz\":\x08\t\"BF16\"\x08\x08}", "a.json:1:7: not valid JSON: byte 0x08 stands where"},
+        {"{\"a\":\f1}", "a.json:1:6: not valid JSON: byte 0x0C stands where a value"},
+        {"{\"a\":1\v}", "a.json:1:7: not valid JSON: byte 0x0B stands where ',' or '}'"},
+        {"\x1F{}", "a.json:1:1: not valid JSON: byte 0x1F stands"},
+        {"{}\x01", "a.json:1:3: text after the JSON value"},
+        {"[\"\xFF\xFE\"]", "a.json:1:3: not valid JSON: byte 0xFF stands in a string that is not"},
+        {"{\"\x80\":1}", "a.json:1:3: not valid JSON: byte 0x80 stands in a string that is not"},
+        {"[\"a\xC3\"]", "a.json:1:4: not valid JSON: byte 0xC3 stands in a string that is not"},
+        {"[\"\xED\xA0\x80\"]", "byte 0xED stands in a string that is not UTF-8"},
+        {"[\"\xC0\x80\"]", "byte 0xC0 stands in a string that is not UTF-8"},
+        {"[\"\xF4\x90\x80\x80\"]", "byte 0xF4 stands in a string that is not UTF-8"},
+        {"[\xFF]", "a.json:1:2: not valid JSON: byte 0xFF stands where a value"},
+        {"[\"a\tb\"]", "a.json:1:4: not valid JSON: byte 0x09 stands in a string, where it must"},
+        {"[\"a\nb\"]", "a.json:1:4: not valid JSON: byte 0x0A stands in a string, where it must"},
+        {"[\"a\\u0000b\"]", "a.json:1:4: \\u0000, which no name or value here may hold"},
+        {"{\"a\\u0000b\":1}", "a.json:1:4: \\u0000"},
+        {"[\"\\ud800\"]", "a.json:1:3: not valid JSON: half of a surrogate pair"},
+        {"[\"\\udc00\"]", "half of a surrogate pair"},
+        {"[\"\\ud800\\ud800\"]", "half of a surrogate pair"},
+        {"[\"\\ud83dx\"]", "half of a surrogate pair"},
+        {"[\"\\ud83d\\", "half of a surrogate pair"},
+        {"[\"\\u12\"]", "a.json:1:3: not valid JSON: \\u without four hexadecimal digits"},
+        {"[\"\\u12G4\"]", "\\u without four hexadecimal digits"},
+        {"[\"\\u+123\"]", "\\u without four hexadecimal digits"},
+        {"[\"\\x41\"]", "a.json:1:3: not valid JSON: a backslash before what is not escaped"},
+        {"[\"\\'\"]", "a backslash before what is not escaped"},
+        {"[\"\\", "a.json:1:3: not valid JSON: the text ends in a string"},
+        {"\xEF\xBB\xBF{}", "a.json:1:1: not valid JSON: begins with a byte order mark"},
+        {"[01]", "a.json:1:3: not valid JSON: 1 stands after a leading 0"},
+        {"[-01]", "1 stands after a leading 0"},
+        {"[1.]", "a.json:1:4: not valid JSON: ] stands where a digit is expected"},
+        {"[.5]", "a.json:1:2: not valid JSON: . stands where a value"},
+        {"[+1]", "+ stands where a value"},
+        {"[1e]", "] stands where a digit is expected"},
+        {"[1e+]", "] stands where a digit is expected"},
+        {"[-]", "] stands where a digit is expected"},
+        {"[- 1]", "  stands where a digit is expected"},
+        {"[0x10]", "x stands where ',' or ']'"},
+        {"[truth]", "t stands where a value"},
+        {"[True]", "T stands where a value"},
+        {"[NULL]", "N stands where a value"},
+        {"[NaN]", "N stands where a value"},
+        {"[Infinity]", "I stands where a value"},
+        {"[-Infinity]", "I stands where a digit"},
+        {"['a']", "' stands where a value"},
+        {"[1,,2]", ", stands where a value"},
+        {"[1] // so", "text after the JSON value"},
+        {"{\"a\":1 /* so */}", "/ stands where ',' or '}'"},
+        {"[10000000000000000000000000000000000000000000000000000000000000000]",
+         "a.json:1:2: a number of more than 63 characters is not read"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        refuse(*state, cases[i].text, cases[i].message);
+    cJSON_Delete(
+        parse(*state, "[\"\xC2\xA1\",\"\\ud83d\\uDE42\\b\\/\x7F\xEF\xBF\xBF\xEF\xB7\x90\"]"));
+    cJSON_Delete(parse(*state, "[0,-0,0.5,1E-7,1e+9,-10.25e01,"
+                               "100000000000000000000000000000000000000000000000000000000000000]"));
+}
+
+/* What the strict pass lets through, cJSON reads: else memory would be said to be short. */
+static void what_passes_is_read(void **state)
+{
+    static const char *const pieces[] = {"{",         "}",       "[",
+                                         "]",         ",",       ":",
+                                         "\"",        "\"a\"",   "\"\\u0041\"",
+                                         "\\",        "u0000",   "\\ud83d",
+                                         "\\u",       "dE42",    "1",
+                                         "-",         "0",       ".",
+                                         "e",         "E+",      "true",
+                                         "false",     "null",    "NaN",
+                                         "-Infinity", " ",       "\t",
+                                         "\n",        "\f",      "\x01",
+                                         "\xC3",      "\xA9",    "\xEF\xBB\xBF",
+                                         "\x7F",      "{\"k\":", "[1,",
+                                         "1e999",     "\"b\":",  "nul",
+                                         "Inf"};
+    size_t count = sizeof pieces / sizeof *pieces, passed = 0;
+    uint64_t random = 5;
+    awq_context *ctx = *state;
+    for (int round = 0; round < 200000; round++) {
+        awq__text text = {0};
+        for (uint64_t n = awq__random(&random) % 9; n; n--)
+            succeeds(ctx, awq__text_append(ctx, &text, "%s", pieces[awq__random(&random) % count]));
+        const awq__json_source source = {.name = "a.json", .allowed = round % 2};
+        cJSON *root;
+        awq__clear(ctx);
+        awq_status status =
+            awq__json_parse_from(ctx, &source, text.data ? text.data : "", text.length, &root);
+        if (status == AWQ_OK)
+            passed++;
+        else
+            assert_int_equal(status, AWQ_ERROR_FORMAT);
+        cJSON_Delete(root);
+        awq__text_free(&text);
+    }
+    assert_true(passed > 1000);
+}
+
+/* Python's json writes them. */
+static void literals_are_numbers_where_they_are_allowed(void **state)
+{
+    const awq__json_source source = {.name = "a.json", .allowed = AWQ__JSON_LITERALS};
+    static const char text[] =
+        "{\"a\":1,\"b\":[NaN,2,{\"c\":-Infinity,\"d\":\"NaN\"}],\"e\":Infinity ,\"f\":-3}";
+    awq_context *ctx = *state;
+    cJSON *root;
+    succeeds(ctx, awq__json_parse_from(ctx, &source, text, sizeof text - 1, &root));
+    const cJSON *list = awq__json_at(root, "b");
+    int64_t value;
+    assert_true(isnan(list->child->valuedouble));
+    assert_false(awq__json_int(list->child, &value));
+    assert_true(list->child->next->valuedouble == 2);
+    assert_true(awq__json_at(list->child->next->next, "c")->valuedouble == -INFINITY);
+    assert_true(awq__json_is_text(awq__json_at(list->child->next->next, "d"), "NaN"));
+    assert_true(awq__json_at(root, "e")->valuedouble == INFINITY);
+    assert_true(awq__json_at(root, "f")->valuedouble == -3);
+    assert_true(awq__json_at(root, "a")->valuedouble == 1);
+    cJSON_Delete(root);
+    static const char *const others[] = {"[nan]",       "[NAN]",     "[-NaN]",
+                                         "[+Infinity]", "[Infinit]", "[NaNa]"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        fails(ctx, awq__json_parse_from(ctx, &source, others[i], strlen(others[i]), &root),
+              AWQ_ERROR_FORMAT, "a.json:1:");
+        assert_null(root);
+    }
+}
+
+/* A text that is a part of a file. */
+static void lines_before_are_counted(void **state)
+{
+    const awq__json_source source = {.name = "a.jsonl", .lines_before = 6};
+    cJSON *root;
+    fails(*state, awq__json_parse_from(*state, &source, "[x]", 3, &root), AWQ_ERROR_FORMAT,
+          "a.jsonl:7:2: not valid JSON");
+    fails(*state, awq__json_parse_from(*state, &source, "\n{\"a\":1,\"a\":1}", 14, &root),
+          AWQ_ERROR_FORMAT, "a.jsonl:8:8: the key");
 }
 
 static void text_after_the_value_is_refused(void **state)
@@ -83,8 +235,10 @@ static void text_after_the_value_is_refused(void **state)
 static void keys_stand_once(void **state)
 {
     awq_context *ctx = *state;
-    refuse(ctx, "{\"a\":1,\"b\":2,\"a\":3}", "a.json: the key \"a\" stands twice");
-    refuse(ctx, "[0,{\"x\":{\"k\":1,\"k\":1}}]", "\"k\" stands twice");
+    refuse(ctx, "{\"a\":1,\"b\":2,\"a\":3}", "a.json:1:14: the key \"a\" stands twice");
+    refuse(ctx, "[0,{\"x\":{\"k\":1,\n  \"k\":1}}]", "a.json:2:3: the key \"k\" stands twice");
+    refuse(ctx, "{\"a\":{\"b\":1},\"c\":[{\"a\":{}}],\"a\":{\"a\":1,\"a\":1}}",
+           "a.json:1:40: the key \"a\" stands twice");
     refuse(ctx, "{\"a\":1,\"\\u0061\":3}", "\"a\" stands twice");
     cJSON_Delete(parse(ctx, "{\"a\":{\"a\":1},\"A\":[{\"a\":1},{\"a\":1}]}"));
 }
@@ -114,7 +268,7 @@ static void nesting_has_a_limit(void **state)
         cJSON_Delete(parse(ctx, text));
         free(text);
         text = nest(101 - inner[i], kinds[i][0], kinds[i][1], kinds[i][2]);
-        refuse(ctx, text, "a.json: nested more than 100 deep");
+        refuse(ctx, text, "nested more than 100 deep");
         free(text);
         text = nest(100000, kinds[i][0], kinds[i][1], kinds[i][2]);
         refuse(ctx, text, "a.json:");
@@ -200,11 +354,23 @@ static void files_are_read_and_named(void **state)
 
 /* ---- one member changed ---- */
 
+/* The text ends where its bytes end, so that reading past them is seen. */
+static awq_status set_member(awq_context *ctx, const char *text, const char *value, awq__text *out)
+{
+    size_t bytes = strlen(text);
+    char *copy = malloc(bytes ? bytes : 1);
+    assert_non_null(copy);
+    memcpy(copy, text, bytes);
+    awq_status status = awq__json_set_member(ctx, "a.json", copy, bytes, "key", value, out);
+    free(copy);
+    return status;
+}
+
 static void set_to(awq_context *ctx, const char *text, const char *value, const char *expected)
 {
     awq__text out = {0};
     awq__clear(ctx);
-    succeeds(ctx, awq__json_set_member(ctx, "a.json", text, "key", value, &out));
+    succeeds(ctx, set_member(ctx, text, value, &out));
     assert_string_equal(out.data, expected);
     assert_int_equal(out.length, strlen(expected));
     awq__text_free(&out);
@@ -223,6 +389,8 @@ static void a_member_is_put_in_place_of_the_old(void **state)
            "{\"key\": 0, \"z\": 1}");
     set_to(ctx, "{\"key\":\"\\\\\",\"a\":1}", "0", "{\"key\":0,\"a\":1}");
     set_to(ctx, "{\"key\":\"\"}", "0", "{\"key\":0}");
+    set_to(ctx, "{\"a\": NaN, \"key\": -Infinity, \"b\": [Infinity]}", "0",
+           "{\"a\": NaN, \"key\": 0, \"b\": [Infinity]}");
 }
 
 static void a_new_member_comes_last(void **state)
@@ -270,17 +438,23 @@ static void what_would_be_no_json_is_refused(void **state)
     static const struct {
         const char *text, *value, *message;
     } cases[] = {
-        {"{\"\\u006bey\": 1}", "2", "a.json: the key \"key\" stands twice"},
-        {"{\"a\": 1, \"k\\u0065y\": {}}", "2", "a.json: the key \"key\" stands twice"},
+        {"{\"\\u006bey\": 1}", "2", "the key \"key\" stands twice"},
+        {"{\"a\": 1, \"k\\u0065y\": {}}", "2", "the key \"key\" stands twice"},
         {"{\"key\": 1}", "", "a.json:1:"},
         {"{\"key\": 1}", "1, \"key\": 2", "stands twice"},
         {"{\"a\": 1}", "[", "a.json:2:"},
+        {"[\"key\"]", "2", "a.json: not a JSON object"},
+        {"", "2", "a.json:1:1: not valid JSON"},
+        {"{\"a\":1,\"zz\":\x08\t\"BF16\"\x08\x08}", "2", "byte 0x08 stands"},
+        {"{\"zz\":\"", "2", "the text ends"},
+        {"{\"zz\":1", "2", "the text ends"},
+        {"\xEF\xBB\xBF{}", "2", "byte order mark"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         awq__text out = {0};
         awq__clear(ctx);
-        fails(ctx, awq__json_set_member(ctx, "a.json", cases[i].text, "key", cases[i].value, &out),
-              AWQ_ERROR_FORMAT, cases[i].message);
+        fails(ctx, set_member(ctx, cases[i].text, cases[i].value, &out), AWQ_ERROR_FORMAT,
+              cases[i].message);
         awq__text_free(&out);
     }
 }
@@ -334,6 +508,10 @@ int main(void)
         TEST(values_are_parsed),
         TEST(the_text_needs_no_end),
         TEST(errors_tell_line_and_column),
+        TEST(bytes_are_those_of_the_standard),
+        TEST(what_passes_is_read),
+        TEST(literals_are_numbers_where_they_are_allowed),
+        TEST(lines_before_are_counted),
         TEST(text_after_the_value_is_refused),
         TEST(keys_stand_once),
         TEST(nesting_has_a_limit),

@@ -107,7 +107,7 @@ static const struct bad_header {
     {"{}x", 0, AWQ_ERROR_FORMAT, "text after the JSON value"},
     {"{}{}", 0, AWQ_ERROR_FORMAT, "text after the JSON value"},
     {"{\"a\xff\":1}", 0, AWQ_ERROR_FORMAT, "not UTF-8"},
-    {"{" TENSOR("a\\u0000b", "U8", "[]", "[0,1]") "}", 1, AWQ_ERROR_FORMAT, "without NUL"},
+    {"{" TENSOR("a\\u0000b", "U8", "[]", "[0,1]") "}", 1, AWQ_ERROR_FORMAT, ":1:4: \\u0000"},
     {"{" TENSOR("a", "U8", "[1]", "[0,1]") "," TENSOR("a", "U8", "[1]", "[1,2]") "}", 2,
      AWQ_ERROR_FORMAT, "\"a\" stands twice"},
     {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 1,

@@ -147,7 +147,8 @@ static void json_nul(void **state)
         awq__text out = {0};
         size_t bytes = strlen(cases[i].json);
         assert_int_equal(awq__json_has_nul(cases[i].json, bytes), cases[i].nul);
-        assert_int_equal(awq__json_parse_nul(f->ctx, "nul", cases[i].json, bytes, &root, &escaped),
+        assert_int_equal(awq__json_parse_nul(f->ctx, &(awq__json_source){.name = "nul"},
+                                             cases[i].json, bytes, &root, &escaped),
                          AWQ_OK);
         assert_int_equal(awq__json_unescape(f->ctx, root->valuestring, escaped, &out), AWQ_OK);
         assert_int_equal(out.length, cases[i].bytes);
@@ -157,9 +158,11 @@ static void json_nul(void **state)
     }
     cJSON *root;
     bool escaped;
-    assert_int_equal(awq__json_parse_nul(f->ctx, "nul", "\"a\0b\"", 5, &root, &escaped),
+    assert_int_equal(awq__json_parse_nul(f->ctx, &(awq__json_source){.name = "nul"}, "\"a\0b\"", 5,
+                                         &root, &escaped),
                      AWQ_ERROR_FORMAT);
-    assert_int_equal(awq__json_parse_nul(f->ctx, "nul", "\"\\u0000", 7, &root, &escaped),
+    assert_int_equal(awq__json_parse_nul(f->ctx, &(awq__json_source){.name = "nul"}, "\"\\u0000", 7,
+                                         &root, &escaped),
                      AWQ_ERROR_FORMAT);
 }
 

@@ -226,7 +226,7 @@ static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *path
         awq__is_file(path) ? awq__strdup(ctx, path) : awq__path_join(ctx, path, "config.json");
     if (!arch->config_path)
         return AWQ_ERROR_MEMORY;
-    awq_status status = awq__json_read(ctx, arch->config_path, &arch->config);
+    awq_status status = awq__json_read_python(ctx, arch->config_path, &arch->config);
     if (status != AWQ_OK)
         return status;
     const cJSON *type = awq__json_at(arch->config, "model_type");

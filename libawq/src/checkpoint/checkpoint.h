@@ -24,8 +24,6 @@ typedef struct awq__tensor {
 
 /* Product of the shape; 1 for rank 0. */
 int64_t awq__tensor_elements(const awq__tensor *tensor);
-/* Well-formed UTF-8 without NUL. */
-bool awq__is_utf8(const void *text, size_t bytes);
 /* What copies of tensors go through memory by, and what a task of a loop reads. */
 #define AWQ__READ_BLOCK ((size_t)16 << 20)
 /* Its bytes from `offset` on, which must be within it. AWQ_ERROR_IO where the file has changed its
@@ -195,6 +193,9 @@ awq_status awq__output_wait(awq__output *output);
 /* Creates or replaces a small file, durably. The name must be plain, with no directory,
    and not begin with ".awq-". */
 awq_status awq__output_text(awq__output *output, const char *file_name, const char *text,
+                            size_t bytes);
+/* The same for JSON, which is checked first: what is written can be read. */
+awq_status awq__output_json(awq__output *output, const char *file_name, const char *text,
                             size_t bytes);
 /* Copies a file under its own name; no error if it does not exist. */
 awq_status awq__output_copy(awq__output *output, const char *source_path);

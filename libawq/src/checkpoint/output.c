@@ -1,5 +1,7 @@
 /* The files of a checkpoint being written. How it begins and ends is in transaction.c. */
 #include "checkpoint/internal.h"
+#include "core/json.h"
+#include "core/utf8.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -191,7 +193,7 @@ static awq_status write_index(awq__output *output)
     awq__text index = {0};
     awq_status status = awq__layout_index(output->ctx, &output->layout, &index);
     if (status == AWQ_OK)
-        status = awq__output_text(output, AWQ__INDEX_FILE, index.data, index.length);
+        status = awq__output_json(output, AWQ__INDEX_FILE, index.data, index.length);
     awq__text_free(&index);
     return status;
 }
@@ -395,6 +397,14 @@ awq_status awq__output_text(awq__output *output, const char *file_name, const ch
     if (status == AWQ_OK)
         status = awq__write_at(output->ctx, file.path, file.fd, text, bytes, 0);
     return close_small(output, &file, status);
+}
+
+awq_status awq__output_json(awq__output *output, const char *file_name, const char *text,
+                            size_t bytes)
+{
+    awq__json_source source = {.name = file_name};
+    awq_status status = awq__json_check(output->ctx, &source, text, bytes);
+    return status == AWQ_OK ? awq__output_text(output, file_name, text, bytes) : status;
 }
 
 static awq_status copy_bytes(awq_context *ctx, int source, const char *source_path,

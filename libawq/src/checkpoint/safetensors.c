@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #define LENGTH_BYTES 8
 
@@ -24,32 +23,6 @@ int64_t awq__tensor_elements(const awq__tensor *tensor)
     for (int i = 0; i < tensor->rank; i++)
         elements *= tensor->shape[i];
     return elements;
-}
-
-bool awq__is_utf8(const void *text, size_t bytes)
-{
-    utf8proc_int32_t code;
-    for (size_t i = 0; i < bytes;) {
-        utf8proc_ssize_t length =
-            utf8proc_iterate((const uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &code);
-        if (length < 1 || code == 0)
-            return false;
-        i += (size_t)length;
-    }
-    return true;
-}
-
-/* cJSON ends a string at an escaped NUL, which would cut a name. */
-static bool escapes_nul(const char *json, size_t bytes)
-{
-    for (size_t i = 0; i + 6 <= bytes; i++) {
-        if (json[i] != '\\')
-            continue;
-        if (!memcmp(json + i, "\\u0000", 6))
-            return true;
-        i++; /* the escaped character may be a backslash */
-    }
-    return false;
 }
 
 awq_status awq__tensor_read(awq_context *ctx, const awq__tensor *tensor, uint64_t offset,
@@ -116,9 +89,6 @@ static awq_status parse_header(awq_context *ctx, const char *path, const char *h
 {
     if (!length || header[0] != '{')
         return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the header does not begin with '{'", path);
-    if (!awq__is_utf8(header, length) || escapes_nul(header, length))
-        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the header is not UTF-8 text without NUL",
-                         path);
     return awq__json_parse(ctx, path, header, length, root);
 }
 

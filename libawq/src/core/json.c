@@ -1,19 +1,23 @@
 #include "core/json.h"
+#include "core/json_scan.h"
+#include "core/utf8.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NESTING 100
 #define MAX_FILE_BYTES ((size_t)256 << 20)
 
-/* Line and column, from 1, of `at` in text. */
+/* ---- the strict pass ---- */
+
+/* Line and column, from 1, of `at` in text; a column is a character. */
 static void locate(const char *text, const char *at, size_t *line, size_t *column)
 {
     *line = 1;
     *column = 1;
     for (const char *c = text; c < at; c++) {
-        ++*column;
+        *column += (*c & 0xC0) != 0x80;
         if (*c == '\n') {
             ++*line;
             *column = 1;
@@ -21,25 +25,83 @@ static void locate(const char *text, const char *at, size_t *line, size_t *colum
     }
 }
 
+/* What stands at a place, in words. */
+static void describe(const awq__json_scan *scan, char *out, size_t bytes)
+{
+    size_t left = (size_t)(scan->end - scan->at), length = 0;
+    if (left && (unsigned char)*scan->at >= 0x20 && *scan->at != 0x7f)
+        length = awq__utf8_valid(scan->at, 1);
+    for (size_t i = 2; !length && i <= left && i <= 4 && (unsigned char)*scan->at >= 0x80; i++)
+        length = awq__utf8_valid(scan->at, i);
+    if (!left)
+        snprintf(out, bytes, "not valid JSON: the text ends ");
+    else if (length)
+        snprintf(out, bytes, "not valid JSON: %.*s stands ", (int)length, scan->at);
+    else
+        snprintf(out, bytes, "not valid JSON: byte 0x%02X stands ", (unsigned char)*scan->at);
+}
+
+static awq_status refuse(awq_context *ctx, const awq__json_source *source, const char *text,
+                         const awq__json_scan *scan)
+{
+    size_t line, column;
+    char what[64] = "";
+    locate(text, scan->at, &line, &column);
+    if (scan->misplaced)
+        describe(scan, what, sizeof what);
+    return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s:%zu:%zu: %s%s", source->name,
+                     line + source->lines_before, column, what, scan->problem);
+}
+
+/* The literals of the text, which are *count, in an array. NULL without a failure if it has none.
+ */
+static awq_status scan_text(awq_context *ctx, const awq__json_source *source, const char *text,
+                            size_t bytes, awq__json_literal **literals, size_t *count)
+{
+    const awq__json_scan begin = {.at = text, .end = text + bytes, .allowed = source->allowed};
+    awq__json_scan scan = begin;
+    *literals = NULL;
+    if (!awq__json_scan_text(&scan))
+        return refuse(ctx, source, text, &scan);
+    *count = scan.literal_count;
+    if (!*count)
+        return AWQ_OK;
+    *literals = awq__alloc(ctx, *count, sizeof **literals, source->name);
+    scan = begin;
+    scan.literals = *literals;
+    return *literals && awq__json_scan_text(&scan) ? AWQ_OK : AWQ_ERROR_MEMORY;
+}
+
+awq_status awq__json_check(awq_context *ctx, const awq__json_source *source, const char *text,
+                           size_t bytes)
+{
+    awq__json_scan scan = {.at = text, .end = text + bytes, .allowed = source->allowed};
+    return awq__json_scan_text(&scan) ? AWQ_OK : refuse(ctx, source, text, &scan);
+}
+
+/* ---- the tree ---- */
+
 static int compare_keys(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Refuses an object that says a key twice, here or deeper, and nesting past the limit. */
-static awq_status check(awq_context *ctx, const char *name, const cJSON *item, int depth)
+/* A key that stands twice in an object, here or deeper. */
+typedef struct twice {
+    const cJSON *object; /* NULL: none is */
+    const char *key;
+} twice;
+
+static awq_status find_twice(awq_context *ctx, const cJSON *item, twice *found)
 {
-    if (depth > MAX_NESTING)
-        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: nested more than %d deep", name, MAX_NESTING);
     size_t count = 0;
-    for (const cJSON *child = item->child; child; child = child->next) {
+    for (const cJSON *child = item->child; child && !found->object; child = child->next) {
         count++;
-        bool container = cJSON_IsObject(child) || cJSON_IsArray(child);
-        awq_status status = container ? check(ctx, name, child, depth + 1) : AWQ_OK;
+        awq_status status = find_twice(ctx, child, found);
         if (status != AWQ_OK)
             return status;
     }
-    if (!cJSON_IsObject(item) || count < 2)
+    if (found->object || !cJSON_IsObject(item) || count < 2)
         return AWQ_OK;
     const char **keys = awq__alloc(ctx, count, sizeof *keys, "JSON keys");
     if (!keys)
@@ -48,33 +110,100 @@ static awq_status check(awq_context *ctx, const char *name, const cJSON *item, i
     for (const cJSON *child = item->child; child; child = child->next)
         keys[count++] = child->string;
     qsort(keys, count, sizeof *keys, compare_keys);
-    awq_status status = AWQ_OK;
-    for (size_t i = 1; i < count && status == AWQ_OK; i++)
+    for (size_t i = 1; i < count && !found->object; i++)
         if (!strcmp(keys[i - 1], keys[i]))
-            status = awq__fail(ctx, AWQ_ERROR_FORMAT,
-                               "%s: the key \"%s\" stands twice in one object", name, keys[i]);
+            *found = (twice){item, keys[i]};
     awq__free(keys);
-    return status;
+    return AWQ_OK;
 }
 
-awq_status awq__json_parse(awq_context *ctx, const char *name, const char *text, size_t bytes,
-                           cJSON **root)
+/* Counts the keys of the tree in the order of the text, up to the second one that is meant. */
+static bool count_keys(const cJSON *item, const twice *found, size_t *count)
 {
-    const char *end = NULL;
-    *root = cJSON_ParseWithLengthOpts(text, bytes, &end, false);
-    const char *stop = text + bytes;
-    if (*root && end)
-        while (end < stop && strchr(" \t\r\n", *end) && *end)
-            end++;
-    if (!*root || end != stop) {
-        size_t line, column;
-        locate(text, end && end >= text && end <= stop ? end : text, &line, &column);
-        const char *problem = *root ? "text after the JSON value" : "not valid JSON";
-        cJSON_Delete(*root);
-        *root = NULL;
-        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s:%zu:%zu: %s", name, line, column, problem);
+    int times = 0;
+    for (const cJSON *child = item->child; child; child = child->next) {
+        *count += cJSON_IsObject(item);
+        if (item == found->object && !strcmp(child->string, found->key) && ++times == 2)
+            return true;
+        if (count_keys(child, found, count))
+            return true;
     }
-    awq_status status = check(ctx, name, *root, 1);
+    return false;
+}
+
+static awq_status check_keys(awq_context *ctx, const awq__json_source *source, const char *text,
+                             size_t bytes, const cJSON *root)
+{
+    twice found = {0};
+    awq_status status = find_twice(ctx, root, &found);
+    if (status != AWQ_OK || !found.object)
+        return status;
+    awq__json_scan scan = {.at = text, .end = text + bytes, .allowed = source->allowed};
+    size_t line, column;
+    count_keys(root, &found, &scan.refused_key);
+    awq__json_scan_text(&scan);
+    locate(text, scan.at, &line, &column);
+    return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s:%zu:%zu: the key \"%s\" stands twice in one object",
+                     source->name, line + source->lines_before, column, found.key);
+}
+
+/* What is left of the literals, and how many numbers of the tree were passed. */
+typedef struct literal_walk {
+    const awq__json_literal *next, *end;
+    size_t numbers;
+} literal_walk;
+
+/* Gives the numbers that stand for literals their values, in the order of the text. */
+static void set_literals(cJSON *item, literal_walk *walk)
+{
+    if (cJSON_IsNumber(item)) {
+        if (walk->next < walk->end && walk->next->number == walk->numbers)
+            item->valuedouble = walk->next++->value;
+        walk->numbers++;
+    }
+    for (cJSON *child = item->child; child; child = child->next)
+        set_literals(child, walk);
+}
+
+/* cJSON knows no NaN and Infinity: it reads a copy with numbers in their place. */
+static awq_status build_with_literals(awq_context *ctx, const char *name, const char *text,
+                                      size_t bytes, const awq__json_literal *literals, size_t count,
+                                      cJSON **root)
+{
+    char *copy = awq__alloc(ctx, bytes, 1, name);
+    if (!copy)
+        return AWQ_ERROR_MEMORY;
+    memcpy(copy, text, bytes);
+    for (size_t i = 0; i < count; i++) {
+        char *at = copy + (literals[i].at - text);
+        memset(at, ' ', literals[i].bytes);
+        *at = '0';
+    }
+    *root = cJSON_ParseWithLength(copy, bytes);
+    awq__free(copy);
+    literal_walk walk = {literals, literals + count, 0};
+    if (*root)
+        set_literals(*root, &walk);
+    return AWQ_OK;
+}
+
+awq_status awq__json_parse_from(awq_context *ctx, const awq__json_source *source, const char *text,
+                                size_t bytes, cJSON **root)
+{
+    awq__json_literal *literals;
+    size_t count = 0;
+    *root = NULL;
+    awq_status status = scan_text(ctx, source, text, bytes, &literals, &count);
+    if (status == AWQ_OK && count)
+        status = build_with_literals(ctx, source->name, text, bytes, literals, count, root);
+    else if (status == AWQ_OK)
+        *root = cJSON_ParseWithLength(text, bytes);
+    awq__free(literals);
+    /* What the strict pass lets through is JSON for cJSON too. */
+    if (status == AWQ_OK && !*root)
+        status = awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: the JSON of %s", source->name);
+    if (status == AWQ_OK)
+        status = check_keys(ctx, source, text, bytes, *root);
     if (status != AWQ_OK) {
         cJSON_Delete(*root);
         *root = NULL;
@@ -82,17 +211,33 @@ awq_status awq__json_parse(awq_context *ctx, const char *name, const char *text,
     return status;
 }
 
-awq_status awq__json_read(awq_context *ctx, const char *path, cJSON **root)
+awq_status awq__json_parse(awq_context *ctx, const char *name, const char *text, size_t bytes,
+                           cJSON **root)
+{
+    awq__json_source source = {.name = name};
+    return awq__json_parse_from(ctx, &source, text, bytes, root);
+}
+
+static awq_status read_file(awq_context *ctx, const awq__json_source *source, cJSON **root)
 {
     *root = NULL;
     char *text;
     size_t bytes;
-    awq_status status = awq__read_text_file(ctx, path, MAX_FILE_BYTES, &text, &bytes);
-    if (status != AWQ_OK)
-        return status;
-    status = awq__json_parse(ctx, path, text, bytes, root);
+    awq_status status = awq__read_text_file(ctx, source->name, MAX_FILE_BYTES, &text, &bytes);
+    if (status == AWQ_OK)
+        status = awq__json_parse_from(ctx, source, text, bytes, root);
     awq__free(text);
     return status;
+}
+
+awq_status awq__json_read(awq_context *ctx, const char *path, cJSON **root)
+{
+    return read_file(ctx, &(awq__json_source){.name = path}, root);
+}
+
+awq_status awq__json_read_python(awq_context *ctx, const char *path, cJSON **root)
+{
+    return read_file(ctx, &(awq__json_source){.name = path, .allowed = AWQ__JSON_LITERALS}, root);
 }
 
 const cJSON *awq__json_at(const cJSON *root, const char *path)
@@ -124,56 +269,73 @@ bool awq__json_int(const cJSON *item, int64_t *out)
 
 /* ---- changing one member of a text ---- */
 
-/* Past the value, string or member name that begins at `at`; brackets with all that is in them. */
-static const char *skip_value(const char *at)
-{
-    int depth = 0;
-    do {
-        if (*at == '"')
-            for (at++; *at != '"'; at++)
-                at += *at == '\\';
-        depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
-        at++;
-    } while (depth || !strchr(",:}] \t\r\n", *at));
-    return at;
-}
-
-static const char *skip_space(const char *at)
-{
-    return at + strspn(at, " \t\r\n");
-}
-
-/* The value of an object's member. *end: of the last member, or of the opening bracket. */
-static const char *find_member(const char *text, const char *key, const char **end)
+/* The value of the member of an object at the scan, which ends behind it; else the scan ends behind
+   the last member, or behind the opening bracket. The text has passed the strict pass. */
+static const char *find_member(awq__json_scan *scan, const char *key)
 {
     size_t length = strlen(key);
-    const char *at = skip_space(text) + 1;
-    *end = at;
-    for (at = skip_space(at); *at == '"'; at = skip_space(at)) {
-        const char *name = at + 1, *name_end = skip_value(at);
-        const char *value = skip_space(skip_space(name_end) + 1);
-        if ((size_t)(name_end - 1 - name) == length && !memcmp(name, key, length))
+    const char *end = ++scan->at;
+    for (awq__json_skip_space(scan); *scan->at == '"'; awq__json_skip_space(scan)) {
+        const char *name = scan->at + 1;
+        awq__json_skip_string(scan);
+        bool found = (size_t)(scan->at - 1 - name) == length && !memcmp(name, key, length);
+        awq__json_skip_space(scan);
+        scan->at++;
+        awq__json_skip_space(scan);
+        const char *value = scan->at;
+        awq__json_skip_value(scan, 1);
+        if (found)
             return value;
-        *end = skip_value(value);
-        at = skip_space(*end);
-        at += *at == ',';
+        end = scan->at;
+        awq__json_skip_space(scan);
+        scan->at += *scan->at == ',';
     }
+    scan->at = end;
     return NULL;
 }
 
-awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *text,
+/* Where a member's value stands or a new member goes. */
+typedef struct place {
+    const char *old, *end; /* old: NULL if there is no such member */
+    bool first;            /* a new one would be the only member */
+} place;
+
+/* Looks for the member. AWQ_ERROR_FORMAT if the text is no JSON or no object. */
+static awq_status find_in_text(awq_context *ctx, const awq__json_source *source, const char *text,
+                               size_t bytes, const char *key, place *found)
+{
+    awq_status status = awq__json_check(ctx, source, text, bytes);
+    if (status != AWQ_OK)
+        return status;
+    awq__json_scan scan = {.at = text, .end = text + bytes, .allowed = source->allowed};
+    awq__json_skip_space(&scan);
+    if (*scan.at != '{')
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: not a JSON object", source->name);
+    const char *begin = scan.at + 1;
+    found->old = find_member(&scan, key);
+    found->first = scan.at == begin;
+    found->end = scan.at;
+    return AWQ_OK;
+}
+
+awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *text, size_t bytes,
                                 const char *key, const char *value, awq__text *out)
 {
-    const char *end, *old = find_member(text, key, &end), *rest = old ? skip_value(old) : end;
-    bool first = !old && end == skip_space(text) + 1;
-    awq_status status = awq__text_append_bytes(ctx, out, text, (size_t)((old ? old : end) - text));
-    if (status == AWQ_OK && !old)
-        status = awq__text_append(ctx, out, "%s\n  \"%s\": ", first ? "" : ",", key);
+    const awq__json_source source = {.name = name, .allowed = AWQ__JSON_LITERALS};
+    place at = {0};
+    awq_status status = find_in_text(ctx, &source, text, bytes, key, &at);
     if (status == AWQ_OK)
-        status = awq__text_append(ctx, out, "%s%s", value, rest);
+        status =
+            awq__text_append_bytes(ctx, out, text, (size_t)((at.old ? at.old : at.end) - text));
+    if (status == AWQ_OK && !at.old)
+        status = awq__text_append(ctx, out, "%s\n  \"%s\": ", at.first ? "" : ",", key);
+    if (status == AWQ_OK)
+        status = awq__text_append(ctx, out, "%s", value);
+    if (status == AWQ_OK)
+        status = awq__text_append_bytes(ctx, out, at.end, (size_t)(text + bytes - at.end));
     cJSON *root = NULL;
     if (status == AWQ_OK)
-        status = awq__json_parse(ctx, name, out->data, out->length, &root);
+        status = awq__json_parse_from(ctx, &source, out->data, out->length, &root);
     cJSON_Delete(root);
     return status;
 }

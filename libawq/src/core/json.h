@@ -6,17 +6,42 @@
 
 #include <cjson/cJSON.h>
 
-/* Parses `bytes` of text. `name` is the file for messages, which give line and column.
-   Text after the value, duplicate keys in any object, and nesting over 100 are refused. */
+/* What a text may hold that is not read elsewhere. */
+enum {
+    AWQ__JSON_LITERALS = 1, /* NaN, Infinity and -Infinity as numbers: Python's json writes them */
+    AWQ__JSON_NUL = 2,      /* \u0000 in strings, at which cJSON ends them */
+};
+
+/* Where a text comes from. */
+typedef struct awq__json_source {
+    const char *name;    /* the file or tensor, for messages */
+    size_t lines_before; /* of the file, before the text */
+    unsigned allowed;    /* AWQ__JSON_... */
+} awq__json_source;
+
+/*
+ * The strict pass: AWQ_ERROR_FORMAT with line and column unless the text is one JSON value as RFC
+ * 8259 has it, in UTF-8 without a byte order mark, nested at most 100 deep, with whole surrogate
+ * pairs, and without \u0000 and literals where they are not allowed.
+ */
+awq_status awq__json_check(awq_context *ctx, const awq__json_source *source, const char *text,
+                           size_t bytes);
+/* The strict pass, then the tree. A key that stands twice in an object is refused too. Free with
+   cJSON_Delete. AWQ__JSON_NUL must not be allowed. */
+awq_status awq__json_parse_from(awq_context *ctx, const awq__json_source *source, const char *text,
+                                size_t bytes, cJSON **root);
+/* The same for a text that begins its file; without what could be allowed. */
 awq_status awq__json_parse(awq_context *ctx, const char *name, const char *text, size_t bytes,
                            cJSON **root);
 /* Reads and parses a file of at most 256 MiB. Free with cJSON_Delete. */
 awq_status awq__json_read(awq_context *ctx, const char *path, cJSON **root);
+/* The same with AWQ__JSON_LITERALS: a config.json. */
+awq_status awq__json_read_python(awq_context *ctx, const char *path, cJSON **root);
 
-/* Makes of out, which is empty, the text of an object, already parsed without an error, with a
-   member that has this value (a JSON text): in place of the one with the same key, else at the end.
-   All else stays as it is written. AWQ_ERROR_FORMAT if the result is no JSON. */
-awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *text,
+/* Makes of out, which is empty, the text of a JSON object with a member that has this value (a JSON
+   text): in place of the one with the same key, else at the end. All else stays as it is written,
+   literals too. AWQ_ERROR_FORMAT if the text is no object or the result no JSON. */
+awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *text, size_t bytes,
                                 const char *key, const char *value, awq__text *out);
 
 /* Looks up "a.b.c", each step an object key. NULL where absent. A key may hold no dot. */

@@ -150,6 +150,7 @@ static void free_set(name_set *set)
         awq__free(set->fused[i]);
     awq__free(set->fused);
     awq__free(set->names);
+    *set = (name_set){0};
 }
 
 static awq_status list_skipped(awq_context *ctx, const char *const *kept, size_t kept_count,

@@ -20,6 +20,7 @@ static void free_joined(joined_list *list)
     for (size_t i = 0; i < list->count; i++)
         awq__free(list->items[i].name);
     awq__free(list->items);
+    *list = (joined_list){0};
 }
 
 static bool same_treatment(const awq__scheme *a, const awq__scheme *b)
@@ -100,6 +101,7 @@ static void free_asked(asked *all)
 {
     free_joined(&all->joined);
     awq__free(all->items);
+    *all = (asked){0};
 }
 
 static awq_status make_asked(awq_context *ctx, const awq__treated *modules, size_t count,

@@ -1,6 +1,7 @@
 /* A recipe: the values that were set over the defaults of the option table. */
 #include "plan/recipe.h"
 #include "plan/value.h"
+#include "core/utf8.h"
 
 #include <string.h>
 
@@ -63,6 +64,7 @@ static void free_rule(rule *r)
     for (size_t i = 0; r->texts && i < count; i++)
         awq__free(r->texts[i]);
     awq__free(r->texts);
+    *r = (rule){0};
 }
 
 awq_status awq_recipe_create(awq_context *ctx, awq_recipe **out)
@@ -154,7 +156,7 @@ static awq_status prepare(awq_recipe *recipe, const char *name, const char *valu
     if (!*text)
         return AWQ_ERROR_MEMORY;
     awq__value_tidy_path(*text);
-    if (!awq__value_is_utf8(*text)) {
+    if (!awq__is_utf8(*text, strlen(*text))) {
         status = awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: \"%s\" is not UTF-8", name, *text);
         awq__free(*text);
         *text = NULL;

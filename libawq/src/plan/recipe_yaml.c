@@ -1,11 +1,11 @@
 /* A recipe as YAML that reads back to the same values. */
 #include "plan/recipe.h"
-#include "plan/value.h"
+#include "core/utf8.h"
 
 #include <string.h>
 
 /* What YAML allows to stand in a double-quoted text as it is, on one line. */
-static bool is_plain(int32_t c)
+static bool is_plain(uint32_t c)
 {
     if (c == '"' || c == '\\' || c == 0x7f || c == 0xfeff)
         return false;
@@ -16,11 +16,9 @@ static bool is_plain(int32_t c)
 static awq_status append_quoted(awq_context *ctx, awq__text *out, const char *text)
 {
     awq_status status = awq__text_append(ctx, out, "\"");
-    for (size_t left = strlen(text), step; left && status == AWQ_OK; text += step, left -= step) {
-        int32_t c;
-        step = awq__value_decode(text, left, &c);
-        if (!step) /* cannot be: it was checked when it was set */
-            return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "\"%s\" is not UTF-8", text);
+    for (size_t step; *text && status == AWQ_OK; text += step) {
+        uint32_t c;
+        step = awq__utf8_next(text, &c); /* it was checked when it was set */
         status = is_plain(c) ? awq__text_append_bytes(ctx, out, text, step)
                  : c < 0x80 && c >= 0x20 && c != 0x7f
                      ? awq__text_append(ctx, out, "\\%c", (int)c)

@@ -1,8 +1,8 @@
 /* What the texts of options mean, and which are allowed. */
 #include "plan/value.h"
+#include "core/utf8.h"
 
 #include <string.h>
-#include <utf8proc.h>
 
 /* Moves *text past a decimal number without sign. False where there is none or it is over 2^63-1.
  */
@@ -106,23 +106,6 @@ static bool next_item(const char **at, char *item, size_t bytes)
     length = (size_t)(end - begin) < bytes - 1 ? (size_t)(end - begin) : bytes - 1;
     memcpy(item, begin, length);
     item[length] = 0;
-    return true;
-}
-
-/* Decodes one code point; 0 bytes where the text is not UTF-8. */
-size_t awq__value_decode(const char *text, size_t length, int32_t *code_point)
-{
-    utf8proc_ssize_t bytes =
-        utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, code_point);
-    return bytes > 0 ? (size_t)bytes : 0;
-}
-
-bool awq__value_is_utf8(const char *text)
-{
-    int32_t code_point;
-    for (size_t left = strlen(text), step; left; text += step, left -= step)
-        if (!(step = awq__value_decode(text, left, &code_point)))
-            return false;
     return true;
 }
 
@@ -257,7 +240,7 @@ awq_status awq__value_check(awq_context *ctx, const awq_option *option, const ch
     if (!value[0] && (option->type != AWQ_OPTION_TEXT || option->fallback[0]))
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: an empty value is not allowed",
                          option->name);
-    if (!awq__value_is_utf8(value))
+    if (!awq__is_utf8(value, strlen(value)))
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: \"%s\" is not UTF-8", option->name, value);
     return AWQ_OK;
 }

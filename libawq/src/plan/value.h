@@ -11,9 +11,6 @@ bool awq__value_integer(const char *text, int64_t *number);
 bool awq__value_number(const char *text, double *number);
 /* Bytes: 1048576, 500MB, 5GB, 2GiB. */
 bool awq__value_size(const char *text, int64_t *bytes);
-bool awq__value_is_utf8(const char *text);
-/* The bytes of the code point that text begins with; 0 if it is none. */
-size_t awq__value_decode(const char *text, size_t length, int32_t *code_point);
 /* Removes "." steps, doubled slashes and a slash at the end, in place. */
 void awq__value_tidy_path(char *path);
 /* AWQ_ERROR_ARGUMENT if the text is no value of the option: the message says what is allowed. */

@@ -109,6 +109,7 @@ static void free_last(last *l)
 {
     awq__loaded_module_free(&l->head);
     awq__free_aligned(l->norm);
+    *l = (last){0};
 }
 
 typedef struct compare_job {

@@ -33,6 +33,7 @@ static void free_places(places *p)
 {
     for (int i = 0; i < PLACES; i++)
         awq__free(p->paths[i]);
+    *p = (places){0};
 }
 
 /* `what` says what the path is to the run. */

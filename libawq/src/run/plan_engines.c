@@ -15,6 +15,7 @@ static void free_linears(linears *l)
 {
     awq__free(l->modules);
     awq__free(l->schemes);
+    *l = (linears){0};
 }
 
 /* The scheme as the recipe has it, with a group of -1 for a row; of blocks that are copied, their

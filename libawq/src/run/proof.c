@@ -64,6 +64,7 @@ static void free_output(experts_output *o)
 {
     awq__free_aligned(o->out);
     awq__routes_free(&o->routes);
+    *o = (experts_output){0};
 }
 
 static awq_status run_experts(awq__job *job, const awq__layer *layer, const float *hidden,

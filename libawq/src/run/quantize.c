@@ -289,7 +289,7 @@ static awq_status finish(awq__job *job, const char *directory, const char *recip
         status = awq__report_create(job, directory, job->evaluate ? &result : NULL, &report);
     if (status == AWQ_OK)
         status =
-            awq__output_text(job->output, AWQ__REPORT_FILE, report->json, strlen(report->json));
+            awq__output_json(job->output, AWQ__REPORT_FILE, report->json, strlen(report->json));
     if (status == AWQ_OK)
         status = awq__write_provenance(job, recipe_yaml);
     if (status == AWQ_OK)
@@ -376,6 +376,7 @@ static void release(awq__job *job)
     awq__output_free(job->output);
     cJSON_Delete(job->journal);
     cJSON_Delete(job->mixed);
+    *job = (awq__job){0};
 }
 
 awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,

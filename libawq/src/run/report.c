@@ -107,7 +107,7 @@ static awq_status write_json(awq__job *job, const char *name, const cJSON *root)
     awq__text text = {0};
     awq_status status = awq__text_append(job->ctx, &text, "%s\n", printed);
     if (status == AWQ_OK)
-        status = awq__output_text(job->output, name, text.data, text.length);
+        status = awq__output_json(job->output, name, text.data, text.length);
     awq__text_free(&text);
     cJSON_free(printed);
     return status;
@@ -130,8 +130,8 @@ static awq_status write_config(awq__job *job)
     if (status == AWQ_OK)
         status = awq__read_text_file(job->ctx, path, MAX_CONFIG_BYTES, &source, &bytes);
     if (status == AWQ_OK)
-        status =
-            awq__json_set_member(job->ctx, path, source, "quantization_config", printed, &text);
+        status = awq__json_set_member(job->ctx, path, source, bytes, "quantization_config", printed,
+                                      &text);
     if (status == AWQ_OK)
         status = awq__output_text(job->output, "config.json", text.data, text.length);
     awq__text_free(&text);

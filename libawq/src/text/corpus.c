@@ -71,6 +71,7 @@ static void close_builder(builder *b)
     awq__free(b->ids.data);
     awq__free(b->loose.data);
     awq__free(b->spans);
+    *b = (builder){0};
 }
 
 static awq__document_kind kind_of(const builder *b, const awq__document *document)

@@ -81,7 +81,11 @@ static awq_status end_line(line_scan *scan, size_t end)
 static awq_status scan_bytes(line_scan *scan, const char *text, size_t bytes, size_t at)
 {
     awq_status status = AWQ_OK;
-    for (size_t i = 0; i < bytes && status == AWQ_OK; i++) {
+    size_t i = 0;
+    /* Some editors begin a file with a byte order mark, which is no part of its first line. */
+    if (at == 0 && bytes >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3))
+        scan->begin = i = 3;
+    for (; i < bytes && status == AWQ_OK; i++) {
         if (text[i] == '\n')
             status = end_line(scan, at + i);
         else if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r')
@@ -215,29 +219,31 @@ awq_status awq__documents_open(awq_context *ctx, const char *const *paths, size_
     return status;
 }
 
-static awq_status check_line(awq_context *ctx, const char *place, size_t bytes)
+static awq_status check_line(awq_context *ctx, const char *path, int64_t number, size_t bytes)
 {
     if (bytes <= MAX_LINE_BYTES)
         return AWQ_OK;
-    return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "%s: a line of %zu bytes, at most %zu", place,
-                     bytes, MAX_LINE_BYTES);
+    return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "%s:%lld: a line of %zu bytes, at most %zu", path,
+                     (long long)number, bytes, MAX_LINE_BYTES);
 }
 
-/* The string `field` of a line. `place` is file:line, for messages. */
-static awq_status line_text(awq_context *ctx, const char *place, const char *line, size_t bytes,
-                            const char *field, awq__text *work)
+/* The string `field` of a line, whose number counts from 1. */
+static awq_status line_text(awq_context *ctx, const char *path, int64_t number, const char *line,
+                            size_t bytes, const char *field, awq__text *work)
 {
+    const awq__json_source source = {path, (size_t)number - 1, AWQ__JSON_LITERALS};
     cJSON *root;
     bool escaped;
-    awq_status status = awq__json_parse_nul(ctx, place, line, bytes, &root, &escaped);
+    awq_status status = awq__json_parse_nul(ctx, &source, line, bytes, &root, &escaped);
     if (status != AWQ_OK)
         return status;
     const cJSON *item = awq__field(root, field);
     if (!cJSON_IsObject(root))
-        status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the line is not an object", place);
+        status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s:%lld: the line is not an object", path,
+                           (long long)number);
     else if (!cJSON_IsString(item))
-        status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: \"%s\" is %s, expected a string", place,
-                           field, item ? "of another type" : "missing");
+        status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s:%lld: \"%s\" is %s, expected a string", path,
+                           (long long)number, field, item ? "of another type" : "missing");
     else
         status = awq__json_unescape(ctx, item->valuestring, escaped, work);
     cJSON_Delete(root);
@@ -269,16 +275,14 @@ awq_status awq__document_text(const awq__documents *documents, const awq__docume
     if (documents->files[document->file].kind == AWQ__DOCUMENT_TEXT)
         return read_document(documents, document, text);
     awq__text line = {0};
-    char *place = awq__format(documents->ctx, "%s:%lld", documents->paths[document->file],
-                              (long long)document->number);
-    awq_status status =
-        place ? check_line(documents->ctx, place, document->bytes) : AWQ_ERROR_MEMORY;
+    const char *path = documents->paths[document->file];
+    awq_status status = check_line(documents->ctx, path, document->number, document->bytes);
     if (status == AWQ_OK)
         status = read_document(documents, document, &line);
     if (status == AWQ_OK)
-        status = line_text(documents->ctx, place, line.data, line.length, field, text);
+        status =
+            line_text(documents->ctx, path, document->number, line.data, line.length, field, text);
     awq__text_free(&line);
-    awq__free(place);
     return status;
 }
 

@@ -60,19 +60,22 @@ static awq_status escape_all(awq_context *ctx, const char *text, size_t bytes, a
     return awq__text_append_bytes(ctx, out, text + copied, bytes - copied);
 }
 
-awq_status awq__json_parse_nul(awq_context *ctx, const char *name, const char *text, size_t bytes,
-                               cJSON **root, bool *escaped)
+awq_status awq__json_parse_nul(awq_context *ctx, const awq__json_source *source, const char *text,
+                               size_t bytes, cJSON **root, bool *escaped)
 {
     *root = NULL;
     *escaped = awq__json_has_nul(text, bytes);
-    if (memchr(text, 0, bytes))
-        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: not valid JSON: a NUL byte", name);
     if (!*escaped)
-        return awq__json_parse(ctx, name, text, bytes, root);
+        return awq__json_parse_from(ctx, source, text, bytes, root);
+    /* Checked as it is written, so that a message tells the column of the file. */
+    awq__json_source with_nul = *source;
+    with_nul.allowed |= AWQ__JSON_NUL;
     awq__text changed = {0};
-    awq_status status = escape_all(ctx, text, bytes, &changed);
+    awq_status status = awq__json_check(ctx, &with_nul, text, bytes);
     if (status == AWQ_OK)
-        status = awq__json_parse(ctx, name, changed.data, changed.length, root);
+        status = escape_all(ctx, text, bytes, &changed);
+    if (status == AWQ_OK)
+        status = awq__json_parse_from(ctx, source, changed.data, changed.length, root);
     awq__text_free(&changed);
     return status;
 }

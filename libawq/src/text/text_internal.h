@@ -3,22 +3,11 @@
 #define AWQ__TEXT_INTERNAL_H
 
 #include "core/json.h"
+#include "core/utf8.h"
 #include "text/text.h"
 
 /* PCRE2's header is for pattern.c alone. */
 struct pcre2_real_code_8;
-
-/* ---- utf8.c ---- */
-
-/* Longest part of `text` from its start that is valid UTF-8. */
-size_t awq__utf8_valid(const char *text, size_t bytes);
-/* Decodes the character at the start of valid, non-empty UTF-8; returns its length. */
-size_t awq__utf8_next(const char *text, uint32_t *code_point);
-/* Encodes; returns the length, 1 to 4. */
-size_t awq__utf8_put(uint32_t code_point, char out[4]);
-awq_status awq__utf8_append(awq_context *ctx, awq__text *text, uint32_t code_point);
-/* Appends text to *out with each maximal invalid subpart replaced by U+FFFD. */
-awq_status awq__utf8_repair(awq_context *ctx, const char *text, size_t bytes, awq__text *out);
 
 /* ---- unicode.c ---- */
 
@@ -306,8 +295,8 @@ bool awq__json_has_nul(const char *text, size_t bytes);
  * cJSON ends a string at \u0000. This parses a document in which NULs are kept as two
  * characters that awq__json_unescape turns back; *escaped says whether that is needed.
  */
-awq_status awq__json_parse_nul(awq_context *ctx, const char *name, const char *text, size_t bytes,
-                               cJSON **root, bool *escaped);
+awq_status awq__json_parse_nul(awq_context *ctx, const awq__json_source *source, const char *text,
+                               size_t bytes, cJSON **root, bool *escaped);
 /* Appends the real bytes of a string of such a document. */
 awq_status awq__json_unescape(awq_context *ctx, const char *string, bool escaped, awq__text *out);
 

@@ -195,12 +195,7 @@ static awq_status read_json(awq_context *ctx, const char *path, cJSON **root)
     *root = NULL;
     if (status != AWQ_OK)
         return status;
-    size_t valid = awq__utf8_valid(text, bytes);
-    if (valid < bytes)
-        status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: not UTF-8 at byte %zu", path, valid);
-    else if (memchr(text, 0, bytes))
-        status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: not valid JSON: a NUL byte", path);
-    else if (awq__json_has_nul(text, bytes))
+    if (awq__json_has_nul(text, bytes))
         status =
             awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "%s: a token with U+0000 is not supported", path);
     else

@@ -1,5 +1,5 @@
 /* UTF-8: decoding what is valid, repairing what is not. */
-#include "text/text_internal.h"
+#include "core/utf8.h"
 
 #define REPLACEMENT "\xEF\xBF\xBD"
 
@@ -48,6 +48,11 @@ size_t awq__utf8_valid(const char *text, size_t bytes)
         at += length;
     }
     return at;
+}
+
+bool awq__is_utf8(const void *text, size_t bytes)
+{
+    return awq__utf8_valid(text, bytes) == bytes;
 }
 
 size_t awq__utf8_next(const char *text, uint32_t *code_point)

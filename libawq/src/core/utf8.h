@@ -1,0 +1,19 @@
+/* UTF-8: decoding what is valid, repairing what is not. */
+#ifndef AWQ__UTF8_H
+#define AWQ__UTF8_H
+
+#include "core/core.h"
+
+/* Longest part of `text` from its start that is valid UTF-8. */
+size_t awq__utf8_valid(const char *text, size_t bytes);
+/* Is all of it? */
+bool awq__is_utf8(const void *text, size_t bytes);
+/* Decodes the character at the start of valid, non-empty UTF-8; returns its length. */
+size_t awq__utf8_next(const char *text, uint32_t *code_point);
+/* Encodes; returns the length, 1 to 4. */
+size_t awq__utf8_put(uint32_t code_point, char out[4]);
+awq_status awq__utf8_append(awq_context *ctx, awq__text *text, uint32_t code_point);
+/* Appends text to *out with each maximal invalid subpart replaced by U+FFFD. */
+awq_status awq__utf8_repair(awq_context *ctx, const char *text, size_t bytes, awq__text *out);
+
+#endif
