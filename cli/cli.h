@@ -114,6 +114,15 @@ int report_failure(const awq_context *ctx, awq_status status);
 void *must_realloc(void *pointer, size_t count, size_t size);
 char *must_copy(const char *text, size_t length);
 
+/* ---- clean.c: texts of others ---- */
+
+/* Makes of a text, in place, one that no terminal obeys: '?' stands for what is a control
+   character, no UTF-8, or changes the direction of writing. All that comes from files is shown so.
+ */
+void clean_line(char *text);
+/* A text as JSON has it, in quotes; what is no UTF-8 becomes U+FFFD. */
+void print_json_text(const char *text);
+
 /* ---- text.c: numbers and tables on standard output ---- */
 
 enum { TEXT_BYTES = 64 };
@@ -125,8 +134,6 @@ const char *format_count(char text[TEXT_BYTES], uint64_t count);
 const char *format_duration(char text[TEXT_BYTES], double seconds);
 /* The fewest digits that read back to the same number; "null" for what JSON has no number for. */
 const char *format_exact(char text[TEXT_BYTES], double number);
-/* A text as JSON has it, in quotes; what is no UTF-8 becomes U+FFFD. */
-void print_json_text(const char *text);
 
 enum { MAX_COLUMNS = 8 };
 /* Cells are collected, then printed in columns as wide as their content. */

@@ -7,10 +7,13 @@
 #include <string.h>
 
 /* Names in a hostile file must neither break the line nor command the terminal. */
-static void put_clean(const char *text)
+static void print_line(const char *kind, const char *text)
 {
-    for (; *text; text++)
-        fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, stderr);
+    char line[2048];
+    snprintf(line, sizeof line, "%s", text);
+    clean_line(line);
+    progress_clear();
+    fprintf(stderr, "awqc: %s%s\n", kind, line);
 }
 
 void print_error(const char *format, ...)
@@ -20,26 +23,12 @@ void print_error(const char *format, ...)
     va_start(values, format);
     vsnprintf(line, sizeof line, format, values);
     va_end(values);
-    progress_clear();
-    fputs("awqc: error: ", stderr);
-    put_clean(line);
-    fputc('\n', stderr);
+    print_line("error: ", line);
 }
 
 void print_warning(const char *text)
 {
-    progress_clear();
-    fputs("awqc: warning: ", stderr);
-    put_clean(text);
-    fputc('\n', stderr);
-}
-
-static void print_info(const char *text)
-{
-    progress_clear();
-    fputs("awqc: ", stderr);
-    put_clean(text);
-    fputc('\n', stderr);
+    print_line("warning: ", text);
 }
 
 void show_log(void *user, awq_log_level level, const char *text)
@@ -48,7 +37,7 @@ void show_log(void *user, awq_log_level level, const char *text)
     if (level == AWQ_LOG_WARNING)
         print_warning(text);
     if (level == AWQ_LOG_INFO)
-        print_info(text);
+        print_line("", text);
 }
 
 int report_failure(const awq_context *ctx, awq_status status)

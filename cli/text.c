@@ -62,45 +62,6 @@ const char *format_exact(char text[TEXT_BYTES], double number)
     return text;
 }
 
-/* ---- texts in JSON ---- */
-
-/* The bytes of the UTF-8 sequence that text begins with; 0 if it is none. */
-static size_t sequence_length(const unsigned char *text)
-{
-    size_t length = text[0] < 0x80    ? 1
-                    : text[0] < 0xc2  ? 0
-                    : text[0] < 0xe0  ? 2
-                    : text[0] < 0xf0  ? 3
-                    : text[0] <= 0xf4 ? 4
-                                      : 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90);
-    bool surrogate = text[0] == 0xed && text[1] >= 0xa0;
-    bool too_large = text[0] == 0xf4 && text[1] >= 0x90;
-    return overlong || surrogate || too_large ? 0 : length;
-}
-
-void print_json_text(const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    putchar('"');
-    while (*at) {
-        size_t length = sequence_length(at);
-        if (!length)
-            fputs("\\ufffd", stdout);
-        else if (*at < 0x20 || *at == 0x7f)
-            printf("\\u%04x", *at);
-        else if (*at == '"' || *at == '\\')
-            printf("\\%c", *at);
-        else
-            fwrite(at, 1, length, stdout);
-        at += length ? length : 1;
-    }
-    putchar('"');
-}
-
 /* ---- tables ---- */
 
 /* Columns that the text takes on a terminal: its code points. */
@@ -125,9 +86,7 @@ void table_add(cli_table *table, const char *format, ...)
     cell[0] = 0;
     vsnprintf(cell, (size_t)length + 1, format, values);
     va_end(values);
-    for (char *c = cell; *c; c++) /* a hostile name must not command the terminal */
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    clean_line(cell);
     if (table->cell_count == table->capacity) {
         table->capacity = table->capacity * 2 + 64;
         table->cells = must_realloc(table->cells, table->capacity, sizeof *table->cells);
@@ -187,9 +146,7 @@ void print_field(const char *label, const char *format, ...)
     va_start(values, format);
     vsnprintf(line, sizeof line, format, values);
     va_end(values);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    clean_line(line);
     printf("%-22s%s\n", label, line);
 }
 

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE /* memmem */
 #include "fuzz.h"
+#include "core/utf8.h"
 #include "checkpoint/internal.h"
 
 #include <fcntl.h>
@@ -43,9 +44,22 @@ awq_context *fuzz_context(void)
 
 bool fuzz_is_clean(const char *text)
 {
-    while (*text && (unsigned char)*text >= 0x20 && *text != 0x7f)
-        text++;
-    return !*text;
+    /* C1, marks and overrides of the writing direction, separators of lines. */
+    static const char *const sequences[][2] = {{"\xC2\x80", "\xC2\x9F"},
+                                               {"\xD8\x9C", "\xD8\x9C"},
+                                               {"\xE2\x80\x8E", "\xE2\x80\x8F"},
+                                               {"\xE2\x80\xA8", "\xE2\x80\xAE"},
+                                               {"\xE2\x81\xA6", "\xE2\x81\xA9"}};
+    bool clean = awq__is_utf8(text, strlen(text));
+    for (; *text && clean; text++) {
+        clean = (unsigned char)*text >= 0x20 && *text != 0x7f;
+        for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
+            size_t bytes = strlen(sequences[i][0]);
+            clean &= strncmp(text, sequences[i][0], bytes) < 0 ||
+                     strncmp(text, sequences[i][1], bytes) > 0;
+        }
+    }
+    return clean;
 }
 
 void fuzz_judge(awq_status status)

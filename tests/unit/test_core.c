@@ -61,7 +61,63 @@ static void a_message_is_one_line(void **state)
     awq__fail(ctx, AWQ_ERROR_IO, "%s", name);
     size_t length = strlen(awq_context_message(ctx));
     assert_true(length >= 500 && length < sizeof name - 1);
-    assert_int_equal(strspn(awq_context_message(ctx), "x"), length);
+    assert_int_equal(strspn(awq_context_message(ctx), "x"), length - 3);
+    assert_string_equal(awq_context_message(ctx) + length - 3, "...");
+}
+
+/* What a terminal would obey, or cannot show. */
+static void a_message_is_fit_for_a_terminal(void **state)
+{
+    static const struct {
+        const char *text, *shown;
+    } cases[] = {
+        {"\xc2\x9b"
+         "31m\xc2\x80\xc2\x9f\xc2\xa0",
+         "?31m??\xc2\xa0"},
+        {"a\xff"
+         "b\xc3",
+         "a?b?"},
+        {"\xe2\x82\xac\xe2\x82"
+         "a\xf0\x9f\x99\x82\xf0\x9f",
+         "\xe2\x82\xac?a\xf0\x9f\x99\x82?"},
+        {"\xed\xa0\x80\xc0\x80", "?????"},
+        {"a\xe2\x80\xae"
+         "b\xe2\x81\xa6"
+         "c\xe2\x80\x8f"
+         "d\xd8\x9c",
+         "a?b?c?d?"},
+        {"a\xe2\x80\xa8"
+         "b\xe2\x80\xa9"
+         "c",
+         "a?b?c"},
+        {"\xd7\xa9\xd7\x9c\xd9\x85\xe4\xb8\xad", "\xd7\xa9\xd7\x9c\xd9\x85\xe4\xb8\xad"},
+        {"", ""},
+    };
+    awq_context *ctx = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        awq__fail(ctx, AWQ_ERROR_IO, "%s", cases[i].text);
+        assert_string_equal(awq_context_message(ctx), cases[i].shown);
+    }
+}
+
+/* Wherever a message is cut, no character is. */
+static void no_character_is_cut(void **state)
+{
+    static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x99\x82"};
+    awq_context *ctx = *state;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t before = 0; before < 8; before++) {
+            char text[3000] = "xxxxxxxx";
+            size_t step = strlen(characters[i]), at = before;
+            for (; at + step < sizeof text; at += step)
+                memcpy(text + at, characters[i], step + 1);
+            awq__fail(ctx, AWQ_ERROR_IO, "%s", text);
+            const char *message = awq_context_message(ctx);
+            size_t length = strlen(message) - 3;
+            assert_string_equal(message + length, "...");
+            assert_int_equal((length - before) % step, 0);
+            assert_memory_equal(message, text, length);
+        }
 }
 
 static void thread_counts_are_checked(void **state)
@@ -389,6 +445,8 @@ int main(void)
         cmocka_unit_test(every_status_has_name_and_text),
         TEST(a_failure_is_recorded),
         TEST(a_message_is_one_line),
+        TEST(a_message_is_fit_for_a_terminal),
+        TEST(no_character_is_cut),
         TEST(thread_counts_are_checked),
         TEST(plugin_sources_are_kept_in_order),
         TEST(the_log_is_silent_until_set),

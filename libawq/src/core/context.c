@@ -1,6 +1,7 @@
 /* The context: error record, callbacks, threads, plugin sources. */
 #include "core/core.h"
 #include "core/task.h"
+#include "core/utf8.h"
 #include "awq/awq.h"
 
 #include <omp.h>
@@ -189,12 +190,11 @@ const awq__memory *awq__context_memory(const awq_context *ctx)
     return ctx->memory;
 }
 
-/* Hostile names must not break the one line. */
-static void make_one_line(char *text)
+/* One line that is fit for a terminal, whatever hostile names are in it. */
+static void format_line(char line[MESSAGE_BYTES], const char *format, va_list arguments)
 {
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    int length = vsnprintf(line, MESSAGE_BYTES, format, arguments);
+    awq__clean_line(line, MESSAGE_BYTES, length >= MESSAGE_BYTES);
 }
 
 awq_status awq__fail(awq_context *ctx, awq_status status, const char *format, ...)
@@ -205,9 +205,8 @@ awq_status awq__fail(awq_context *ctx, awq_status status, const char *format, ..
     if (!earlier_task_failed) {
         va_list arguments;
         va_start(arguments, format);
-        vsnprintf(ctx->message, sizeof ctx->message, format, arguments);
+        format_line(ctx->message, format, arguments);
         va_end(arguments);
-        make_one_line(ctx->message);
         ctx->message_task = awq__current_task;
     }
     pthread_mutex_unlock(&ctx->lock);
@@ -231,9 +230,8 @@ void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...)
     char line[MESSAGE_BYTES];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    format_line(line, format, arguments);
     va_end(arguments);
-    make_one_line(line);
     ctx->log(ctx->log_user, level, line);
 }
 

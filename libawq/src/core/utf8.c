@@ -1,6 +1,8 @@
 /* UTF-8: decoding what is valid, repairing what is not. */
 #include "core/utf8.h"
 
+#include <string.h>
+
 #define REPLACEMENT "\xEF\xBF\xBD"
 
 /*
@@ -105,4 +107,37 @@ awq_status awq__utf8_repair(awq_context *ctx, const char *text, size_t bytes, aw
             return status;
     }
     return AWQ_OK;
+}
+
+/* ---- what is shown to people ---- */
+
+/* Controls; marks, embeddings, overrides and isolates of the writing direction; line and paragraph
+   separators. */
+static bool commands_terminal(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x61C || c == 0x200E || c == 0x200F ||
+           (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+}
+
+void awq__clean_line(char *text, size_t size, bool cut)
+{
+    size_t length = strnlen(text, size - 1), at = 0, to = 0, bad;
+    if (cut && length >= 3)
+        length -= 3;
+    while (at < length) {
+        uint32_t code_point;
+        size_t step = sequence_length((const uint8_t *)text + at, length - at, &bad);
+        bool shown =
+            step && (awq__utf8_next(text + at, &code_point), !commands_terminal(code_point));
+        if (!step && cut && at + bad == length)
+            break; /* the rest of a character that was cut */
+        if (shown)
+            memmove(text + to, text + at, step);
+        else
+            text[to] = '?';
+        to += shown ? step : 1;
+        at += step ? step : bad;
+    }
+    memcpy(text + to, "...", cut ? 3 : 0);
+    text[to + (cut ? 3 : 0)] = 0;
 }

@@ -1,4 +1,5 @@
 #include "plan/rules.h"
+#include "core/utf8.h"
 #include "plan/value.h"
 #include "text/name_pattern.h"
 
@@ -21,8 +22,9 @@ awq_status awq__rules_warn(awq_context *ctx, awq__rules *rules, const char *form
     char line[512];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    int length = vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
+    awq__clean_line(line, sizeof line, length >= (int)sizeof line);
     awq_status status = awq__grow(ctx, &rules->warnings, &rules->warning_capacity,
                                   rules->warning_count + 1, sizeof *rules->warnings, "warnings");
     if (status != AWQ_OK)
