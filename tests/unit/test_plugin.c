@@ -120,9 +120,7 @@ static void test_refused_files(void **state)
     fixture *f = *state;
     refuses(path_of(f, "awq-arch-absent.so"), "No such file or directory");
     write_text(f, "awq-arch-text.so", "This is not a shared object.\n");
-    refuses(path_of(f, "awq-arch-text.so"), "cannot be loaded: ");
-    write_text(f, "awq-arch-empty.so", "");
-    refuses(path_of(f, "awq-arch-empty.so"), "cannot be loaded: ");
+    refuses(path_of(f, "awq-arch-text.so"), "not a shared object");
     assert_int_equal(symlink("nowhere", path_of(f, "awq-arch-dangling.so")), 0);
     refuses(path_of(f, "awq-arch-dangling.so"), "No such file or directory");
 }

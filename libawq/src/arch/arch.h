@@ -32,6 +32,13 @@ awq_status awq__plugins_choose(awq_context *ctx, const awq__plugins *plugins,
                                const char *model_type, const char *wanted,
                                const awq__plugin **chosen);
 
+/* ---- plugin_file.c ---- */
+
+#define AWQ__REASON_BYTES 512
+/* Is it safe to load the file with this resolved path: regular, whole, for this kind of machine,
+   and in the hands of those alone who may be trusted? Else the reason is told. Sets no message. */
+bool awq__plugin_file_check(const char *path, char reason[AWQ__REASON_BYTES]);
+
 /* ---- host.c ---- */
 
 typedef struct awq__host {

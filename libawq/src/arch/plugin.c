@@ -1,6 +1,7 @@
 /* Finding, loading and checking architecture plugins. All checks come before any call into one. */
 #define _DEFAULT_SOURCE /* realpath */
 #include "arch/arch.h"
+#include "core/utf8.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -26,9 +27,10 @@ static awq_status refuse(awq_context *ctx, awq__plugin *item, const char *format
 {
     va_list arguments;
     va_start(arguments, format);
-    char text[512];
-    vsnprintf(text, sizeof text, format, arguments);
+    char text[AWQ__REASON_BYTES];
+    int length = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    awq__clean_line(text, sizeof text, length >= (int)sizeof text);
     item->error = awq__strdup(ctx, text);
     return item->error ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
@@ -88,10 +90,13 @@ static awq_status load_file(awq_context *ctx, awq__plugins *plugins, const char 
         return known ? AWQ_OK : AWQ_ERROR_MEMORY;
     if (error)
         return refuse(ctx, item, "%s", strerror(error));
+    char reason[AWQ__REASON_BYTES];
+    if (!awq__plugin_file_check(item->path, reason))
+        return refuse(ctx, item, "%s", reason);
     item->library = dlopen(item->path, RTLD_NOW | RTLD_LOCAL);
     if (!item->library) {
-        const char *reason = dlerror();
-        return refuse(ctx, item, "cannot be loaded: %s", reason ? reason : "unknown reason");
+        const char *why = dlerror();
+        return refuse(ctx, item, "cannot be loaded: %s", why ? why : "unknown reason");
     }
     const awq_plugin *symbol = dlsym(item->library, AWQ_PLUGIN_SYMBOL);
     return symbol ? check_table(ctx, symbol, item)
