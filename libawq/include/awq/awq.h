@@ -45,8 +45,11 @@ AWQ_API void awq_context_set_progress(awq_context *ctx, awq_progress_fn progress
 /* 1 to 1024; 0 is what OpenMP would use, the default. Results do not depend on it. */
 AWQ_API awq_status awq_context_set_threads(awq_context *ctx, int threads);
 AWQ_API int awq_context_threads(const awq_context *ctx);
-/* Adds a plugin file, or a directory searched for awq-arch-*.so. Paths are searched in
-   the order they were added. Nothing is loaded yet. */
+/* Adds a plugin file, or a directory searched for awq-arch-*.so. A file is loaded if it is a whole
+   shared object for this machine, belongs with its directory to root, to the effective user or to
+   who owns libawq, and neither it nor a directory above it can be written by every user (a sticky
+   one above it can): else awq_plugin_list tells the reason. Paths are searched in the order they
+   were added. Nothing is loaded yet. */
 AWQ_API awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path);
 /* Adds an architecture that is linked into the program: `plugin` is a `const awq_plugin *`
    of awq/plugin.h, checked like a loaded one, and must outlive the context. */
@@ -383,6 +386,12 @@ typedef struct awq_quantize_options {
  * finished layer that is no longer as it was written is done again, with a warning. A damaged
  * journal, OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT. With `restart` none of this is
  * looked at.
+ *
+ * Tokenizer, generation config, chat template and LICENSE are copied from the model. One of them
+ * that is a symbolic link whose end lies neither in the model's directory nor among the blobs of a
+ * Hugging Face cache is AWQ_ERROR_IO here and in awq_plan_create. Links of weights, index and
+ * config.json are followed anywhere: what they lead to is read as what it must be, and not copied
+ * as it is.
  *
  * OUTPUT may be missing or an empty directory. AWQ_ERROR_EXISTS for all else, but that with `force`
  * a result of libawq, which its awq_provenance.json tells, gives way; where the file system can

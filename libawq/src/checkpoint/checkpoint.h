@@ -238,4 +238,10 @@ awq_status awq__sums_read(awq_context *ctx, const char *directory, awq__sums *su
 /* Writes SHA256SUMS, which has every file of the output but itself and `except`. Last of all. */
 awq_status awq__output_sums(awq__output *output, const char *except);
 
+/* ---- link.c ---- */
+
+/* AWQ_ERROR_IO if `path` is a symbolic link whose end lies neither in the directory nor among the
+   blobs of a Hugging Face cache: a file that is copied as it is must be the checkpoint's own. */
+awq_status awq__check_link(awq_context *ctx, const char *directory, const char *path);
+
 #endif

@@ -279,4 +279,11 @@ awq_status awq__write_side_files(awq__job *job);
 /* Writes awq_provenance.json, once all layers are finished. */
 awq_status awq__write_provenance(awq__job *job, const char *recipe_yaml);
 
+/* ---- side_files.c ---- */
+
+/* AWQ_ERROR_IO if one of the source's files that a result has too is a link out of the source. */
+awq_status awq__side_files_check(awq_context *ctx, const awq_model *model);
+/* Copies those that are there. */
+awq_status awq__side_files_copy(awq__job *job);
+
 #endif

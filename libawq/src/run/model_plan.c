@@ -261,6 +261,8 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, aw
                       "its experts in MXFP4",
                       plan->model->directory, plan->model->format->method);
     if (status == AWQ_OK)
+        status = awq__side_files_check(ctx, plan->model);
+    if (status == AWQ_OK)
         status = treat(ctx, recipe, plan);
     cJSON *config = NULL; /* made to see that it can be */
     if (status == AWQ_OK)

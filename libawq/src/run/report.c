@@ -196,28 +196,8 @@ awq_status awq__write_provenance(awq__job *job, const char *recipe_yaml)
     return status;
 }
 
-/* What a serving engine expects beside the weights. */
-static const char *const copied[] = {
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "chat_template.json",
-    "LICENSE",
-};
-
 awq_status awq__write_side_files(awq__job *job)
 {
     awq_status status = write_config(job);
-    for (size_t i = 0; i < sizeof copied / sizeof *copied && status == AWQ_OK; i++) {
-        char *path = awq__path_join(job->ctx, job->plan->model->directory, copied[i]);
-        status = path ? awq__output_copy(job->output, path) : AWQ_ERROR_MEMORY;
-        awq__free(path);
-    }
-    return status;
+    return status == AWQ_OK ? awq__side_files_copy(job) : status;
 }

@@ -1,6 +1,6 @@
 # Relative paths in a recipe are taken from its directory, wherever awqc is started.
 mkdir -p models/a deep/er
-ln -s "$data"/* models/a
+cp "$data"/* models/a
 cat >deep/recipe.yaml <<END
 model: ../models/a/
 output: ./er/out
