@@ -143,7 +143,9 @@ static size_t check_stored(const fixture *f, const mixed *m)
         assert_int_equal(module->quantized, plan.rules.of[i] != NULL);
         if (strcmp(module->storage, expected) != 0)
             fail_msg("%s is %s, expected %s", module->name, module->storage, expected);
-        assert_int_equal(module->bytes, awq__result_bytes(&plan, i));
+        uint64_t stored;
+        assert_ok(f, awq__result_bytes(&plan, i, &stored));
+        assert_int_equal(module->bytes, stored);
         bytes += module->bytes;
     }
     assert_int_equal(bytes, awq_plan_bytes_after(shown));

@@ -93,7 +93,7 @@ catches()
 }
 
 fresh_tree
-for name in layers calls headers symbols imports length release; do
+for name in layers calls headers symbols imports length release unchecked; do
     passes $name
 done
 
@@ -133,6 +133,9 @@ catches symbols libawq/src/core/core.c '__attribute__((visibility("default"))) i
 catches symbols libawq/include/awq/types.h 'AWQ_API int awq_missing(int a,\n int b);'
 
 catches release libawq/src/core/core.c 'static void free_it(it *i)\n{\n    free(i->a);\n}'
+
+catches unchecked libawq/src/core/core.c 'void f(cJSON *o)\n{\n    cJSON_AddNullToObject(o, "a");\n}'
+catches unchecked libawq/src/core/core.h 'awq_status awq__f(int a);\nstatic void g(int a)\n{\n    if (a)\n        awq__f(a);\n}'
 
 fresh_tree
 awk 'BEGIN { for (i = 0; i < 701; i++) print "" }' >"$tree/cli/long.c"

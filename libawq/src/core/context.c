@@ -17,6 +17,7 @@
 struct awq_context {
     pthread_mutex_t lock; /* guards the error record */
     char message[MESSAGE_BYTES];
+    awq_status failure;   /* of the message */
     int64_t message_task; /* the lowest task of the latest loop that failed */
     awq_log_fn log;
     void *log_user;
@@ -207,6 +208,7 @@ awq_status awq__fail(awq_context *ctx, awq_status status, const char *format, ..
         va_start(arguments, format);
         format_line(ctx->message, format, arguments);
         va_end(arguments);
+        ctx->failure = status;
         ctx->message_task = awq__current_task;
     }
     pthread_mutex_unlock(&ctx->lock);
@@ -216,6 +218,12 @@ awq_status awq__fail(awq_context *ctx, awq_status status, const char *format, ..
 void awq__clear(awq_context *ctx)
 {
     ctx->message[0] = 0;
+    ctx->failure = AWQ_OK;
+}
+
+awq_status awq__failure(const awq_context *ctx)
+{
+    return ctx->failure;
 }
 
 void awq__begin_tasks(awq_context *ctx)

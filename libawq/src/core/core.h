@@ -35,6 +35,8 @@ struct awq__compute;
  */
 awq_status awq__fail(awq_context *ctx, awq_status status, const char *format, ...)
     AWQ__PRINTF(3, 4);
+/* The status of the failure that the message tells; AWQ_OK if there is none. */
+awq_status awq__failure(const awq_context *ctx);
 /* Forgets the last failure: called where a public function begins. */
 void awq__clear(awq_context *ctx);
 void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...) AWQ__PRINTF(3, 4);

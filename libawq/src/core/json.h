@@ -52,4 +52,31 @@ bool awq__json_int(const cJSON *item, int64_t *out);
 /* Is it a text, and this one? NULL is not. */
 bool awq__json_is_text(const cJSON *item, const char *text);
 
+/* ---- json_build.c ---- */
+
+/* Zero-initialise. Once an allocation has failed, what is added may be missing; awq__json_built
+   says so, before anything of it is written. A NULL parent is one that could not be made. */
+typedef struct awq__json_builder {
+    bool failed;
+} awq__json_builder;
+/* An object that is in no other. Free with cJSON_Delete. */
+cJSON *awq__json_root(awq__json_builder *builder);
+/* The rest adds to a parent: an object, or, with key NULL, an array. */
+cJSON *awq__json_add_object(awq__json_builder *builder, cJSON *parent, const char *key);
+cJSON *awq__json_add_array(awq__json_builder *builder, cJSON *parent, const char *key);
+void awq__json_add_number(awq__json_builder *builder, cJSON *parent, const char *key,
+                          double number);
+void awq__json_add_bool(awq__json_builder *builder, cJSON *parent, const char *key, bool truth);
+void awq__json_add_text(awq__json_builder *builder, cJSON *parent, const char *key,
+                        const char *text);
+/* An item, which is taken over; NULL is one that could not be made. Returns it, or NULL. */
+cJSON *awq__json_add_item(awq__json_builder *builder, cJSON *parent, const char *key, cJSON *item);
+/* What stays its owner's. */
+void awq__json_add_reference(awq__json_builder *builder, cJSON *parent, const char *key,
+                             cJSON *item);
+/* AWQ_ERROR_MEMORY if anything is missing; `what` names the whole. */
+awq_status awq__json_built(awq_context *ctx, const awq__json_builder *builder, const char *what);
+/* Appends an item as text. AWQ_ERROR_MEMORY for NULL too. */
+awq_status awq__json_print(awq_context *ctx, const cJSON *item, const char *what, awq__text *out);
+
 #endif

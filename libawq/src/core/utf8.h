@@ -18,8 +18,9 @@ awq_status awq__utf8_repair(awq_context *ctx, const char *text, size_t bytes, aw
 
 /*
  * Makes of what a message's buffer of `size` bytes holds one line that no terminal obeys, in place:
- * a '?' stands for each control character, C0 or C1, each byte that is not UTF-8, and each character
- * that changes the direction of writing or breaks a line. A text that was cut to fit ends in "...".
+ * a '?' stands for each control character, C0 or C1, each byte that is not UTF-8, and each
+ * character that changes the direction of writing or breaks a line. A text that was cut to fit ends
+ * in "...".
  */
 void awq__clean_line(char *text, size_t size, bool cut);
 

@@ -209,8 +209,8 @@ static cJSON *make_group(awq_context *ctx, const awq__scheme *scheme)
                              scheme->bits, scheme->symmetric ? "true" : "false",
                              scheme->group < 0 ? "channel" : "group", group_size);
     cJSON *object = NULL;
-    if (text)
-        awq__json_parse(ctx, "quantization_config", text, strlen(text), &object);
+    if (text && awq__json_parse(ctx, "quantization_config", text, strlen(text), &object) != AWQ_OK)
+        object = NULL;
     awq__free(text);
     return object;
 }

@@ -41,11 +41,11 @@ float awq__fold_norm(awq_dtype dtype, float weight, float s)
     return awq__round_to_dtype(dtype, weight / s);
 }
 
-void awq__report_ratio(cJSON *object, const char *name, const awq__found_scale *found,
-                       int64_t steps)
+void awq__report_ratio(awq__json_builder *b, cJSON *object, const char *name,
+                       const awq__found_scale *found, int64_t steps)
 {
     if (found->candidate)
-        cJSON_AddNumberToObject(object, name, (double)(found->candidate - 1) / (double)steps);
+        awq__json_add_number(b, object, name, (double)(found->candidate - 1) / (double)steps);
     else
-        cJSON_AddStringToObject(object, name, "identity");
+        awq__json_add_text(b, object, name, "identity");
 }

@@ -62,9 +62,10 @@ typedef enum awq__experts_storage {
     AWQ__EXPERTS_PACKED,    /* in fused tensors of the format */
 } awq__experts_storage;
 awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t layer);
-/* The tensors that store module `index` alone, its bias last; none if it is part of a fused one.
-   Returns their number. */
-int awq__result_specs(const awq__model_plan *plan, size_t index, awq__spec specs[AWQ__MAX_SPECS]);
+/* The *count tensors that store module `index` alone, its bias last; none if it is part of a fused
+   one. */
+awq_status awq__result_specs(const awq__model_plan *plan, size_t index,
+                             awq__spec specs[AWQ__MAX_SPECS], int *count);
 
 /* A tensor that all experts of a layer share. */
 typedef struct awq__fused_spec {
@@ -73,16 +74,15 @@ typedef struct awq__fused_spec {
     int rank;
     int64_t shape[4];
 } awq__fused_spec;
-/* Those of a layer of a model with weights; none if its experts are stored by name. Returns their
-   number. */
-int awq__result_fused(const awq__model_plan *plan, int64_t layer,
-                      awq__fused_spec specs[AWQ__MAX_FUSED]);
+/* Those of a layer of a model with weights; none if its experts are stored by name. */
+awq_status awq__result_fused(const awq__model_plan *plan, int64_t layer,
+                             awq__fused_spec specs[AWQ__MAX_FUSED], int *count);
 /* Is a tensor of the source in the result as it is because the architecture does not describe it?
    Not what it describes, nor a copy of the embedding as a head. */
 awq_status awq__result_copies(awq_context *ctx, const awq__arch *arch, const awq__tensor *tensor,
                               bool *copies);
 /* Bytes of the result that store module `index`. */
-uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index);
+awq_status awq__result_bytes(const awq__model_plan *plan, size_t index, uint64_t *bytes);
 /* Calls visit for each tensor of a layer of a model with weights; -1 is what comes before the
    layers, layer_count what comes after. Stops at the first failure. */
 typedef awq_status (*awq__result_visit)(void *user, const char *name, awq_dtype dtype, int rank,
@@ -102,9 +102,10 @@ typedef struct awq__job {
     awq__evaluation evaluation; /* the result against the source */
     awq_model *result;          /* the partial output, opened for reading back */
     bool evaluate;
-    cJSON *journal; /* journal.c */
-    bool resumed;   /* an earlier run has left it */
-    cJSON *mixed;   /* the report of the schemes that were chosen; NULL if none were */
+    cJSON *journal;          /* journal.c */
+    bool resumed;            /* an earlier run has left it */
+    awq__json_builder built; /* whether the reports of layers in it are whole */
+    cJSON *mixed;            /* that of the schemes that were chosen; NULL if none were */
     double start_seconds, stage_seconds[AWQ__STAGE_COUNT];
     uint64_t stage_operations[AWQ__STAGE_COUNT]; /* of matrix products */
     awq__stage stage;
@@ -147,8 +148,8 @@ void awq__folded_free(awq__folded *folded);
 /* What stays of a norm's weight once a fold divides it by s: exact where s was rounded for it. */
 float awq__fold_norm(awq_dtype dtype, float weight, float s);
 /* Adds a search's outcome to a report: the ratio, or "identity". */
-void awq__report_ratio(cJSON *object, const char *name, const awq__found_scale *found,
-                       int64_t steps);
+void awq__report_ratio(awq__json_builder *b, cJSON *object, const char *name,
+                       const awq__found_scale *found, int64_t steps);
 
 /* Searches, folds, proves, rounds and writes norm, q, k, v and o. hidden [T,H] is the calibration
    before the layer; unused for plain rounding. */

@@ -197,6 +197,7 @@ awq_status awq__journal_add(awq__job *job, int64_t layer, cJSON *report)
     if (cJSON_AddStringToObject(entry, "written", text) &&
         cJSON_AddItemToObject(entry, "report", report))
         return AWQ_OK;
+    cJSON_Delete(report);
     return no_memory(job);
 }
 

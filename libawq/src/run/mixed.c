@@ -383,13 +383,17 @@ static awq_status measure_layers(mixer *m)
 /* ---- the choice ---- */
 
 /* Bytes of all that has no choice. */
-static uint64_t other_bytes(const mixer *m)
+static awq_status other_bytes(const mixer *m, uint64_t *bytes)
 {
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < arch_of(m)->module_count; i++)
+    awq_status status = AWQ_OK;
+    *bytes = 0;
+    for (size_t i = 0; i < arch_of(m)->module_count && status == AWQ_OK; i++) {
+        uint64_t own = 0;
         if (m->unit_of[i] < 0)
-            bytes += awq__result_bytes(m->plan, i);
-    return bytes;
+            status = awq__result_bytes(m->plan, i, &own);
+        *bytes += own;
+    }
+    return status;
 }
 
 static awq_status solve(mixer *m)
@@ -399,12 +403,14 @@ static awq_status solve(mixer *m)
     awq__budget budget = {
         .units = m->units, .choices = m->choices, .loss = m->loss, .bytes = m->bytes};
     double bits = awq__recipe_number(recipe, "quantize.target_bits");
-    uint64_t size = awq__recipe_size(recipe, "quantize.target_size"), others = other_bytes(m);
-    uint64_t least;
+    uint64_t size = awq__recipe_size(recipe, "quantize.target_size"), others, least;
+    awq_status status = other_bytes(m, &others);
+    if (status != AWQ_OK)
+        return status;
     budget.limit = size > others ? size - others : 0;
     if (bits > 0)
         budget.limit = (uint64_t)(bits * (double)m->weights / 8);
-    awq_status status = awq__budget_solve(ctx, &budget, m->chosen, &least);
+    status = awq__budget_solve(ctx, &budget, m->chosen, &least);
     if (status != AWQ_ERROR_RECIPE)
         return status;
     if (bits > 0)
@@ -436,8 +442,9 @@ static awq_status apply(mixer *m)
 /* What was measured and chosen, for the report. */
 static awq_status describe(mixer *m)
 {
-    cJSON *object = m->job->mixed = cJSON_CreateObject();
-    cJSON *units = cJSON_AddArrayToObject(object, "units");
+    awq__json_builder *b = &m->job->built;
+    cJSON *object = m->job->mixed = awq__json_root(b);
+    cJSON *units = awq__json_add_array(b, object, "units");
     const awq__arch *arch = arch_of(m);
     double loss = 0;
     uint64_t bytes = 0;
@@ -450,25 +457,24 @@ static awq_status describe(mixer *m)
         int64_t cell = u * m->choices + m->chosen[u];
         loss += m->loss[cell];
         bytes += m->bytes[cell];
-        cJSON *unit = cJSON_CreateObject(), *each = cJSON_AddArrayToObject(unit, "loss");
-        cJSON_AddNumberToObject(unit, "layer", (double)arch->modules[i].layer);
+        cJSON *unit = awq__json_add_object(b, units, NULL);
+        cJSON *each = awq__json_add_array(b, unit, "loss");
+        awq__json_add_number(b, unit, "layer", (double)arch->modules[i].layer);
         if (m->by_expert)
-            cJSON_AddNumberToObject(unit, "expert", (double)arch->modules[i].expert);
-        cJSON_AddNumberToObject(unit, "chosen", m->chosen[u]);
+            awq__json_add_number(b, unit, "expert", (double)arch->modules[i].expert);
+        awq__json_add_number(b, unit, "chosen", m->chosen[u]);
         for (int64_t c = 0; c < m->choices; c++)
-            cJSON_AddItemToArray(each, cJSON_CreateNumber(m->loss[u * m->choices + c]));
-        cJSON_AddItemToArray(units, unit);
+            awq__json_add_number(b, each, NULL, m->loss[u * m->choices + c]);
     }
-    cJSON *schemes = cJSON_AddArrayToObject(object, "schemes");
+    cJSON *schemes = awq__json_add_array(b, object, "schemes");
     for (int64_t c = 0; c < m->choices; c++) {
         char text[32];
         snprintf(text, sizeof text, "%d:%lld", m->schemes[c].bits, (long long)m->schemes[c].group);
-        cJSON_AddItemToArray(schemes, cJSON_CreateString(text));
+        awq__json_add_text(b, schemes, NULL, text);
     }
-    cJSON_AddNumberToObject(object, "bits_per_weight", 8 * (double)bytes / (double)m->weights);
-    if (cJSON_AddNumberToObject(object, "predicted_loss", loss))
-        return AWQ_OK;
-    return awq__fail(m->job->ctx, AWQ_ERROR_MEMORY, "out of memory: the report");
+    awq__json_add_number(b, object, "bits_per_weight", 8 * (double)bytes / (double)m->weights);
+    awq__json_add_number(b, object, "predicted_loss", loss);
+    return awq__json_built(m->job->ctx, b, "the report");
 }
 
 static awq_status choose(mixer *m)

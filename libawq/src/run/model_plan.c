@@ -203,7 +203,7 @@ awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan,
     }
     *config = plan->format->config(ctx, list, count);
     awq__free(list);
-    return *config ? AWQ_OK : AWQ_ERROR_RECIPE;
+    return *config ? AWQ_OK : awq__failure(ctx);
 }
 
 static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)

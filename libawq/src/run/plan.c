@@ -148,9 +148,11 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
     if (status != AWQ_OK)
         return status;
     status = add_layer(ctx, g, module->layer);
+    uint64_t after = 0;
+    if (status == AWQ_OK)
+        status = awq__result_bytes(&plan->plan, index, &after);
     if (status != AWQ_OK)
         return status;
-    uint64_t after = awq__result_bytes(&plan->plan, index);
     g->shown.count++;
     g->shown.quantized = plan->plan.rules.of[index] != NULL;
     g->shown.bytes_before += found.bytes;

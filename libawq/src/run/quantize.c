@@ -41,7 +41,8 @@ awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double
 
 static void log_times(awq__job *job)
 {
-    awq__job_enter(job, AWQ__STAGE_EVALUATE, job->plan->model->arch->model.layer_count, 1);
+    /* All is done: a wish to cancel comes too late. */
+    (void)awq__job_enter(job, AWQ__STAGE_EVALUATE, job->plan->model->arch->model.layer_count, 1);
     for (int i = 0; i < AWQ__STAGE_COUNT; i++)
         awq__log(job->ctx, AWQ_LOG_DEBUG, "time: %s %.3f s, matrix products %.3f GFLOP",
                  awq__stage_names[i], job->stage_seconds[i],
@@ -190,6 +191,8 @@ static awq_status search_and_write(awq__job *job, const awq__layer *layer, cJSON
     }
     if (status == AWQ_OK)
         status = awq__quantize_experts(job, layer, &folded, &routes, report);
+    if (status == AWQ_OK)
+        status = awq__json_built(job->ctx, &job->built, "the report");
     awq__routes_free(&routes);
     awq__folded_free(&folded);
     return status;

@@ -238,22 +238,24 @@ static awq_status clip(attention_job *j)
 static void add_found(const attention_job *j, cJSON *object, const char *ratio, const char *plain,
                       const char *loss, const awq__found_scale *found)
 {
-    awq__report_ratio(object, ratio, found, j->steps);
-    cJSON_AddNumberToObject(object, plain, found->identity_loss);
-    cJSON_AddNumberToObject(object, loss, found->loss);
+    awq__json_builder *b = &j->job->built;
+    awq__report_ratio(b, object, ratio, found, j->steps);
+    awq__json_add_number(b, object, plain, found->identity_loss);
+    awq__json_add_number(b, object, loss, found->loss);
 }
 
 static void report_attention(const attention_job *j, const awq__proof *proof, cJSON *report)
 {
-    cJSON *object = cJSON_AddObjectToObject(report, "attention");
+    awq__json_builder *b = &j->job->built;
+    cJSON *object = awq__json_add_object(b, report, "attention");
     if (j->fold_input)
         add_found(j, object, "qkv_ratio", "qkv_plain_loss", "qkv_loss", &j->input_found);
     if (j->fold_value)
         add_found(j, object, "o_ratio", "o_plain_loss", "o_loss", &j->value_found);
-    cJSON_AddNumberToObject(object, "fold_error", proof->largest_error);
-    cJSON_AddNumberToObject(object, "fold_tokens", (double)proof->tokens);
-    cJSON_AddBoolToObject(object, "v_clipped", j->range[2] != NULL);
-    cJSON_AddBoolToObject(object, "o_clipped", j->range[3] != NULL);
+    awq__json_add_number(b, object, "fold_error", proof->largest_error);
+    awq__json_add_number(b, object, "fold_tokens", (double)proof->tokens);
+    awq__json_add_bool(b, object, "v_clipped", j->range[2] != NULL);
+    awq__json_add_bool(b, object, "o_clipped", j->range[3] != NULL);
 }
 
 static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)

@@ -115,22 +115,21 @@ static bool any_compensates(const awq__experts_job *j)
 
 /* ---- the report ---- */
 
-static cJSON *report_expert(const awq__experts_job *j, int64_t e)
+static void report_expert(const awq__experts_job *j, int64_t e, cJSON *object)
 {
     const awq__expert_state *state = &j->experts[e];
-    cJSON *object = cJSON_CreateObject();
-    cJSON_AddNumberToObject(object, "tokens", (double)state->routed);
-    cJSON_AddNumberToObject(object, "borrowed", (double)state->borrowed);
+    awq__json_builder *b = &j->job->built;
+    awq__json_add_number(b, object, "tokens", (double)state->routed);
+    awq__json_add_number(b, object, "borrowed", (double)state->borrowed);
     if (awq__expert_scales_down(j, e))
-        awq__report_ratio(object, "down_ratio", &state->down, j->steps);
-    cJSON_AddBoolToObject(object, "clipped", state->clipped);
-    cJSON_AddNumberToObject(object, "plain_error", state->plain_error);
-    cJSON_AddNumberToObject(object, "error", state->error);
+        awq__report_ratio(b, object, "down_ratio", &state->down, j->steps);
+    awq__json_add_bool(b, object, "clipped", state->clipped);
+    awq__json_add_number(b, object, "plain_error", state->plain_error);
+    awq__json_add_number(b, object, "error", state->error);
     if (compensates(state)) {
-        cJSON_AddNumberToObject(object, "compensated_error", state->gptq_error);
-        cJSON_AddBoolToObject(object, "compensated", state->compensated);
+        awq__json_add_number(b, object, "compensated_error", state->gptq_error);
+        awq__json_add_bool(b, object, "compensated", state->compensated);
     }
-    return object;
 }
 
 /* What became of a layer's experts. */
@@ -142,23 +141,24 @@ typedef struct outcome {
 
 static void report_layer(const awq__experts_job *j, const outcome *out, cJSON *report)
 {
-    cJSON *object = cJSON_AddObjectToObject(report, "experts");
+    awq__json_builder *b = &j->job->built;
+    cJSON *object = awq__json_add_object(b, report, "experts");
     if (j->fold_input) {
-        awq__report_ratio(object, "gate_up_ratio", &out->input, j->steps);
-        cJSON_AddNumberToObject(object, "gate_up_plain_loss", out->input.identity_loss);
-        cJSON_AddNumberToObject(object, "gate_up_loss", out->input.loss);
+        awq__report_ratio(b, object, "gate_up_ratio", &out->input, j->steps);
+        awq__json_add_number(b, object, "gate_up_plain_loss", out->input.identity_loss);
+        awq__json_add_number(b, object, "gate_up_loss", out->input.loss);
     }
-    cJSON_AddNumberToObject(object, "fold_error", out->proof.largest_error);
-    cJSON_AddNumberToObject(object, "fold_tokens", (double)out->proof.tokens);
-    cJSON_AddNumberToObject(object, "stored_router_agreement", out->proof.stored_agreement);
-    cJSON_AddBoolToObject(object, "fell_back_to_plain_rounding", out->guarded);
+    awq__json_add_number(b, object, "fold_error", out->proof.largest_error);
+    awq__json_add_number(b, object, "fold_tokens", (double)out->proof.tokens);
+    awq__json_add_number(b, object, "stored_router_agreement", out->proof.stored_agreement);
+    awq__json_add_bool(b, object, "fell_back_to_plain_rounding", out->guarded);
     const awq__moe *moe = &j->layer->moe;
-    cJSON *list = moe->routed_count ? cJSON_AddArrayToObject(object, "each") : NULL;
+    cJSON *list = moe->routed_count ? awq__json_add_array(b, object, "each") : NULL;
     for (int64_t e = 0; e < moe->routed_count; e++)
-        cJSON_AddItemToArray(list, report_expert(j, e));
+        report_expert(j, e, awq__json_add_object(b, list, NULL));
+    const char *other = moe->routed_count ? "shared" : "mlp";
     if (moe->expert_count > moe->routed_count)
-        cJSON_AddItemToObject(object, moe->routed_count ? "shared" : "mlp",
-                              report_expert(j, moe->routed_count));
+        report_expert(j, moe->routed_count, awq__json_add_object(b, object, other));
 }
 
 /* ---- writing ---- */

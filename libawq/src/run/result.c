@@ -19,28 +19,30 @@ awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t la
 
 /* ---- by the names of modules ---- */
 
-int awq__result_specs(const awq__model_plan *plan, size_t index, awq__spec specs[AWQ__MAX_SPECS])
+awq_status awq__result_specs(const awq__model_plan *plan, size_t index,
+                             awq__spec specs[AWQ__MAX_SPECS], int *count)
 {
     const awq__module *module = &plan->model->arch->modules[index];
     awq__found found;
-    int count = 1;
+    *count = 0;
     if (module->role == AWQ_ROLE_EXPERT &&
         awq__result_experts(plan, module->layer) != AWQ__EXPERTS_BY_NAME)
-        return 0;
-    /* Cannot fail: opening the model has found every module. */
-    awq__model_find(plan->model, module, NULL, &found);
+        return AWQ_OK;
+    awq_status status = awq__model_find(plan->model, module, NULL, &found);
+    if (status != AWQ_OK)
+        return status;
     if (plan->rules.of[index]) {
         awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
-        count = plan->format->specs(module->rows, module->cols, &scheme, specs);
+        *count = plan->format->specs(module->rows, module->cols, &scheme, specs);
     } else {
-        specs[0] = (awq__spec){module->suffix,
-                               found.weight.dtype,
-                               module->vector ? 1 : 2,
-                               {module->rows, module->cols}};
+        specs[(*count)++] = (awq__spec){module->suffix,
+                                        found.weight.dtype,
+                                        module->vector ? 1 : 2,
+                                        {module->rows, module->cols}};
     }
     if (module->bias)
-        specs[count++] = (awq__spec){".bias", found.bias_dtype, 1, {module->rows}};
-    return count;
+        specs[(*count)++] = (awq__spec){".bias", found.bias_dtype, 1, {module->rows}};
+    return AWQ_OK;
 }
 
 /* ---- shared by the experts of a layer ---- */
@@ -60,13 +62,13 @@ static int fused_as_source(const awq__model_plan *plan, const awq_arch_experts *
     return count;
 }
 
-static int fused_packed(const awq__model_plan *plan, int64_t layer,
-                        awq__fused_spec specs[AWQ__MAX_FUSED])
+static awq_status fused_packed(const awq__model_plan *plan, int64_t layer,
+                               awq__fused_spec specs[AWQ__MAX_FUSED], int *count)
 {
     const awq__arch *arch = plan->model->arch;
     const awq_arch_experts *x = &arch->layers[layer].experts;
     const char *const stems[] = {x->fused_gate_up, x->fused_down};
-    int count = 0;
+    *count = 0;
     for (int down = 0; down < 2; down++) {
         size_t index = awq__arch_index(arch, layer, AWQ__PART_GATE + 2 * down, 0);
         const awq__module *module = &arch->modules[index];
@@ -75,7 +77,7 @@ static int fused_packed(const awq__model_plan *plan, int64_t layer,
         int64_t rows = down ? module->rows : 2 * module->rows;
         int part_count = plan->format->specs(rows, module->cols, &scheme, parts);
         for (int i = 0; i < part_count; i++) {
-            awq__fused_spec *spec = &specs[count++];
+            awq__fused_spec *spec = &specs[(*count)++];
             *spec = (awq__fused_spec){.dtype = parts[i].dtype, .rank = parts[i].rank + 1};
             snprintf(spec->name, sizeof spec->name, "%s%s", stems[down], parts[i].suffix);
             spec->shape[0] = x->count;
@@ -86,26 +88,30 @@ static int fused_packed(const awq__model_plan *plan, int64_t layer,
         const awq__module *module =
             &arch->modules[awq__arch_index(arch, layer, AWQ__PART_GATE + 2 * down, 0)];
         awq__found found;
-        awq__model_find(plan->model, module, NULL, &found);
-        awq__fused_spec *spec = &specs[count++];
+        awq_status status = awq__model_find(plan->model, module, NULL, &found);
+        if (status != AWQ_OK)
+            return status;
+        awq__fused_spec *spec = &specs[(*count)++];
         *spec = (awq__fused_spec){.dtype = found.bias_dtype,
                                   .rank = 2,
                                   .shape = {x->count, down ? module->rows : 2 * module->rows}};
         snprintf(spec->name, sizeof spec->name, "%s_bias", stems[down]);
     }
-    return count;
+    return AWQ_OK;
 }
 
-int awq__result_fused(const awq__model_plan *plan, int64_t layer,
-                      awq__fused_spec specs[AWQ__MAX_FUSED])
+awq_status awq__result_fused(const awq__model_plan *plan, int64_t layer,
+                             awq__fused_spec specs[AWQ__MAX_FUSED], int *count)
 {
+    *count = 0;
     switch (awq__result_experts(plan, layer)) {
     case AWQ__EXPERTS_AS_SOURCE:
-        return fused_as_source(plan, &plan->model->arch->layers[layer].experts, specs);
+        *count = fused_as_source(plan, &plan->model->arch->layers[layer].experts, specs);
+        return AWQ_OK;
     case AWQ__EXPERTS_PACKED:
-        return fused_packed(plan, layer, specs);
+        return fused_packed(plan, layer, specs, count);
     default:
-        return 0;
+        return AWQ_OK;
     }
 }
 
@@ -138,35 +144,41 @@ awq_status awq__result_copies(awq_context *ctx, const awq__arch *arch, const awq
 
 /* ---- all of them ---- */
 
-uint64_t awq__result_bytes(const awq__model_plan *plan, size_t index)
+/* Of an expert's share of tensors that all experts of a layer have together. */
+static awq_status shared_bytes(const awq__model_plan *plan, size_t index, uint64_t *bytes)
 {
     const awq__module *module = &plan->model->arch->modules[index];
     awq__spec specs[AWQ__MAX_SPECS];
-    uint64_t bytes = 0;
-    int count = awq__result_specs(plan, index, specs);
-    for (int i = 0; i < count; i++)
-        bytes += awq__spec_bytes(&specs[i]);
-    if (count)
-        return bytes;
     awq__found found;
-    awq__model_find(plan->model, module, NULL, &found);
-    if (!plan->rules.of[index])
-        return found.bytes;
+    awq_status status = awq__model_find(plan->model, module, NULL, &found);
+    *bytes = found.bytes;
+    if (status != AWQ_OK || !plan->rules.of[index])
+        return status;
     awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
-    count = plan->format->specs(module->rows, module->cols, &scheme, specs);
+    int count = plan->format->specs(module->rows, module->cols, &scheme, specs);
+    *bytes = module->bias ? (uint64_t)(module->rows * (awq_dtype_bits(found.bias_dtype) / 8)) : 0;
     for (int i = 0; i < count; i++)
-        bytes += awq__spec_bytes(&specs[i]);
-    if (module->bias)
-        bytes += (uint64_t)(module->rows * (awq_dtype_bits(found.bias_dtype) / 8));
-    return bytes;
+        *bytes += awq__spec_bytes(&specs[i]);
+    return AWQ_OK;
+}
+
+awq_status awq__result_bytes(const awq__model_plan *plan, size_t index, uint64_t *bytes)
+{
+    awq__spec specs[AWQ__MAX_SPECS];
+    int count;
+    *bytes = 0;
+    awq_status status = awq__result_specs(plan, index, specs, &count);
+    for (int i = 0; i < count; i++)
+        *bytes += awq__spec_bytes(&specs[i]);
+    return status == AWQ_OK && !count ? shared_bytes(plan, index, bytes) : status;
 }
 
 static awq_status visit_module(awq_context *ctx, const awq__model_plan *plan, size_t index,
                                awq__result_visit visit, void *user)
 {
     awq__spec specs[AWQ__MAX_SPECS];
-    int count = awq__result_specs(plan, index, specs);
-    awq_status status = AWQ_OK;
+    int count;
+    awq_status status = awq__result_specs(plan, index, specs, &count);
     for (int i = 0; i < count && status == AWQ_OK; i++) {
         char *name =
             awq__format(ctx, "%s%s", plan->model->arch->modules[index].name, specs[i].suffix);
@@ -188,7 +200,9 @@ awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, in
     awq_status status = AWQ_OK;
     for (size_t i = first; i < end && status == AWQ_OK; i++)
         status = visit_module(ctx, plan, i, visit, user);
-    int count = layer < 0 || layer == layers ? 0 : awq__result_fused(plan, layer, fused);
+    int count = 0;
+    if (status == AWQ_OK && layer >= 0 && layer < layers)
+        status = awq__result_fused(plan, layer, fused, &count);
     for (int i = 0; i < count && status == AWQ_OK; i++)
         status = visit(user, fused[i].name, fused[i].dtype, fused[i].rank, fused[i].shape);
     return status;

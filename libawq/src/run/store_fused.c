@@ -223,9 +223,10 @@ awq_status awq__store_fused(awq__job *job, const awq__layer *layer, int64_t expe
                    .range = range,
                    .codes = codes,
                    .described = &job->plan->model->arch->layers[layer->number].experts};
-    j.count = awq__result_fused(job->plan, layer->number, j.specs);
-    if (awq__result_experts(job->plan, layer->number) == AWQ__EXPERTS_AS_SOURCE)
+    awq_status status = awq__result_fused(job->plan, layer->number, j.specs, &j.count);
+    if (status == AWQ_OK && awq__result_experts(job->plan, layer->number) == AWQ__EXPERTS_AS_SOURCE)
         return store_as_source(&j);
-    awq_status status = store_packed(&j, false);
+    if (status == AWQ_OK)
+        status = store_packed(&j, false);
     return status == AWQ_OK ? store_packed(&j, true) : status;
 }
