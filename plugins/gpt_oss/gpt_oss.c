@@ -12,6 +12,17 @@
 #define EMBEDDING "model.embed_tokens"
 #define EXPERT(part) "mlp.experts." AWQ_EXPERT_PLACEHOLDER "." part
 
+/* A size, which is at least 1. */
+static awq_status read_size(const awq_host *host, const char *key, int64_t *size)
+{
+    char text[96];
+    awq_status status = host->config_int(host, key, NULL, size);
+    if (status != AWQ_OK || *size > 0)
+        return status;
+    snprintf(text, sizeof text, "%s is %" PRId64 ", expected 1 or more", key, *size);
+    return host->fail(host, text);
+}
+
 static void name(char *out, int64_t layer, const char *module)
 {
     snprintf(out, AWQ_NAME_BYTES, "model.layers.%" PRId64 ".%s", layer, module);
@@ -21,12 +32,10 @@ static awq_status read_heads(const awq_host *host, awq_arch_attention *attention
 {
     int64_t hidden;
     awq_status status;
-    if ((status = host->config_int(host, "hidden_size", NULL, &hidden)) ||
-        (status = host->config_int(host, "num_attention_heads", NULL, &attention->heads)) ||
-        (status = host->config_int(host, "num_key_value_heads", NULL, &attention->kv_heads)))
+    if ((status = read_size(host, "hidden_size", &hidden)) ||
+        (status = read_size(host, "num_attention_heads", &attention->heads)) ||
+        (status = read_size(host, "num_key_value_heads", &attention->kv_heads)))
         return status;
-    if (attention->heads < 1)
-        return host->fail(host, "num_attention_heads is not positive");
     const int64_t head_dim = hidden / attention->heads;
     return host->config_int(host, "head_dim", &head_dim, &attention->head_dim);
 }
@@ -38,16 +47,18 @@ static awq_status read_window(const awq_host *host, int64_t n, int64_t *window)
     char key[64];
     awq_status status = host->config_string(host, "layer_types.0", &none, &first);
     snprintf(key, sizeof key, "layer_types.%" PRId64, n);
+    int64_t not_there = 0, other; /* an empty list would be read as none */
     if (status == AWQ_OK && first)
         status = host->config_string(host, key, NULL, &kind);
+    else if (status == AWQ_OK &&
+             host->config_int(host, "layer_types", &not_there, &other) != AWQ_OK)
+        status = host->fail(host, "layer_types is not a list with the kind of each layer");
     if (status != AWQ_OK || !strcmp(kind, "full_attention"))
         return status;
     if (strcmp(kind, "sliding_attention"))
         return host->fail(host, "layer_types has a kind that is neither full_attention nor "
                                 "sliding_attention");
-    status = host->config_int(host, "sliding_window", NULL, window);
-    return status == AWQ_OK && *window < 1 ? host->fail(host, "sliding_window is not positive")
-                                           : status;
+    return read_size(host, "sliding_window", window);
 }
 
 static awq_status describe_attention(const awq_host *host, int64_t n, awq_arch_attention *attention)
@@ -135,8 +146,8 @@ static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_exp
     experts->mxfp4 = 1;
     if ((status = read_layout(host, experts->fused_gate_up, &experts->layout)) ||
         (status = read_expert_count(host, &experts->count)) ||
-        (status = host->config_int(host, "num_experts_per_tok", NULL, &experts->per_token)) ||
-        (status = host->config_int(host, "intermediate_size", NULL, &experts->intermediate_size)))
+        (status = read_size(host, "num_experts_per_tok", &experts->per_token)) ||
+        (status = read_size(host, "intermediate_size", &experts->intermediate_size)))
         return status;
     return read_activation(host, &experts->activation);
 }
@@ -172,9 +183,9 @@ static awq_status describe_model(const awq_host *host, awq_arch_model *model)
     int tied;
     awq_arch_attention attention = {0};
     awq_status status;
-    if ((status = host->config_int(host, "num_hidden_layers", NULL, &model->layer_count)) ||
-        (status = host->config_int(host, "hidden_size", NULL, &model->hidden_size)) ||
-        (status = host->config_int(host, "vocab_size", NULL, &model->vocabulary_size)) ||
+    if ((status = read_size(host, "num_hidden_layers", &model->layer_count)) ||
+        (status = read_size(host, "hidden_size", &model->hidden_size)) ||
+        (status = read_size(host, "vocab_size", &model->vocabulary_size)) ||
         (status =
              host->config_number(host, "rms_norm_eps", &default_epsilon, &model->norm_epsilon)) ||
         (status = host->config_bool(host, "tie_word_embeddings", &untied, &tied)) ||

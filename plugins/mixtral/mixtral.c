@@ -8,16 +8,25 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A size, which is at least 1. */
+static awq_status read_size(const awq_host *host, const char *key, int64_t *size)
+{
+    char text[96];
+    awq_status status = host->config_int(host, key, NULL, size);
+    if (status != AWQ_OK || *size > 0)
+        return status;
+    snprintf(text, sizeof text, "%s is %" PRId64 ", expected 1 or more", key, *size);
+    return host->fail(host, text);
+}
+
 static awq_status attention_sizes(const awq_host *host, awq_arch_attention *attention)
 {
     int64_t hidden, head_dim;
-    awq_status status = host->config_int(host, "hidden_size", NULL, &hidden);
+    awq_status status = read_size(host, "hidden_size", &hidden);
     if (status == AWQ_OK)
-        status = host->config_int(host, "num_attention_heads", NULL, &attention->heads);
+        status = read_size(host, "num_attention_heads", &attention->heads);
     if (status != AWQ_OK)
         return status;
-    if (attention->heads < 1)
-        return host->fail(host, "num_attention_heads is not positive");
     status = host->config_int(host, "num_key_value_heads", &attention->heads, &attention->kv_heads);
     head_dim = hidden / attention->heads;
     if (status == AWQ_OK)
@@ -34,11 +43,11 @@ static awq_status describe_model(const awq_host *host, awq_arch_model *model)
     const int untied = 0;
     int tied = 0;
     awq_arch_attention attention = {0};
-    awq_status status = host->config_int(host, "num_hidden_layers", NULL, &model->layer_count);
+    awq_status status = read_size(host, "num_hidden_layers", &model->layer_count);
     if (status == AWQ_OK)
-        status = host->config_int(host, "hidden_size", NULL, &model->hidden_size);
+        status = read_size(host, "hidden_size", &model->hidden_size);
     if (status == AWQ_OK)
-        status = host->config_int(host, "vocab_size", NULL, &model->vocabulary_size);
+        status = read_size(host, "vocab_size", &model->vocabulary_size);
     if (status == AWQ_OK)
         status = host->config_number(host, "rms_norm_eps", &default_epsilon, &model->norm_epsilon);
     if (status == AWQ_OK)
@@ -85,11 +94,11 @@ static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer
         return status;
     if (strcmp(activation, silu))
         return host->fail(host, "hidden_act is not silu, the only one Mixtral is known with");
-    status = host->config_int(host, "num_local_experts", NULL, &experts->count);
+    status = read_size(host, "num_local_experts", &experts->count);
     if (status == AWQ_OK)
-        status = host->config_int(host, "num_experts_per_tok", NULL, &experts->per_token);
+        status = read_size(host, "num_experts_per_tok", &experts->per_token);
     if (status == AWQ_OK)
-        status = host->config_int(host, "intermediate_size", NULL, &experts->intermediate_size);
+        status = read_size(host, "intermediate_size", &experts->intermediate_size);
     return status;
 }
 

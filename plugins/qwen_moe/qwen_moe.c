@@ -22,6 +22,17 @@ static awq_status is_of_type(const awq_host *host, const char *wanted, int *is)
     return status;
 }
 
+/* A size, which is at least 1. */
+static awq_status read_size(const awq_host *host, const char *key, int64_t *size)
+{
+    char text[96];
+    awq_status status = host->config_int(host, key, NULL, size);
+    if (status != AWQ_OK || *size > 0)
+        return status;
+    snprintf(text, sizeof text, "%s is %" PRId64 ", expected 1 or more", key, *size);
+    return host->fail(host, text);
+}
+
 static void name(char *out, int64_t layer, const char *module)
 {
     snprintf(out, AWQ_NAME_BYTES, "model.layers.%" PRId64 ".%s", layer, module);
@@ -33,12 +44,10 @@ static awq_status read_heads(const awq_host *host, awq_arch_attention *attention
 {
     int64_t hidden;
     awq_status status;
-    if ((status = host->config_int(host, "hidden_size", NULL, &hidden)) ||
-        (status = host->config_int(host, "num_attention_heads", NULL, &attention->heads)) ||
-        (status = host->config_int(host, "num_key_value_heads", NULL, &attention->kv_heads)))
+    if ((status = read_size(host, "hidden_size", &hidden)) ||
+        (status = read_size(host, "num_attention_heads", &attention->heads)) ||
+        (status = read_size(host, "num_key_value_heads", &attention->kv_heads)))
         return status;
-    if (attention->heads < 1)
-        return host->fail(host, "num_attention_heads is not positive");
     const int64_t head_dim = hidden / attention->heads;
     return host->config_int(host, "head_dim", &head_dim, &attention->head_dim);
 }
@@ -54,6 +63,9 @@ static awq_status is_sliding_qwen2(const awq_host *host, int64_t n, int used, in
     if (status != AWQ_OK)
         return status;
     if (!first) {
+        int64_t not_there = 0, other; /* an empty list would be read as none */
+        if (host->config_int(host, "layer_types", &not_there, &other) != AWQ_OK)
+            return host->fail(host, "layer_types is not a list with the kind of each layer");
         status =
             host->config_int(host, "max_window_layers", &default_window_layers, &window_layers);
         *sliding = status == AWQ_OK && used && n % 2 == 0 && n < window_layers;
@@ -85,9 +97,7 @@ static awq_status read_window(const awq_host *host, int64_t n, int qwen3, int64_
         return status;
     if (!sliding)
         return AWQ_OK;
-    status = host->config_int(host, "sliding_window", NULL, window);
-    return status == AWQ_OK && *window < 1 ? host->fail(host, "sliding_window is not positive")
-                                           : status;
+    return read_size(host, "sliding_window", window);
 }
 
 static awq_status describe_attention(const awq_host *host, int64_t n, int qwen3,
@@ -132,7 +142,7 @@ static awq_status is_in_mlp_only_layers(const awq_host *host, int64_t n, int *fo
     const int64_t end = INT64_MIN;
     int64_t layers, listed = 0;
     char key[64];
-    awq_status status = host->config_int(host, "num_hidden_layers", NULL, &layers);
+    awq_status status = read_size(host, "num_hidden_layers", &layers);
     *found = 0;
     for (int64_t i = 0; status == AWQ_OK && listed != end; i++) {
         if (i > layers)
@@ -165,7 +175,7 @@ static awq_status describe_dense(const awq_host *host, int64_t n, awq_arch_share
     name(mlp->gate, n, "mlp.gate_proj");
     name(mlp->up, n, "mlp.up_proj");
     name(mlp->down, n, "mlp.down_proj");
-    return host->config_int(host, "intermediate_size", NULL, &mlp->intermediate_size);
+    return read_size(host, "intermediate_size", &mlp->intermediate_size);
 }
 
 static awq_status describe_shared(const awq_host *host, int64_t n, awq_arch_shared *shared)
@@ -174,8 +184,7 @@ static awq_status describe_shared(const awq_host *host, int64_t n, awq_arch_shar
     name(shared->up, n, "mlp.shared_expert.up_proj");
     name(shared->down, n, "mlp.shared_expert.down_proj");
     name(shared->token_gate, n, "mlp.shared_expert_gate");
-    return host->config_int(host, "shared_expert_intermediate_size", NULL,
-                            &shared->intermediate_size);
+    return read_size(host, "shared_expert_intermediate_size", &shared->intermediate_size);
 }
 
 static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_layer *layer)
@@ -194,9 +203,8 @@ static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_lay
     /* Without weights on disk: separate, as the hub has them. */
     experts->layout =
         host->has_tensor(host, experts->fused_gate_up) ? AWQ_EXPERTS_FUSED : AWQ_EXPERTS_SEPARATE;
-    if ((status = host->config_int(host, "num_experts_per_tok", NULL, &experts->per_token)) ||
-        (status =
-             host->config_int(host, "moe_intermediate_size", NULL, &experts->intermediate_size)) ||
+    if ((status = read_size(host, "num_experts_per_tok", &experts->per_token)) ||
+        (status = read_size(host, "moe_intermediate_size", &experts->intermediate_size)) ||
         (status = host->config_bool(host, "norm_topk_prob", &no, &renormalize)))
         return status;
     layer->router.renormalize = renormalize;
@@ -212,9 +220,9 @@ static awq_status describe_model(const awq_host *host, awq_arch_model *model)
     int tied;
     awq_arch_attention attention = {0};
     awq_status status;
-    if ((status = host->config_int(host, "num_hidden_layers", NULL, &model->layer_count)) ||
-        (status = host->config_int(host, "hidden_size", NULL, &model->hidden_size)) ||
-        (status = host->config_int(host, "vocab_size", NULL, &model->vocabulary_size)) ||
+    if ((status = read_size(host, "num_hidden_layers", &model->layer_count)) ||
+        (status = read_size(host, "hidden_size", &model->hidden_size)) ||
+        (status = read_size(host, "vocab_size", &model->vocabulary_size)) ||
         (status =
              host->config_number(host, "rms_norm_eps", &default_epsilon, &model->norm_epsilon)) ||
         (status = host->config_bool(host, "tie_word_embeddings", &untied, &tied)) ||

@@ -225,7 +225,7 @@ static void test_head_dim(void **state)
         assert_int_equal(d.layers[0].attention.head_dim, 32);
         assert_int_equal(d.model.rope.pairs, 16);
         refuses(f, bases[i], "{\"num_attention_heads\": 0}", AWQ_ERROR_UNSUPPORTED,
-                "config.json: num_attention_heads is not positive");
+                "config.json: num_attention_heads is 0, expected 1 or more");
         refuses(f, bases[i], "{\"num_key_value_heads\": null}", AWQ_ERROR_FORMAT,
                 "\"num_key_value_heads\" is missing");
     }
@@ -395,6 +395,16 @@ static void test_qwen_refused(void **state)
             "decoder_sparse_step is not positive");
     refuses(f, qwen3, "{\"mlp_only_layers\": [1, \"2\"]}", format,
             "\"mlp_only_layers.1\" is not an integer");
+    static const char *const no_lists[] = {"\"x\"", "\"\"", "{}", "{\"a\": 1}", "5", "true"};
+    for (size_t i = 0; i < sizeof no_lists / sizeof *no_lists; i++) {
+        char changes[64];
+        snprintf(changes, sizeof changes, "{\"mlp_only_layers\": %s}", no_lists[i]);
+        refuses(f, qwen3, changes, format, "config.json: \"mlp_only_layers\" is not a list");
+        snprintf(changes, sizeof changes, "{\"layer_types\": %s}", no_lists[i]);
+        refuses(f, qwen2, changes, format, "config.json: \"layer_types\" is not a list");
+    }
+    refuses(f, qwen2, "{\"layer_types\": []}", unsupported,
+            "layer_types is not a list with the kind of each layer");
     refuses(f, qwen3, "{\"mlp_only_layers\": [9, 9, 9, 9, 9]}", unsupported,
             "mlp_only_layers has more members than there are layers");
     refuses(f, qwen2, "{\"layer_types\": [\"sliding_attention\"]}", unsupported,
@@ -405,7 +415,7 @@ static void test_qwen_refused(void **state)
             "\"layer_types.1\" is missing");
     refuses(f, qwen2, "{\"use_sliding_window\": true}", format, "\"sliding_window\" is missing");
     refuses(f, qwen3, "{\"use_sliding_window\": true, \"sliding_window\": 0}", unsupported,
-            "sliding_window is not positive");
+            "sliding_window is 0, expected 1 or more");
     refuses(f, qwen3, "{\"num_experts\": -8}", AWQ_ERROR_PLUGIN, "experts.count is -8");
     refuses(f, qwen3, "{\"num_experts_per_tok\": 9}", AWQ_ERROR_PLUGIN,
             "plugin qwen_moe: layer 0: experts.per_token is 9, expected 1 to 8");
@@ -544,11 +554,15 @@ static void test_gpt_oss_refused(void **state)
     refuses(f, gpt_oss, "{\"swiglu_limit\": 0}", unsupported,
             "swiglu_alpha or swiglu_limit is not positive");
     refuses(f, gpt_oss, "{\"swiglu_alpha\": -1}", unsupported, "is not positive");
+    refuses(f, gpt_oss, "{\"layer_types\": []}", unsupported,
+            "layer_types is not a list with the kind of each layer");
+    refuses(f, gpt_oss, "{\"layer_types\": \"x\"}", format, "\"layer_types\" is not a list");
     refuses(f, gpt_oss, "{\"layer_types\": [\"other\"]}", unsupported, "layer_types has a kind");
     refuses(f, gpt_oss, "{\"layer_types\": [\"full_attention\"]}", format,
             "\"layer_types.1\" is missing");
     refuses(f, gpt_oss, "{\"sliding_window\": null}", format, "\"sliding_window\" is missing");
-    refuses(f, gpt_oss, "{\"sliding_window\": -1}", unsupported, "sliding_window is not positive");
+    refuses(f, gpt_oss, "{\"sliding_window\": -1}", unsupported,
+            "sliding_window is -1, expected 1 or more");
     refuses(f, gpt_oss, "{\"num_local_experts\": 0}", unsupported,
             "num_local_experts is not positive");
 }

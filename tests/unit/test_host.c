@@ -51,9 +51,7 @@ static void test_int(void **state)
                  {"list.0", 10},     {"list.2.0", 12},
                  {"absent", 42},     {"nothing", 42},
                  {"list.3", 42},     {"list.2.1", 42},
-                 {"list.-1", 42},    {"list.x", 42},
-                 {"list..0", 42},    {"list.0.more", 42},
-                 {"int.more", 42},   {"deep.absent.int", 42},
+                 {"deep.x.int", 42}, {"deep.absent.int", 42},
                  {"nothing.x", 42},  {"list.99999999999999999999", 42}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_equal(host->config_int(host, cases[i].key, &fallback, &value), AWQ_OK);
@@ -69,6 +67,56 @@ static void test_int(void **state)
         assert_int_equal(host->config_int(host, wrong[i], &fallback, &value), AWQ_ERROR_FORMAT);
         assert_message(f, message);
     }
+    done(f, &a);
+}
+
+/* What is no list, or no object, is not taken for an absent one. */
+static void test_in_the_way(void **state)
+{
+    fixture *f = *state;
+    asked a;
+    const awq_host *host = ask(f, &a, values);
+    const int64_t fallback = 42;
+    int64_t value;
+    static const char *const cases[][3] = {
+        {"text.0", "text", "a list"},        {"int.0", "int", "a list"},
+        {"yes.more", "yes", "an object"},    {"list.0.more", "list.0", "an object"},
+        {"deep.er.0", "deep.er", "a list"},  {"list.x", "list", "an object"},
+        {"list.-1", "list", "an object"},    {"list..0", "list", "an object"},
+        {"list.2.0.1", "list.2.0", "a list"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char message[128];
+        snprintf(message, sizeof message, "dir/config.json: \"%s\" is not %s", cases[i][1],
+                 cases[i][2]);
+        assert_int_equal(host->config_int(host, cases[i][0], &fallback, &value), AWQ_ERROR_FORMAT);
+        assert_message(f, message);
+    }
+    done(f, &a);
+}
+
+/* Keys that nobody asks for, beside those that are not there. */
+static void test_misspelt(void **state)
+{
+    fixture *f = *state;
+    asked a;
+    const awq_host *host = ask(f, &a,
+                               "{\"rope_theeta\": 1, \"sms_norm_eps\": 2, \"kv_lora_rank\": 3, "
+                               "\"unlike\": 4, \"tpye\": 5, \"head_dim\": 6}");
+    static const char *const keys[] = {"rope_theta",   "rms_norm_eps", "rms_norm_eps",
+                                       "kv_lora_rank", "q_lora_rank",  "type",
+                                       "head_dims.3",  "vocab_size"};
+    const int64_t fallback = 42;
+    int64_t value;
+    awq__text list = {0};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        assert_int_equal(host->config_int(host, keys[i], &fallback, &value), AWQ_OK);
+    assert_int_equal(awq__host_misspelt(&a.host, &list), AWQ_OK);
+    assert_string_equal(list.data, "\"rope_theeta\" for \"rope_theta\", \"sms_norm_eps\" for "
+                                   "\"rms_norm_eps\", \"head_dim\" for \"head_dims\"");
+    awq__text_free(&list);
+    assert_int_equal(host->config_int(host, "vocab.size", NULL, &value), AWQ_ERROR_FORMAT);
+    assert_int_equal(host->config_int(host, "sms_norm_epss", NULL, &value), AWQ_ERROR_FORMAT);
+    assert_message(f, "\"sms_norm_epss\" is missing; is \"sms_norm_eps\" meant for it?");
     done(f, &a);
 }
 
@@ -484,6 +532,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_int, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_in_the_way, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_misspelt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_long_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_number, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bool, set_up, tear_down),

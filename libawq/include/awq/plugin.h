@@ -47,8 +47,10 @@ struct awq_host {
     /*
      * Values of config.json. A key may be a path, "rope_parameters.rope_theta" or
      * "layer_types.3". A key that is absent or null gives *fallback, or, with fallback
-     * NULL, a failure that names the key; a value of another type is a failure. On failure return
-     * the status from the describe function as it is: the message is recorded.
+     * NULL, a failure that names the key; a value of another type is a failure, and so is one on
+     * the way that is neither list nor object as the path has it. On failure return the status from
+     * the describe function as it is: the message is recorded. A key that nobody asks for and that
+     * looks like one that was absent is told to the user.
      */
     awq_status (*config_int)(const awq_host *host, const char *key, const int64_t *fallback,
                              int64_t *value);

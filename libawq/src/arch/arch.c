@@ -48,7 +48,7 @@ static awq_status describe(awq_context *ctx, awq__arch *arch)
         if (status == AWQ_OK)
             status = awq__check_layer(ctx, plugin->id, n, &arch->model, &arch->layers[n]);
     }
-    return status;
+    return status == AWQ_OK ? awq__host_misspelt(&host, &arch->misspelt) : status;
 }
 
 /* ---- the list of modules ---- */
@@ -276,6 +276,7 @@ void awq__arch_free(awq__arch *arch)
     awq__plugins_free(&arch->plugins);
     cJSON_Delete(arch->config);
     awq__free(arch->config_path);
+    awq__text_free(&arch->misspelt);
     awq__free(arch);
 }
 
@@ -358,4 +359,37 @@ int awq__fused_names(const awq_arch_experts *experts, int32_t layout,
     for (int i = 0; i < 2 && experts->bias; i++)
         snprintf(names[count++], AWQ__FUSED_NAME_BYTES, "%s_bias", stems[i]);
     return count;
+}
+
+/* The number of the layer in a tensor's name, and where it stands: the first part that is a number.
+   -1 if no part is one of up to 5 digits. */
+static int64_t layer_in(const char *name, const char **at, size_t *length)
+{
+    for (*at = name; **at; *at += *length + ((*at)[*length] == '.')) {
+        *length = strcspn(*at, ".");
+        if (*length && *length <= 5 && strspn(*at, "0123456789") >= *length)
+            return atoi(*at);
+    }
+    return -1;
+}
+
+int64_t awq__arch_layer_beyond(const awq__arch *arch, const char **tensor)
+{
+    int64_t beyond = -1, layers = arch->model.layer_count;
+    for (size_t i = 0; arch->checkpoint && i < awq__checkpoint_count(arch->checkpoint); i++) {
+        const char *name = awq__checkpoint_at(arch->checkpoint, i)->name, *at;
+        char last[AWQ__FUSED_NAME_BYTES + 8];
+        size_t length;
+        int64_t layer = layer_in(name, &at, &length);
+        if (layer < layers || layer <= beyond || strlen(name) >= AWQ__FUSED_NAME_BYTES)
+            continue;
+        /* Of a layer like the last one? */
+        snprintf(last, sizeof last, "%.*s%lld%s", (int)(at - name), name, (long long)layers - 1,
+                 at + length);
+        if (!awq__arch_stores(arch, last))
+            continue;
+        beyond = layer;
+        *tensor = name;
+    }
+    return beyond;
 }

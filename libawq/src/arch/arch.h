@@ -41,15 +41,32 @@ bool awq__plugin_file_check(const char *path, char reason[AWQ__REASON_BYTES]);
 
 /* ---- host.c ---- */
 
+/* Keys of config.json's outermost object, shortened. */
+typedef struct awq__keys {
+    char names[64][48];
+    int count; /* more than fit: past what `names` holds */
+} awq__keys;
+
 typedef struct awq__host {
     awq_host table;
     awq_context *ctx;
     const char *file; /* config.json, for messages */
     const cJSON *config;
     const awq__checkpoint *checkpoint; /* or NULL */
+    awq__keys found, missed;           /* that a plugin has asked for */
 } awq__host;
 void awq__host_init(awq__host *host, awq_context *ctx, const char *file, const cJSON *config,
                     const awq__checkpoint *checkpoint);
+
+/* ---- misspelt.c: keys that were meant to be others ---- */
+
+/* Notes that the outermost key of a path was asked for. */
+void awq__host_note(awq__host *host, const char *path, bool found);
+/* A key of config.json that looks like this one, or NULL. */
+const char *awq__host_similar(const awq__host *host, const char *key);
+/* Appends a list of keys that nothing has asked for and that look like one that was not there:
+   "rope_theeta" for "rope_theta". */
+awq_status awq__host_misspelt(const awq__host *host, awq__text *list);
 
 /* ---- arch.c: an opened checkpoint with its description ---- */
 
@@ -91,6 +108,7 @@ typedef struct awq__arch {
     awq__checkpoint *checkpoint; /* NULL: there are no weights, config.json describes the model */
     cJSON *config;
     char *config_path;
+    awq__text misspelt; /* keys of config.json that seem to be meant for others, a list; or empty */
     const char *model_type; /* borrowed from config */
     awq__plugins plugins;
     const awq__plugin *plugin; /* the chosen one */
@@ -117,6 +135,10 @@ bool awq__arch_has(const awq__arch *arch, int64_t layer, awq__part part);
 int64_t awq__arch_experts(const awq__arch *arch, int64_t layer);
 /* Is the tensor a module's, or one that modules are parts of? */
 bool awq__arch_stores(const awq__arch *arch, const char *tensor);
+
+/* The highest layer past the last that the checkpoint has tensors of, by their names, and one of
+   them; -1 if there is none. */
+int64_t awq__arch_layer_beyond(const awq__arch *arch, const char **tensor);
 
 /* The tensors of a layer's fused experts. */
 #define AWQ__FUSED_NAME_BYTES (AWQ_NAME_BYTES + 8)

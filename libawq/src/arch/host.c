@@ -5,38 +5,64 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const awq__host *self(const awq_host *host)
+static awq__host *self(const awq_host *host)
 {
-    return host->handle;
+    return (awq__host *)(uintptr_t)host->handle;
 }
 
-/* Follows "a.b.3"; a number indexes an array. A JSON null counts as absent. */
-static const cJSON *at(const awq__host *host, const char *path)
+/* A value stands where "a.b" needs a list or an object. `length` is that of "a" in the key. */
+static awq_status in_the_way(const awq__host *host, const char *key, size_t length,
+                             const char *expected)
 {
-    char step[128];
+    return awq__fail(host->ctx, AWQ_ERROR_FORMAT, "%s: \"%.*s\" is not %s", host->file, (int)length,
+                     key, expected);
+}
+
+/* One step of a path: a member, or by a number an element. */
+static awq_status step_into(const awq__host *host, const char *key, const char *step,
+                            const cJSON **item)
+{
+    size_t before = (size_t)(step - key), length = strcspn(step, ".");
+    char name[128];
+    bool number = length && strspn(step, "0123456789") >= length;
+    const cJSON *parent = *item;
+    *item = NULL;
+    if (length >= sizeof name)
+        return AWQ_OK;
+    memcpy(name, step, length);
+    name[length] = 0;
+    if (cJSON_IsArray(parent) && number)
+        *item = length < 8 ? cJSON_GetArrayItem(parent, atoi(name)) : NULL;
+    else if (cJSON_IsObject(parent))
+        *item = cJSON_GetObjectItemCaseSensitive(parent, name);
+    bool fits = number ? cJSON_IsArray(parent) || *item : cJSON_IsObject(parent);
+    return fits || !before ? AWQ_OK
+                           : in_the_way(host, key, before - 1, number ? "a list" : "an object");
+}
+
+/* Follows "a.b.3"; a number indexes an array. A JSON null counts as absent: *found is NULL. */
+static awq_status find(awq__host *host, const char *key, const cJSON **found)
+{
     const cJSON *item = host->config;
-    while (item && *path) {
-        size_t length = strcspn(path, ".");
-        if (length >= sizeof step)
-            return NULL;
-        memcpy(step, path, length);
-        step[length] = 0;
-        char *end;
-        long index = strtol(step, &end, 10);
-        if (cJSON_IsArray(item))
-            item = *step && !*end && index >= 0 && index <= 1 << 20
-                       ? cJSON_GetArrayItem(item, (int)index)
-                       : NULL;
-        else
-            item = cJSON_GetObjectItemCaseSensitive(item, step);
-        path += length + (path[length] == '.');
+    awq_status status = AWQ_OK;
+    for (const char *step = key; status == AWQ_OK && item && *step;) {
+        status = step_into(host, key, step, &item);
+        if (step == key)
+            awq__host_note(host, key, item != NULL);
+        step += strcspn(step, ".");
+        step += *step == '.';
+        if (cJSON_IsNull(item))
+            item = NULL;
     }
-    return item && !cJSON_IsNull(item) ? item : NULL;
+    *found = status == AWQ_OK ? item : NULL;
+    return status;
 }
 
 static awq_status missing(const awq__host *host, const char *key)
 {
-    return awq__fail(host->ctx, AWQ_ERROR_FORMAT, "%s: \"%s\" is missing", host->file, key);
+    const char *other = awq__host_similar(host, key);
+    return awq__fail(host->ctx, AWQ_ERROR_FORMAT, "%s: \"%s\" is missing%s%s%s", host->file, key,
+                     other ? "; is \"" : "", other ? other : "", other ? "\" meant for it?" : "");
 }
 
 static awq_status mistyped(const awq__host *host, const char *key, const char *expected)
@@ -48,8 +74,11 @@ static awq_status mistyped(const awq__host *host, const char *key, const char *e
 static awq_status config_int(const awq_host *table, const char *key, const int64_t *fallback,
                              int64_t *value)
 {
-    const awq__host *host = self(table);
-    const cJSON *item = at(host, key);
+    awq__host *host = self(table);
+    const cJSON *item;
+    awq_status status = find(host, key, &item);
+    if (status != AWQ_OK)
+        return status;
     if (!item && !fallback)
         return missing(host, key);
     if (!item)
@@ -62,8 +91,11 @@ static awq_status config_int(const awq_host *table, const char *key, const int64
 static awq_status config_number(const awq_host *table, const char *key, const double *fallback,
                                 double *value)
 {
-    const awq__host *host = self(table);
-    const cJSON *item = at(host, key);
+    awq__host *host = self(table);
+    const cJSON *item;
+    awq_status status = find(host, key, &item);
+    if (status != AWQ_OK)
+        return status;
     if (!item && !fallback)
         return missing(host, key);
     if (item && !cJSON_IsNumber(item))
@@ -75,8 +107,11 @@ static awq_status config_number(const awq_host *table, const char *key, const do
 static awq_status config_bool(const awq_host *table, const char *key, const int *fallback,
                               int *value)
 {
-    const awq__host *host = self(table);
-    const cJSON *item = at(host, key);
+    awq__host *host = self(table);
+    const cJSON *item;
+    awq_status status = find(host, key, &item);
+    if (status != AWQ_OK)
+        return status;
     if (!item && !fallback)
         return missing(host, key);
     if (item && !cJSON_IsBool(item))
@@ -88,8 +123,11 @@ static awq_status config_bool(const awq_host *table, const char *key, const int 
 static awq_status config_string(const awq_host *table, const char *key, const char *const *fallback,
                                 const char **value)
 {
-    const awq__host *host = self(table);
-    const cJSON *item = at(host, key);
+    awq__host *host = self(table);
+    const cJSON *item;
+    awq_status status = find(host, key, &item);
+    if (status != AWQ_OK)
+        return status;
     if (!item && !fallback)
         return missing(host, key);
     if (item && !cJSON_IsString(item))

@@ -277,7 +277,7 @@ static void remove_if_empty(const awq__output *output)
 {
     if (output->lock < 0 || !awq__holds_nothing_but(output->partial, AWQ__LOCK_FILE))
         return;
-    awq__remove_file(output->ctx, output->partial, AWQ__LOCK_FILE);
+    (void)awq__remove_file(output->ctx, output->partial, AWQ__LOCK_FILE);
     rmdir(output->partial);
 }
 

@@ -107,6 +107,11 @@ void awq__text_free(awq__text *text);
 /* The type of a name in a safetensors header; AWQ_DTYPE_COUNT if it is none of ours. */
 awq_dtype awq__dtype_from_name(const char *name);
 
+/* ---- spelling.c ---- */
+
+/* Levenshtein distance of the first 63 bytes: enough to tell which name was meant. */
+size_t awq__edit_distance(const char *a, const char *b);
+
 /* ---- checked arithmetic ---- */
 
 static inline bool awq__mul_overflows(size_t a, size_t b, size_t *product)

@@ -123,6 +123,9 @@ static awq_status run_sequence(void *arg, int64_t index, int worker)
         return AWQ_OK;
     /* The input is not needed any more once it has been normed: x takes the output. */
     awq__linear(compute, &a->o, L, s.c, Q, s.x, H, s.work);
+    awq_status status = awq__check_finite(forward, a->o.name, "outputs", L * H, s.x);
+    if (status != AWQ_OK)
+        return status;
     float *out = j->out + begin * H;
     if (j->add)
         compute->combine(L, 1, H, NULL, s.x, out);

@@ -152,4 +152,11 @@ void awq__head_logits(const awq__compute *compute, const awq__weight *head, cons
                       double epsilon, int64_t T, const float *hidden, float *x, float *logits,
                       float *work);
 
+/* ---- finite.c ---- */
+
+/* AWQ_ERROR_NUMERIC that names the module if one of the values is infinite or no number; `what`
+   they are, "outputs". */
+awq_status awq__check_finite(const awq__forward *forward, const char *module, const char *what,
+                             int64_t count, const float *values);
+
 #endif

@@ -57,6 +57,9 @@ static awq_status choose(const route_job *j, int64_t T, const float *x, float *l
     int64_t H = j->layer->hidden, E = moe->routed_count;
     int64_t k = moe->per_token - (moe->expert_count - E);
     awq__linear(j->forward->compute, &moe->router, T, x, H, logits, E, work);
+    awq_status status = awq__check_finite(j->forward, moe->router.name, "logits", T * E, logits);
+    if (status != AWQ_OK)
+        return status;
     if (moe->route)
         moe->route(j->layer->number, logits, T, E, k, index, weight);
     else
@@ -254,6 +257,9 @@ static awq_status pass_block(expert_job *j, int64_t index, int worker)
     compute->gather(T, H, slots, k, j->x, x);
     awq__expert_parts(j->forward, j->layer, expert, T, x, gate, up, y, work);
     awq__linear(compute, &expert->down, T, y, expert->intermediate, z, H, work);
+    awq_status status = awq__check_finite(j->forward, expert->down.name, "outputs", T * H, z);
+    if (status != AWQ_OK)
+        return status;
     compute->scatter(T, H, slots, j->chunk_first * k, z, j->outputs);
     if (!j->tap)
         return AWQ_OK;

@@ -159,30 +159,6 @@ const awq_option *awq_rule_option_find(const char *name)
     return find(rule_options, RULE_OPTION_COUNT, name);
 }
 
-/* Levenshtein distance of the first 63 bytes: enough to tell which name was meant. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    enum { LONGEST = 63 };
-    size_t row[LONGEST + 1];
-    size_t length = strnlen(b, LONGEST);
-    for (size_t j = 0; j <= length; j++)
-        row[j] = j;
-    for (size_t i = 0; i < LONGEST && a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < length; j++) {
-            size_t best = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (diagonal + 1 < best)
-                best = diagonal + 1;
-            row[j + 1] = best;
-        }
-    }
-    return row[length];
-}
-
 const char *awq__option_last_part(const char *name)
 {
     const char *dot = strrchr(name, '.');
@@ -194,10 +170,10 @@ static const awq_option *find_nearest(const awq_option *list, size_t count, cons
     const awq_option *nearest = list;
     size_t nearest_distance = SIZE_MAX;
     for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(name, list[i].name);
+        size_t distance = awq__edit_distance(name, list[i].name);
         /* A section that is forgotten or wrong is one mistake, however long its name. */
-        size_t in_section =
-            1 + edit_distance(awq__option_last_part(name), awq__option_last_part(list[i].name));
+        size_t in_section = 1 + awq__edit_distance(awq__option_last_part(name),
+                                                   awq__option_last_part(list[i].name));
         if (in_section < distance)
             distance = in_section;
         if (distance < nearest_distance) {

@@ -245,6 +245,28 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
     return status == AWQ_OK && settled ? awq__model_plan_check_engine(ctx, recipe, plan) : status;
 }
 
+/* What does not look like what config.json was meant to say. */
+static awq_status doubt_config(awq_context *ctx, awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    const char *tensor;
+    int64_t layers = arch->model.layer_count, beyond = awq__arch_layer_beyond(arch, &tensor);
+    awq_status status = AWQ_OK;
+    if (arch->misspelt.length)
+        status = awq__rules_warn(ctx, &plan->rules,
+                                 "%s: nothing reads %s, which may be meant and is not there: a "
+                                 "default takes its place",
+                                 arch->config_path, arch->misspelt.data);
+    if (status == AWQ_OK && beyond >= 0)
+        status =
+            awq__rules_warn(ctx, &plan->rules,
+                            "%s describes %lld layers, but the checkpoint has tensors of layer "
+                            "%lld, %s: what is past the last layer is copied as it is, neither "
+                            "quantized nor part of the model",
+                            arch->config_path, (long long)layers, (long long)beyond, tensor);
+    return status;
+}
+
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     *plan = (awq__model_plan){0};
@@ -264,6 +286,8 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, aw
         status = awq__side_files_check(ctx, plan->model);
     if (status == AWQ_OK)
         status = treat(ctx, recipe, plan);
+    if (status == AWQ_OK)
+        status = doubt_config(ctx, plan);
     cJSON *config = NULL; /* made to see that it can be */
     if (status == AWQ_OK)
         status = awq__model_plan_config(ctx, plan, &config);
