@@ -224,9 +224,9 @@ typedef struct awq_module {
 /*
  * Opens a checkpoint directory, plain or quantized, with the plugin that serves its model_type.
  * `plugin` names one by id where several do; NULL or "" otherwise. Headers of its files
- * are read, and what some formats store that is the same for all weights; weights are read when they
- * are needed, a layer at a time. A file is opened for each reading and never mapped: where it has
- * shrunk or cannot be read by then, that call fails with AWQ_ERROR_IO.
+ * are read, and what some formats store that is the same for all weights; weights are read when
+ * they are needed, a layer at a time. A file is opened for each reading and never mapped: where it
+ * has shrunk or cannot be read by then, that call fails with AWQ_ERROR_IO.
  *
  * A model whose weights are not on disk is described by its config.json: `path` is then a directory
  * that has one and no file of weights at all, or the path of a config.json itself, whatever lies
@@ -382,10 +382,10 @@ typedef struct awq_quantize_options {
  *
  * It goes on only if the run is the same: AWQ_ERROR_EXISTS names what is not (the version, the
  * plugin, a file beside the weights, an option, the ids of calibration or evaluation, the weights
- * of a layer), what it was and what it is now. Paths may change, what lies there must not. A
- * finished layer that is no longer as it was written is done again, with a warning. A damaged
- * journal, OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT. With `restart` none of this is
- * looked at.
+ * of a layer), what it was and what it is now. Paths may change, what lies there must not; so may
+ * memory_limit. A finished layer that is no longer as it was written is done again, with a warning.
+ * A damaged journal, OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT. With `restart` none of
+ * this is looked at.
  *
  * Tokenizer, generation config, chat template and LICENSE are copied from the model. One of them
  * that is a symbolic link whose end lies neither in the model's directory nor among the blobs of a

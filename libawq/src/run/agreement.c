@@ -31,11 +31,12 @@ static awq_status agree_on_file(awq__job *job, const char *name)
     return status;
 }
 
-/* Does another value leave the result as it is? Of files the content counts, wherever they lie, and
-   of plugins the one that is used. */
+/* Does another value leave the result as it is? Of files the content counts, wherever they lie, of
+   plugins the one that is used; and how much memory there is does not change what is computed. */
 static bool is_harmless(const awq_option *option)
 {
-    return awq__option_is_path(option) || !strcmp(option->name, "plugin");
+    return awq__option_is_path(option) || !strcmp(option->name, "plugin") ||
+           !strcmp(option->name, "memory_limit");
 }
 
 static awq_status agree_on_option(awq__job *job, const awq_option *option)
