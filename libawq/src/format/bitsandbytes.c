@@ -16,11 +16,7 @@
 #include "format/format.h"
 #include "compute/nf4.h"
 
-#include <stdio.h>
 #include <string.h>
-
-#define STATE_BYTES 256 /* enough for the largest sizes */
-#define OFFSET_BYTES 32
 
 static bool is_int8(const awq__scheme *scheme)
 {
@@ -69,78 +65,12 @@ static awq_status check(awq_context *ctx, const char *module, int64_t rows, int6
     return AWQ_OK;
 }
 
-/* ---- the JSON beside NF4 codes ---- */
-
-static const char *type_name(awq_dtype dtype)
-{
-    return dtype == AWQ_F32 ? "float32" : dtype == AWQ_F16 ? "float16" : "bfloat16";
-}
-
-/* Nine digits, which give the F32 back, in as many characters for every offset; with a point
-   whatever the locale. It is a mean of magnitudes. */
-static void print_offset(float offset, char text[OFFSET_BYTES])
-{
-    char digits[OFFSET_BYTES];
-    snprintf(digits, sizeof digits, "%.8e", (double)offset);
-    const char *exponent = strchr(digits, 'e');
-    snprintf(text, OFFSET_BYTES, "%c.%.8s%.4s", digits[0], exponent - 8, exponent);
-}
-
-/* Returns the length. */
-static int print_state(int64_t rows, int64_t cols, awq_dtype dtype, float offset,
-                       char text[STATE_BYTES])
-{
-    char printed[OFFSET_BYTES];
-    print_offset(offset, printed);
-    return snprintf(text, STATE_BYTES,
-                    "{\"quant_type\": \"nf4\", \"blocksize\": %d, \"dtype\": \"%s\", "
-                    "\"shape\": [%lld, %lld], \"nested_blocksize\": %d, "
-                    "\"nested_dtype\": \"float32\", \"nested_offset\": %s}",
-                    AWQ__NF4_GROUP, type_name(dtype), (long long)rows, (long long)cols,
-                    AWQ__NESTED_GROUP, printed);
-}
-
-/* Room for every type: readers of JSON take spaces behind it. */
-static int64_t state_bytes(int64_t rows, int64_t cols)
-{
-    char text[STATE_BYTES];
-    return print_state(rows, cols, AWQ_BF16, 0, text);
-}
-
-/* ---- tensors ---- */
-
-static int specs_nf4(int64_t rows, int64_t cols, bool nested, awq__spec out[AWQ__MAX_SPECS])
-{
-    int64_t groups = rows * (cols / AWQ__NF4_GROUP);
-    out[AWQ__NF4_WEIGHT] = (awq__spec){".weight", AWQ_U8, 2, {rows * (cols / 2), 1}};
-    out[AWQ__NF4_ABSMAX] = (awq__spec){".weight.absmax", nested ? AWQ_U8 : AWQ_F32, 1, {groups}};
-    out[AWQ__NF4_MAP] = (awq__spec){".weight.quant_map", AWQ_F32, 1, {AWQ__NF4_CODES}};
-    out[AWQ__NF4_STATE] =
-        (awq__spec){".weight.quant_state.bitsandbytes__nf4", AWQ_U8, 1, {state_bytes(rows, cols)}};
-    if (!nested)
-        return AWQ__NF4_STATE + 1;
-    out[AWQ__NF4_NESTED_ABSMAX] =
-        (awq__spec){".weight.nested_absmax", AWQ_F32, 1, {awq__nested_groups(groups)}};
-    out[AWQ__NF4_NESTED_MAP] =
-        (awq__spec){".weight.nested_quant_map", AWQ_F32, 1, {AWQ__NESTED_CODES}};
-    return AWQ__NF4_NESTED_MAP + 1;
-}
-
-static int specs(int64_t rows, int64_t cols, const awq__scheme *scheme,
-                 awq__spec out[AWQ__MAX_SPECS])
-{
-    if (!is_int8(scheme))
-        return specs_nf4(rows, cols, scheme->grid == AWQ__GRID_NESTED, out);
-    out[AWQ__INT8_WEIGHT] = (awq__spec){".weight", AWQ_I8, 2, {rows, cols}};
-    out[AWQ__INT8_ROW_MAXIMA] = (awq__spec){".SCB", AWQ_F32, 1, {rows}};
-    out[AWQ__INT8_LAYOUT] = (awq__spec){".weight_format", AWQ_U8, 0, {0}};
-    return AWQ__INT8_LAYOUT + 1;
-}
+/* ---- packing ---- */
 
 static void pack_nf4(const awq__codes *codes, int index, void *out)
 {
     int64_t count = codes->rows * codes->cols, groups = count / AWQ__NF4_GROUP;
-    char state[STATE_BYTES];
+    char state[AWQ__NF4_STATE_BYTES];
     uint8_t *bytes = out;
     switch (index) {
     case AWQ__NF4_WEIGHT:
@@ -154,10 +84,10 @@ static void pack_nf4(const awq__codes *codes, int index, void *out)
         memcpy(out, awq__nf4, sizeof awq__nf4);
         break;
     case AWQ__NF4_STATE:
-        memset(out, ' ', (size_t)state_bytes(codes->rows, codes->cols));
+        memset(out, ' ', (size_t)awq__nf4_state_bytes(codes->rows, codes->cols));
         memcpy(out, state,
-               (size_t)print_state(codes->rows, codes->cols, codes->dtype, codes->nested.offset,
-                                   state));
+               (size_t)awq__nf4_print_state(codes->rows, codes->cols, codes->dtype,
+                                            codes->nested.offset, state));
         break;
     case AWQ__NF4_NESTED_ABSMAX:
         memcpy(out, codes->nested.scales, (size_t)awq__nested_groups(groups) * sizeof(float));
@@ -258,7 +188,7 @@ const awq__disk_format awq__disk_format_bitsandbytes = {
     .defaults = defaults,
     .complete = complete,
     .check = check,
-    .specs = specs,
+    .specs = awq__bitsandbytes_specs,
     .pack = pack,
     .config = config,
     .read_config = awq__bitsandbytes_read_config,

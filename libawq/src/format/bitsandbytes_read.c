@@ -241,7 +241,7 @@ static awq_status open_nf4(awq_context *ctx, const awq__checkpoint *checkpoint, 
                           .group = AWQ__NF4_GROUP,
                           .symmetric = true,
                           .grid = nested ? AWQ__GRID_NESTED : AWQ__GRID_F32};
-    int count = awq__disk_format_bitsandbytes.specs(rows, cols, &scheme, wanted);
+    int count = awq__bitsandbytes_specs(rows, cols, &scheme, wanted);
     status = find_all(ctx, checkpoint, module, wanted, count, AWQ__NF4_STATE, tensors);
     if (status == AWQ_OK)
         status = check_state(ctx, tensors, wanted, rows, cols, nested != NULL, &state);
@@ -276,7 +276,7 @@ static awq_status open_int8(awq_context *ctx, const awq__checkpoint *checkpoint,
     *found = status == AWQ_OK && tensors[AWQ__INT8_ROW_MAXIMA];
     if (!*found)
         return status;
-    int count = awq__disk_format_bitsandbytes.specs(rows, cols, &scheme, wanted);
+    int count = awq__bitsandbytes_specs(rows, cols, &scheme, wanted);
     status = find_all(ctx, checkpoint, module, wanted, count, -1, tensors);
     if (status != AWQ_OK)
         return status;

@@ -228,7 +228,7 @@ awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count);
 
-/* ---- bitsandbytes_read.c ---- */
+/* ---- bitsandbytes_specs.c, bitsandbytes_read.c ---- */
 
 /* The tensors of NF4, in the order of their specs, and of LLM.int8. */
 enum {
@@ -241,6 +241,15 @@ enum {
 };
 enum { AWQ__INT8_WEIGHT, AWQ__INT8_ROW_MAXIMA, AWQ__INT8_LAYOUT };
 
+int awq__bitsandbytes_specs(int64_t rows, int64_t cols, const awq__scheme *scheme,
+                            awq__spec specs[AWQ__MAX_SPECS]);
+/* The JSON that says how NF4 codes of [rows, cols] are stored; enough room for the largest sizes.
+   Returns its length. */
+#define AWQ__NF4_STATE_BYTES 256
+int awq__nf4_print_state(int64_t rows, int64_t cols, awq_dtype dtype, float offset,
+                         char text[AWQ__NF4_STATE_BYTES]);
+/* Bytes that have room for it with every type: readers of JSON take spaces behind it. */
+int64_t awq__nf4_state_bytes(int64_t rows, int64_t cols);
 awq_status awq__bitsandbytes_read_config(awq_context *ctx, const char *file, const cJSON *config,
                                          awq__stored *stored);
 awq_status awq__bitsandbytes_open(awq_context *ctx, const awq__checkpoint *checkpoint,

@@ -1,28 +1,8 @@
-/* The list of formats, and what they share. */
+/* The tensors that store a module. */
 #include "format/format.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static const awq__disk_format *const formats[] = {
-    &awq__disk_format_awq, &awq__disk_format_compressed, &awq__disk_format_gptq,
-    &awq__disk_format_mxfp4, &awq__disk_format_bitsandbytes};
-
-const awq__disk_format *awq__disk_format_by_name(const char *name)
-{
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (!strcmp(formats[i]->name, name))
-            return formats[i];
-    return NULL;
-}
-
-const awq__disk_format *awq__disk_format_by_method(const char *method)
-{
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (!strcmp(formats[i]->method, method))
-            return formats[i];
-    return NULL;
-}
 
 uint64_t awq__spec_bytes(const awq__spec *spec)
 {
@@ -75,24 +55,4 @@ awq_status awq__spec_find(awq_context *ctx, const awq__checkpoint *checkpoint, c
             describe(actual, sizeof actual, found->dtype, found->rank, found->shape));
     awq__free(name);
     return status;
-}
-
-void awq__name_list_free(char **list, size_t count)
-{
-    for (size_t i = 0; list && i < count; i++)
-        awq__free(list[i]);
-    awq__free(list);
-}
-
-awq_status awq__config_names(awq_context *ctx, cJSON *config, const char *key, char **list,
-                             size_t count)
-{
-    cJSON *array = cJSON_AddArrayToObject(config, key);
-    bool whole = array != NULL;
-    for (size_t i = 0; i < count && whole; i++) {
-        cJSON *name = cJSON_CreateString(list[i]);
-        whole = name && cJSON_AddItemToArray(array, name);
-    }
-    awq__name_list_free(list, count);
-    return whole ? AWQ_OK : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: quantization_config");
 }
