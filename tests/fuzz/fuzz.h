@@ -22,7 +22,7 @@ _Noreturn void fuzz_broken(const char *file, int line, const char *condition);
 
 /* The same for all inputs, with one thread. */
 awq_context *fuzz_context(void);
-/* A failure has a message: one line without control characters. */
+/* A failure has a message: one line of UTF-8 that no terminal obeys. */
 void fuzz_judge(awq_status status);
 /* Fit to be printed on a terminal, as one line. */
 bool fuzz_is_clean(const char *text);
@@ -84,7 +84,7 @@ void fuzz_check_model(const awq_model *model);
 
 /* ---- strict_json.c ---- */
 
-/* Is it JSON by RFC 8259, or with the literals that Python adds: NaN, Infinity, -Infinity? */
-bool fuzz_is_json(const char *text, size_t size);
+/* Is it JSON as core/json.h has it, but for keys that stand twice? `allowed` is AWQ__JSON_... */
+bool fuzz_is_json(const char *text, size_t size, unsigned allowed);
 
 #endif

@@ -1,14 +1,17 @@
 /* Whether a text is JSON, word for word by the grammar of RFC 8259. */
 #include "fuzz.h"
+#include "core/json.h"
 #include "core/utf8.h"
 
 #include <string.h>
 
-#define MAX_DEPTH 1000
+#define MAX_DEPTH 100
+#define MAX_NUMBER_BYTES 63
 
 typedef struct reader {
     const char *at, *end;
     int depth;
+    unsigned allowed; /* AWQ__JSON_... */
 } reader;
 
 static bool read_value(reader *r);
@@ -28,9 +31,26 @@ static bool take(reader *r, const char *word)
     return true;
 }
 
-static bool is_hex(char c)
+/* The four digits behind \u, or -1. */
+static long read_hex(reader *r)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+    char digits[5] = "";
+    if (r->end - r->at < 4)
+        return -1;
+    memcpy(digits, r->at, 4);
+    r->at += 4;
+    return strspn(digits, "0123456789abcdefABCDEF") == 4 ? strtol(digits, NULL, 16) : -1;
+}
+
+/* What follows \u. Surrogates come in pairs, the high one first. */
+static bool read_unicode(reader *r)
+{
+    long code = read_hex(r);
+    if (code >= 0xd800 && code < 0xdc00) {
+        long low = take(r, "\\u") ? read_hex(r) : -1;
+        return low >= 0xdc00 && low < 0xe000;
+    }
+    return code >= 0 && (code < 0xdc00 || code >= 0xe000) && (code || (r->allowed & AWQ__JSON_NUL));
 }
 
 /* What follows a backslash. */
@@ -39,14 +59,7 @@ static bool read_escape(reader *r)
     if (r->at == r->end)
         return false;
     char kind = *r->at++;
-    if (kind != 'u')
-        return kind && strchr("\"\\/bfnrt", kind);
-    if (r->end - r->at < 4)
-        return false;
-    for (int i = 0; i < 4; i++)
-        if (!is_hex(*r->at++))
-            return false;
-    return true;
+    return kind == 'u' ? read_unicode(r) : kind && strchr("\"\\/bfnrt", kind);
 }
 
 static bool read_string(reader *r)
@@ -70,10 +83,10 @@ static bool read_digits(reader *r)
     return r->at > begin;
 }
 
-static bool read_number(reader *r)
+static bool read_any_number(reader *r)
 {
     take(r, "-");
-    if (take(r, "Infinity"))
+    if ((r->allowed & AWQ__JSON_LITERALS) && take(r, "Infinity"))
         return true;
     if (!take(r, "0") && !read_digits(r))
         return false;
@@ -84,6 +97,12 @@ static bool read_number(reader *r)
     if (!take(r, "+"))
         take(r, "-");
     return read_digits(r);
+}
+
+static bool read_number(reader *r)
+{
+    const char *begin = r->at;
+    return read_any_number(r) && r->at - begin <= MAX_NUMBER_BYTES;
 }
 
 /* What stands between the brackets of an array or object, and the closing one. */
@@ -112,16 +131,19 @@ static bool read_value(reader *r)
     skip_space(r);
     bool object = take(r, "{"), valid;
     if (object || take(r, "["))
-        valid = ++r->depth < MAX_DEPTH && read_items(r, object ? "}" : "]", object) && r->depth--;
+        valid = r->depth++ < MAX_DEPTH && read_items(r, object ? "}" : "]", object) && r->depth--;
+    else if (take(r, "true") || take(r, "false") || take(r, "null"))
+        valid = true;
+    else if ((r->allowed & AWQ__JSON_LITERALS) && take(r, "NaN"))
+        valid = true;
     else
-        valid = take(r, "true") || take(r, "false") || take(r, "null") || take(r, "NaN") ||
-                (r->at < r->end && *r->at == '"' ? read_string(r) : read_number(r));
+        valid = r->at < r->end && *r->at == '"' ? read_string(r) : read_number(r);
     skip_space(r);
     return valid;
 }
 
-bool fuzz_is_json(const char *text, size_t size)
+bool fuzz_is_json(const char *text, size_t size, unsigned allowed)
 {
-    reader r = {text, text + size, 0};
+    reader r = {text, text + size, 0, allowed};
     return read_value(&r) && r.at == r.end;
 }

@@ -143,10 +143,10 @@ static void files_are_named(void **state)
     assert_told(f, NULL, "model-2.safetensors", "additional");
     assert_int_equal(unlink(path_of(f, "out/model-2.safetensors")), 0);
     assert_whole(f, NULL);
-    write_text(f, "out/README.md", "mine");
+    write_text(f, "out/READ\033[2JME.md", "mine");
     awq_verification *verification = verify(f, NULL);
     assert_int_equal(awq_verification_problem_count(verification), 0);
-    assert_non_null(strstr(awq_verification_note_at(verification, 0), "README.md: additional"));
+    assert_non_null(strstr(awq_verification_note_at(verification, 0), "READ?[2JME.md: additional"));
     awq_verification_free(verification);
 }
 
@@ -170,6 +170,11 @@ static void sums_in_another_form_are_told(void **state)
         write_text(f, "out/SHA256SUMS", changed);
         assert_told(f, NULL, "SHA256SUMS", "is no checksum of a file here");
     }
+    snprintf(changed, 2 * bytes + 200,
+             "%sba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  a\033[2J\xff\n",
+             text);
+    write_text(f, "out/SHA256SUMS", changed);
+    assert_told(f, NULL, "a?[2J?", "missing");
     snprintf(changed, 2 * bytes + 200, "%s%s", text, text);
     write_text(f, "out/SHA256SUMS", changed);
     assert_told(f, NULL, "SHA256SUMS", "twice");

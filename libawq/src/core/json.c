@@ -269,22 +269,31 @@ bool awq__json_int(const cJSON *item, int64_t *out)
 
 /* ---- changing one member of a text ---- */
 
-/* The value of the member of an object at the scan, which ends behind it; else the scan ends behind
-   the last member, or behind the opening bracket. The text has passed the strict pass. */
-static const char *find_member(awq__json_scan *scan, const char *key)
+/* How many members stand before the one with this key, which the text may write with escapes; all
+   of them if there is none. */
+static size_t count_before(const cJSON *object, const char *key)
 {
-    size_t length = strlen(key);
+    size_t count = 0;
+    for (const cJSON *child = object->child; child && strcmp(child->string, key);
+         child = child->next)
+        count++;
+    return count;
+}
+
+/* The value behind so many members of an object at the scan, which ends behind it; where there are
+   no more, the scan ends behind the last one, or behind the opening bracket. The text has passed
+   the strict pass. */
+static const char *find_member(awq__json_scan *scan, size_t before)
+{
     const char *end = ++scan->at;
     for (awq__json_skip_space(scan); *scan->at == '"'; awq__json_skip_space(scan)) {
-        const char *name = scan->at + 1;
         awq__json_skip_string(scan);
-        bool found = (size_t)(scan->at - 1 - name) == length && !memcmp(name, key, length);
         awq__json_skip_space(scan);
         scan->at++;
         awq__json_skip_space(scan);
         const char *value = scan->at;
         awq__json_skip_value(scan, 1);
-        if (found)
+        if (!before--)
             return value;
         end = scan->at;
         awq__json_skip_space(scan);
@@ -304,15 +313,19 @@ typedef struct place {
 static awq_status find_in_text(awq_context *ctx, const awq__json_source *source, const char *text,
                                size_t bytes, const char *key, place *found)
 {
-    awq_status status = awq__json_check(ctx, source, text, bytes);
+    cJSON *root;
+    awq_status status = awq__json_parse_from(ctx, source, text, bytes, &root);
     if (status != AWQ_OK)
         return status;
+    bool is_object = cJSON_IsObject(root);
+    size_t before = is_object ? count_before(root, key) : 0;
+    cJSON_Delete(root);
+    if (!is_object)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: not a JSON object", source->name);
     awq__json_scan scan = {.at = text, .end = text + bytes, .allowed = source->allowed};
     awq__json_skip_space(&scan);
-    if (*scan.at != '{')
-        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: not a JSON object", source->name);
     const char *begin = scan.at + 1;
-    found->old = find_member(&scan, key);
+    found->old = find_member(&scan, before);
     found->first = scan.at == begin;
     found->end = scan.at;
     return AWQ_OK;

@@ -1,5 +1,6 @@
 /* Is a checkpoint on disk what was written, whole, and made of its source? */
 #include "run/verify.h"
+#include "core/utf8.h"
 #include "run/job.h"
 
 #include <stdarg.h>
@@ -17,7 +18,8 @@ static awq_status find(awq_verification *v, awq__findings *findings, const char 
     findings->count++;
     if (findings->kept == AWQ__MAX_FINDINGS)
         return AWQ_OK;
-    vsnprintf(text, sizeof text, format, values);
+    int length = vsnprintf(text, sizeof text, format, values);
+    awq__clean_line(text, sizeof text, length >= (int)sizeof text);
     char *copy = awq__strdup(v->ctx, text);
     if (!copy)
         return AWQ_ERROR_MEMORY;
