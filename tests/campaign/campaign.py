@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
 
@@ -26,7 +27,10 @@ def happen(job):
     directory = os.path.join(work, f"{part}-{number}")
     try:
         PARTS[part].happen(site, details, directory, chance_of(seed, part, number))
-    except (Bad, OSError) as problem:
+    except Exception as problem:  # pylint: disable=broad-exception-caught
+        if not isinstance(problem, Bad):
+            problem = traceback.format_exc()
+        os.makedirs(directory, exist_ok=True)
         with open(os.path.join(directory, "why"), "w", encoding="utf-8") as file:
             file.write(f"{site.name} {details}: {problem}\n")
         return f"{directory}: {site.name} {details}: {problem}"

@@ -95,12 +95,12 @@ class Tools:
         self.environment = {**os.environ, "AWQ_PLUGIN_PATH": os.path.join(build, "lib", "awq"),
                             "OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1",
                             # The libraries that watch come before AddressSanitizer's.
-                            "ASAN_OPTIONS": "verify_asan_link_order=0"}
+                            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "detect_leaks=1") +
+                                            ":verify_asan_link_order=0"}
 
     def call(self, *command):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+        expect(done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout
 
     def verifies(self):

@@ -173,8 +173,9 @@ tree *tree_load(const char *path)
 static void write_content(const bytes *content, const char *path)
 {
     FILE *file = fopen(path, "wbx");
-    if (!file || fwrite(content->data, 1, content->size, file) != content->size ||
-        fclose(file) != 0)
+    bool written =
+        file && (!content->size || fwrite(content->data, 1, content->size, file) == content->size);
+    if (!written || fclose(file) != 0)
         give_up(strerror(errno), path);
 }
 
