@@ -9,8 +9,13 @@
 #include <unistd.h>
 
 #define REDRAW_SECONDS 0.1
+#ifndef STOP_SECONDS /* tests have less patience */
+#define STOP_SECONDS 10
+#endif
+#define TEXT_OF(number) TEXT_OF_VALUE(number)
+#define TEXT_OF_VALUE(number) #number
 
-static volatile sig_atomic_t stop_asked;
+static volatile sig_atomic_t stop_asked; /* the signal that did; 0: none */
 
 /* The one display of this process. */
 static struct display {
@@ -103,7 +108,7 @@ static int show(void *user, const awq_progress *progress)
 {
     const bool *quiet = user;
     if (*quiet)
-        return stop_asked;
+        return stop_asked != 0;
     bool moved = has_moved(progress);
     if (!display.begun) {
         display.first_fraction = progress->fraction;
@@ -118,17 +123,35 @@ static int show(void *user, const awq_progress *progress)
         describe(progress, line, sizeof line);
         fprintf(stderr, "awqc: %s\n", line);
     }
-    return stop_asked;
+    return stop_asked != 0;
+}
+
+static void say(const char *text, size_t length)
+{
+    if (write(STDERR_FILENO, text, length) < 0)
+        return; /* nobody is there to read it */
 }
 
 static void ask_to_stop(int signal_number)
 {
-    (void)signal_number;
-    static const char text[] = "\nawqc: stopping at the next safe point; once more stops at once\n";
+    static const char text[] = "\nawqc: stopping at the next safe point, within " TEXT_OF(
+        STOP_SECONDS) " s; once more stops at once\n";
     size_t skipped = !display.terminal; /* the line end that leaves the rewritten line */
-    stop_asked = 1;
-    if (write(STDERR_FILENO, text + skipped, sizeof text - 1 - skipped) < 0)
-        return; /* nobody is there to read it */
+    stop_asked = signal_number;
+    say(text + skipped, sizeof text - 1 - skipped);
+    alarm(STOP_SECONDS);
+}
+
+/* A safe point may be minutes away, or never come where a library that we use hangs. What is on the
+   disk is fit to go on with at any time, so the signal now does what it usually does. */
+static void stop_at_once(int signal_number)
+{
+    static const char text[] = "\nawqc: no safe point came; the work so far is kept, but for the "
+                               "layer that was in work\n";
+    (void)signal_number;
+    say(text + !display.terminal, sizeof text - 1 - !display.terminal);
+    signal(stop_asked, SIG_DFL);
+    kill(getpid(), stop_asked);
 }
 
 /* Unless whoever started us wants the signal ignored. The second one has its usual effect. */
@@ -140,6 +163,8 @@ static void catch (int signal_number)
     action = (struct sigaction){.sa_handler = ask_to_stop, .sa_flags = SA_RESETHAND | SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(signal_number, &action, NULL);
+    action.sa_handler = stop_at_once;
+    sigaction(SIGALRM, &action, NULL);
 }
 
 void progress_start(awq_context *ctx, bool quiet)

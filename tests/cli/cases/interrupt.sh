@@ -13,9 +13,12 @@ done
 kill -TERM $process 2>/dev/null
 wait $process
 code=$?
-[ "$code" = 130 ] || fail "expected exit code 130"
-err_has "awqc: stopping at the next safe point; once more stops at once"
-err_has "awqc: error: interrupted; the work so far is kept in out.partial: run the same command again to go on with it"
+err_has "awqc: stopping at the next safe point, within 10 s; once more stops at once"
+case $code in
+130) err_has "awqc: error: interrupted; the work so far is kept in out.partial: run the same command again to go on with it" ;;
+143) err_has "awqc: no safe point came; the work so far is kept" ;; # on a machine that is busy
+*) fail "expected exit code 130" ;;
+esac
 [ ! -e out ] || fail "an interrupted run left an output"
 [ -d out.partial ] || fail "an interrupted run kept nothing"
 
