@@ -104,8 +104,9 @@ typedef struct awq_progress {
 } awq_progress;
 
 /*
- * Called on the thread that called the library. Returning nonzero cancels the
- * operation, which then fails with AWQ_ERROR_CANCELLED.
+ * Called on the thread that called the library, when something new begins and within it some times
+ * a second where that is possible. Returning nonzero cancels the operation, which then fails with
+ * AWQ_ERROR_CANCELLED.
  */
 typedef int (*awq_progress_fn)(void *user, const awq_progress *progress);
 

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #define MESSAGE_BYTES 1024
+#define REPEAT_SECONDS 0.2
 
 struct awq_context {
     pthread_mutex_t lock; /* guards the error record */
@@ -23,9 +24,11 @@ struct awq_context {
     void *log_user;
     awq_progress_fn progress;
     void *progress_user;
-    int threads;      /* 0: what OpenMP would use */
-    int most_threads; /* that there is room for */
-    bool begun;       /* something was computed */
+    awq_progress latest; /* stage NULL: none since a public function began */
+    double told_seconds; /* when the callback was called */
+    int threads;         /* 0: what OpenMP would use */
+    int most_threads;    /* that there is room for */
+    bool begun;          /* something was computed */
     awq__plugin_sources plugins;
     const struct awq__compute *compute;
     const awq__memory *memory;
@@ -219,6 +222,7 @@ void awq__clear(awq_context *ctx)
 {
     ctx->message[0] = 0;
     ctx->failure = AWQ_OK;
+    ctx->latest.stage = NULL;
 }
 
 awq_status awq__failure(const awq_context *ctx)
@@ -243,12 +247,31 @@ void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...)
     ctx->log(ctx->log_user, level, line);
 }
 
+static bool goes_on(awq_context *ctx)
+{
+    ctx->told_seconds = awq__now_seconds();
+    return !ctx->progress || !ctx->progress(ctx->progress_user, &ctx->latest);
+}
+
 awq_status awq__progress(awq_context *ctx, const awq_progress *progress)
 {
-    if (ctx->progress && ctx->progress(ctx->progress_user, progress))
-        return awq__fail(ctx, AWQ_ERROR_CANCELLED, "cancelled in layer %lld, %s",
-                         (long long)progress->layer, progress->stage);
-    return AWQ_OK;
+    ctx->latest = *progress;
+    return goes_on(ctx) ? AWQ_OK : awq__cancelled(ctx);
+}
+
+bool awq__progress_again(awq_context *ctx)
+{
+    double passed = awq__now_seconds() - ctx->told_seconds;
+    if (!ctx->latest.stage || passed < REPEAT_SECONDS)
+        return true;
+    ctx->latest.elapsed_seconds += passed;
+    return goes_on(ctx);
+}
+
+awq_status awq__cancelled(awq_context *ctx)
+{
+    return awq__fail(ctx, AWQ_ERROR_CANCELLED, "cancelled in layer %lld, %s",
+                     (long long)ctx->latest.layer, ctx->latest.stage);
 }
 
 double awq__now_seconds(void)

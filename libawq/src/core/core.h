@@ -40,8 +40,14 @@ awq_status awq__failure(const awq_context *ctx);
 /* Forgets the last failure: called where a public function begins. */
 void awq__clear(awq_context *ctx);
 void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...) AWQ__PRINTF(3, 4);
-/* AWQ_OK, or AWQ_ERROR_CANCELLED (recorded) when the caller's callback said so. */
+/* AWQ_OK, or AWQ_ERROR_CANCELLED (recorded) when the caller's callback said so. The stage's name
+   must stay, for loops that tell it again. */
 awq_status awq__progress(awq_context *ctx, const awq_progress *progress);
+/* For parallel.c, on the thread that called the library: the latest again, if it was some time ago,
+   with the time that has passed. False if the caller's callback says that this is enough. */
+bool awq__progress_again(awq_context *ctx);
+/* Records that it did, in the stage of the latest progress. */
+awq_status awq__cancelled(awq_context *ctx);
 #define AWQ__MAX_THREADS 1024
 int awq__threads(const awq_context *ctx);
 /* True at its first call for this context. */
@@ -169,8 +175,10 @@ awq_status awq__sha256_file(awq_context *ctx, const char *path, char hex[AWQ__SH
  * Tasks start in rising order; `worker` is below awq__threads(ctx) and selects
  * private work space. After a failure at index i no task above i is begun, every task
  * below still runs, and the failure of the lowest index is returned: what fails
- * does not depend on timing. What a task computes must depend on its index alone. A loop
- * inside a task runs on that task's thread, and its failures count as the task's.
+ * does not depend on timing. Between tasks of a loop that is in no task the caller's progress
+ * callback is called now and then; if it cancels, no further task is begun, and the loop fails.
+ * What a task computes must depend on its index alone. A loop inside a task runs on that task's
+ * thread, and its failures count as the task's.
  */
 typedef awq_status (*awq__task_fn)(void *arg, int64_t index, int worker);
 awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task, void *arg);

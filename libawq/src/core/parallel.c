@@ -30,6 +30,8 @@ typedef struct loop {
     _Atomic int64_t next;   /* the next task to begin */
     _Atomic int64_t failed; /* the lowest task that failed; count if none */
     _Atomic int status;     /* of that task */
+    awq_context *ctx;       /* NULL in a loop inside a task */
+    _Atomic bool cancelled; /* no more tasks are begun; those below them all run to their end */
     bool alone;             /* one thread for want of memory: loops inside tasks have the others */
     char fork, join;        /* addresses for ThreadSanitizer */
 } loop;
@@ -46,12 +48,22 @@ static void record_failure(loop *l, int64_t index, awq_status status)
     }
 }
 
+/* A stage may be one loop that takes minutes: between tasks the caller is asked again. */
+static void ask_caller(loop *l, int worker)
+{
+    if (l->ctx && worker == 0 && !awq__progress_again(l->ctx))
+        atomic_store(&l->cancelled, true);
+}
+
 static void work(loop *l, int worker)
 {
     TSAN_ACQUIRE(&l->fork);
     int64_t outer_task = awq__current_task;
     bool nested = outer_task != AWQ__NO_TASK;
     for (;;) {
+        ask_caller(l, worker);
+        if (atomic_load(&l->cancelled))
+            break;
         int64_t index = atomic_fetch_add(&l->next, 1);
         if (index >= atomic_load(&l->failed))
             break;
@@ -72,9 +84,12 @@ static awq_status run_loop(awq_context *ctx, int64_t most_threads, int64_t count
     atomic_init(&l.next, 0);
     atomic_init(&l.failed, count);
     atomic_init(&l.status, AWQ_OK);
+    atomic_init(&l.cancelled, false);
     bool nested = awq__current_task != AWQ__NO_TASK;
-    if (!nested)
+    if (!nested) {
         awq__begin_tasks(ctx);
+        l.ctx = ctx;
+    }
     l.alone = !nested && most_threads == 1;
     int64_t threads = nested ? 1 : awq__min(awq__min(awq__threads(ctx), most_threads), count);
     if (threads <= 1) {
@@ -85,6 +100,8 @@ static awq_status run_loop(awq_context *ctx, int64_t most_threads, int64_t count
         work(&l, omp_get_thread_num());
         TSAN_ACQUIRE(&l.join);
     }
+    if (atomic_load(&l.cancelled))
+        return awq__cancelled(ctx);
     return (awq_status)atomic_load(&l.status);
 }
 
