@@ -177,6 +177,7 @@ static awq_status check_table(awq_context *ctx, const awq__tensor *tensor)
 {
     float table[sizeof awq__nf4 / sizeof *awq__nf4];
     awq_status status = awq__tensor_read(ctx, tensor, 0, sizeof table, table);
+    /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): these very bits */
     if (status != AWQ_OK || !memcmp(table, awq__nf4, sizeof table))
         return status;
     return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "%s: %s is not the table of NF4", tensor->file,
