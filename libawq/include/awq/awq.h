@@ -394,8 +394,9 @@ typedef struct awq_quantize_options {
  * as it is.
  *
  * OUTPUT may be missing or an empty directory. AWQ_ERROR_EXISTS for all else, but that with `force`
- * a result of libawq, which its awq_provenance.json tells, gives way; where the file system can
- * exchange two names, OUTPUT is missing at no time. AWQ_ERROR_RECIPE, whatever the options, if
+ * a result of libawq gives way, which its awq_provenance.json tells and to which nobody has added a
+ * file that its SHA256SUMS does not list; where the file system can exchange two names, OUTPUT is
+ * missing at no time. AWQ_ERROR_RECIPE, whatever the options, if
  * OUTPUT is, holds or lies in the model, or holds a file that the run reads: data, plugin or the
  * recipe itself (awq_recipe_set_source).
  *

@@ -86,6 +86,27 @@ static awq_status refuse(awq_context *ctx, const char *directory)
                      directory);
 }
 
+/* The first file in a result that its checksums do not list: someone has added it. */
+static awq_status check_added(awq_context *ctx, const char *directory)
+{
+    awq__sums listed = {0}, there = {0};
+    if (!awq__holds_file(directory, AWQ__SUMS_FILE))
+        return AWQ_OK; /* results of version 0.1 have none */
+    awq_status status = awq__sums_read(ctx, directory, &listed);
+    if (status == AWQ_OK)
+        status = awq__sums_list(ctx, directory, AWQ__JOURNAL_FILE, &there);
+    for (size_t i = 0; i < there.count && status == AWQ_OK; i++)
+        if (!awq__sums_find(&listed, there.list[i].name))
+            status = awq__fail(ctx, AWQ_ERROR_EXISTS,
+                               "%s: is not replaced, since it holds %s, which is no part of the "
+                               "result (its " AWQ__SUMS_FILE " does not list it); move that away "
+                               "first",
+                               directory, there.list[i].name);
+    awq__sums_free(&listed);
+    awq__sums_free(&there);
+    return status;
+}
+
 awq_status awq__check_target(awq_context *ctx, const char *directory, bool force)
 {
     bool result;
@@ -102,5 +123,8 @@ awq_status awq__check_target(awq_context *ctx, const char *directory, bool force
                          "its " AWQ__PROVENANCE_FILE "), so it is never replaced; remove it by "
                          "hand, or name another output",
                          directory);
-    return force ? check_mount(ctx, directory) : refuse(ctx, directory);
+    if (!force)
+        return refuse(ctx, directory);
+    status = check_mount(ctx, directory);
+    return status == AWQ_OK ? check_added(ctx, directory) : status;
 }

@@ -13,6 +13,14 @@ rtn="--quiet --set quantize.method=rtn"
     cksum out/* | cmp -s - ../sums && fail "the output was not replaced"
     [ ! -e out.partial ] || fail "the partial directory is still there"
 
+    # What someone has added to a result is not lost with it.
+    echo precious >out/notes.md
+    expect 1 quantize recipe.yaml --quiet --force
+    err_is "awqc: error: out: is not replaced, since it holds notes.md, which is no part of the result (its SHA256SUMS does not list it); move that away first"
+    [ "$(cat out/notes.md)" = precious ] || fail "an added file was touched"
+    rm out/notes.md
+    expect 0 quantize recipe.yaml --quiet --force
+
     # What an earlier run was killed in front of removing goes, and the result is called whole.
     touch out/.awq-lock
     echo '{}' >out/awq_journal.json

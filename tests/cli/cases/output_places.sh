@@ -87,11 +87,11 @@ err_like "^awqc: error: output: out holds what a file of the model leads to, cac
 # A path through the output itself, and one through a link, are where they lead.
 # shellcheck disable=SC2086 # words
 {
-    rm out/link.jsonl
+    rm -f out/link.jsonl out/blob out/eval.txt out/recipe.yaml
     for output in out/../out here/out; do
-        touch out/old
+        old=$(ls -di out)
         expect 0 quantize recipe.yaml $rtn --quiet --force --set output=$output
-        [ ! -e out/old ] || fail "$output was not replaced"
+        [ "$(ls -di out)" != "$old" ] || fail "$output was not replaced"
         expect 0 inspect $output
     done
     [ ! -e out.partial ] && [ ! -e out.replaced ] || fail "something is left"
