@@ -41,8 +41,8 @@ void fit_kernels(char **argv, bool quiet)
 /* A sanitizer takes more addresses than any limit, and is not there yet at this moment. */
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define BUFFER_BYTES ((rlim_t)128 << 20) /* what OpenBLAS maps for each of its threads */
-#define THREAD_BYTES (BUFFER_BYTES + ((rlim_t)8 << 20))
-#define OTHER_BYTES ((rlim_t)96 << 20) /* program and libraries */
+#define THREAD_BYTES (BUFFER_BYTES + ((rlim_t)72 << 20)) /* and its stack, and malloc's arena */
+#define OTHER_BYTES ((rlim_t)96 << 20)                   /* program and libraries */
 
 enum { MOST_NEW = 2, NUMBER_BYTES = 64 };
 
@@ -96,17 +96,17 @@ static void start_with_fewer_threads(char **argv, char **environment, rlim_t lim
 {
     static char assignment[NUMBER_BYTES];
     const char *value = value_of(environment, "OMP_NUM_THREADS");
-    if (limit < OTHER_BYTES + THREAD_BYTES) {
+    if (limit < OTHER_BYTES + BUFFER_BYTES) {
         fprintf(
             stderr,
             "awqc: error: the address space is limited to %llu kB (ulimit -v), in which OpenBLAS "
             "cannot be loaded: at least %llu kB are needed\n",
             (unsigned long long)limit >> 10,
-            (unsigned long long)(OTHER_BYTES + THREAD_BYTES) >> 10);
+            (unsigned long long)(OTHER_BYTES + BUFFER_BYTES) >> 10);
         _exit(FAILED);
     }
     rlim_t room = (limit - OTHER_BYTES) / THREAD_BYTES;
-    room -= room > 1;
+    room = room > 1 ? room - 1 : 1;
     rlim_t wanted = value ? strtoull(value, NULL, 10) : (rlim_t)sysconf(_SC_NPROCESSORS_CONF);
     snprintf(assignment, sizeof assignment, "OMP_NUM_THREADS=%llu", (unsigned long long)room);
     if (wanted > room)

@@ -12,6 +12,8 @@
 /* The buffer of one product: a constant of OpenBLAS 0.3, on some processors less. */
 #define BUFFER_BYTES ((size_t)128 << 20)
 #define STACK_BYTES ((size_t)8 << 20)  /* of a thread, unless the system was told otherwise */
+#define ARENA_BYTES ((size_t)64 << 20) /* malloc's for each of several threads, where it has them  \
+                                        */
 #define OTHER_BYTES ((size_t)32 << 20) /* what the smallest of runs needs beside */
 
 /* Where the buffers come from. Other programs do not call these, but every build exports them. */
@@ -109,11 +111,15 @@ size_t awq__blas_bytes(int threads)
     return (size_t)threads * BUFFER_BYTES;
 }
 
-/* What so many threads still need, and the smallest of runs beside them. */
+/* What so many threads still need, one that writes behind them, and the smallest of runs. Room for
+   arenas must be there although malloc does without: it would take that of a stack, and OpenMP ends
+   the process where it cannot start a thread. */
 static size_t missing_bytes(int threads)
 {
     int missing = threads > buffers ? threads - buffers : 0;
-    return awq__blas_bytes(missing) + (size_t)(threads - 1) * STACK_BYTES + OTHER_BYTES;
+    size_t stacks = (size_t)threads * STACK_BYTES;
+    size_t arenas = threads > 1 ? (size_t)(threads + 1) * ARENA_BYTES : 0;
+    return awq__blas_bytes(missing) + stacks + arenas + OTHER_BYTES;
 }
 
 /* Of the address space, as the limit counts it; 0 where that is not known. */

@@ -22,7 +22,7 @@ limited() {
 figure() { sed -n "s/.*$1 \([0-9]*\) kB.*/\1/p" "$top/err" | tail -n 1; }
 
 try_limits() {
-    for limit in 50000 70000 100000 130000 200000 400000 600000; do
+    for limit in 50000 70000 100000 130000 200000 240000 400000 600000; do
         limited $limit --version
         case $code in
         0) out_like '^products: ' ;;
@@ -49,6 +49,12 @@ enough=$(figure "at least")
 rm -rf out
 limited "$enough" quantize recipe.yaml --quiet
 [ "$code" = 0 ] || fail "expected that $enough kB are enough"
+# As many threads as there is room for, with what they need beside.
+for limit in 300000 600000 1000000 1400000 1800000 2300000 2600000 3000000 3400000 3800000; do
+    rm -rf out out.partial
+    limited $limit quantize recipe.yaml --quiet --threads 16
+    [ "$code" = 0 ] || fail "expected a result"
+done
 # There is nothing to wait for at the end either.
 limited 70000 help
 [ "$code" = 0 ] || fail "expected help"
