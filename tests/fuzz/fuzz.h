@@ -79,6 +79,9 @@ void fuzz_add_plugins(void);
 /* Would the config.json describe more than a few hundred experts? Each would be listed, and one
    input would take long. */
 bool fuzz_is_large(const fuzz_part *config);
+/* A small Mixtral: that a target reads and plans it shows that the target works. H 64, two heads of
+   8, two experts, I 32, one layer, eight ids. */
+extern const char fuzz_good_config[];
 /* What an opened model says of itself is in order. */
 void fuzz_check_model(const awq_model *model);
 

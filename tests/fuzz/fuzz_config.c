@@ -5,18 +5,19 @@
 #include "fuzz.h"
 
 #include <math.h>
+#include <string.h>
 
 static awq_recipe *make_recipe(void)
 {
     awq_recipe *recipe;
     MUST(awq_recipe_create(fuzz_context(), &recipe) == AWQ_OK);
-    MUST(awq_recipe_set(recipe, "model", fuzz_path(""), NULL) == AWQ_OK);
+    MUST(awq_recipe_set(recipe, "model", fuzz_path("m"), NULL) == AWQ_OK);
     MUST(awq_recipe_set(recipe, "output", fuzz_path("out"), NULL) == AWQ_OK);
     MUST(awq_recipe_set(recipe, "quantize.method", "rtn", NULL) == AWQ_OK);
     return recipe;
 }
 
-static void plan(void)
+static awq_status plan(void)
 {
     awq_recipe *recipe = make_recipe();
     awq_plan *plan;
@@ -31,32 +32,39 @@ static void plan(void)
         MUST(fuzz_is_clean(awq_plan_warning_at(plan, i)));
     awq_plan_free(plan);
     awq_recipe_free(recipe);
+    return status;
 }
 
-static void open_and_plan(const fuzz_part *config)
+static awq_status open_and_plan(const void *config, size_t size)
 {
     awq_model *model;
-    fuzz_write_part("config.json", config);
-    awq_status status = awq_model_open(fuzz_context(), fuzz_path(""), NULL, &model);
+    fuzz_write("m/config.json", config, size);
+    awq_status status = awq_model_open(fuzz_context(), fuzz_path("m"), NULL, &model);
     fuzz_judge(status);
     MUST((status == AWQ_OK) == (model != NULL));
     if (model)
         fuzz_check_model(model);
     awq_model_free(model);
-    if (status == AWQ_OK)
-        plan();
+    return status == AWQ_OK ? plan() : status;
+}
+
+static void begin(void)
+{
+    fuzz_add_plugins();
+    fuzz_make_directory("m");
+    MUST(open_and_plan(fuzz_good_config, strlen(fuzz_good_config)) == AWQ_OK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static bool added;
+    static bool begun;
     fuzz_part config;
-    if (!added)
-        fuzz_add_plugins();
-    added = true;
+    if (!begun)
+        begin();
+    begun = true;
     fuzz_split(data, size, &config, 1);
     if (!fuzz_is_large(&config))
-        open_and_plan(&config);
+        open_and_plan(config.data, config.size);
     fuzz_free(&config, 1);
     return 0;
 }

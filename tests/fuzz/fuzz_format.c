@@ -110,7 +110,7 @@ static awq_status read_end(const awq_model *model, awq__part part)
     return status;
 }
 
-static void evaluate(void)
+static awq_status evaluate(void)
 {
     awq_eval_options options = {.struct_size = sizeof options,
                                 .directory = fuzz_path(""),
@@ -119,16 +119,17 @@ static void evaluate(void)
     awq_status status = awq_evaluate(fuzz_context(), &options, &result);
     fuzz_judge(status);
     MUST(status != AWQ_OK || (isfinite(result.perplexity) && result.perplexity > 0));
+    return status;
 }
 
-static void open_and_read(void)
+static awq_status open_and_read(void)
 {
     awq_model *model;
     awq_status status = awq_model_open(fuzz_context(), fuzz_path(""), NULL, &model);
     fuzz_judge(status);
     MUST((status == AWQ_OK) == (model != NULL));
     if (!model)
-        return;
+        return status;
     awq_model_info info;
     fuzz_check_model(model);
     awq_model_describe(model, &info);
@@ -139,18 +140,24 @@ static void open_and_read(void)
     if (status == AWQ_OK && !info.described)
         status = read_end(model, AWQ__PART_HEAD);
     awq_model_free(model);
-    if (status == AWQ_OK && !info.described)
-        evaluate();
+    return status == AWQ_OK && !info.described ? evaluate() : status;
+}
+
+static void begin(void)
+{
+    fuzz_add_plugins();
+    fuzz_write_tensors("ids.safetensors", "", "input_ids I32 1x6 010000000700000003000000");
+    fuzz_write_tensors("model.safetensors", mixtral, "");
+    fuzz_write("config.json", fuzz_good_config, strlen(fuzz_good_config));
+    MUST(open_and_read() == AWQ_OK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool begun;
     fuzz_part parts[2];
-    if (!begun) {
-        fuzz_add_plugins();
-        fuzz_write_tensors("ids.safetensors", "", "input_ids I32 1x6 01000000070000000300000000");
-    }
+    if (!begun)
+        begin();
     begun = true;
     fuzz_split(data, size, parts, 2);
     if (!fuzz_is_large(&parts[0])) {

@@ -5,6 +5,7 @@
 #include "recipe_text.h"
 
 #include <math.h>
+#include <string.h>
 
 static void set(awq_recipe *recipe, const char *name, const char *value)
 {
@@ -26,7 +27,7 @@ static void check(const awq_plan *plan)
         MUST(fuzz_is_clean(awq_plan_warning_at(plan, i)));
 }
 
-static void make_plan(awq_recipe *recipe)
+static awq_status make_plan(awq_recipe *recipe)
 {
     awq_plan *plan;
     set(recipe, "model", fuzz_path("m"));
@@ -39,17 +40,27 @@ static void make_plan(awq_recipe *recipe)
     if (plan)
         check(plan);
     awq_plan_free(plan);
+    return status;
+}
+
+static void begin(void)
+{
+    awq_recipe *recipe;
+    fuzz_add_plugins();
+    fuzz_make_directory("m");
+    fuzz_write_tensors("ids.safetensors", "", "input_ids I32 1x6 0100000003000000");
+    fuzz_write("m/config.json", fuzz_good_config, strlen(fuzz_good_config));
+    MUST(awq_recipe_create(fuzz_context(), &recipe) == AWQ_OK);
+    MUST(make_plan(recipe) == AWQ_OK);
+    awq_recipe_free(recipe);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool begun;
     fuzz_part parts[2];
-    if (!begun) {
-        fuzz_add_plugins();
-        fuzz_make_directory("m");
-        fuzz_write_tensors("ids.safetensors", "", "input_ids I32 1x6 0100000003");
-    }
+    if (!begun)
+        begin();
     begun = true;
     fuzz_split(data, size, parts, 2);
     awq_recipe *recipe = fuzz_read_recipe(parts[0].data, parts[0].size, NULL);

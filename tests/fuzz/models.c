@@ -6,6 +6,11 @@
 
 #define MOST_EXPERTS 512 /* of all layers */
 
+const char fuzz_good_config[] =
+    "{\"model_type\":\"mixtral\",\"hidden_size\":64,\"intermediate_size\":32,\"head_dim\":8,"
+    "\"num_attention_heads\":2,\"num_key_value_heads\":1,\"num_local_experts\":2,"
+    "\"num_experts_per_tok\":2,\"num_hidden_layers\":1,\"vocab_size\":8}";
+
 /* 1 if it is no number that counts. */
 static double count_of(const cJSON *config, const char *key)
 {
