@@ -86,6 +86,8 @@ static void bad_indices_are_refused(void **state)
         {"{\"weight_map\":{\"a\":1}}", AWQ_ERROR_FORMAT, "\"a\" is not a string"},
         {"{\"weight_map\":{\"a\":null}}", AWQ_ERROR_FORMAT, "\"a\" is not a string"},
         {"{\"weight_map\":{\"a\":\"\"}}", AWQ_ERROR_FORMAT, "not the plain name"},
+        {"{\"weight_map\":{\"a\":\"one.safetensors\\u0000x\"}}", AWQ_ERROR_FORMAT,
+         ".json:1:36: \\u0000, which no name or value here may hold"},
         {"{\"weight_map\":{\"a\":\"..\"}}", AWQ_ERROR_FORMAT, "not the plain name"},
         {"{\"weight_map\":{\"a\":\".\"}}", AWQ_ERROR_FORMAT, "not the plain name"},
         {"{\"weight_map\":{\"a\":\"../m/one.safetensors\"}}", AWQ_ERROR_FORMAT,

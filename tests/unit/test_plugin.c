@@ -103,6 +103,7 @@ static void test_refused_modules(void **state)
         {"bad_id", "its id is missing or has characters other than a-z, 0-9, _ and -"},
         {"no_id", "its id is missing or has characters other than"},
         {"no_version", "its version is NULL"},
+        {"bad_version", "its version is not UTF-8, expected a text in UTF-8"},
         {"no_model_types", "it serves no model_type"},
         {"no_describe_model", "describe_model or describe_layer is NULL"},
         {"no_describe_layer", "describe_model or describe_layer is NULL"},

@@ -223,10 +223,12 @@ typedef struct awq_module {
 
 /*
  * Opens a checkpoint directory, plain or quantized, with the plugin that serves its model_type.
- * `plugin` names one by id where several do; NULL or "" otherwise. Headers of its files
- * are read, and what some formats store that is the same for all weights; weights are read when
- * they are needed, a layer at a time. A file is opened for each reading and never mapped: where it
- * has shrunk or cannot be read by then, that call fails with AWQ_ERROR_IO.
+ * `plugin` names one by id where several do; NULL or "" otherwise. JSON must be that of RFC 8259,
+ * in UTF-8 without a byte order mark, nested at most 100 deep; only config.json may have NaN and
+ * Infinity, which Python writes, and has them in the result as they are spelled. Headers of its
+ * files are read, and what some formats store that is the same for all weights; weights are read
+ * when they are needed, a layer at a time. A file is opened for each reading and never mapped:
+ * where it has shrunk or cannot be read by then, that call fails with AWQ_ERROR_IO.
  *
  * A model whose weights are not on disk is described by its config.json: `path` is then a directory
  * that has one and no file of weights at all, or the path of a config.json itself, whatever lies

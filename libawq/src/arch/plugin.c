@@ -52,8 +52,9 @@ static awq_status check_table(awq_context *ctx, const awq_plugin *plugin, awq__p
     if (!plain_id(table->id))
         return refuse(ctx, item,
                       "its id is missing or has characters other than a-z, 0-9, _ and -");
-    if (!table->version)
-        return refuse(ctx, item, "its version is NULL, expected a text");
+    if (!table->version || !awq__is_utf8(table->version, strlen(table->version)))
+        return refuse(ctx, item, "its version is %s, expected a text in UTF-8",
+                      table->version ? "not UTF-8" : "NULL"); /* results name it, in JSON */
     if (!table->model_types || !table->model_types[0])
         return refuse(ctx, item, "it serves no model_type, expected at least one");
     if (!table->describe_model || !table->describe_layer)

@@ -71,9 +71,9 @@ void awq__json_add_text(awq__json_builder *builder, cJSON *parent, const char *k
                         const char *text);
 /* An item, which is taken over; NULL is one that could not be made. Returns it, or NULL. */
 cJSON *awq__json_add_item(awq__json_builder *builder, cJSON *parent, const char *key, cJSON *item);
-/* What stays its owner's. */
+/* A text, object or array that stays its owner's, who must outlive it. */
 void awq__json_add_reference(awq__json_builder *builder, cJSON *parent, const char *key,
-                             cJSON *item);
+                             const cJSON *item);
 /* AWQ_ERROR_MEMORY if anything is missing; `what` names the whole. */
 awq_status awq__json_built(awq_context *ctx, const awq__json_builder *builder, const char *what);
 /* Appends an item as text. AWQ_ERROR_MEMORY for NULL too. */

@@ -47,13 +47,19 @@ void awq__json_add_text(awq__json_builder *builder, cJSON *parent, const char *k
     awq__json_add_item(builder, parent, key, cJSON_CreateString(text));
 }
 
-void awq__json_add_reference(awq__json_builder *builder, cJSON *parent, const char *key,
-                             cJSON *item)
+/* cJSON's own function loses the reference where there is no memory for its key. */
+static cJSON *refer_to(const cJSON *item)
 {
-    bool added = item && parent &&
-                 (key ? cJSON_AddItemReferenceToObject(parent, key, item)
-                      : cJSON_AddItemReferenceToArray(parent, item));
-    builder->failed |= !added;
+    return cJSON_IsString(item)   ? cJSON_CreateStringReference(item->valuestring)
+           : cJSON_IsObject(item) ? cJSON_CreateObjectReference(item->child)
+           : cJSON_IsArray(item)  ? cJSON_CreateArrayReference(item->child)
+                                  : NULL;
+}
+
+void awq__json_add_reference(awq__json_builder *builder, cJSON *parent, const char *key,
+                             const cJSON *item)
+{
+    awq__json_add_item(builder, parent, key, refer_to(item));
 }
 
 awq_status awq__json_built(awq_context *ctx, const awq__json_builder *builder, const char *what)

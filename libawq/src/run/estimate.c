@@ -41,6 +41,7 @@ typedef struct estimator {
     double read, write; /* bytes */
     double most_layer;  /* bytes of memory that a layer takes */
     int threads;
+    awq_status status; /* a failure to find a module's weights */
 } estimator;
 
 static void add(estimator *e, double operations, double share)
@@ -120,11 +121,13 @@ static double tokens_of(const estimator *e, const awq__module *module)
     return e->tokens * (double)experts->per_token / (double)experts->count;
 }
 
-static double module_bytes(const estimator *e, const awq__module *module)
+static double module_bytes(estimator *e, const awq__module *module)
 {
     awq__found found;
-    return awq__model_find(e->plan->model, module, NULL, &found) == AWQ_OK ? (double)found.bytes
-                                                                           : 0;
+    awq_status status = awq__model_find(e->plan->model, module, NULL, &found);
+    if (status != AWQ_OK)
+        e->status = status;
+    return status == AWQ_OK ? (double)found.bytes : 0;
 }
 
 /* Memory that an expert's or an attention's statistics and ranges take. */
@@ -287,7 +290,9 @@ awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__
                                .calibration_tokens = (uint64_t)e.tokens,
                                .disk_bytes = result_bytes,
                                .operations = e.operations};
-    awq_status status = measure_products(ctx, e.threads, &estimate->operations_per_second);
+    awq_status status = e.status;
+    if (status == AWQ_OK)
+        status = measure_products(ctx, e.threads, &estimate->operations_per_second);
     if (status == AWQ_OK)
         status = measure_reading(ctx, arch, &estimate->read_bytes_per_second);
     double streams = 2 * 4 * e.tokens * (double)arch->model.hidden_size;

@@ -153,8 +153,7 @@ static void add_treatments(const awq__job *job, awq__json_builder *b, cJSON *roo
 static void add_source(const awq__job *job, awq__json_builder *b, cJSON *root)
 {
     cJSON *source = awq__json_add_object(b, root, "source");
-    awq__json_add_reference(b, source, "ends",
-                            (cJSON *)(uintptr_t)awq__json_at(job->journal, "of." AWQ__ENDS));
+    awq__json_add_reference(b, source, "ends", awq__json_at(job->journal, "of." AWQ__ENDS));
     cJSON *layers = awq__json_add_array(b, source, "layers");
     for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++)
         awq__json_add_reference(
