@@ -2,7 +2,10 @@
 #include "cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { SET, IGNORE_ENGINE, FORCE, RESTART, THREADS, QUIET };
@@ -26,41 +29,32 @@ static double now_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static awq_status checkpoint_bytes(awq_context *ctx, const char *directory, const char *plugin,
-                                   uint64_t *bytes)
+static void print_summary(const awq_report *report, double seconds)
 {
-    awq_model *model;
-    awq_status status = awq_model_open(ctx, directory, plugin, &model);
-    if (status != AWQ_OK)
-        return status;
-    awq_model_info info;
-    awq_model_describe(model, &info);
-    *bytes = info.bytes;
-    awq_model_free(model);
-    return AWQ_OK;
-}
-
-static awq_status print_summary(awq_context *ctx, const awq_recipe *recipe,
-                                const awq_report *report, double seconds)
-{
-    const char *plugin = awq_recipe_get(recipe, "plugin", 0);
-    uint64_t before, after;
-    awq_status status = checkpoint_bytes(ctx, awq_recipe_get(recipe, "model", 0), plugin, &before);
-    if (status == AWQ_OK)
-        status = checkpoint_bytes(ctx, awq_report_output(report), plugin, &after);
-    if (status != AWQ_OK)
-        return status;
     char one[TEXT_BYTES], two[TEXT_BYTES];
     struct rusage usage;
     print_field("output", "%s", awq_report_output(report));
-    print_field("size", "%s -> %s", format_bytes(one, before), format_bytes(two, after));
+    print_field("size", "%s -> %s", format_bytes(one, awq_report_bytes_before(report)),
+                format_bytes(two, awq_report_bytes_after(report)));
     print_field("time", "%s", format_duration(one, seconds));
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         print_field("peak memory", "%s", format_bytes(one, (uint64_t)usage.ru_maxrss * 1024));
     const awq_eval_result *evaluation = awq_report_evaluation(report);
     if (evaluation)
         print_evaluation(evaluation, "perplexity before", "perplexity after");
-    return AWQ_OK;
+}
+
+/* Is there work that the same command goes on with? */
+static bool has_partial(const char *output)
+{
+    size_t length = strlen(output);
+    char *path = must_realloc(NULL, length + sizeof ".partial", 1);
+    memcpy(path, output, length);
+    memcpy(path + length, ".partial", sizeof ".partial");
+    struct stat info;
+    bool there = stat(path, &info) == 0;
+    free(path);
+    return there;
 }
 
 static int report_end(const awq_context *ctx, awq_status status, const awq_recipe *recipe,
@@ -68,10 +62,14 @@ static int report_end(const awq_context *ctx, awq_status status, const awq_recip
 {
     if (status != AWQ_ERROR_CANCELLED)
         return report_failure(ctx, status);
-    print_error("interrupted; the work so far is kept in %s.partial: run the same command again%s "
-                "to go on with it",
-                awq_recipe_get(recipe, "output", 0),
-                is_given(arguments, RESTART) ? ", without --restart," : "");
+    const char *output = awq_recipe_get(recipe, "output", 0);
+    const char *without = is_given(arguments, RESTART) ? ", without --restart," : "";
+    if (has_partial(output))
+        print_error("interrupted; the work so far is kept in %s.partial: run the same command "
+                    "again%s to go on with it",
+                    output, without);
+    else
+        print_error("interrupted; nothing was written yet: the same command begins anew");
     return INTERRUPTED;
 }
 
@@ -86,7 +84,7 @@ static int quantize(awq_context *ctx, const cli_arguments *arguments, const awq_
     awq_status status = awq_quantize(ctx, recipe, &how, &report);
     progress_clear();
     if (status == AWQ_OK)
-        status = print_summary(ctx, recipe, report, now_seconds() - start);
+        print_summary(report, now_seconds() - start);
     awq_report_free(report);
     return status == AWQ_OK ? DONE : report_end(ctx, status, recipe, arguments);
 }

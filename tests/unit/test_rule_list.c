@@ -324,10 +324,10 @@ static void a_rule_behind_others_has_no_effect(void **state)
     rule(f, PAIRS("experts", "0", "bits", "2"));
     rule(f, PAIRS("match", "block_sparse_moe.*", "keep", "false")); /* the router too */
     succeeds(f->ctx, make_rules(f));
-    assert_int_equal(f->rules.warning_count, 2);
-    assert_string_equal(f->rules.warnings[0], "rules[2] (experts: 0): has no effect, because "
-                                              "earlier rules treat all that it matches");
-    assert_non_null(strstr(f->rules.warnings[1], "rules[3] (match: block_sparse_moe.*): has no "));
+    assert_int_equal(f->rules.warning_count, 1); /* for both that are behind */
+    assert_string_equal(f->rules.warnings[0],
+                        "rules[2] (experts: 0): has no effect, because "
+                        "earlier rules treat all that it matches (and 1 more)");
     renew(f);
     rule(f, PAIRS("match", "*.gate", "keep", "true"));
     rule(f, PAIRS("role", "router", "keep", "true"));

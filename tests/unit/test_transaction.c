@@ -310,8 +310,8 @@ static void leftovers_of_a_finished_run(void **state)
         {"out/" AWQ__LOCK_FILE, "out.partial/.awq-replaced", "out.partial/config.json"},
     };
     for (size_t i = 0; i < sizeof leftovers / sizeof *leftovers; i++) {
-        write_checkpoint(f, "out", true, 1000);
-        write_text(f, "out/" AWQ__REPORT_FILE, "{}");
+        write_checkpoint(f, "out", false, 1000);
+        write_text(f, "out/" AWQ__SUMS_FILE, "{}");
         for (size_t j = 0; j < 3 && leftovers[i][j]; j++) {
             const char *name = leftovers[i][j];
             if (!strncmp(name, "out.", 4) && !is_there(f, i == 2 ? "out.replaced" : "out.partial"))
@@ -321,8 +321,10 @@ static void leftovers_of_a_finished_run(void **state)
         begin_fails(f, "out", false, true, AWQ_ERROR_EXISTS, "the whole result");
         check_model(f, "out");
         assert_listing(f, "out",
-                       AWQ__PROVENANCE_FILE " " AWQ__REPORT_FILE " config.json model.safetensors");
+                       AWQ__SUMS_FILE " " AWQ__PROVENANCE_FILE " config.json model.safetensors");
         assert_listing(f, ".", "out");
+        check(f, awq__clear_directory(f->ctx, path_of(f, "out"), NULL));
+        assert_int_equal(rmdir(path_of(f, "out")), 0);
     }
 }
 
@@ -347,7 +349,7 @@ static void a_run_that_ends_is_left_alone(void **state)
 {
     fixture *f = *state;
     write_checkpoint(f, "out", false, 1000);
-    write_text(f, "out/" AWQ__REPORT_FILE, "{}");
+    write_text(f, "out/" AWQ__SUMS_FILE, "{}");
     write_text(f, "out/" AWQ__LOCK_FILE, "");
     int fd = open(path_of(f, "out/" AWQ__LOCK_FILE), O_RDWR | O_CLOEXEC);
     assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);

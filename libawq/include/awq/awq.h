@@ -400,7 +400,10 @@ typedef struct awq_quantize_options {
  * file that its SHA256SUMS does not list; where the file system can exchange two names, OUTPUT is
  * missing at no time. AWQ_ERROR_RECIPE, whatever the options, if
  * OUTPUT is, holds or lies in the model, or holds a file that the run reads: data, plugin or the
- * recipe itself (awq_recipe_set_source).
+ * recipe itself (awq_recipe_set_source). All that is told before anything takes time.
+ *
+ * Warnings are logged as they arise, one line for all of a kind. Once OUTPUT is in place the call
+ * succeeds: a cancel in the last progress call, whose fraction is 1, comes too late.
  *
  * options NULL: all off. report NULL: not wanted.
  */
@@ -412,6 +415,9 @@ AWQ_API const char *awq_report_json(const awq_report *report);
 /* The evaluation that the recipe asked for; NULL if it asked for none. */
 AWQ_API const awq_eval_result *awq_report_evaluation(const awq_report *report);
 AWQ_API const char *awq_report_output(const awq_report *report);
+/* Of all tensors of the model, and of the result. */
+AWQ_API uint64_t awq_report_bytes_before(const awq_report *report);
+AWQ_API uint64_t awq_report_bytes_after(const awq_report *report);
 
 /* ------------------------------------------------------------------ verify */
 

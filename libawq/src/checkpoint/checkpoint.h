@@ -124,8 +124,8 @@ awq_status awq__resolve_name(awq_context *ctx, const char *path, char **real);
 /* ---- output.c, transaction.c, replaced.c, target.c, settle.c: a new checkpoint directory as a
    transaction ---- */
 
-/* Names of files by which a directory is known: all results have the first, written early, and the
-   report, written last; the journal is there until the end. */
+/* Names of files by which a directory is known: all results have the first, and the sums, which are
+   written last; the journal is there until the end. */
 #define AWQ__PROVENANCE_FILE "awq_provenance.json"
 #define AWQ__PRODUCER "libawq" /* as the provenance's "producer" */
 #define AWQ__REPORT_FILE "awq_report.json"
@@ -144,13 +144,15 @@ typedef struct awq__output awq__output;
  * a result of this library, which its provenance tells, or holds a file that its checksums do not
  * list: what others made is not ours to remove.
  * Also for a mount point. A DIRECTORY.partial left by an earlier run is kept if `resume`, else
- * emptied; one that no run has left is AWQ_ERROR_EXISTS. A lock file in it keeps two runs apart
- * (AWQ_ERROR_EXISTS while another holds it). Missing parents are created. Of a run that was killed
- * while it put its output in place, the rest is done, or undone if the output was not there yet.
- * Where `directory` leads is settled here: later changes of links do not matter.
+ * emptied; one that no run has left is AWQ_ERROR_EXISTS. A lock file in it
+ * keeps two runs apart (AWQ_ERROR_EXISTS while another holds it). Missing parents are created. Of a
+ * run that was killed while it put its output in place, the rest is done, or undone if the output
+ * was not there yet. Where `directory` leads is settled here: later changes of links do not matter.
  */
 awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force, bool resume,
                              awq__output **out);
+/* Removes what an earlier run has left in the partial directory. */
+awq_status awq__output_empty(awq__output *output);
 /* The directory in which work happens, "DIRECTORY.partial". */
 const char *awq__output_partial(const awq__output *output);
 /* In the order in which they will be stored: shards follow it; within a shard, larger
@@ -166,6 +168,8 @@ awq_status awq__output_declare(awq__output *output, const char *name, awq_dtype 
  * when the disk is too small.
  */
 awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes);
+/* Of all tensors that were declared. */
+uint64_t awq__output_bytes(const awq__output *output);
 /* The whole tensor; again replaces it. Safe from several threads for different tensors. bytes must
    be the declared size. */
 awq_status awq__output_write(awq__output *output, const char *name, const void *data, size_t bytes);

@@ -225,6 +225,14 @@ awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes)
     return status;
 }
 
+uint64_t awq__output_bytes(const awq__output *output)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < output->layout.count; i++)
+        bytes += output->layout.entries[i].bytes;
+    return bytes;
+}
+
 /* ---- writing tensors ---- */
 
 static awq_status find_entry(const awq__output *output, const char *name, awq__entry **entry)

@@ -159,13 +159,13 @@ static awq_status clean_up(const awq__output *output)
     return status;
 }
 
-/* Ends what a run has left undone that was killed when its output was in place: the report, written
-   last, tells it from unfinished work that someone has renamed. */
+/* Ends what a run has left undone that was killed when its output was in place: the sums, written
+   last, tell it from unfinished work that someone has renamed. */
 static awq_status finish_earlier(awq__output *output)
 {
     const char *directory = output->directory;
     bool result;
-    if (!awq__holds_file(directory, AWQ__REPORT_FILE) ||
+    if (!awq__holds_file(directory, AWQ__SUMS_FILE) ||
         (!awq__holds_file(directory, AWQ__LOCK_FILE) &&
          !awq__holds_file(directory, AWQ__JOURNAL_FILE)))
         return AWQ_OK;
@@ -185,6 +185,11 @@ static awq_status finish_earlier(awq__output *output)
     return status;
 }
 
+awq_status awq__output_empty(awq__output *output)
+{
+    return awq__clear_directory(output->ctx, output->partial, AWQ__LOCK_FILE);
+}
+
 static awq_status begin(awq__output *output, const char *directory, bool resume)
 {
     awq_status status = set_names(output, directory);
@@ -200,9 +205,7 @@ static awq_status begin(awq__output *output, const char *directory, bool resume)
         status = awq__recover_replaced(output);
     if (status == AWQ_OK)
         status = awq__check_target(output->ctx, output->directory, output->force);
-    if (status == AWQ_OK && !resume)
-        status = awq__clear_directory(output->ctx, output->partial, AWQ__LOCK_FILE);
-    return status;
+    return status == AWQ_OK && !resume ? awq__output_empty(output) : status;
 }
 
 awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force, bool resume,

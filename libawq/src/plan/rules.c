@@ -1,9 +1,7 @@
 #include "plan/rules.h"
-#include "core/utf8.h"
 #include "plan/value.h"
 #include "text/name_pattern.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,25 +13,6 @@ static bool may_quantize(awq_role role)
 {
     return role == AWQ_ROLE_EXPERT || role == AWQ_ROLE_SHARED_EXPERT ||
            role == AWQ_ROLE_ATTENTION || role == AWQ_ROLE_MLP;
-}
-
-awq_status awq__rules_warn(awq_context *ctx, awq__rules *rules, const char *format, ...)
-{
-    char line[512];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    awq__clean_line(line, sizeof line, length >= (int)sizeof line);
-    awq_status status = awq__grow(ctx, &rules->warnings, &rules->warning_capacity,
-                                  rules->warning_count + 1, sizeof *rules->warnings, "warnings");
-    if (status != AWQ_OK)
-        return status;
-    char *copy = awq__strdup(ctx, line);
-    if (!copy)
-        return AWQ_ERROR_MEMORY;
-    rules->warnings[rules->warning_count++] = copy;
-    return AWQ_OK;
 }
 
 bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b)
@@ -163,8 +142,9 @@ static awq__treatment treatment_from(const words *w, awq__rule_defaults defaults
 static awq_status nothing_matches(awq_context *ctx, const awq__arch *arch, awq__rules *rules,
                                   const char *what)
 {
-    return awq__rules_warn(ctx, rules, "%s matches no module; names look like %s", what,
-                           arch->modules[awq__arch_index(arch, 0, AWQ__PART_GATE, 0)].name);
+    return awq__rules_warn_alike(ctx, rules, AWQ__ALIKE_UNMATCHED,
+                                 "%s matches no module; names look like %s", what,
+                                 arch->modules[awq__arch_index(arch, 0, AWQ__PART_GATE, 0)].name);
 }
 
 /* What a pattern or a rule matched. */
@@ -325,8 +305,9 @@ static awq_status judge_unused(awq_context *ctx, const awq__arch *arch, const ru
     if (status != AWQ_OK)
         return status;
     if (shadowed)
-        return awq__rules_warn(
-            ctx, rules, "%s: has no effect, because earlier rules treat all that it matches", name);
+        return awq__rules_warn_alike(
+            ctx, rules, AWQ__ALIKE_SHADOWED,
+            "%s: has no effect, because earlier rules treat all that it matches", name);
     const awq__module *refused = r->matched.refused;
     if (refused)
         return awq__fail(ctx, AWQ_ERROR_RECIPE,
@@ -348,8 +329,9 @@ static awq_status judge_rule(awq_context *ctx, const awq_recipe *recipe, const a
     if (!r->matched.treated)
         return judge_unused(ctx, arch, r, name, rules);
     if (r->matched.refused && is_router(r->matched.refused))
-        return awq__rules_warn(ctx, rules, "%s: matches routers, as %s, which stay as they are",
-                               name, r->matched.refused->name);
+        return awq__rules_warn_alike(ctx, rules, AWQ__ALIKE_ROUTERS,
+                                     "%s: matches routers, as %s, which stay as they are", name,
+                                     r->matched.refused->name);
     return AWQ_OK;
 }
 

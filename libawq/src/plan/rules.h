@@ -16,6 +16,20 @@ typedef struct awq__treatment {
     bool automatic;     /* bits and group are still to be chosen, within the recipe's target */
 } awq__treatment;
 
+/* Kinds of warnings of which there may be thousands. */
+typedef enum awq__alike {
+    AWQ__ALIKE_UNMATCHED, /* patterns and rules that match nothing */
+    AWQ__ALIKE_SHADOWED,  /* rules behind others */
+    AWQ__ALIKE_ROUTERS,   /* rules that match routers */
+    AWQ__ALIKE_COUNT,
+} awq__alike;
+
+/* The one line for all of a kind. */
+typedef struct awq__alike_lines {
+    size_t count;        /* of those there are */
+    size_t line, length; /* where the line is, and how long without the number of the others */
+} awq__alike_lines;
+
 typedef struct awq__rules {
     awq__treatment **treatments; /* the different ones */
     size_t treatment_count, treatment_capacity;
@@ -23,6 +37,8 @@ typedef struct awq__rules {
     bool calibrate;            /* some module's treatment does */
     char **warnings;
     size_t warning_count, warning_capacity;
+    awq__alike_lines alike[AWQ__ALIKE_COUNT];
+    bool told; /* warnings are logged as they arise */
 } awq__rules;
 
 /* What the recipe's `auto` means for codes of so many bits. A group of 0 is the largest of 128, 64
@@ -43,10 +59,18 @@ awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,
                             const awq__treatment *treatment);
 /* Sets rules->calibrate from the treatments. */
 void awq__rules_update(awq__rules *rules, const awq__arch *arch);
-awq_status awq__rules_warn(awq_context *ctx, awq__rules *rules, const char *format, ...)
-    AWQ__PRINTF(3, 4);
 /* The scheme of module `index`, which is treated: its group is a number of columns. */
 awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__arch *arch, size_t index);
+
+/* ---- warnings.c ---- */
+
+awq_status awq__rules_warn(awq_context *ctx, awq__rules *rules, const char *format, ...)
+    AWQ__PRINTF(3, 4);
+/* Of a kind there is one line: its first, and how many more there are. Before awq__rules_tell. */
+awq_status awq__rules_warn_alike(awq_context *ctx, awq__rules *rules, awq__alike kind,
+                                 const char *format, ...) AWQ__PRINTF(4, 5);
+/* Logs the warnings so far, each once, and from now on each as it arises. */
+void awq__rules_tell(awq_context *ctx, awq__rules *rules);
 
 /* ---- presets.c ---- */
 

@@ -30,6 +30,7 @@ typedef struct awq__model_plan {
     awq_model *model; /* the source */
     awq__rules rules;
     const awq__disk_format *format;
+    uint64_t undescribed_bytes; /* of tensors that the architecture does not describe */
 } awq__model_plan;
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
                                   awq__model_plan *plan);
@@ -44,6 +45,8 @@ bool awq__role_is_linear(awq_role role);
    other engines or versions cannot. */
 awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *recipe,
                                         awq__model_plan *plan);
+/* plan_warnings.c */
+awq_status awq__model_plan_warn(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan);
 /* Does module `index` stay float, but with values changed by a fold that leaves the model's
  * function as it is? */
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);
@@ -95,7 +98,7 @@ awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, in
 typedef struct awq__job {
     awq_context *ctx;
     const awq_recipe *recipe;
-    const awq__model_plan *plan;
+    awq__model_plan *plan;
     awq__output *output;
     awq__stream calibration; /* of the source model; unused for plain rounding */
     awq__sequences sequences;
@@ -106,6 +109,7 @@ typedef struct awq__job {
     bool resumed;            /* an earlier run has left it */
     awq__json_builder built; /* whether the reports of layers in it are whole */
     cJSON *mixed;            /* that of the schemes that were chosen; NULL if none were */
+    double sensitivity; /* share of the whole that the pass for a target takes; 0: there is none */
     double start_seconds, stage_seconds[AWQ__STAGE_COUNT];
     uint64_t stage_operations[AWQ__STAGE_COUNT]; /* of matrix products */
     awq__stage stage;
@@ -122,10 +126,13 @@ awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__
 
 /* The sequences that the recipe calibrates with; none if nothing needs them. */
 awq_status awq__job_load_calibration(awq__job *job);
-/* Gives each module that is to have one the scheme that keeps the recipe's target: a pass through
-   the model measures what each does to the output of its layer. The job's plan is `plan`. Does
+/* AWQ_ERROR_RECIPE if the recipe's target cannot be met whatever the weights are: a format with one
+   scheme, schemes that do not fit, less than the smallest of them need. */
+awq_status awq__target_check(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan);
+/* Gives each module of the job's plan that is to have one the scheme that keeps the recipe's
+   target: a pass through the model measures what each does to the output of its layer. Does
    nothing where the recipe has no target. */
-awq_status awq__job_choose_schemes(awq__job *job, awq__model_plan *plan);
+awq_status awq__job_choose_schemes(awq__job *job);
 
 /* Enters a stage, books the time of the last, and tells the caller's progress callback. */
 awq_status awq__job_enter(awq__job *job, awq__stage stage, int64_t layer, double share);
@@ -228,8 +235,8 @@ void awq__hash_text(uint64_t hash, char text[AWQ__HASH_TEXT]);
 #define AWQ__ENDS "embedding, head or last norm" /* by which the journal has their hash */
 
 /* Reads the journal of an earlier run in the partial directory, or begins one. AWQ_ERROR_FORMAT if
-   it is damaged. */
-awq_status awq__journal_open(awq__job *job);
+   it is damaged. With `restart` it is not looked at. */
+awq_status awq__journal_open(awq__job *job, bool restart);
 /* Makes durable what was written so far, then says so, beside the work that follows: a kill loses
    the layer in work and at most the one before it. */
 awq_status awq__journal_write(awq__job *job);
@@ -257,8 +264,8 @@ awq_status awq__job_agree_on_ids(awq__job *job, const char *name, const awq__seq
 
 /* ---- kernels.c ---- */
 
-/* Adds the kernels that compute in this run to the journal's, with a warning where an interrupted run
-   that it goes on with had others. */
+/* Adds the kernels that compute in this run to the journal's, with a warning where an interrupted
+   run that it goes on with had others. */
 awq_status awq__kernels_join(awq__job *job);
 /* All of the journal, a list to be freed. NULL if there is no memory. */
 cJSON *awq__kernels(const awq__job *job);
@@ -267,11 +274,12 @@ cJSON *awq__kernels(const awq__job *job);
 
 struct awq_report {
     char *json, *output;
+    uint64_t bytes_before, bytes_after;
     bool has_evaluation;
     awq_eval_result evaluation;
 };
 /* The report's text, without anything that differs from run to run. */
-awq_status awq__report_create(awq__job *job, const char *output, const awq_eval_result *evaluation,
+awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation,
                               awq_report **report);
 /* The recipe as YAML without `output`: where a result lies does not change it. */
 awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml);

@@ -80,13 +80,13 @@ static awq_status read_file(awq__job *job, const char *path)
     return status;
 }
 
-awq_status awq__journal_open(awq__job *job)
+awq_status awq__journal_open(awq__job *job, bool restart)
 {
     char *path = awq__path_join(job->ctx, awq__output_partial(job->output), AWQ__JOURNAL_FILE);
     if (!path)
         return AWQ_ERROR_MEMORY;
     awq_status status = AWQ_OK;
-    job->resumed = awq__is_file(path);
+    job->resumed = !restart && awq__is_file(path);
     if (job->resumed)
         status = read_file(job, path);
     else if (!(job->journal = create_empty(job->plan->model->arch->model.layer_count)))

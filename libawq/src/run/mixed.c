@@ -28,6 +28,8 @@ typedef struct mixer {
     uint64_t *bytes;  /* [units,choices] */
     int32_t *chosen;  /* [units] */
     uint64_t weights; /* of all units */
+    uint64_t others;  /* bytes of all that has no choice */
+    uint64_t limit;   /* of the bytes of all units */
     awq__stream stream;
 } mixer;
 
@@ -37,6 +39,12 @@ static const awq__arch *arch_of(const mixer *m)
 }
 
 /* ---- what there is to choose from, and for ---- */
+
+/* Else by the size of the whole result. */
+static bool by_bits(const mixer *m)
+{
+    return awq_recipe_count(m->job->recipe, "quantize.target_bits") > 0;
+}
 
 static bool is_automatic(const mixer *m, size_t index)
 {
@@ -106,8 +114,7 @@ static awq_status list_schemes(mixer *m)
         return awq__fail(m->job->ctx, AWQ_ERROR_RECIPE,
                          "quantize.target_%s: the format %s has one scheme for all; format "
                          "compressed-tensors can mix them",
-                         awq_recipe_count(m->job->recipe, "quantize.target_bits") ? "bits" : "size",
-                         m->plan->format->name);
+                         by_bits(m) ? "bits" : "size", m->plan->format->name);
     for (size_t i = 0; i < arch_of(m)->module_count; i++)
         if (is_automatic(m, i))
             symmetric = m->plan->rules.of[i]->scheme.symmetric;
@@ -163,13 +170,12 @@ static awq_status list_units(mixer *m)
    that stores it, also its shape and the like, where the size of the result is. */
 static uint64_t scheme_bytes(const mixer *m, const awq__module *module, int64_t choice)
 {
-    bool by_bits = awq_recipe_count(m->job->recipe, "quantize.target_bits") > 0;
     awq__spec specs[AWQ__MAX_SPECS];
     awq__scheme scheme = scheme_for(m, choice, module);
     uint64_t bytes = 0;
     int count = m->plan->format->specs(module->rows, module->cols, &scheme, specs);
     for (int i = 0; i < count; i++)
-        if (!by_bits || specs[i].rank > 1)
+        if (!by_bits(m) || specs[i].rank > 1)
             bytes += awq__spec_bytes(&specs[i]);
     return bytes;
 }
@@ -396,32 +402,59 @@ static awq_status other_bytes(const mixer *m, uint64_t *bytes)
     return status;
 }
 
-static awq_status solve(mixer *m)
+/* The most bytes that all units may have, for the target. */
+static awq_status set_limit(mixer *m)
 {
     const awq_recipe *recipe = m->job->recipe;
-    awq_context *ctx = m->job->ctx;
-    awq__budget budget = {
-        .units = m->units, .choices = m->choices, .loss = m->loss, .bytes = m->bytes};
     double bits = awq__recipe_number(recipe, "quantize.target_bits");
-    uint64_t size = awq__recipe_size(recipe, "quantize.target_size"), others, least;
-    awq_status status = other_bytes(m, &others);
-    if (status != AWQ_OK)
-        return status;
-    budget.limit = size > others ? size - others : 0;
-    if (bits > 0)
-        budget.limit = (uint64_t)(bits * (double)m->weights / 8);
-    status = awq__budget_solve(ctx, &budget, m->chosen, &least);
-    if (status != AWQ_ERROR_RECIPE)
-        return status;
-    if (bits > 0)
-        return awq__fail(ctx, status,
+    uint64_t size = awq__recipe_size(recipe, "quantize.target_size");
+    awq_status status = other_bytes(m, &m->others);
+    m->limit = size > m->others ? size - m->others : 0;
+    if (by_bits(m))
+        m->limit = (uint64_t)(bits * (double)m->weights / 8);
+    return status;
+}
+
+static awq_status too_little(const mixer *m, uint64_t least)
+{
+    const awq_recipe *recipe = m->job->recipe;
+    if (by_bits(m))
+        return awq__fail(m->job->ctx, AWQ_ERROR_RECIPE,
                          "quantize.target_bits: %g bits a weight are fewer than the %.3f of the "
                          "smallest of quantize.target_schemes",
-                         bits, 8 * (double)least / (double)m->weights);
-    return awq__fail(ctx, status,
+                         awq__recipe_number(recipe, "quantize.target_bits"),
+                         8 * (double)least / (double)m->weights);
+    return awq__fail(m->job->ctx, AWQ_ERROR_RECIPE,
                      "quantize.target_size: %llu bytes are fewer than the %llu of the smallest of "
                      "quantize.target_schemes with all else",
-                     (unsigned long long)size, (unsigned long long)(least + others));
+                     (unsigned long long)awq__recipe_size(recipe, "quantize.target_size"),
+                     (unsigned long long)(least + m->others));
+}
+
+/* Before the pass, which takes its time. */
+static awq_status check_least(const mixer *m)
+{
+    uint64_t least = 0;
+    for (int64_t u = 0; u < m->units; u++) {
+        uint64_t smallest = UINT64_MAX;
+        for (int64_t c = 0; c < m->choices; c++)
+            if (m->bytes[u * m->choices + c] < smallest)
+                smallest = m->bytes[u * m->choices + c];
+        least += smallest;
+    }
+    return least > m->limit ? too_little(m, least) : AWQ_OK;
+}
+
+static awq_status solve(mixer *m)
+{
+    awq__budget budget = {.units = m->units,
+                          .choices = m->choices,
+                          .loss = m->loss,
+                          .bytes = m->bytes,
+                          .limit = m->limit};
+    uint64_t least;
+    awq_status status = awq__budget_solve(m->job->ctx, &budget, m->chosen, &least);
+    return status == AWQ_ERROR_RECIPE ? too_little(m, least) : status;
 }
 
 static awq_status apply(mixer *m)
@@ -477,13 +510,44 @@ static awq_status describe(mixer *m)
     return awq__json_built(m->job->ctx, b, "the report");
 }
 
-static awq_status choose(mixer *m)
+/* What can be known without a weight. */
+static awq_status prepare(mixer *m)
 {
-    awq_status status = list_schemes(m);
+    awq_status status = list_units(m);
+    if (status != AWQ_OK || !m->units)
+        return status;
+    status = list_schemes(m);
     if (status == AWQ_OK)
         status = add_sizes(m);
     if (status == AWQ_OK)
-        status = measure_layers(m);
+        status = set_limit(m);
+    return status == AWQ_OK ? check_least(m) : status;
+}
+
+static void free_mixer(mixer *m)
+{
+    awq__stream_free(&m->stream);
+    awq__free(m->unit_of);
+    awq__free(m->loss);
+    awq__free(m->bytes);
+    awq__free(m->chosen);
+    *m = (mixer){0};
+}
+
+awq_status awq__target_check(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
+{
+    awq__job job = {.ctx = ctx, .recipe = recipe, .plan = plan};
+    mixer m = {.job = &job, .plan = plan};
+    if (!awq__recipe_has_target(recipe))
+        return AWQ_OK;
+    awq_status status = prepare(&m);
+    free_mixer(&m);
+    return status;
+}
+
+static awq_status choose(mixer *m)
+{
+    awq_status status = measure_layers(m);
     if (status == AWQ_OK)
         status = solve(m);
     if (status == AWQ_OK)
@@ -491,20 +555,16 @@ static awq_status choose(mixer *m)
     return status == AWQ_OK ? describe(m) : status;
 }
 
-awq_status awq__job_choose_schemes(awq__job *job, awq__model_plan *plan)
+awq_status awq__job_choose_schemes(awq__job *job)
 {
-    mixer m = {.job = job, .plan = plan};
+    mixer m = {.job = job, .plan = job->plan};
     if (!awq__recipe_has_target(job->recipe))
         return AWQ_OK;
-    awq_status status = list_units(&m);
+    awq_status status = prepare(&m);
     if (status == AWQ_OK && m.units)
         status = choose(&m);
     if (status == AWQ_OK)
-        status = awq__model_plan_check_engine(job->ctx, job->recipe, plan);
-    awq__stream_free(&m.stream);
-    awq__free(m.unit_of);
-    awq__free(m.loss);
-    awq__free(m.bytes);
-    awq__free(m.chosen);
+        status = awq__model_plan_check_engine(job->ctx, job->recipe, job->plan);
+    free_mixer(&m);
     return status;
 }

@@ -240,6 +240,10 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
         status = check_all_fused(ctx, plan);
     if (status == AWQ_OK)
         status = check_rescaled(ctx, plan);
+    if (status == AWQ_OK)
+        status = awq__model_plan_warn(ctx, recipe, plan);
+    if (status == AWQ_OK)
+        status = awq__target_check(ctx, recipe, plan);
     /* With a target the schemes are still to be chosen. */
     bool settled = !awq__recipe_has_target(recipe) || !awq__model_has_weights(plan->model);
     return status == AWQ_OK && settled ? awq__model_plan_check_engine(ctx, recipe, plan) : status;

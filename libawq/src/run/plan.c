@@ -177,71 +177,20 @@ static awq_status choose_schemes(awq_context *ctx, const awq_recipe *recipe, awq
     awq__job job = {.ctx = ctx,
                     .recipe = recipe,
                     .plan = &plan->plan,
+                    .sensitivity = 1,
                     .start_seconds = awq__now_seconds(),
                     .stage_start = awq__now_seconds()};
     awq_status status = awq__compute_begin(ctx);
     if (status == AWQ_OK)
         status = awq__job_load_calibration(&job);
     if (status == AWQ_OK)
-        status = awq__job_choose_schemes(&job, &plan->plan);
+        status = awq__job_choose_schemes(&job);
     const cJSON *loss = awq__json_at(job.mixed, "predicted_loss");
     if (cJSON_IsNumber(loss))
         plan->predicted_loss = loss->valuedouble;
     cJSON_Delete(job.mixed);
     awq__sequences_free(&job.sequences);
     return status;
-}
-
-/* What the architecture does not describe is copied. */
-static awq_status add_undescribed(awq_context *ctx, awq_plan *plan)
-{
-    const awq__arch *arch = plan->plan.model->arch;
-    const awq__tensor *first = NULL;
-    size_t count = 0;
-    for (size_t i = 0; arch->checkpoint && i < awq__checkpoint_count(arch->checkpoint); i++) {
-        const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
-        bool copies;
-        awq_status status = awq__result_copies(ctx, arch, tensor, &copies);
-        if (status != AWQ_OK)
-            return status;
-        if (!copies)
-            continue;
-        plan->before += tensor->bytes;
-        plan->after += tensor->bytes;
-        first = first ? first : tensor;
-        count++;
-    }
-    if (!count)
-        return AWQ_OK;
-    return awq__rules_warn(ctx, &plan->plan.rules,
-                           "%s%s: the %s architecture does not describe %s; copied as %s, and "
-                           "without a part in the forward pass",
-                           first->name, count > 1 ? " and others" : "", arch->plugin->table.id,
-                           count > 1 ? "them" : "it", count > 1 ? "they are" : "it is");
-}
-
-/* An expert that sees few tokens has little to be searched on. */
-static awq_status warn_about_tokens(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
-{
-    const awq__arch *arch = plan->plan.model->arch;
-    double tokens = (double)awq__recipe_int(recipe, "calibration.samples") *
-                    (double)awq__recipe_int(recipe, "calibration.sequence_length");
-    double least = (double)awq__recipe_int(recipe, "calibration.min_expert_tokens");
-    for (int64_t n = 0; n < arch->model.layer_count && plan->plan.rules.calibrate; n++) {
-        const awq_arch_experts *experts = &arch->layers[n].experts;
-        double seen = experts->count ? tokens * (double)experts->per_token / (double)experts->count
-                                     : INFINITY;
-        if (seen < least)
-            return awq__rules_warn(
-                ctx, &plan->plan.rules,
-                "calibration: of %.0f tokens an expert of layer %lld sees %.0f in the mean, fewer "
-                "than calibration.min_expert_tokens %.0f: most borrow those of others; %.0f "
-                "samples "
-                "would do",
-                tokens, (long long)n, seen, least,
-                ceil(least / seen * (double)awq__recipe_int(recipe, "calibration.samples")));
-    }
-    return AWQ_OK;
 }
 
 static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
@@ -261,9 +210,9 @@ static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *pla
         g->shown.treatment = g->treatment;
         g->shown.bits_per_weight = 8.0 * (double)g->shown.bytes_after / g->weights;
     }
-    if (status == AWQ_OK)
-        status = add_undescribed(ctx, plan);
-    return status == AWQ_OK ? warn_about_tokens(ctx, recipe, plan) : status;
+    plan->before += plan->plan.undescribed_bytes;
+    plan->after += plan->plan.undescribed_bytes;
+    return status;
 }
 
 awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out)

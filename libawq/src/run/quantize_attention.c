@@ -264,7 +264,7 @@ static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)
     awq__folded *folded = j->folded;
     awq__proof proof = {0};
     int64_t n = j->layer->number;
-    awq_status status = awq__job_enter(j->job, AWQ__STAGE_STATISTICS, n, 0);
+    awq_status status = awq__job_enter(j->job, AWQ__STAGE_STATISTICS, n, 0.01);
     if (status == AWQ_OK)
         status = gather(j, hidden);
     if (status == AWQ_OK)

@@ -18,8 +18,7 @@ static void add_evaluation(awq__json_builder *b, cJSON *root, const awq_eval_res
     awq__json_add_number(b, object, "router_topk_agreement", evaluation->router_topk_agreement);
 }
 
-awq_status awq__report_create(awq__job *job, const char *output, const awq_eval_result *evaluation,
-                              awq_report **report)
+awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation, awq_report **report)
 {
     awq_context *ctx = job->ctx;
     *report = awq__alloc(ctx, 1, sizeof **report, "the report");
@@ -49,7 +48,9 @@ awq_status awq__report_create(awq__job *job, const char *output, const awq_eval_
         status = awq__json_print(ctx, root, "the report", &text);
     cJSON_Delete(root);
     (*report)->json = text.data;
-    (*report)->output = awq__strdup(ctx, output);
+    (*report)->output = awq__strdup(ctx, awq__recipe_text(job->recipe, "output"));
+    (*report)->bytes_before = job->plan->model->bytes;
+    (*report)->bytes_after = awq__output_bytes(job->output);
     if (status == AWQ_OK && (*report)->output)
         return AWQ_OK;
     awq_report_free(*report);
@@ -79,6 +80,16 @@ const awq_eval_result *awq_report_evaluation(const awq_report *report)
 const char *awq_report_output(const awq_report *report)
 {
     return report->output;
+}
+
+uint64_t awq_report_bytes_before(const awq_report *report)
+{
+    return report->bytes_before;
+}
+
+uint64_t awq_report_bytes_after(const awq_report *report)
+{
+    return report->bytes_after;
 }
 
 awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml)

@@ -1,0 +1,62 @@
+/* What a recipe may do to a model, but is hardly meant to. */
+#include "run/job.h"
+
+#include <math.h>
+
+static awq_status warn_about_undescribed(awq_context *ctx, awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    const char *first = NULL;
+    size_t count = 0;
+    for (size_t i = 0; arch->checkpoint && i < awq__checkpoint_count(arch->checkpoint); i++) {
+        const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
+        bool copies;
+        awq_status status = awq__result_copies(ctx, arch, tensor, &copies);
+        if (status != AWQ_OK)
+            return status;
+        if (!copies)
+            continue;
+        first = count++ ? first : tensor->name;
+        plan->undescribed_bytes += tensor->bytes;
+    }
+    if (count == 1)
+        return awq__rules_warn(ctx, &plan->rules,
+                               "%s: the %s architecture does not describe it; copied as it is, and "
+                               "without a part in the forward pass",
+                               first, arch->plugin->table.id);
+    if (!count)
+        return AWQ_OK;
+    return awq__rules_warn(ctx, &plan->rules,
+                           "%s and %zu more tensors: the %s architecture does not describe them; "
+                           "copied as they are, and without a part in the forward pass",
+                           first, count - 1, arch->plugin->table.id);
+}
+
+/* An expert that sees few tokens has little to be searched on. */
+static awq_status warn_about_tokens(awq_context *ctx, const awq_recipe *recipe,
+                                    awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    double samples = (double)awq__recipe_int(recipe, "calibration.samples");
+    double tokens = samples * (double)awq__recipe_int(recipe, "calibration.sequence_length");
+    double least = (double)awq__recipe_int(recipe, "calibration.min_expert_tokens");
+    for (int64_t n = 0; n < arch->model.layer_count && plan->rules.calibrate; n++) {
+        const awq_arch_experts *experts = &arch->layers[n].experts;
+        double seen = experts->count ? tokens * (double)experts->per_token / (double)experts->count
+                                     : INFINITY;
+        if (seen < least)
+            return awq__rules_warn(
+                ctx, &plan->rules,
+                "calibration: of %.0f tokens an expert of layer %lld sees %.0f in the mean, fewer "
+                "than calibration.min_expert_tokens %.0f: most borrow those of others; %.0f "
+                "samples would do",
+                tokens, (long long)n, seen, least, ceil(least / seen * samples));
+    }
+    return AWQ_OK;
+}
+
+awq_status awq__model_plan_warn(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
+{
+    awq_status status = warn_about_undescribed(ctx, plan);
+    return status == AWQ_OK ? warn_about_tokens(ctx, recipe, plan) : status;
+}
