@@ -44,7 +44,8 @@ static void begin(fixture *f, const char *model, const char *const *options)
     awq_recipe_free(f->recipe);
     succeeds(f->ctx, awq_recipe_create(f->ctx, &f->recipe));
     set_options(f->ctx, f->recipe,
-                PAIRS("model", model, "output", "out", "calibration.data", "calib.jsonl"));
+                PAIRS("model", model, "output", "out", "calibration.data",
+                      AWQ_TEST_DATA "/mixtral-tiny/eval.txt"));
     set_options(f->ctx, f->recipe, options);
 }
 

@@ -276,8 +276,12 @@ typedef struct awq_plan awq_plan;
 /* Checks the recipe against the model and says what would happen. Writes nothing; reads headers,
    no weights: the model need not have any (awq_model_open). But where schemes are to be chosen
    within a target, a pass through the model with the calibration measures what each would do; of a
-   model without weights the plan then shows quantize.bits and group_size, and warns. A recipe that
-   cannot be run fails here with AWQ_ERROR_RECIPE. */
+   model without weights the plan then shows quantize.bits and group_size, and warns.
+
+   What a run would find before its first layer is found here, with the same errors: a recipe that
+   cannot be run (AWQ_ERROR_RECIPE), an output that can never be put where it shall
+   (AWQ_ERROR_EXISTS; of one that only `force` replaces there is a warning), and, if the model has
+   weights, data files that are missing, of no known kind or wrong where they begin. */
 AWQ_API awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out);
 AWQ_API void awq_plan_free(awq_plan *plan);
 AWQ_API size_t awq_plan_group_count(const awq_plan *plan);

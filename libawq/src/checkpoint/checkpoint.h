@@ -151,6 +151,14 @@ typedef struct awq__output awq__output;
  */
 awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force, bool resume,
                              awq__output **out);
+/* What an output would find. */
+typedef struct awq__place_found {
+    bool replaces;  /* a result is there, which only force replaces */
+    int unwritable; /* errno of why the directory around it cannot be written in; 0: it can */
+} awq__place_found;
+/* Without touching anything: AWQ_ERROR_EXISTS where awq__output_begin fails also with force, but
+   for another run that is on; AWQ_ERROR_IO where no directory can be. */
+awq_status awq__output_look(awq_context *ctx, const char *directory, awq__place_found *found);
 /* Removes what an earlier run has left in the partial directory. */
 awq_status awq__output_empty(awq__output *output);
 /* The directory in which work happens, "DIRECTORY.partial". */

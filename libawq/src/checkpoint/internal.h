@@ -74,6 +74,11 @@ const char *awq__base_name(const char *path);
 /* Names a file of a directory without leaving it. */
 bool awq__is_plain_name(const char *name);
 
+/* ---- places.c ---- */
+
+/* Cuts the last component off an absolute path; the root stays. */
+void awq__climb(char *path);
+
 /* ---- target.c: what stands where an output shall be ---- */
 
 /* As anything, a link that leads nowhere too. */
@@ -107,8 +112,12 @@ struct awq__output {
 awq_status awq__replace(const awq__output *output);
 /* Removes what was replaced, or finishes its removal; nothing if there is none. */
 awq_status awq__drop_replaced(const awq__output *output);
-/* Undoes what a run has left that was killed before its output was in place. AWQ_ERROR_EXISTS if
-   someone else's directory is where an existing output would be moved. */
+/* Is it marked as what was replaced? */
+bool awq__is_replaced(const char *directory);
+/* AWQ_ERROR_EXISTS if someone else's directory is where an existing output would be moved. */
+awq_status awq__check_replaced(const awq__output *output);
+/* Undoes what a run has left that was killed before its output was in place. Fails as
+   awq__check_replaced. */
 awq_status awq__recover_replaced(const awq__output *output);
 /* Makes what was written durable and closes the shards. */
 awq_status awq__output_close_shards(awq__output *output);

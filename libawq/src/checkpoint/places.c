@@ -1,7 +1,7 @@
 /* Where paths lead, and how two places lie to each other, whatever links and mounts are between. */
 #define _DEFAULT_SOURCE /* realpath */
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,8 +10,7 @@
 
 /* ---- where a path leads ---- */
 
-/* Cuts the last component off an absolute path; the root stays. */
-static void climb(char *path)
+void awq__climb(char *path)
 {
     char *slash = strrchr(path, '/');
     slash[slash == path] = 0;
@@ -23,7 +22,7 @@ static awq_status walk(awq_context *ctx, awq__text *path, const char *name, size
     if (!length || (length == 1 && name[0] == '.'))
         return AWQ_OK;
     if (length == 2 && !memcmp(name, "..", 2)) {
-        climb(path->data);
+        awq__climb(path->data);
         path->length = strlen(path->data);
         return AWQ_OK;
     }
@@ -113,7 +112,7 @@ static bool is_same(const char *a, const char *b)
 static bool is_above(const char *outer, char *path)
 {
     while (strcmp(path, "/")) {
-        climb(path);
+        awq__climb(path);
         if (is_same(outer, path))
             return true;
     }

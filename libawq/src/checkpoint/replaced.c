@@ -58,6 +58,23 @@ awq_status awq__drop_replaced(const awq__output *output)
     return awq__holds_file(output->replaced, MARKER_FILE) ? remove_replaced(output) : AWQ_OK;
 }
 
+awq_status awq__check_replaced(const awq__output *output)
+{
+    /* An empty directory gives way to a rename. */
+    if (awq__exists(output->directory) && awq__exists(output->replaced) &&
+        !awq__holds_file(output->replaced, MARKER_FILE) &&
+        !awq__holds_nothing_but(output->replaced, NULL))
+        return awq__fail(output->ctx, AWQ_ERROR_EXISTS,
+                         "%s: in the way, since %s would be moved there", output->replaced,
+                         output->directory);
+    return AWQ_OK;
+}
+
+bool awq__is_replaced(const char *directory)
+{
+    return awq__holds_file(directory, MARKER_FILE);
+}
+
 awq_status awq__recover_replaced(const awq__output *output)
 {
     if (awq__holds_file(output->replaced, MARKER_FILE)) {
@@ -66,13 +83,10 @@ awq_status awq__recover_replaced(const awq__output *output)
         if (rename(output->replaced, output->directory) != 0)
             return awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be put back: %s",
                              output->replaced, strerror(errno));
-    } else if (awq__exists(output->directory) && awq__exists(output->replaced) &&
-               !awq__holds_nothing_but(output->replaced, NULL)) {
-        /* An empty directory gives way to a rename. */
-        return awq__fail(output->ctx, AWQ_ERROR_EXISTS,
-                         "%s: in the way, since %s would be moved there", output->replaced,
-                         output->directory);
     }
+    awq_status status = awq__check_replaced(output);
+    if (status != AWQ_OK)
+        return status;
     /* Put back just now, or marked by a run that was killed before it moved it. */
     return remove_marker(output, output->directory);
 }

@@ -94,6 +94,14 @@ static awq_status set_names(awq__output *output, const char *directory)
     return output->partial && output->replaced ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
 
+static void free_names(awq__output *output)
+{
+    awq__free(output->directory);
+    awq__free(output->partial);
+    awq__free(output->replaced);
+    output->directory = output->partial = output->replaced = NULL;
+}
+
 /* The directory in which the output will stand; NULL without memory. */
 static char *parent_of(const awq__output *output)
 {
@@ -105,6 +113,16 @@ static char *parent_of(const awq__output *output)
     if (parent)
         parent[length > 1 ? length - 1 : length] = 0;
     return parent;
+}
+
+/* Ours always holds a lock file, but for the instant after its creation. */
+static awq_status check_partial(const awq__output *output)
+{
+    if (!awq__exists(output->partial) || awq__holds_file(output->partial, AWQ__LOCK_FILE) ||
+        awq__holds_nothing_but(output->partial, NULL))
+        return AWQ_OK;
+    return awq__fail(output->ctx, AWQ_ERROR_EXISTS,
+                     "%s: in the way, and no earlier run has left it", output->partial);
 }
 
 static awq_status create_partial(awq__output *output)
@@ -120,14 +138,7 @@ static awq_status create_partial(awq__output *output)
                          strerror(errno));
     /* Or all that is made durable in it could be lost with its name. */
     status = awq__sync_parent(ctx, output->partial);
-    if (status != AWQ_OK)
-        return status;
-    /* Ours always holds a lock file, but for the instant after its creation. */
-    if (!awq__holds_file(output->partial, AWQ__LOCK_FILE) &&
-        !awq__holds_nothing_but(output->partial, NULL))
-        return awq__fail(ctx, AWQ_ERROR_EXISTS, "%s: in the way, and no earlier run has left it",
-                         output->partial);
-    return AWQ_OK;
+    return status == AWQ_OK ? check_partial(output) : status;
 }
 
 /* Removes what is of no use beside a result. The lock goes last: as long as it is there, a later
@@ -226,6 +237,46 @@ awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force
     return status;
 }
 
+/* The nearest directory around the output that is there must be one, and take new names. */
+static awq_status look_around(const awq__output *output, awq__place_found *found)
+{
+    char *around;
+    awq_status status = awq__resolve(output->ctx, output->directory, &around);
+    if (status != AWQ_OK)
+        return status;
+    do
+        awq__climb(around);
+    while (!awq__exists(around));
+    if (!awq__is_directory(around))
+        status = awq__fail(output->ctx, AWQ_ERROR_IO,
+                           "%s: cannot be created, since %s is no "
+                           "directory",
+                           output->directory, around);
+    else if (access(around, W_OK | X_OK) != 0)
+        found->unwritable = errno;
+    awq__free(around);
+    return status;
+}
+
+awq_status awq__output_look(awq_context *ctx, const char *directory, awq__place_found *found)
+{
+    awq__output output = {.ctx = ctx, .lock = -1};
+    *found = (awq__place_found){0};
+    awq_status status = set_names(&output, directory);
+    if (status == AWQ_OK)
+        status = awq__check_target(ctx, output.directory, true);
+    if (status == AWQ_OK && !awq__is_replaced(output.partial))
+        status = check_partial(&output);
+    if (status == AWQ_OK)
+        status = awq__check_replaced(&output);
+    if (status == AWQ_OK)
+        status = look_around(&output, found);
+    found->replaces =
+        awq__exists(output.directory) && !awq__holds_nothing_but(output.directory, NULL);
+    free_names(&output);
+    return status;
+}
+
 const char *awq__output_partial(const awq__output *output)
 {
     return output->partial;
@@ -292,8 +343,6 @@ void awq__output_free(awq__output *output)
     remove_if_empty(output);
     awq__layout_free(&output->layout);
     release_lock(output);
-    awq__free(output->directory);
-    awq__free(output->partial);
-    awq__free(output->replaced);
+    free_names(output);
     awq__free(output);
 }

@@ -122,10 +122,21 @@ typedef struct awq__job {
 awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__model_plan *plan,
                          uint64_t result_bytes, awq_estimate *estimate);
 
-/* ---- mixed.c ---- */
+/* ---- corpora.c ---- */
 
 /* The sequences that the recipe calibrates with; none if nothing needs them. */
 awq_status awq__job_load_calibration(awq__job *job);
+/* Those that it evaluates on; none, and job->evaluate false, if it asks for no evaluation. */
+awq_status awq__job_load_windows(awq__job *job, awq__sequences *windows);
+/* Are the files of both there, of a kind that is read, and is there a first sequence? */
+awq_status awq__look_at_data(awq_context *ctx, const awq_recipe *recipe,
+                             const awq__model_plan *plan);
+/* AWQ_ERROR_RECIPE if sequences may be longer than the model knows positions. */
+awq_status awq__check_lengths(awq_context *ctx, const awq_recipe *recipe,
+                              const awq__model_plan *plan);
+
+/* ---- mixed.c ---- */
+
 /* AWQ_ERROR_RECIPE if the recipe's target cannot be met whatever the weights are: a format with one
    scheme, schemes that do not fit, less than the smallest of them need. */
 awq_status awq__target_check(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan);

@@ -243,6 +243,8 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
     if (status == AWQ_OK)
         status = awq__model_plan_warn(ctx, recipe, plan);
     if (status == AWQ_OK)
+        status = awq__check_lengths(ctx, recipe, plan);
+    if (status == AWQ_OK)
         status = awq__target_check(ctx, recipe, plan);
     /* With a target the schemes are still to be chosen. */
     bool settled = !awq__recipe_has_target(recipe) || !awq__model_has_weights(plan->model);

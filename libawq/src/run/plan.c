@@ -193,9 +193,31 @@ static awq_status choose_schemes(awq_context *ctx, const awq_recipe *recipe, awq
     return status;
 }
 
+/* An output that cannot be is refused; of one that only has to be asked for there is a warning. */
+static awq_status look_at_output(awq_context *ctx, const awq_recipe *recipe, awq__rules *rules)
+{
+    const char *output = awq__recipe_text(recipe, "output");
+    awq__place_found found;
+    awq_status status = awq__output_look(ctx, output, &found);
+    if (status == AWQ_OK && found.replaces)
+        status = awq__rules_warn(ctx, rules,
+                                 "output: %s exists already, and is replaced only where that is "
+                                 "asked for (force)",
+                                 output);
+    if (status == AWQ_OK && found.unwritable)
+        status = awq__rules_warn(ctx, rules, "output: %s cannot be created: %s", output,
+                                 strerror(found.unwritable));
+    return status;
+}
+
 static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
 {
     awq_status status = awq__model_plan_create(ctx, recipe, &plan->plan);
+    if (status == AWQ_OK)
+        status = look_at_output(ctx, recipe, &plan->plan.rules);
+    /* Without weights there is no run yet, and often no data. */
+    if (status == AWQ_OK && awq__model_has_weights(plan->plan.model))
+        status = awq__look_at_data(ctx, recipe, &plan->plan);
     if (status == AWQ_OK)
         status = choose_schemes(ctx, recipe, plan);
     if (status != AWQ_OK)

@@ -58,29 +58,6 @@ static void tell_end(awq__job *job)
                  1e-9 * (double)job->stage_operations[i]);
 }
 
-/* ---- what is read before the first layer ---- */
-
-static awq_status load_windows(awq__job *job, awq__sequences *windows)
-{
-    const awq_recipe *recipe = job->recipe;
-    awq__corpus_options options = {.field = awq__recipe_text(recipe, "evaluation.field"),
-                                   .samples = awq__recipe_int(recipe, "evaluation.windows"),
-                                   .sequence_length =
-                                       awq__recipe_int(recipe, "evaluation.sequence_length")};
-    options.files = awq__recipe_list(recipe, "evaluation.data", &options.file_count);
-    job->evaluate = options.file_count > 0;
-    if (!job->evaluate)
-        return AWQ_OK;
-    const awq_model *model = job->plan->model;
-    char *tokenizer = awq__path_join(job->ctx, model->directory, "tokenizer.json");
-    if (!tokenizer)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = awq__windows_load(job->ctx, &options, tokenizer,
-                                          model->arch->model.vocabulary_size, windows);
-    awq__free(tokenizer);
-    return status;
-}
-
 /* ---- tensors ---- */
 
 static awq_status declare(void *user, const char *name, awq_dtype dtype, int rank,
@@ -334,7 +311,7 @@ static awq_status prepare(awq__job *job, const awq_quantize_options *options,
     if (status == AWQ_OK)
         status = awq__job_agree_on_ids(job, "set of calibration ids", &job->sequences);
     if (status == AWQ_OK)
-        status = load_windows(job, windows);
+        status = awq__job_load_windows(job, windows);
     if (status == AWQ_OK)
         status = awq__job_agree_on_ids(job, "set of evaluation ids", windows);
     if (status == AWQ_OK && job->resumed)

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define MIN_SEQUENCE 2
+/* Few texts have longer tokens in the mean. */
+#define LONG_TOKEN_BYTES 64
 /* Between documents of an evaluation text. */
 #define SEPARATOR "\n\n"
 
@@ -25,6 +27,7 @@ typedef struct builder {
     awq__ids ids;   /* of sequences */
     awq__ids loose; /* of texts, before they are cut */
     size_t seen;    /* ids there were, for a message */
+    size_t most;    /* bytes of a text that are looked at, from its beginning; 0: all */
     span *spans;
     size_t span_count, span_capacity;
 } builder;
@@ -112,12 +115,20 @@ static awq_status append_text(builder *b, const char *text, size_t bytes, bool s
     return AWQ_OK;
 }
 
+static size_t at_most(const builder *b, size_t bytes)
+{
+    return b->most && bytes > b->most ? b->most : bytes;
+}
+
 static awq_status append_document(builder *b, const awq__document *document)
 {
+    awq__document part = *document;
+    if (kind_of(b, document) == AWQ__DOCUMENT_TEXT)
+        part.bytes = at_most(b, part.bytes);
     awq_status status = need_tokenizer(b);
     if (status == AWQ_OK)
-        status = awq__document_text(&b->documents, document, b->field, &b->work);
-    return status == AWQ_OK ? append_text(b, b->work.data, b->work.length, true,
+        status = awq__document_text(&b->documents, &part, b->field, &b->work);
+    return status == AWQ_OK ? append_text(b, b->work.data, at_most(b, b->work.length), true,
                                           b->documents.paths[document->file], document->number)
                             : status;
 }
@@ -370,6 +381,40 @@ static awq_status make_windows(builder *b)
     return status;
 }
 
+/* ---- a first look ---- */
+
+/* The loose ids, if they are enough. */
+static awq_status add_looked_at(builder *b)
+{
+    if (!b->options->cut)
+        return add_all_loose(b, -1);
+    size_t count = (size_t)awq__min((int64_t)b->loose.count, b->options->sequence_length);
+    awq_status status = count < MIN_SEQUENCE ? AWQ_OK : add_loose(b, 0, -1, 0, count);
+    b->loose.count = 0;
+    return status;
+}
+
+/* The first document of each file, and as many others as make a sequence. */
+static awq_status look_at_documents(builder *b)
+{
+    size_t file = SIZE_MAX;
+    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < b->documents.count && status == AWQ_OK; i++) {
+        const awq__document *document = &b->documents.items[i];
+        if (b->span_count && document->file == file)
+            continue;
+        file = document->file;
+        if (kind_of(b, document) != AWQ__DOCUMENT_ROW) {
+            status = append_document(b, document);
+            if (status == AWQ_OK)
+                status = add_looked_at(b);
+        } else if (parts_of(b, document)) {
+            status = add_row(b, document, 0, 0, b->options->sequence_length);
+        }
+    }
+    return status;
+}
+
 /* ---- the result ---- */
 
 static awq_status build(const builder *b, awq__sequences *out)
@@ -410,6 +455,19 @@ static awq_status load(awq_context *ctx, const awq__corpus_options *options,
         status = make(&b);
     if (status == AWQ_OK)
         status = build(&b, out);
+    close_builder(&b);
+    return status;
+}
+
+awq_status awq__corpus_look(awq_context *ctx, const awq__corpus_options *options,
+                            const char *tokenizer_path, int64_t vocabulary, bool *found)
+{
+    builder b;
+    awq_status status = open_builder(ctx, options, tokenizer_path, vocabulary, &b);
+    b.most = (size_t)options->sequence_length * LONG_TOKEN_BYTES;
+    if (status == AWQ_OK)
+        status = look_at_documents(&b);
+    *found = status == AWQ_OK && b.span_count;
     close_builder(&b);
     return status;
 }

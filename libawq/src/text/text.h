@@ -76,6 +76,13 @@ typedef struct awq__corpus_options {
 awq_status awq__corpus_load(awq_context *ctx, const awq__corpus_options *options,
                             const char *tokenizer_path, int64_t vocabulary, awq__sequences *out);
 /*
+ * What can be known without reading it all: are there the files, of a kind that is read, and is the
+ * beginning of each as it should be? *found: a sequence is there. If not, only the load can tell,
+ * since no more than the beginnings of texts are tokenized. Errors are those of the load.
+ */
+awq_status awq__corpus_look(awq_context *ctx, const awq__corpus_options *options,
+                            const char *tokenizer_path, int64_t vocabulary, bool *found);
+/*
  * For evaluation. Documents that follow one another are joined with an empty line between ("\n\n"),
  * tokenized without special tokens and cut into windows of exactly sequence_length ids, each
  * beginning with the BOS where there is one; the last partial window is dropped. A .safetensors

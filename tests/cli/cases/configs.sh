@@ -18,8 +18,11 @@ for recipe in "$source"/configs/*.yaml; do
     }
     head -n 1 "$recipe" | grep -q '^# .*' || fail "$name does not say when to use it"
     grep -q '^engine: ' "$recipe" || fail "$name names no engine"
+    evaluation=
+    ! grep -q '^evaluation:' "$recipe" || evaluation="--set evaluation.data=$models/$model/eval.txt"
+    # shellcheck disable=SC2086 # words
     expect 0 plan "$recipe" --set model="$models/$model" --set tensor_parallel=1 \
-        --set "calibration.data=$models/$model/calib.jsonl" --set calibration.samples=4
+        --set "calibration.data=$models/$model/calib.jsonl" --set calibration.samples=4 $evaluation
     case $name in
     *-target-bits) grep -v '^awqc: layer ' "$top/err" && fail "expected nothing but progress" ;;
     *) err_is "" ;;

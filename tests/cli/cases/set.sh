@@ -30,7 +30,7 @@ expect 0 plan recipe.yaml --ignore-engine --set quantize.modules=nothing \
     --set 'quantize.modules=["*.experts.*.w2"]'
 out_like '^model\.layers\.\*\.block_sparse_moe\.experts\.\*\.w2  *expert .* int4 '
 out_like '^model\.layers\.\*\.block_sparse_moe\.experts\.\*\.w1  *expert .* keep BF16 '
-expect 0 plan recipe.yaml --set=quantize.modules='*.experts.*' --set calibration.field=a=b
+expect 0 plan recipe.yaml --set=quantize.modules='*.experts.*' --set evaluation.field=a=b
 out_like '^model\.layers\.\*\.block_sparse_moe\.experts\.\*\.w1  *expert .* int4 '
 
 # A relative path is taken from the working directory, not from the recipe's.

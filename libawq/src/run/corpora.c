@@ -1,0 +1,163 @@
+/* The sequences that a run reads: to calibrate with, and to evaluate on. */
+#include "run/job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef awq_status (*load_fn)(awq_context *ctx, const awq__corpus_options *options,
+                              const char *tokenizer_path, int64_t vocabulary, awq__sequences *out);
+
+static bool calibrates(const awq_recipe *recipe, const awq__model_plan *plan)
+{
+    return awq__recipe_calibrates(recipe) &&
+           (plan->rules.calibrate || awq__recipe_has_target(recipe));
+}
+
+static awq__corpus_options calibration_options(const awq_recipe *recipe)
+{
+    awq__corpus_options options = {
+        .field = awq__recipe_text(recipe, "calibration.field"),
+        .samples = awq__recipe_int(recipe, "calibration.samples"),
+        .sequence_length = awq__recipe_int(recipe, "calibration.sequence_length"),
+        .seed = (uint64_t)awq__recipe_int(recipe, "calibration.seed"),
+        .cut = !strcmp(awq__recipe_text(recipe, "calibration.packing"), "cut")};
+    options.files = awq__recipe_list(recipe, "calibration.data", &options.file_count);
+    return options;
+}
+
+/* No files: nothing is evaluated. */
+static awq__corpus_options evaluation_options(const awq_recipe *recipe)
+{
+    awq__corpus_options options = {.field = awq__recipe_text(recipe, "evaluation.field"),
+                                   .samples = awq__recipe_int(recipe, "evaluation.windows"),
+                                   .sequence_length =
+                                       awq__recipe_int(recipe, "evaluation.sequence_length")};
+    options.files = awq__recipe_list(recipe, "evaluation.data", &options.file_count);
+    return options;
+}
+
+static awq_status load_with(awq_context *ctx, const awq_model *model,
+                            const awq__corpus_options *options, load_fn load,
+                            awq__sequences *sequences)
+{
+    char *tokenizer = awq__path_join(ctx, model->directory, "tokenizer.json");
+    if (!tokenizer)
+        return AWQ_ERROR_MEMORY;
+    awq_status status =
+        load(ctx, options, tokenizer, model->arch->model.vocabulary_size, sequences);
+    awq__free(tokenizer);
+    return status;
+}
+
+awq_status awq__job_load_calibration(awq__job *job)
+{
+    if (!calibrates(job->recipe, job->plan))
+        return AWQ_OK;
+    awq__corpus_options options = calibration_options(job->recipe);
+    awq_status status =
+        load_with(job->ctx, job->plan->model, &options, awq__corpus_load, &job->sequences);
+    if (status == AWQ_OK && job->sequences.count < options.samples)
+        status = awq__rules_warn(
+            job->ctx, &job->plan->rules,
+            "calibration.data: only %lld sequences of %lld ids could be made of it, fewer than the "
+            "%lld asked for",
+            (long long)job->sequences.count, (long long)options.sequence_length,
+            (long long)options.samples);
+    return status;
+}
+
+awq_status awq__job_load_windows(awq__job *job, awq__sequences *windows)
+{
+    awq__corpus_options options = evaluation_options(job->recipe);
+    job->evaluate = options.file_count > 0;
+    return job->evaluate
+               ? load_with(job->ctx, job->plan->model, &options, awq__windows_load, windows)
+               : AWQ_OK;
+}
+
+/* ---- what a plan can know of them ---- */
+
+static awq_status look_at(awq_context *ctx, const awq_model *model,
+                          const awq__corpus_options *options, load_fn load)
+{
+    bool found;
+    awq__sequences sequences = {0};
+    char *tokenizer = awq__path_join(ctx, model->directory, "tokenizer.json");
+    if (!tokenizer)
+        return AWQ_ERROR_MEMORY;
+    awq_status status =
+        awq__corpus_look(ctx, options, tokenizer, model->arch->model.vocabulary_size, &found);
+    awq__free(tokenizer);
+    if (status == AWQ_OK && !found)
+        status = load_with(ctx, model, options, load, &sequences);
+    awq__sequences_free(&sequences);
+    return status;
+}
+
+awq_status awq__look_at_data(awq_context *ctx, const awq_recipe *recipe,
+                             const awq__model_plan *plan)
+{
+    awq__corpus_options calibration = calibration_options(recipe);
+    awq__corpus_options evaluation = evaluation_options(recipe);
+    awq_status status = AWQ_OK;
+    if (calibrates(recipe, plan))
+        status = look_at(ctx, plan->model, &calibration, awq__corpus_load);
+    if (status == AWQ_OK && evaluation.file_count)
+        status = look_at(ctx, plan->model, &evaluation, awq__windows_load);
+    return status;
+}
+
+/* ---- how long they may be ---- */
+
+/* A number of config.json, of a text model in it, or of how it scales its positions; 0 if there is
+   none. */
+static double config_number(const cJSON *config, const char *key)
+{
+    static const char *const places[] = {"",
+                                         "text_config.",
+                                         "rope_scaling.",
+                                         "rope_parameters.",
+                                         "text_config.rope_scaling.",
+                                         "text_config.rope_parameters."};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s%s", places[i], key);
+        const cJSON *number = awq__json_at(config, path);
+        if (cJSON_IsNumber(number))
+            return number->valuedouble;
+    }
+    return 0;
+}
+
+/* Of what the model was trained on, or of what that is scaled to; 0: config.json does not say. */
+static double most_positions(const cJSON *config)
+{
+    double positions = config_number(config, "max_position_embeddings");
+    double trained = config_number(config, "original_max_position_embeddings");
+    double scaled = (trained > 0 ? trained : positions) * config_number(config, "factor");
+    return scaled > positions && positions > 0 ? scaled : positions;
+}
+
+static awq_status check_length(awq_context *ctx, const awq_recipe *recipe, const awq_model *model,
+                               const char *option)
+{
+    double positions = most_positions(model->arch->config);
+    int64_t length = awq__recipe_int(recipe, option);
+    if (!(positions > 0) || !((double)length > positions))
+        return AWQ_OK;
+    return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                     "%s: %lld, more than the %.0f positions that the model knows "
+                     "(max_position_embeddings in %s)",
+                     option, (long long)length, positions, model->arch->config_path);
+}
+
+awq_status awq__check_lengths(awq_context *ctx, const awq_recipe *recipe,
+                              const awq__model_plan *plan)
+{
+    awq_status status = AWQ_OK;
+    if (calibrates(recipe, plan))
+        status = check_length(ctx, recipe, plan->model, "calibration.sequence_length");
+    if (status == AWQ_OK && evaluation_options(recipe).file_count)
+        status = check_length(ctx, recipe, plan->model, "evaluation.sequence_length");
+    return status;
+}
