@@ -99,15 +99,32 @@ static int refuse(const cli_command *command, const char *format, ...)
     return WRONG_USAGE;
 }
 
+/* Can the word have been meant for the option? It is the beginning of its name, or hardly another
+   word; for what discards something only a slip of the finger will do. */
+static bool is_near(const char *word, const cli_option *option)
+{
+    const char *letters = word + strspn(word, "-"),
+               *name = option->name + strspn(option->name, "-");
+    size_t distance = edit_distance(letters, name), length = strlen(letters);
+    if (option->discards)
+        return distance <= 1;
+    return 2 * distance < length || (length && !strncmp(letters, name, length));
+}
+
 static int unknown_option(const command_line *line, const char *word)
 {
     char name[128];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(word, "="), word);
     const char *names[MAX_OPTIONS + sizeof global_options / sizeof global_options[0]];
+    size_t near = 0;
     for (size_t i = 0; i < all_count(line); i++)
-        names[i] = option_at(line, i)->name;
-    return refuse(line->command, "unknown option \"%s\"; did you mean \"%s\"?", name,
-                  nearest_name(name, names, all_count(line)));
+        if (is_near(name, option_at(line, i)))
+            names[near++] = option_at(line, i)->name;
+    if (near)
+        return refuse(line->command, "unknown option \"%s\"; did you mean \"%s\"?", name,
+                      nearest_name(name, names, near));
+    return refuse(line->command, "unknown option \"%s\"; \"awqc help%s%s\" lists the options", name,
+                  line->command ? " " : "", line->command ? line->command->name : "");
 }
 
 static void add_text(const char ***texts, size_t *count, const char *text)

@@ -23,6 +23,7 @@ typedef struct cli_option {
     const char *argument; /* "KEY=VALUE"; NULL for a switch */
     bool repeats;
     const char *help;
+    bool discards; /* it lets go of something that was there */
 } cli_option;
 
 enum { MAX_OPTIONS = 12 };

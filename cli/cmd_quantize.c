@@ -15,9 +15,9 @@ static const cli_option options[] = {
              "from the working directory. May be repeated."},
     [IGNORE_ENGINE] = {"--ignore-engine", NULL, false, IGNORE_ENGINE_HELP},
     [FORCE] = {"--force", NULL, false,
-               "Replace an existing output that awqc has made, once the new one is whole."},
+               "Replace an existing output that awqc has made, once the new one is whole.", true},
     [RESTART] = {"--restart", NULL, false,
-                 "Discard what an interrupted run has done instead of going on with it."},
+                 "Discard what an interrupted run has done instead of going on with it.", true},
     [THREADS] = {"--threads", "N", false, "Work on N threads; the result does not depend on it."},
     [QUIET] = {"--quiet", NULL, false, "Do not show progress."},
 };

@@ -15,8 +15,13 @@
  * What is returned directly is borrowed from its object.
  *
  * Errors: every function that can fail returns a status; awq_context_message tells the
- * rest. Nothing here prints, ends the process, or reads the environment (except that
+ * rest. NULL in place of what is needed is AWQ_ERROR_ARGUMENT; what returns no status gives 0, NULL
+ * or "" then. Nothing here prints, ends the process, or reads the environment (except that
  * OpenMP's own runtime honours OMP_NUM_THREADS).
+ *
+ * Structs of options begin with their size, by which a program that was compiled with an older
+ * version, whose structs were shorter, is understood: what it does not know has its default, 0. Of
+ * a longer one, all that this version does not know must be 0. Set all else to 0 too.
  */
 #ifndef AWQ_AWQ_H
 #define AWQ_AWQ_H

@@ -24,12 +24,16 @@ static awq_status describe(awq_context *ctx, const awq__plugin *plugin, awq_plug
 
 awq_status awq_plugin_list_create(awq_context *ctx, awq_plugin_list **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    awq_status status =
+        awq__enter(ctx, "awq_plugin_list_create", (awq__argument[]){{"out", out}, {0}});
+    if (status != AWQ_OK)
+        return status;
     awq_plugin_list *list = awq__alloc(ctx, 1, sizeof *list, "the plugin list");
     if (!list)
         return AWQ_ERROR_MEMORY;
-    awq_status status = awq__plugins_load(ctx, &list->plugins);
+    status = awq__plugins_load(ctx, &list->plugins);
     if (status == AWQ_OK) {
         list->infos = awq__alloc(ctx, list->plugins.count, sizeof *list->infos, "the plugin list");
         status = list->infos ? AWQ_OK : AWQ_ERROR_MEMORY;
@@ -41,7 +45,7 @@ awq_status awq_plugin_list_create(awq_context *ctx, awq_plugin_list **out)
         return status;
     }
     *out = list;
-    return AWQ_OK;
+    return awq__leave(ctx, AWQ_OK);
 }
 
 void awq_plugin_list_free(awq_plugin_list *list)
@@ -57,10 +61,10 @@ void awq_plugin_list_free(awq_plugin_list *list)
 
 size_t awq_plugin_list_count(const awq_plugin_list *list)
 {
-    return list->plugins.count;
+    return list ? list->plugins.count : 0;
 }
 
 const awq_plugin_info *awq_plugin_list_at(const awq_plugin_list *list, size_t index)
 {
-    return index < list->plugins.count ? &list->infos[index] : NULL;
+    return list && index < list->plugins.count ? &list->infos[index] : NULL;
 }

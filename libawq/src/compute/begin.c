@@ -20,6 +20,8 @@ static const char *better_core(void)
 
 void awq_compute_describe(awq_compute_info *info)
 {
+    if (!info)
+        return;
     *info = (awq_compute_info){.table = awq__compute_fastest()->name,
                                .blas = awq__blas_name(),
                                .core = awq__blas_core(),

@@ -66,6 +66,8 @@ const char *awq_version(void)
 
 awq_status awq_context_create(awq_context **out)
 {
+    if (!out)
+        return AWQ_ERROR_ARGUMENT;
     *out = NULL;
     awq_context *ctx = calloc(1, sizeof *ctx);
     if (!ctx)
@@ -94,24 +96,30 @@ void awq_context_free(awq_context *ctx)
 
 const char *awq_context_message(const awq_context *ctx)
 {
-    return ctx->message;
+    return ctx ? ctx->message : "";
 }
 
 void awq_context_set_log(awq_context *ctx, awq_log_fn log, void *user)
 {
+    if (!ctx)
+        return;
     ctx->log = log;
     ctx->log_user = user;
 }
 
 void awq_context_set_progress(awq_context *ctx, awq_progress_fn progress, void *user)
 {
+    if (!ctx)
+        return;
     ctx->progress = progress;
     ctx->progress_user = user;
 }
 
 awq_status awq_context_set_threads(awq_context *ctx, int threads)
 {
-    awq__clear(ctx);
+    awq_status status = awq__enter(ctx, "awq_context_set_threads", NULL);
+    if (status != AWQ_OK)
+        return status;
     if (threads < 0 || threads > AWQ__MAX_THREADS)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "threads: %d is not in 0 to %d", threads,
                          AWQ__MAX_THREADS);
@@ -121,7 +129,7 @@ awq_status awq_context_set_threads(awq_context *ctx, int threads)
 
 int awq_context_threads(const awq_context *ctx)
 {
-    return awq__threads(ctx);
+    return ctx ? awq__threads(ctx) : 0;
 }
 
 int awq__threads(const awq_context *ctx)
@@ -144,7 +152,10 @@ void awq__context_limit_threads(awq_context *ctx, int most_threads)
 
 awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path)
 {
-    awq__clear(ctx);
+    awq_status status =
+        awq__enter(ctx, "awq_context_add_plugin_path", (awq__argument[]){{"path", path}, {0}});
+    if (status != AWQ_OK)
+        return status;
     awq__plugin_sources *sources = &ctx->plugins;
     char *copy = awq__strdup(ctx, path);
     char **paths = realloc(sources->paths, (sources->path_count + 1) * sizeof *paths);
@@ -160,9 +171,10 @@ awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path)
 
 awq_status awq_context_add_plugin(awq_context *ctx, const void *plugin)
 {
-    awq__clear(ctx);
-    if (!plugin)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "plugin: NULL where an awq_plugin is expected");
+    awq_status status =
+        awq__enter(ctx, "awq_context_add_plugin", (awq__argument[]){{"plugin", plugin}, {0}});
+    if (status != AWQ_OK)
+        return status;
     awq__plugin_sources *sources = &ctx->plugins;
     const void **linked = realloc(sources->linked, (sources->linked_count + 1) * sizeof *linked);
     if (!linked)
@@ -228,6 +240,48 @@ void awq__clear(awq_context *ctx)
 awq_status awq__failure(const awq_context *ctx)
 {
     return ctx->failure;
+}
+
+awq_status awq__enter(awq_context *ctx, const char *function, const awq__argument *arguments)
+{
+    if (!ctx)
+        return AWQ_ERROR_ARGUMENT;
+    awq__clear(ctx);
+    for (; arguments && arguments->name; arguments++)
+        if (!arguments->value)
+            return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: %s is NULL, which it may not be",
+                             function, arguments->name);
+    return AWQ_OK;
+}
+
+awq_status awq__leave(awq_context *ctx, awq_status status)
+{
+    if (status == AWQ_OK)
+        awq__clear(ctx);
+    return status;
+}
+
+awq_status awq__read_options(awq_context *ctx, const char *name, const void *given,
+                             const size_t *sizes, size_t count, void *options)
+{
+    size_t size, now = sizes[count - 1];
+    memcpy(&size, given, sizeof size);
+    bool known = size > now;
+    for (size_t i = 0; i < count; i++)
+        known |= size == sizes[i];
+    if (!known)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                         "%s: struct_size is %zu, expected %zu, or that of another version", name,
+                         size, now);
+    for (size_t i = now; i < size; i++)
+        if (((const char *)given)[i])
+            return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                             "%s: struct_size is %zu, and something is set behind the %zu bytes "
+                             "that this version knows",
+                             name, size, now);
+    memset(options, 0, now);
+    memcpy(options, given, size < now ? size : now);
+    return AWQ_OK;
 }
 
 void awq__begin_tasks(awq_context *ctx)

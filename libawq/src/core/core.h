@@ -37,8 +37,26 @@ awq_status awq__fail(awq_context *ctx, awq_status status, const char *format, ..
     AWQ__PRINTF(3, 4);
 /* The status of the failure that the message tells; AWQ_OK if there is none. */
 awq_status awq__failure(const awq_context *ctx);
-/* Forgets the last failure: called where a public function begins. */
-void awq__clear(awq_context *ctx);
+void awq__clear(awq_context *ctx); /* forgets the last failure */
+typedef struct awq__argument {
+    const char *name;
+    const void *value;
+} awq__argument;
+/* Where a public function begins: forgets the last failure. AWQ_ERROR_ARGUMENT if there is no
+   context, which records nothing then, or if one of the arguments is NULL, which is named; they end
+   with one without a name, and NULL is none. */
+awq_status awq__enter(awq_context *ctx, const char *function, const awq__argument *arguments);
+/* Where it ends: after success there is no message, whatever was tried in between. */
+awq_status awq__leave(awq_context *ctx, awq_status status);
+/*
+ * Reads a struct of options that an older or newer program may have been compiled with: begins with
+ * its size. sizes[count] are those that it has had, rising; the last, of *options, is that of now.
+ * A shorter one leaves the rest 0, which is every member's default; of a longer one the rest must
+ * be 0. AWQ_ERROR_ARGUMENT for any other size. So a new member begins behind the size of before:
+ * bytes that only filled a struct up may hold anything.
+ */
+awq_status awq__read_options(awq_context *ctx, const char *name, const void *given,
+                             const size_t *sizes, size_t count, void *options);
 void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...) AWQ__PRINTF(3, 4);
 /* AWQ_OK, or AWQ_ERROR_CANCELLED (recorded) when the caller's callback said so. The stage's name
    must stay, for loops that tell it again. */

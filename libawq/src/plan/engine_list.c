@@ -23,13 +23,17 @@ static awq_status add_row(awq_context *ctx, awq_engine_rule_list *list)
 awq_status awq_engine_rule_list_create(awq_context *ctx, awq_engine_rule_list **out)
 {
     size_t count = awq__engine_row_count();
-    awq__clear(ctx);
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    awq_status status =
+        awq__enter(ctx, "awq_engine_rule_list_create", (awq__argument[]){{"out", out}, {0}});
+    if (status != AWQ_OK)
+        return status;
     awq_engine_rule_list *list = awq__alloc(ctx, 1, sizeof *list, "the list of engines");
     if (!list)
         return AWQ_ERROR_MEMORY;
     list->rules = awq__alloc(ctx, count, sizeof *list->rules, "the list of engines");
-    awq_status status = list->rules ? AWQ_OK : AWQ_ERROR_MEMORY;
+    status = list->rules ? AWQ_OK : AWQ_ERROR_MEMORY;
     while (list->count < count && status == AWQ_OK)
         status = add_row(ctx, list);
     if (status != AWQ_OK) {
@@ -52,10 +56,10 @@ void awq_engine_rule_list_free(awq_engine_rule_list *list)
 
 size_t awq_engine_rule_list_count(const awq_engine_rule_list *list)
 {
-    return list->count;
+    return list ? list->count : 0;
 }
 
 const awq_engine_rule *awq_engine_rule_list_at(const awq_engine_rule_list *list, size_t index)
 {
-    return index < list->count ? &list->rules[index] : NULL;
+    return list && index < list->count ? &list->rules[index] : NULL;
 }

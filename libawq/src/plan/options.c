@@ -131,7 +131,7 @@ enum { RULE_OPTION_COUNT = sizeof rule_options / sizeof rule_options[0] };
 
 static const awq_option *find(const awq_option *list, size_t count, const char *name)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && name; i++)
         if (!strcmp(list[i].name, name))
             return &list[i];
     return NULL;
@@ -139,13 +139,15 @@ static const awq_option *find(const awq_option *list, size_t count, const char *
 
 const awq_option *awq_option_list(size_t *count)
 {
-    *count = OPTION_COUNT;
+    if (count)
+        *count = OPTION_COUNT;
     return options;
 }
 
 const awq_option *awq_rule_option_list(size_t *count)
 {
-    *count = RULE_OPTION_COUNT;
+    if (count)
+        *count = RULE_OPTION_COUNT;
     return rule_options;
 }
 
@@ -169,7 +171,7 @@ static const awq_option *find_nearest(const awq_option *list, size_t count, cons
 {
     const awq_option *nearest = list;
     size_t nearest_distance = SIZE_MAX;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && name; i++) {
         size_t distance = awq__edit_distance(name, list[i].name);
         /* A section that is forgotten or wrong is one mistake, however long its name. */
         size_t in_section = 1 + awq__edit_distance(awq__option_last_part(name),

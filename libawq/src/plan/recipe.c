@@ -69,8 +69,11 @@ static void free_rule(rule *r)
 
 awq_status awq_recipe_create(awq_context *ctx, awq_recipe **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    awq_status status = awq__enter(ctx, "awq_recipe_create", (awq__argument[]){{"out", out}, {0}});
+    if (status != AWQ_OK)
+        return status;
     size_t count;
     awq_option_list(&count);
     awq_recipe *recipe = awq__alloc(ctx, 1, sizeof *recipe, "a recipe");
@@ -106,7 +109,9 @@ void awq_recipe_free(awq_recipe *recipe)
 
 awq_status awq_recipe_set_source(awq_recipe *recipe, const char *path)
 {
-    awq__clear(recipe->ctx);
+    awq_status status = awq__enter(recipe ? recipe->ctx : NULL, "awq_recipe_set_source", NULL);
+    if (status != AWQ_OK)
+        return status;
     char *source = path ? awq__strdup(recipe->ctx, path) : NULL;
     if (path && !source)
         return AWQ_ERROR_MEMORY;
@@ -136,16 +141,16 @@ static awq_status no_option(awq_context *ctx, const char *name)
 static awq_status prepare(awq_recipe *recipe, const char *name, const char *value,
                           const char *base_dir, const awq_option **option, char **text)
 {
-    awq_context *ctx = recipe->ctx;
-    awq__clear(ctx);
+    awq_context *ctx = recipe ? recipe->ctx : NULL;
     *text = NULL;
-    if (!name || !value)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "a recipe option: its %s is NULL",
-                         name ? "value" : "name");
+    awq_status status = awq__enter(
+        ctx, "a recipe option", (awq__argument[]){{"its name", name}, {"its value", value}, {0}});
+    if (status != AWQ_OK)
+        return status;
     *option = awq_option_find(name);
     if (!*option)
         return no_option(ctx, name);
-    awq_status status = awq__value_check(ctx, *option, value);
+    status = awq__value_check(ctx, *option, value);
     if (status != AWQ_OK)
         return status;
     if (!awq__option_is_path(*option)) {
@@ -246,10 +251,13 @@ awq_status awq_recipe_append(awq_recipe *recipe, const char *name, const char *v
 
 awq_status awq_recipe_clear(awq_recipe *recipe, const char *name)
 {
-    awq__clear(recipe->ctx);
-    const awq_option *option = name ? awq_option_find(name) : NULL;
+    awq_status status = awq__enter(recipe ? recipe->ctx : NULL, "awq_recipe_clear",
+                                   (awq__argument[]){{"name", name}, {0}});
+    if (status != AWQ_OK)
+        return status;
+    const awq_option *option = awq_option_find(name);
     if (!option)
-        return no_option(recipe->ctx, name ? name : "");
+        return no_option(recipe->ctx, name);
     values *own = values_of(recipe, option);
     drop(own);
     own->set = awq__option_is_list(option);
@@ -260,12 +268,14 @@ awq_status awq_recipe_clear(awq_recipe *recipe, const char *name)
 
 awq_status awq_recipe_add_rule(awq_recipe *recipe)
 {
-    awq_context *ctx = recipe->ctx;
-    awq__clear(ctx);
+    awq_context *ctx = recipe ? recipe->ctx : NULL;
+    awq_status status = awq__enter(ctx, "awq_recipe_add_rule", NULL);
+    if (status != AWQ_OK)
+        return status;
     size_t options;
     awq_rule_option_list(&options);
-    awq_status status = awq__grow(ctx, &recipe->rules, &recipe->rule_capacity,
-                                  recipe->rule_count + 1, sizeof *recipe->rules, "rules");
+    status = awq__grow(ctx, &recipe->rules, &recipe->rule_capacity, recipe->rule_count + 1,
+                       sizeof *recipe->rules, "rules");
     rule added = {0};
     if (status == AWQ_OK &&
         !(added.texts = awq__alloc(ctx, options, sizeof *added.texts, "a rule")))
@@ -277,7 +287,7 @@ awq_status awq_recipe_add_rule(awq_recipe *recipe)
 
 size_t awq_recipe_rule_count(const awq_recipe *recipe)
 {
-    return recipe->rule_count;
+    return recipe ? recipe->rule_count : 0;
 }
 
 /* Where a rule's text stands, or NULL. */
@@ -285,7 +295,7 @@ static char **rule_text(const awq_recipe *recipe, size_t index, const char *name
 {
     size_t count;
     const awq_option *option = name ? awq_rule_option_find(name) : NULL;
-    if (!option || index >= recipe->rule_count)
+    if (!recipe || !option || index >= recipe->rule_count)
         return NULL;
     return &recipe->rules[index].texts[option - awq_rule_option_list(&count)];
 }
@@ -293,11 +303,11 @@ static char **rule_text(const awq_recipe *recipe, size_t index, const char *name
 awq_status awq_recipe_rule_set(awq_recipe *recipe, size_t index, const char *name,
                                const char *value)
 {
-    awq_context *ctx = recipe->ctx;
-    awq__clear(ctx);
-    if (!name || !value)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "a rule: its %s is NULL",
-                         name ? "value" : "name");
+    awq_context *ctx = recipe ? recipe->ctx : NULL;
+    awq_status status =
+        awq__enter(ctx, "a rule", (awq__argument[]){{"its name", name}, {"its value", value}, {0}});
+    if (status != AWQ_OK)
+        return status;
     if (index >= recipe->rule_count)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "there is no rule %zu, only %zu", index,
                          recipe->rule_count);
@@ -305,7 +315,7 @@ awq_status awq_recipe_rule_set(awq_recipe *recipe, size_t index, const char *nam
     if (!text)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "a rule has no \"%s\"; did you mean \"%s\"?",
                          name, awq_rule_option_nearest(name)->name);
-    awq_status status = awq__value_check(ctx, awq_rule_option_find(name), value);
+    status = awq__value_check(ctx, awq_rule_option_find(name), value);
     if (status == AWQ_OK && !value[0])
         status = awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: an empty value is not allowed", name);
     char *copy = status == AWQ_OK ? awq__strdup(ctx, value) : NULL;
@@ -336,7 +346,7 @@ size_t awq_recipe_count(const awq_recipe *recipe, const char *name)
 {
     const awq_option *option = awq_option_find(name);
     size_t count = 0;
-    if (option)
+    if (recipe && option)
         awq__recipe_values(recipe, option, &count);
     return count;
 }
@@ -344,7 +354,7 @@ size_t awq_recipe_count(const awq_recipe *recipe, const char *name)
 const char *awq_recipe_get(const awq_recipe *recipe, const char *name, size_t index)
 {
     const awq_option *option = awq_option_find(name);
-    if (!option)
+    if (!recipe || !option)
         return NULL;
     size_t count;
     const char *const *texts = awq__recipe_values(recipe, option, &count);

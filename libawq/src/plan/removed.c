@@ -35,7 +35,7 @@ static const awq_removed_option removed[] = {
 
 const awq_removed_option *awq_option_removed(const char *name, const char *value)
 {
-    for (size_t i = 0; i < sizeof removed / sizeof *removed; i++)
+    for (size_t i = 0; i < sizeof removed / sizeof *removed && name; i++)
         if (!strcmp(removed[i].name, name) &&
             (!removed[i].value[0] || (value && !strcmp(removed[i].value, value))))
             return &removed[i];

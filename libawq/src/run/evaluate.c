@@ -265,13 +265,8 @@ static awq_status run(awq_context *ctx, const awq_model *judged, const awq_model
     return status;
 }
 
-awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_eval_result *result)
+static awq_status check_options(awq_context *ctx, const awq_eval_options *options)
 {
-    awq__clear(ctx);
-    *result = (awq_eval_result){0};
-    if (options->struct_size != sizeof *options)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "awq_eval_options: %zu bytes, expected %zu",
-                         options->struct_size, sizeof *options);
     if (!options->directory || (options->ids != NULL) == (options->text_count > 0))
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                          "awq_eval_options: needs a directory and either texts or ids");
@@ -279,6 +274,12 @@ awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_e
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                          "awq_eval_options: windows of %lld ids, expected 2 or more",
                          (long long)options->sequence_length);
+    return AWQ_OK;
+}
+
+static awq_status evaluate(awq_context *ctx, const awq_eval_options *options,
+                           awq_eval_result *result)
+{
     awq_model *judged = NULL, *reference = NULL;
     awq__sequences windows = {0};
     awq_status status = awq_model_open(ctx, options->directory, options->plugin, &judged);
@@ -298,4 +299,19 @@ awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_e
     awq_model_free(reference);
     awq_model_free(judged);
     return status;
+}
+
+awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_eval_result *result)
+{
+    static const size_t sizes[] = {sizeof *options};
+    awq_eval_options known;
+    if (result)
+        *result = (awq_eval_result){0};
+    awq_status status = awq__enter(
+        ctx, "awq_evaluate", (awq__argument[]){{"options", options}, {"result", result}, {0}});
+    if (status == AWQ_OK)
+        status = awq__read_options(ctx, "awq_eval_options", options, sizes, 1, &known);
+    if (status == AWQ_OK)
+        status = check_options(ctx, &known);
+    return status == AWQ_OK ? awq__leave(ctx, evaluate(ctx, &known, result)) : status;
 }

@@ -179,8 +179,13 @@ static awq_status open_path(awq_context *ctx, const char *path, const char *plug
 
 awq_status awq_model_open(awq_context *ctx, const char *path, const char *plugin, awq_model **out)
 {
-    awq__clear(ctx);
-    return open_path(ctx, path, plugin, true, out);
+    if (out)
+        *out = NULL;
+    awq_status status =
+        awq__enter(ctx, "awq_model_open", (awq__argument[]){{"path", path}, {"out", out}, {0}});
+    if (status == AWQ_OK)
+        status = open_path(ctx, path, plugin, true, out);
+    return status == AWQ_OK ? awq__leave(ctx, status) : status;
 }
 
 awq_status awq__model_open_partial(awq_context *ctx, const char *path, const char *plugin,
@@ -205,16 +210,24 @@ void awq_model_free(awq_model *model)
 
 size_t awq_model_module_count(const awq_model *model)
 {
-    return model->arch->module_count;
+    return model ? model->arch->module_count : 0;
 }
 
 const awq_module *awq_model_module(const awq_model *model, size_t index)
 {
-    return index < model->arch->module_count ? &model->modules[index] : NULL;
+    return model && index < model->arch->module_count ? &model->modules[index] : NULL;
 }
+
+static const awq_model_info nothing_known = {
+    .directory = "", .model_type = "", .plugin = "", .quantization = ""};
 
 void awq_model_describe(const awq_model *model, awq_model_info *info)
 {
+    if (!model || !info) {
+        if (info)
+            *info = nothing_known;
+        return;
+    }
     const awq__arch *arch = model->arch;
     *info = (awq_model_info){
         .directory = model->directory,

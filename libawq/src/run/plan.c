@@ -239,19 +239,23 @@ static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *pla
 
 awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    awq_status status = awq__enter(ctx, "awq_plan_create",
+                                   (awq__argument[]){{"recipe", recipe}, {"out", out}, {0}});
+    if (status != AWQ_OK)
+        return status;
     awq_plan *plan = awq__alloc(ctx, 1, sizeof *plan, "the plan");
     if (!plan)
         return AWQ_ERROR_MEMORY;
     plan->recipe = recipe;
-    awq_status status = fill(ctx, recipe, plan);
+    status = fill(ctx, recipe, plan);
     if (status != AWQ_OK) {
         awq_plan_free(plan);
         return status;
     }
     *out = plan;
-    return AWQ_OK;
+    return awq__leave(ctx, AWQ_OK);
 }
 
 void awq_plan_free(awq_plan *plan)
@@ -270,49 +274,51 @@ void awq_plan_free(awq_plan *plan)
 
 size_t awq_plan_group_count(const awq_plan *plan)
 {
-    return plan->count;
+    return plan ? plan->count : 0;
 }
 
 const awq_plan_group *awq_plan_group_at(const awq_plan *plan, size_t index)
 {
-    return index < plan->count ? &plan->groups[index].shown : NULL;
+    return plan && index < plan->count ? &plan->groups[index].shown : NULL;
 }
 
 size_t awq_plan_warning_count(const awq_plan *plan)
 {
-    return plan->plan.rules.warning_count;
+    return plan ? plan->plan.rules.warning_count : 0;
 }
 
 const char *awq_plan_warning_at(const awq_plan *plan, size_t index)
 {
-    return index < plan->plan.rules.warning_count ? plan->plan.rules.warnings[index] : NULL;
+    return plan && index < plan->plan.rules.warning_count ? plan->plan.rules.warnings[index] : NULL;
 }
 
 uint64_t awq_plan_bytes_before(const awq_plan *plan)
 {
-    return plan->before;
+    return plan ? plan->before : 0;
 }
 
 uint64_t awq_plan_bytes_after(const awq_plan *plan)
 {
-    return plan->after;
+    return plan ? plan->after : 0;
 }
 
 awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan, awq_estimate *estimate)
 {
-    awq__clear(ctx);
-    awq_status status = awq__compute_begin(ctx);
+    awq_status status = awq__enter(ctx, "awq_plan_estimate",
+                                   (awq__argument[]){{"plan", plan}, {"estimate", estimate}, {0}});
     if (status == AWQ_OK)
-        status = awq__estimate(ctx, plan->recipe, &plan->plan, plan->after, estimate);
-    return status;
+        status = awq__compute_begin(ctx);
+    return status == AWQ_OK
+               ? awq__estimate(ctx, plan->recipe, &plan->plan, plan->after, estimate)
+               : status;
 }
 
 double awq_plan_predicted_loss(const awq_plan *plan)
 {
-    return plan->predicted_loss;
+    return plan ? plan->predicted_loss : NAN;
 }
 
 void awq_plan_describe(const awq_plan *plan, awq_model_info *info)
 {
-    awq_model_describe(plan->plan.model, info);
+    awq_model_describe(plan ? plan->plan.model : NULL, info);
 }

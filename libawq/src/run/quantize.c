@@ -362,17 +362,17 @@ static void release(awq__job *job)
 awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
                         const awq_quantize_options *options, awq_report **report)
 {
-    static const awq_quantize_options defaults = {.struct_size = sizeof defaults};
-    awq__clear(ctx);
+    static const size_t sizes[] = {sizeof *options};
+    awq_quantize_options known = {0};
     if (report)
         *report = NULL;
-    if (!options)
-        options = &defaults;
-    if (options->struct_size != sizeof *options)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "awq_quantize_options: %zu bytes, expected %zu",
-                         options->struct_size, sizeof *options);
+    awq_status status = awq__enter(ctx, "awq_quantize", (awq__argument[]){{"recipe", recipe}, {0}});
+    if (status == AWQ_OK && options)
+        status = awq__read_options(ctx, "awq_quantize_options", options, sizes, 1, &known);
+    if (status != AWQ_OK)
+        return status;
     awq__model_plan plan;
-    awq_status status = awq__model_plan_create(ctx, recipe, &plan);
+    status = awq__model_plan_create(ctx, recipe, &plan);
     if (status != AWQ_OK)
         return status;
     status = awq__model_require_weights(plan.model, "quantized");
@@ -391,8 +391,8 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
                     .start_seconds = awq__now_seconds(),
                     .stage_start = awq__now_seconds(),
                     .stage_first_operation = awq__product_operations()};
-    status = run(&job, options, report);
+    status = run(&job, &known, report);
     release(&job);
     awq__model_plan_free(&plan);
-    return status;
+    return awq__leave(ctx, status);
 }

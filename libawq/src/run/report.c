@@ -69,27 +69,27 @@ void awq_report_free(awq_report *report)
 
 const char *awq_report_json(const awq_report *report)
 {
-    return report->json;
+    return report ? report->json : "";
 }
 
 const awq_eval_result *awq_report_evaluation(const awq_report *report)
 {
-    return report->has_evaluation ? &report->evaluation : NULL;
+    return report && report->has_evaluation ? &report->evaluation : NULL;
 }
 
 const char *awq_report_output(const awq_report *report)
 {
-    return report->output;
+    return report ? report->output : "";
 }
 
 uint64_t awq_report_bytes_before(const awq_report *report)
 {
-    return report->bytes_before;
+    return report ? report->bytes_before : 0;
 }
 
 uint64_t awq_report_bytes_after(const awq_report *report)
 {
-    return report->bytes_after;
+    return report ? report->bytes_after : 0;
 }
 
 awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml)

@@ -118,12 +118,16 @@ static awq_status checked_work(awq_context *ctx, const awq__weight *weight, floa
 
 awq_status awq_statistics_create(awq_context *ctx, int64_t columns, awq_statistics **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    awq_status status =
+        awq__enter(ctx, "awq_statistics_create", (awq__argument[]){{"out", out}, {0}});
+    if (status != AWQ_OK)
+        return status;
     if (columns < 1)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "columns: %lld is not positive",
                          (long long)columns);
-    awq_status status = awq__compute_begin(ctx);
+    status = awq__compute_begin(ctx);
     if (status != AWQ_OK)
         return status;
     awq_statistics *statistics = awq__alloc(ctx, 1, sizeof *statistics, "statistics");
@@ -147,8 +151,13 @@ void awq_statistics_free(awq_statistics *statistics)
 
 awq_status awq_statistics_add(awq_statistics *statistics, const float *x, int64_t tokens)
 {
-    awq__clear(statistics->ctx);
+    awq_status status = awq__enter(statistics ? statistics->ctx : NULL, "awq_statistics_add", NULL);
+    if (status != AWQ_OK)
+        return status;
     int64_t K = statistics->stats.cols;
+    if (tokens && !x)
+        return awq__fail(statistics->ctx, AWQ_ERROR_ARGUMENT, "x: is NULL, expected %lld tokens",
+                         (long long)tokens);
     if (tokens < 0)
         return awq__fail(statistics->ctx, AWQ_ERROR_ARGUMENT, "x: %lld tokens, expected 0 or more",
                          (long long)tokens);
@@ -160,14 +169,15 @@ awq_status awq_statistics_add(awq_statistics *statistics, const float *x, int64_
     if (!tokens)
         return AWQ_OK;
     const awq__compute *compute = awq__compute_of(statistics->ctx);
-    awq_status status =
-        awq__stats_add_whole(statistics->ctx, compute, &statistics->stats, tokens, x, K);
+    status = awq__stats_add_whole(statistics->ctx, compute, &statistics->stats, tokens, x, K);
     awq__stats_mirror(compute, &statistics->stats);
     return status;
 }
 
 void awq_statistics_salience(const awq_statistics *statistics, float *salience)
 {
+    if (!statistics || !salience)
+        return;
     double tokens = (double)awq__max(statistics->stats.tokens, 1);
     for (int64_t k = 0; k < statistics->stats.cols; k++)
         salience[k] = (float)(statistics->stats.abs_sums[k] / tokens);
@@ -215,14 +225,21 @@ awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrices, size_
                              const awq_scheme *scheme, const awq_statistics *statistics, int steps,
                              float *scales, awq_scale_result *result)
 {
-    awq__clear(ctx);
+    awq_status status = awq__enter(ctx, "awq_search_scales",
+                                   (awq__argument[]){{"matrices", matrices},
+                                                     {"scheme", scheme},
+                                                     {"statistics", statistics},
+                                                     {"scales", scales},
+                                                     {0}});
+    if (status != AWQ_OK)
+        return status;
     if (!count || steps < 1 || steps > MAX_STEPS)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                          "%zu matrices and %d steps, expected 1 or more and 1 to %d", count, steps,
                          MAX_STEPS);
     awq__weight *weights = awq__alloc(ctx, count, sizeof *weights, "matrices");
     const awq__weight **list = awq__alloc(ctx, count, sizeof *list, "matrices");
-    awq_status status = weights && list ? AWQ_OK : AWQ_ERROR_MEMORY;
+    status = weights && list ? AWQ_OK : AWQ_ERROR_MEMORY;
     for (size_t i = 0; i < count && status == AWQ_OK; i++) {
         float *work;
         status = check_search(ctx, &matrices[i], scheme, statistics);
@@ -253,8 +270,15 @@ awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const aw
                             const awq_statistics *statistics, const float *scales,
                             awq_range *ranges)
 {
-    awq__clear(ctx);
-    awq_status status = check_search(ctx, matrix, scheme, statistics);
+    awq_status status = awq__enter(ctx, "awq_search_clips",
+                                   (awq__argument[]){{"matrix", matrix},
+                                                     {"scheme", scheme},
+                                                     {"statistics", statistics},
+                                                     {"ranges", ranges},
+                                                     {0}});
+    if (status != AWQ_OK)
+        return status;
+    status = check_search(ctx, matrix, scheme, statistics);
     if (status == AWQ_OK)
         status = check_arrays(ctx, matrix, scheme, scales, NULL);
     if (status != AWQ_OK)
@@ -289,9 +313,14 @@ awq_status awq_quantized_create(awq_context *ctx, const awq_matrix *matrix,
                                 const awq_scheme *scheme, const float *scales,
                                 const awq_range *ranges, awq_quantized **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
-    awq_status status = check_matrix(ctx, matrix, scheme);
+    if (out)
+        *out = NULL;
+    awq_status status =
+        awq__enter(ctx, "awq_quantized_create",
+                   (awq__argument[]){{"matrix", matrix}, {"scheme", scheme}, {"out", out}, {0}});
+    if (status != AWQ_OK)
+        return status;
+    status = check_matrix(ctx, matrix, scheme);
     if (status == AWQ_OK)
         status = check_arrays(ctx, matrix, scheme, scales, ranges);
     if (status != AWQ_OK)
@@ -324,37 +353,43 @@ void awq_quantized_free(awq_quantized *quantized)
 void awq_quantized_describe(const awq_quantized *quantized, awq_scheme *scheme, int64_t *rows,
                             int64_t *columns)
 {
+    if (!quantized)
+        return;
     static const awq_scale_type types[] = {AWQ_SCALE_F32, AWQ_SCALE_F16, AWQ_SCALE_BF16_F16,
                                            AWQ_SCALE_BF16};
     const awq__scheme *inner = &quantized->codes.scheme;
-    *scheme =
-        (awq_scheme){.bits = inner->bits,
-                     .group_size = inner->group,
-                     .symmetric = inner->symmetric,
-                     .scale_type = types[inner->grid],
-                     .code = inner->code == AWQ__CODE_E2M1 ? AWQ_CODE_E2M1 : AWQ_CODE_INTEGER};
-    *rows = quantized->codes.rows;
-    *columns = quantized->codes.cols;
+    if (scheme)
+        *scheme =
+            (awq_scheme){.bits = inner->bits,
+                         .group_size = inner->group,
+                         .symmetric = inner->symmetric,
+                         .scale_type = types[inner->grid],
+                         .code = inner->code == AWQ__CODE_E2M1 ? AWQ_CODE_E2M1 : AWQ_CODE_INTEGER};
+    if (rows)
+        *rows = quantized->codes.rows;
+    if (columns)
+        *columns = quantized->codes.cols;
 }
 
 const uint8_t *awq_quantized_codes(const awq_quantized *quantized)
 {
-    return quantized->codes.codes;
+    return quantized ? quantized->codes.codes : NULL;
 }
 
 const float *awq_quantized_scales(const awq_quantized *quantized)
 {
-    return quantized->codes.scales;
+    return quantized ? quantized->codes.scales : NULL;
 }
 
 const uint8_t *awq_quantized_zeros(const awq_quantized *quantized)
 {
-    return quantized->codes.zeros;
+    return quantized ? quantized->codes.zeros : NULL;
 }
 
 void awq_quantized_values(const awq_quantized *quantized, float *out)
 {
-    awq__codes_read(&quantized->codes, 0, quantized->codes.rows, out);
+    if (quantized && out)
+        awq__codes_read(&quantized->codes, 0, quantized->codes.rows, out);
 }
 
 /* ---- packing ---- */
@@ -376,7 +411,14 @@ static awq_status create_empty(awq_context *ctx, int64_t rows, int64_t columns,
 awq_status awq_pack_gemm(awq_context *ctx, const awq_quantized *quantized, uint32_t *qweight,
                          uint32_t *qzeros, uint16_t *scales)
 {
-    awq__clear(ctx);
+    awq_status status = awq__enter(ctx, "awq_pack_gemm",
+                                   (awq__argument[]){{"quantized", quantized},
+                                                     {"qweight", qweight},
+                                                     {"qzeros", qzeros},
+                                                     {"scales", scales},
+                                                     {0}});
+    if (status != AWQ_OK)
+        return status;
     const awq__codes *codes = &quantized->codes;
     if (codes->scheme.code != AWQ__CODE_INTEGER)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: E2M1 codes, expected integers");
@@ -398,8 +440,14 @@ awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t columns, int6
                            const uint32_t *qweight, const uint32_t *qzeros, const uint16_t *scales,
                            awq_quantized **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    awq_status status = awq__enter(
+        ctx, "awq_unpack_gemm",
+        (awq__argument[]){
+            {"qweight", qweight}, {"qzeros", qzeros}, {"scales", scales}, {"out", out}, {0}});
+    if (status != AWQ_OK)
+        return status;
     if (rows < 1 || rows % GEMM_PACK || columns < 1 ||
         (group_size != -1 && (group_size < 1 || columns % group_size)))
         return awq__fail(
@@ -409,7 +457,7 @@ awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t columns, int6
             (long long)rows, (long long)columns, (long long)group_size);
     awq__scheme scheme = {
         .bits = 4, .group = group_size < 0 ? columns : group_size, .grid = AWQ__GRID_F16};
-    awq_status status = create_empty(ctx, rows, columns, &scheme, out);
+    status = create_empty(ctx, rows, columns, &scheme, out);
     if (status == AWQ_OK)
         awq__gemm_unpack(&(*out)->codes, qweight, qzeros, scales);
     return status;
@@ -428,11 +476,23 @@ static awq_status check_words(awq_context *ctx, const char *what, int64_t rows, 
     return AWQ_OK;
 }
 
+static awq_status no_zeros(awq_context *ctx)
+{
+    return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
+                     "weight_zero_point: is NULL, which only symmetric codes allow");
+}
+
 awq_status awq_pack_compressed(awq_context *ctx, const awq_quantized *quantized,
                                uint32_t *weight_packed, void *weight_scale,
                                uint32_t *weight_zero_point)
 {
-    awq__clear(ctx);
+    awq_status status = awq__enter(ctx, "awq_pack_compressed",
+                                   (awq__argument[]){{"quantized", quantized},
+                                                     {"weight_packed", weight_packed},
+                                                     {"weight_scale", weight_scale},
+                                                     {0}});
+    if (status != AWQ_OK)
+        return status;
     const awq__codes *codes = &quantized->codes;
     const awq__scheme *scheme = &codes->scheme;
     if (scheme->code != AWQ__CODE_INTEGER)
@@ -440,10 +500,12 @@ awq_status awq_pack_compressed(awq_context *ctx, const awq_quantized *quantized,
     if (scheme->bits != 4 && scheme->bits != 8)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: %d bits, expected 4 or 8",
                          scheme->bits);
-    awq_status status =
+    status =
         check_words(ctx, "quantized", codes->rows, codes->cols, scheme->bits, scheme->symmetric);
     if (status != AWQ_OK)
         return status;
+    if (!scheme->symmetric && !weight_zero_point)
+        return no_zeros(ctx);
     /* Number 2 is weight_shape. */
     awq__disk_format_compressed.pack(codes, 0, weight_packed);
     awq__disk_format_compressed.pack(codes, 1, weight_scale);
@@ -457,12 +519,20 @@ awq_status awq_unpack_compressed(awq_context *ctx, int64_t rows, int64_t columns
                                  const void *weight_scale, const uint32_t *weight_zero_point,
                                  awq_quantized **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    awq_status status = awq__enter(ctx, "awq_unpack_compressed",
+                                   (awq__argument[]){{"scheme", scheme},
+                                                     {"weight_packed", weight_packed},
+                                                     {"weight_scale", weight_scale},
+                                                     {"out", out},
+                                                     {0}});
+    if (status != AWQ_OK)
+        return status;
     if (rows < 1 || columns < 1)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "[%lld, %lld]: expected a positive size",
                          (long long)rows, (long long)columns);
-    awq_status status = check_scheme(ctx, scheme, columns);
+    status = check_scheme(ctx, scheme, columns);
     if (status != AWQ_OK)
         return status;
     if (scheme->code != AWQ_CODE_INTEGER || (scheme->bits != 4 && scheme->bits != 8))
@@ -470,6 +540,8 @@ awq_status awq_unpack_compressed(awq_context *ctx, int64_t rows, int64_t columns
                          "scheme: %s of %d bits, expected integers of 4 or 8",
                          scheme->code == AWQ_CODE_E2M1 ? "E2M1 codes" : "integers", scheme->bits);
     status = check_words(ctx, "weight_packed", rows, columns, scheme->bits, scheme->symmetric);
+    if (status == AWQ_OK && !scheme->symmetric && !weight_zero_point)
+        status = no_zeros(ctx);
     awq__scheme inner = inner_scheme(scheme, columns);
     if (status == AWQ_OK)
         status = create_empty(ctx, rows, columns, &inner, out);
@@ -500,11 +572,17 @@ static awq_status check_gptq(awq_context *ctx, const char *what, int64_t rows, i
 awq_status awq_pack_gptq(awq_context *ctx, const awq_quantized *quantized, int version,
                          uint32_t *qweight, uint32_t *qzeros, uint16_t *scales)
 {
-    awq__clear(ctx);
+    awq_status status = awq__enter(ctx, "awq_pack_gptq",
+                                   (awq__argument[]){{"quantized", quantized},
+                                                     {"qweight", qweight},
+                                                     {"qzeros", qzeros},
+                                                     {"scales", scales},
+                                                     {0}});
+    if (status != AWQ_OK)
+        return status;
     const awq__codes *codes = &quantized->codes;
     int64_t G = codes->cols / codes->scheme.group;
-    awq_status status =
-        check_gptq(ctx, "quantized", codes->rows, codes->cols, &codes->scheme, version);
+    status = check_gptq(ctx, "quantized", codes->rows, codes->cols, &codes->scheme, version);
     for (int64_t i = 0; i < codes->rows * G && version == 1 && status == AWQ_OK; i++)
         if (!codes->zeros[i])
             status = awq__fail(ctx, AWQ_ERROR_ARGUMENT,
@@ -520,12 +598,21 @@ awq_status awq_unpack_gptq(awq_context *ctx, int64_t rows, int64_t columns,
                            const awq_scheme *scheme, int version, const uint32_t *qweight,
                            const uint32_t *qzeros, const uint16_t *scales, awq_quantized **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    awq_status status = awq__enter(ctx, "awq_unpack_gptq",
+                                   (awq__argument[]){{"scheme", scheme},
+                                                     {"qweight", qweight},
+                                                     {"qzeros", qzeros},
+                                                     {"scales", scales},
+                                                     {"out", out},
+                                                     {0}});
+    if (status != AWQ_OK)
+        return status;
     if (rows < 1 || columns < 1)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "[%lld, %lld]: expected a positive size",
                          (long long)rows, (long long)columns);
-    awq_status status = check_scheme(ctx, scheme, columns);
+    status = check_scheme(ctx, scheme, columns);
     if (status != AWQ_OK)
         return status;
     awq__scheme inner = inner_scheme(scheme, columns);
@@ -540,7 +627,11 @@ awq_status awq_unpack_gptq(awq_context *ctx, int64_t rows, int64_t columns,
 awq_status awq_pack_mxfp4(awq_context *ctx, const awq_quantized *quantized, uint8_t *blocks,
                           uint8_t *scales)
 {
-    awq__clear(ctx);
+    awq_status status = awq__enter(
+        ctx, "awq_pack_mxfp4",
+        (awq__argument[]){{"quantized", quantized}, {"blocks", blocks}, {"scales", scales}, {0}});
+    if (status != AWQ_OK)
+        return status;
     const awq__codes *codes = &quantized->codes;
     if (codes->scheme.code != AWQ__CODE_E2M1)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "quantized: integers of %d bits, expected E2M1",
@@ -553,13 +644,18 @@ awq_status awq_pack_mxfp4(awq_context *ctx, const awq_quantized *quantized, uint
 awq_status awq_unpack_mxfp4(awq_context *ctx, int64_t rows, int64_t columns, const uint8_t *blocks,
                             const uint8_t *scales, awq_quantized **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    awq_status status =
+        awq__enter(ctx, "awq_unpack_mxfp4",
+                   (awq__argument[]){{"blocks", blocks}, {"scales", scales}, {"out", out}, {0}});
+    if (status != AWQ_OK)
+        return status;
     if (rows < 1 || columns < 1 || columns % MX_GROUP)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                          "[%lld, %lld]: expected a positive size, and columns in multiples of 32",
                          (long long)rows, (long long)columns);
-    awq_status status = create_empty(ctx, rows, columns, &mx_scheme, out);
+    status = create_empty(ctx, rows, columns, &mx_scheme, out);
     if (status == AWQ_OK)
         awq__mxfp4_unpack(&(*out)->codes, blocks, scales);
     return status;

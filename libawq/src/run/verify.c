@@ -378,25 +378,31 @@ static awq_status verify(awq_verification *v, const awq_verify_options *options)
 
 awq_status awq_verify(awq_context *ctx, const awq_verify_options *options, awq_verification **out)
 {
-    awq__clear(ctx);
-    *out = NULL;
-    if (!options || options->struct_size != sizeof *options || !options->directory)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
-                         "awq_verify_options: %zu bytes, expected %zu, and a directory",
-                         options ? options->struct_size : 0, sizeof *options);
-    if (!awq__is_directory(options->directory))
-        return awq__fail(ctx, AWQ_ERROR_IO, "%s: not a directory", options->directory);
+    static const size_t sizes[] = {sizeof *options};
+    awq_verify_options known;
+    if (out)
+        *out = NULL;
+    awq_status status =
+        awq__enter(ctx, "awq_verify", (awq__argument[]){{"options", options}, {"out", out}, {0}});
+    if (status == AWQ_OK)
+        status = awq__read_options(ctx, "awq_verify_options", options, sizes, 1, &known);
+    if (status != AWQ_OK)
+        return status;
+    if (!known.directory)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "awq_verify_options: needs a directory");
+    if (!awq__is_directory(known.directory))
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: not a directory", known.directory);
     awq_verification *v = awq__alloc(ctx, 1, sizeof *v, "a verification");
     if (!v)
         return AWQ_ERROR_MEMORY;
     v->ctx = ctx;
     v->start_seconds = awq__now_seconds();
-    awq_status status = verify(v, options);
+    status = verify(v, &known);
     if (status == AWQ_OK)
         *out = v;
     else
         awq_verification_free(v);
-    return status;
+    return awq__leave(ctx, status);
 }
 
 void awq_verification_free(awq_verification *v)
@@ -412,29 +418,34 @@ void awq_verification_free(awq_verification *v)
 
 void awq_verification_describe(const awq_verification *v, awq_verify_result *result)
 {
+    if (!result)
+        return;
     size_t size = result->struct_size < sizeof *result ? result->struct_size : sizeof *result;
-    awq_verify_result all = v->result;
-    all.problems = (int64_t)v->problems.count;
+    awq_verify_result all = {0};
+    if (v) {
+        all = v->result;
+        all.problems = (int64_t)v->problems.count;
+    }
     all.struct_size = result->struct_size;
     memcpy(result, &all, size);
 }
 
 size_t awq_verification_problem_count(const awq_verification *v)
 {
-    return v->problems.kept;
+    return v ? v->problems.kept : 0;
 }
 
 const char *awq_verification_problem_at(const awq_verification *v, size_t index)
 {
-    return index < v->problems.kept ? v->problems.texts[index] : NULL;
+    return v && index < v->problems.kept ? v->problems.texts[index] : NULL;
 }
 
 size_t awq_verification_note_count(const awq_verification *v)
 {
-    return v->notes.kept;
+    return v ? v->notes.kept : 0;
 }
 
 const char *awq_verification_note_at(const awq_verification *v, size_t index)
 {
-    return index < v->notes.kept ? v->notes.texts[index] : NULL;
+    return v && index < v->notes.kept ? v->notes.texts[index] : NULL;
 }

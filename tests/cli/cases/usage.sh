@@ -6,6 +6,13 @@ refused 'unknown command "quantise"; did you mean "quantize"?' quantise recipe.y
 refused 'unknown command "evaluate"; did you mean "eval"?' evaluate out
 refused 'unknown option "--verson"; did you mean "--version"?' --verson
 refused 'quantize: unknown option "--forse"; did you mean "--force"?' quantize recipe.yaml --forse
+refused 'quantize: unknown option "--quite"; did you mean "--quiet"?' quantize recipe.yaml --quite
+# What discards something is offered for a slip of the finger alone, and nothing for another word.
+for word in --source --for -f --fire --verbose --x --resume; do
+    refused "quantize: unknown option \"$word\"; \"awqc help quantize\" lists the options" \
+        quantize recipe.yaml $word
+done
+refused 'unknown option "--everything"; "awqc help" lists the options' --everything
 refused 'plan: unknown option "--sett"; did you mean "--set"?' plan recipe.yaml --sett=a=b
 refused 'inspect: unknown option "-a"; did you mean "--all"?' inspect -a out
 refused 'quantize: RECIPE is missing; usage: awqc quantize RECIPE [OPTIONS]' quantize
