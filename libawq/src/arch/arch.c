@@ -365,10 +365,11 @@ int awq__fused_names(const awq_arch_experts *experts, int32_t layout,
    -1 if no part is one of up to 5 digits. */
 static int64_t layer_in(const char *name, const char **at, size_t *length)
 {
+    *length = 0;
     for (*at = name; **at; *at += *length + ((*at)[*length] == '.')) {
         *length = strcspn(*at, ".");
         if (*length && *length <= 5 && strspn(*at, "0123456789") >= *length)
-            return atoi(*at);
+            return strtol(*at, NULL, 10);
     }
     return -1;
 }

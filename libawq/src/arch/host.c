@@ -32,7 +32,7 @@ static awq_status step_into(const awq__host *host, const char *key, const char *
     memcpy(name, step, length);
     name[length] = 0;
     if (cJSON_IsArray(parent) && number)
-        *item = length < 8 ? cJSON_GetArrayItem(parent, atoi(name)) : NULL;
+        *item = length < 8 ? cJSON_GetArrayItem(parent, (int)strtol(name, NULL, 10)) : NULL;
     else if (cJSON_IsObject(parent))
         *item = cJSON_GetObjectItemCaseSensitive(parent, name);
     bool fits = number ? cJSON_IsArray(parent) || *item : cJSON_IsObject(parent);

@@ -86,9 +86,10 @@ static bool check_writers(const plugin_file *file)
         return false;
     if (file->info.st_mode & S_IWOTH)
         return refuse(file, "every user may write it; chmod o-w takes that away");
-    if (strlen(file->path) >= sizeof path)
+    size_t length = strlen(file->path);
+    if (length >= sizeof path)
         return refuse(file, "its path is longer than %d bytes", PATH_MAX - 1);
-    strcpy(path, file->path);
+    memcpy(path, file->path, length + 1);
     bool nearest = true;
     for (char *slash = strrchr(path, '/'); slash; nearest = false) {
         slash[slash == path] = 0;
