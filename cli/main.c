@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,7 @@ static void keep_standard_streams(void)
 int main(int argc, char **argv)
 {
     keep_standard_streams();
+    signal(SIGXFSZ, SIG_IGN); /* a file that would be larger than allowed is an error like others */
     cli_globals globals = {0};
     cli_arguments arguments = {0};
     int code = run(argc, argv, &globals, &arguments);

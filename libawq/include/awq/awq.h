@@ -414,6 +414,9 @@ typedef struct awq_quantize_options {
  * Warnings are logged as they arise, one line for all of a kind. Once OUTPUT is in place the call
  * succeeds: a cancel in the last progress call, whose fraction is 1, comes too late.
  *
+ * Under a limit of the size of files (RLIMIT_FSIZE) the system sends SIGXFSZ, which ends a process
+ * that does not ignore or catch it. The library does neither: a program that does gets AWQ_ERROR_IO.
+ *
  * options NULL: all off. report NULL: not wanted.
  */
 AWQ_API awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,

@@ -4,7 +4,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,10 +176,23 @@ awq_status awq__sync_parent(awq_context *ctx, const char *path)
     return status;
 }
 
+const char *awq__write_problem(int error, char text[AWQ__PROBLEM_BYTES])
+{
+    struct rlimit limit;
+    if (error == EFBIG && getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        snprintf(text, AWQ__PROBLEM_BYTES,
+                 "this process may write files of %llu bytes at most (RLIMIT_FSIZE, ulimit -f)",
+                 (unsigned long long)limit.rlim_cur);
+    else
+        snprintf(text, AWQ__PROBLEM_BYTES, "%s", strerror(error));
+    return text;
+}
+
 awq_status awq__write_at(awq_context *ctx, const char *path, int fd, const void *data, size_t bytes,
                          uint64_t offset)
 {
     const char *from = data;
+    char problem[AWQ__PROBLEM_BYTES];
     size_t done = 0;
     while (done < bytes) {
         ssize_t count = pwrite(fd, from + done, bytes - done, (off_t)(offset + done));
@@ -185,7 +200,8 @@ awq_status awq__write_at(awq_context *ctx, const char *path, int fd, const void 
             continue;
         if (count <= 0)
             return awq__fail(ctx, AWQ_ERROR_IO, "%s: only %zu of %zu bytes could be written: %s",
-                             path, done, bytes, count < 0 ? strerror(errno) : "no progress");
+                             path, done, bytes,
+                             count < 0 ? awq__write_problem(errno, problem) : "no progress");
         done += (size_t)count;
     }
     return AWQ_OK;

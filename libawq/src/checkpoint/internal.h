@@ -67,6 +67,9 @@ awq_status awq__sync_directory(awq_context *ctx, const char *path);
 /* The name of a file or directory in the one that holds it. */
 awq_status awq__sync_parent(awq_context *ctx, const char *path);
 awq_status awq__sync_file(awq_context *ctx, const char *path, int fd);
+#define AWQ__PROBLEM_BYTES 128
+/* Why a write failed: an errno in words, and the process's limit where it is that. */
+const char *awq__write_problem(int error, char text[AWQ__PROBLEM_BYTES]);
 awq_status awq__write_at(awq_context *ctx, const char *path, int fd, const void *data, size_t bytes,
                          uint64_t offset);
 /* The last component of a path. */

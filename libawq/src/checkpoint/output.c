@@ -161,12 +161,14 @@ static int reserve(int fd, uint64_t bytes)
 static awq_status no_space(awq__output *output, const awq__shard *shard, int error)
 {
     uint64_t total = 0;
+    char problem[AWQ__PROBLEM_BYTES];
     for (size_t i = 0; i < output->layout.shard_count; i++)
         total += output->layout.shards[i].file_bytes;
     return awq__fail(output->ctx, AWQ_ERROR_IO,
-                     "%s: cannot have its %llu bytes: %s; all shards need %llu bytes", shard->path,
-                     (unsigned long long)shard->file_bytes, strerror(error),
-                     (unsigned long long)total);
+                     "%s: cannot have its %llu bytes: %s; all shards need %llu bytes%s",
+                     shard->path, (unsigned long long)shard->file_bytes,
+                     awq__write_problem(error, problem), (unsigned long long)total,
+                     error == EFBIG ? ", and a smaller shard_size makes them smaller" : "");
 }
 
 static awq_status create_shard(awq__output *output, awq__shard *shard)
