@@ -37,12 +37,18 @@ static void print_groups(const awq_plan *plan)
 static void print_estimate(awq_context *ctx, const awq_plan *plan)
 {
     awq_estimate e;
-    char text[TEXT_BYTES], rate[TEXT_BYTES];
+    char text[TEXT_BYTES], rate[TEXT_BYTES], limit[TEXT_BYTES];
     if (awq_plan_estimate(ctx, plan, &e) != AWQ_OK) {
         print_field("estimate", "none: %s", awq_context_message(ctx));
         return;
     }
-    print_field("peak memory", "about %s", format_bytes(text, e.memory_bytes));
+    if (e.memory_limit_bytes)
+        print_field("peak memory", "up to %s; at least %s, allowed %s by %s",
+                    format_bytes(text, e.memory_bytes), format_bytes(rate, e.least_memory_bytes),
+                    format_bytes(limit, e.memory_limit_bytes), e.memory_limit_source);
+    else
+        print_field("peak memory", "up to %s; at least %s", format_bytes(text, e.memory_bytes),
+                    format_bytes(rate, e.least_memory_bytes));
     print_field("time", "about %s, without evaluation", format_duration(text, e.seconds));
     print_field("assumed",
                 "%s calibration tokens, %.3g TFLOP of products at %.0f GFLOP/s on %d threads",

@@ -119,6 +119,15 @@ static void print_estimate(awq_context *ctx, const awq_plan *plan)
     putchar('{');
     print_whole("memory_bytes", e.memory_bytes);
     comma();
+    print_whole("least_memory_bytes", e.least_memory_bytes);
+    comma();
+    if (e.memory_limit_bytes)
+        print_whole("memory_limit_bytes", e.memory_limit_bytes);
+    else
+        fputs("\"memory_limit_bytes\": null", stdout);
+    comma();
+    print_text("memory_limit_source", e.memory_limit_source);
+    comma();
     print_whole("disk_bytes", e.disk_bytes);
     comma();
     print_number("seconds", e.seconds);

@@ -175,8 +175,8 @@ awq_status search_block(const block_search *search, float *scale, float *unscale
         space parts;
         cut_blocks(&j);
         make_scales(&j);
-        status = awq__parallel_within(ctx, (size_t)cut_space(&j, NULL, &parts) * sizeof(float),
-                                      j.block_count, run_block, &j);
+        status = awq__parallel_scratch(&j.scratch, (size_t)cut_space(&j, NULL, &parts),
+                                       j.block_count, run_block, &j);
     }
     if (status == AWQ_OK)
         status = choose(&j, scale, unscale, found);

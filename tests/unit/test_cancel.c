@@ -119,7 +119,7 @@ static void loops_inside_tasks_are_too(void **state)
         begin(&a, *state, thread_counts[i], 2);
         is_cancelled(&a, awq__parallel_for(*state, ENDLESS, loop_task, &a));
         begin(&a, *state, thread_counts[i], 2);
-        is_cancelled(&a, awq__parallel_within(*state, AWQ__WORK_BYTES, 3, endless_task, &a));
+        is_cancelled(&a, awq__parallel_nested(*state, AWQ__WORK_BYTES, 3, endless_task, &a));
     }
 }
 

@@ -128,22 +128,60 @@ static awq_status enter(void *arg, int64_t index, int worker)
     return AWQ_OK;
 }
 
+/* A loop whose workers have so many bytes of work space each. */
+static void run_within(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn each, crowd *c)
+{
+    awq__scratch scratch;
+    succeeds(ctx, awq__scratch_create(ctx, "a test", &scratch));
+    succeeds(ctx, awq__parallel_scratch(&scratch, bytes / sizeof(float), count, each, c));
+    awq__scratch_free(&scratch);
+}
+
 static void work_space_is_bounded(void **state)
 {
     static const size_t shares[] = {3, 2, 1};
     for (int i = 0; i < 3; i++) {
         crowd c = {.ctx = *state};
         succeeds(*state, awq_context_set_threads(*state, 5));
-        succeeds(*state, awq__parallel_within(*state, AWQ__WORK_BYTES / shares[i], 100, enter, &c));
+        run_within(*state, AWQ__WORK_BYTES / shares[i], 100, enter, &c);
         assert_int_equal(atomic_load(&c.calls), 100);
         assert_true(atomic_load(&c.most) <= (int)shares[i]);
         assert_true(atomic_load(&c.highest_worker) < (int)shares[i]);
     }
     crowd c = {.ctx = *state};
-    succeeds(*state, awq__parallel_within(*state, 2 * AWQ__WORK_BYTES, 10, enter, &c));
+    run_within(*state, 2 * AWQ__WORK_BYTES, 10, enter, &c);
     assert_int_equal(atomic_load(&c.most), 1);
-    succeeds(*state, awq__parallel_within(*state, 0, 10, enter, &c));
+    run_within(*state, 0, 10, enter, &c);
     assert_int_equal(atomic_load(&c.calls), 20);
+}
+
+/* Of 5 threads as many work as have room beside the arrays that there are, and those of the loop
+   before count as room. */
+static void workers_have_what_a_goal_leaves(void **state)
+{
+    enum { MEBI = 1 << 20 };
+    awq_context *ctx = *state;
+    awq__scratch scratch;
+    succeeds(ctx, awq_context_set_threads(ctx, 5));
+    succeeds(ctx, awq__scratch_create(ctx, "a test", &scratch));
+    awq__context_limit_bytes(ctx, 10 * MEBI);
+    float *array = awq__alloc_aligned(ctx, 7 * MEBI, 1, "a test");
+    assert_non_null(array);
+    assert_true(awq__context_work_bytes(ctx) <= 3 * MEBI);
+    for (int round = 0; round < 2; round++) {
+        crowd c = {.ctx = ctx};
+        succeeds(ctx, awq__parallel_scratch(&scratch, MEBI / sizeof(float), 100, enter, &c));
+        assert_int_equal(atomic_load(&c.calls), 100);
+        assert_true(atomic_load(&c.highest_worker) < 3);
+        assert_non_null(awq__scratch_get(&scratch, 0, MEBI / sizeof(float)));
+        assert_non_null(awq__scratch_get(&scratch, 1, MEBI / sizeof(float)));
+    }
+    assert_true(awq__context_most_bytes(ctx) >= 9 * MEBI);
+    awq__free_aligned(array);
+    awq__scratch_free(&scratch);
+    assert_int_equal(awq__context_work_bytes(ctx), 10 * MEBI);
+    awq__context_limit_bytes(ctx, INT64_MAX);
+    assert_int_equal(awq__context_work_bytes(ctx), AWQ__WORK_BYTES);
 }
 
 static awq_status meet(void *arg, int64_t index, int worker)
@@ -173,7 +211,7 @@ static void loops_of_a_large_task_are_parallel(void **state)
 {
     crowd c = {.ctx = *state};
     succeeds(*state, awq_context_set_threads(*state, 2));
-    succeeds(*state, awq__parallel_within(*state, AWQ__WORK_BYTES, 3, hold_two_loops, &c));
+    run_within(*state, AWQ__WORK_BYTES, 3, hold_two_loops, &c);
     assert_int_equal(atomic_load(&c.met), 6);
 }
 
@@ -204,6 +242,7 @@ int main(void)
         TEST(turns_come_in_order),
         TEST(a_failure_ends_the_waiting),
         TEST(work_space_is_bounded),
+        TEST(workers_have_what_a_goal_leaves),
         TEST(loops_of_a_large_task_are_parallel),
         TEST(loops_of_few_tasks_are_parallel),
     };

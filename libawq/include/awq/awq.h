@@ -286,7 +286,8 @@ typedef struct awq_plan awq_plan;
    What a run would find before its first layer is found here, with the same errors: a recipe that
    cannot be run (AWQ_ERROR_RECIPE), an output that can never be put where it shall
    (AWQ_ERROR_EXISTS; of one that only `force` replaces there is a warning), and, if the model has
-   weights, data files that are missing, of no known kind or wrong where they begin. */
+   weights, data files that are missing, of no known kind or wrong where they begin, and too little memory
+   (see awq_quantize; of a model without weights only a memory_limit that is too small). */
 AWQ_API awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out);
 AWQ_API void awq_plan_free(awq_plan *plan);
 AWQ_API size_t awq_plan_group_count(const awq_plan *plan);
@@ -298,10 +299,14 @@ AWQ_API uint64_t awq_plan_bytes_after(const awq_plan *plan);
 /* Where schemes were chosen within a target: the sum over layers of the mean squared error of what
    the experts add to the hidden state, over the mean square of that; NAN where none were. */
 AWQ_API double awq_plan_predicted_loss(const awq_plan *plan);
-/* What a run of the plan's recipe is expected to need, without its evaluation. */
+/* What a run of the plan's recipe is expected to need; its seconds are without its evaluation. */
 typedef struct awq_estimate {
-    uint64_t memory_bytes; /* most that is resident, the weights of a layer included */
-    uint64_t disk_bytes;   /* of the result */
+    uint64_t memory_bytes;         /* most that is resident at any time, within the limit */
+    uint64_t least_memory_bytes;   /* the smallest limit with which the run works */
+    uint64_t memory_limit_bytes;   /* 0: there is none */
+    char memory_limit_source[192]; /* "memory_limit", "memory.max of the memory cgroup /a/b", "the
+                                      memory of this machine"; "" without a limit */
+    uint64_t disk_bytes;           /* of the result */
     double seconds;
     /* What that assumes: */
     int threads;                  /* those of the context */
@@ -414,8 +419,15 @@ typedef struct awq_quantize_options {
  * Warnings are logged as they arise, one line for all of a kind. Once OUTPUT is in place the call
  * succeeds: a cancel in the last progress call, whose fraction is 1, comes too late.
  *
+ * Memory: the least of the recipe's memory_limit, what the memory cgroups of the process allow and,
+ * without a memory_limit, the machine's memory. Within it fewer workers work at a time, which
+ * changes no result; a run that does not fit even so is refused before the first layer, with
+ * AWQ_ERROR_RECIPE where the limit is the recipe's, else AWQ_ERROR_MEMORY, and the limit that
+ * works.
+ *
  * Under a limit of the size of files (RLIMIT_FSIZE) the system sends SIGXFSZ, which ends a process
- * that does not ignore or catch it. The library does neither: a program that does gets AWQ_ERROR_IO.
+ * that does not ignore or catch it. The library does neither: a program that does gets
+ * AWQ_ERROR_IO.
  *
  * options NULL: all off. report NULL: not wanted.
  */

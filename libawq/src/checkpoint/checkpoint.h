@@ -49,6 +49,7 @@ typedef struct awq__held {
     size_t count, capacity;
     bool incomplete; /* there was no memory to note what was asked for */
     void *memory;    /* NULL until they are read */
+    size_t bytes;    /* of that */
     uint8_t **data;  /* [count] of each, aligned to 64 bytes */
 } awq__held;
 /* Before awq__held_read: NULL, and the tensor will be read. After it: where its bytes are, until

@@ -72,6 +72,8 @@ static awq_status make_room(awq__held *held)
     held->memory = held->data ? awq__alloc(held->ctx, total, 1, "weights") : NULL;
     if (!held->memory)
         return AWQ_ERROR_MEMORY;
+    held->bytes = total;
+    awq__context_count(held->ctx, (int64_t)total);
     uint8_t *at = held->memory;
     at += (ALIGNMENT - (uintptr_t)at % ALIGNMENT) % ALIGNMENT;
     for (size_t i = 0; i < held->count; i++) {
@@ -165,6 +167,8 @@ awq_status awq__held_read(awq__held *held)
 
 void awq__held_free(awq__held *held)
 {
+    if (held->memory)
+        awq__context_count(held->ctx, -(int64_t)held->bytes);
     awq__free(held->memory);
     awq__free(held->data);
     awq__free(held->tensors);

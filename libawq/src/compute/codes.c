@@ -83,7 +83,8 @@ static awq_status round_blocks(awq_context *ctx, const awq__compute *compute,
     int64_t blocks = awq__ceil_div(codes->rows, awq__weight_block(weight));
     awq_status status = awq__scratch_create(ctx, "rounding work space", &r.scratch);
     if (status == AWQ_OK)
-        status = awq__parallel_for(ctx, blocks, round_block, &r);
+        status = awq__parallel_scratch(&r.scratch, (size_t)awq__weight_work(weight), blocks,
+                                       round_block, &r);
     awq__scratch_free(&r.scratch);
     return status;
 }

@@ -38,8 +38,8 @@ FUNCTION void quadratic_by_products(int64_t N, int64_t K, const float *e, const 
  * to their place in the sum. A product and its sum are one operation, fmaf, as OpenBLAS has them.
  */
 #define TILED_COLUMNS 256 /* m of more leaves the cache */
-/* Under a sanitizer these loops take a hundred times longer: there they get what tests of them give,
-   and OpenBLAS the rest. */
+/* Under a sanitizer these loops take a hundred times longer: there they get what tests of them
+   give, and OpenBLAS the rest. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define TILED_ROWS 32
 #else

@@ -336,7 +336,8 @@ awq_status awq__linear_parallel(awq_context *ctx, const awq__compute *compute,
         .compute = compute, .weight = weight, .T = T, .x = x, .ldx = ldx, .y = y, .ldy = ldy};
     awq_status status = awq__scratch_create(ctx, "blocks of weights", &l.scratch);
     if (status == AWQ_OK)
-        status = awq__parallel_for(ctx, block_count(weight), run_block, &l);
+        status = awq__parallel_scratch(&l.scratch, (size_t)awq__weight_work(weight),
+                                       block_count(weight), run_block, &l);
     awq__scratch_free(&l.scratch);
     if (status == AWQ_OK)
         awq__add_bias(compute, weight, T, y, ldy);

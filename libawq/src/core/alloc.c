@@ -1,6 +1,9 @@
 /* Allocation that fails with a message, and growing texts. */
 #include "core/core.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +13,11 @@
 
 /* What lies before an array. */
 typedef union header {
-    const awq__memory *memory;
+    struct {
+        const awq__memory *memory;
+        awq_context *ctx;
+        int64_t bytes;
+    } of;
     char space[ALIGNMENT];
 } header;
 
@@ -39,15 +46,20 @@ void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char
         array = memory->allocate(padded);
     if (!array)
         return no_memory(ctx, count, size, what);
-    array->memory = memory;
+    array->of.memory = memory;
+    array->of.ctx = ctx;
+    array->of.bytes = (int64_t)padded;
+    awq__context_count(ctx, array->of.bytes);
     return array + 1;
 }
 
 void awq__free_aligned(void *array)
 {
     header *begin = array;
-    if (begin)
-        begin[-1].memory->release(begin - 1);
+    if (!begin)
+        return;
+    awq__context_count(begin[-1].of.ctx, -begin[-1].of.bytes);
+    begin[-1].of.memory->release(begin - 1);
 }
 
 static void *allocate(size_t bytes)
@@ -59,6 +71,13 @@ static void *allocate(size_t bytes)
 }
 
 const awq__memory awq__system_memory = {.allocate = allocate, .release = free};
+
+void awq__give_back(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
 
 void awq__free(void *pointer)
 {

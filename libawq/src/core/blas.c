@@ -1,5 +1,6 @@
 /* What OpenBLAS keeps for the whole process. */
 #include "core/blas.h"
+#include "core/limits.h"
 
 #include <cblas.h>
 #include <omp.h>
@@ -12,8 +13,7 @@
 /* The buffer of one product: a constant of OpenBLAS 0.3, on some processors less. */
 #define BUFFER_BYTES ((size_t)128 << 20)
 #define STACK_BYTES ((size_t)8 << 20)  /* of a thread, unless the system was told otherwise */
-#define ARENA_BYTES ((size_t)64 << 20) /* malloc's for each of several threads, where it has them  \
-                                        */
+#define ARENA_BYTES ((size_t)64 << 20) /* malloc's, for each of several threads */
 #define OTHER_BYTES ((size_t)32 << 20) /* what the smallest of runs needs beside */
 
 /* Where the buffers come from. Other programs do not call these, but every build exports them. */
@@ -111,33 +111,24 @@ size_t awq__blas_bytes(int threads)
     return (size_t)threads * BUFFER_BYTES;
 }
 
-/* What so many threads still need, one that writes behind them, and the smallest of runs. Room for
-   arenas must be there although malloc does without: it would take that of a stack, and OpenMP ends
-   the process where it cannot start a thread. */
-static size_t missing_bytes(int threads)
+/* What so many threads still need, one that writes behind them, and the arrays that the context
+   expects, or else the smallest of runs. Room for arenas must be there although malloc does
+   without: it would take that of a stack, and OpenMP ends the process where it cannot start a
+   thread. */
+static size_t missing_bytes(const awq_context *ctx, int threads)
 {
     int missing = threads > buffers ? threads - buffers : 0;
     size_t stacks = (size_t)threads * STACK_BYTES;
     size_t arenas = threads > 1 ? (size_t)(threads + 1) * ARENA_BYTES : 0;
-    return awq__blas_bytes(missing) + stacks + arenas + OTHER_BYTES;
-}
-
-/* Of the address space, as the limit counts it; 0 where that is not known. */
-static size_t used_bytes(void)
-{
-    char line[64] = "";
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file && !fgets(line, sizeof line, file))
-        line[0] = 0;
-    if (file)
-        fclose(file);
-    return strtoul(line, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE); /* the first number, of pages */
+    size_t arrays = (size_t)awq__context_expected_bytes(ctx);
+    return awq__blas_bytes(missing) + stacks + arenas +
+           (arrays > OTHER_BYTES ? arrays + OTHER_BYTES / 2 : OTHER_BYTES);
 }
 
 /* The limit, as ulimit -v has it, with which so many threads have room. */
-static size_t enough_kib(int threads)
+static size_t enough_kib(const awq_context *ctx, int threads)
 {
-    return ((used_bytes() + missing_bytes(threads)) >> 10) / 1000 * 1000 + 1000;
+    return ((awq__address_space_used() + missing_bytes(ctx, threads)) >> 10) / 1000 * 1000 + 1000;
 }
 
 static void map_buffers(int threads)
@@ -158,19 +149,19 @@ static awq_status reserve(awq_context *ctx, size_t limit)
     int wanted = awq__threads(ctx), possible = wanted;
     if (wanted <= buffers)
         return AWQ_OK;
-    while (possible > 0 && used_bytes() + missing_bytes(possible) > limit)
+    while (possible > 0 && awq__address_space_used() + missing_bytes(ctx, possible) > limit)
         possible--;
     if (!possible)
         return awq__fail(
             ctx, AWQ_ERROR_MEMORY,
-            "the address space is limited to %zu kB (ulimit -v), in which OpenBLAS has "
-            "no room for its buffers; at least %zu kB are needed",
-            limit >> 10, enough_kib(1));
+            "the address space is limited to %zu kB (ulimit -v), in which this run, with the "
+            "buffers of OpenBLAS, has no room; at least %zu kB are needed",
+            limit >> 10, enough_kib(ctx, 1));
     if (possible < wanted) {
         awq__log(ctx, AWQ_LOG_WARNING,
                  "the address space is limited to %zu kB (ulimit -v), in which OpenBLAS has room "
                  "for %d of %d threads; %zu kB are enough for all",
-                 limit >> 10, possible, wanted, enough_kib(wanted));
+                 limit >> 10, possible, wanted, enough_kib(ctx, wanted));
         awq__context_limit_threads(ctx, possible);
     }
     map_buffers(possible);

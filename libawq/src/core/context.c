@@ -7,6 +7,7 @@
 #include <omp.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,9 @@ struct awq_context {
     awq__plugin_sources plugins;
     const struct awq__compute *compute;
     const awq__memory *memory;
+    _Atomic int64_t bytes, most_bytes; /* of arrays */
+    int64_t goal_bytes;                /* INT64_MAX: there is none */
+    int64_t expected_bytes;
 };
 
 _Thread_local int64_t awq__current_task = AWQ__NO_TASK;
@@ -78,6 +82,7 @@ awq_status awq_context_create(awq_context **out)
     }
     ctx->memory = &awq__system_memory;
     ctx->most_threads = AWQ__MAX_THREADS;
+    ctx->goal_bytes = INT64_MAX;
     *out = ctx;
     return AWQ_OK;
 }
@@ -204,6 +209,40 @@ const struct awq__compute *awq__context_compute(const awq_context *ctx)
 const awq__memory *awq__context_memory(const awq_context *ctx)
 {
     return ctx->memory;
+}
+
+void awq__context_count(awq_context *ctx, int64_t bytes)
+{
+    int64_t now = atomic_fetch_add(&ctx->bytes, bytes) + bytes;
+    int64_t most = atomic_load(&ctx->most_bytes);
+    while (now > most && !atomic_compare_exchange_weak(&ctx->most_bytes, &most, now))
+        continue;
+}
+
+int64_t awq__context_most_bytes(const awq_context *ctx)
+{
+    return atomic_load(&ctx->most_bytes);
+}
+
+void awq__context_limit_bytes(awq_context *ctx, int64_t bytes)
+{
+    ctx->goal_bytes = bytes;
+}
+
+void awq__context_expect_bytes(awq_context *ctx, int64_t bytes)
+{
+    ctx->expected_bytes = bytes;
+}
+
+int64_t awq__context_expected_bytes(const awq_context *ctx)
+{
+    return ctx->expected_bytes;
+}
+
+size_t awq__context_work_bytes(const awq_context *ctx)
+{
+    int64_t left = ctx->goal_bytes - atomic_load(&ctx->bytes);
+    return left < 0 ? 0 : (size_t)awq__min(left, (int64_t)AWQ__WORK_BYTES);
 }
 
 /* One line that is fit for a terminal, whatever hostile names are in it. */

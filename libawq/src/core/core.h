@@ -74,6 +74,21 @@ bool awq__context_begins(awq_context *ctx);
 void awq__context_limit_threads(awq_context *ctx, int most_threads);
 double awq__now_seconds(void);
 
+/*
+ * Bytes of arrays (awq__alloc_aligned, awq__held) that the context has now, and had at most. What
+ * they should take together is a goal, not a bound: loops have fewer workers where work space of
+ * more would pass it, but at least one.
+ */
+void awq__context_count(awq_context *ctx, int64_t bytes);
+int64_t awq__context_most_bytes(const awq_context *ctx);
+void awq__context_limit_bytes(awq_context *ctx, int64_t bytes);
+/* For blas.c: how many bytes of arrays a run will have at least, where its address space is
+   limited. */
+void awq__context_expect_bytes(awq_context *ctx, int64_t bytes);
+int64_t awq__context_expected_bytes(const awq_context *ctx);
+/* What a loop's workers may take together: AWQ__WORK_BYTES, or what the goal leaves. */
+size_t awq__context_work_bytes(const awq_context *ctx);
+
 /* Where arrays of numbers are: that of the table that computes on them. On any thread. */
 typedef struct awq__memory {
     void *(*allocate)(size_t bytes); /* aligned to 64 bytes, not zeroed; NULL if there is no more */
@@ -107,6 +122,8 @@ void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char
 void awq__free_aligned(void *array);
 /* Of the others; NULL is fine. */
 void awq__free(void *pointer);
+/* Returns to the system what was freed, of which threads keep up to 64 MB each. */
+void awq__give_back(void);
 /* Grows *array (elements of `size` bytes) so that it holds at least `count`. */
 awq_status awq__grow(awq_context *ctx, void *array, size_t *capacity, size_t count, size_t size,
                      const char *what);
@@ -200,17 +217,19 @@ awq_status awq__sha256_file(awq_context *ctx, const char *path, char hex[AWQ__SH
  */
 typedef awq_status (*awq__task_fn)(void *arg, int64_t index, int worker);
 awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task, void *arg);
-/*
- * The same for tasks whose workers need `bytes` of work space each: on as many threads as together
- * need no more than AWQ__WORK_BYTES, but at least one. If that is one, the loops inside the tasks
- * have all threads.
- */
+/* What workers of a loop take together where memory is not limited. */
 #define AWQ__WORK_BYTES ((size_t)1 << 30)
-awq_status awq__parallel_within(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
-                                void *arg);
+typedef struct awq__scratch awq__scratch;
 /*
- * The same for tasks that consist of loops: where so few tasks, or so few that have room, would
- * leave threads idle, they run one after the other, and the loops inside them have all threads.
+ * The same for tasks whose workers ask the scratch for so many floats: on as many threads as have
+ * room, but at least one. If that is one, the loops inside the tasks have all threads.
+ */
+awq_status awq__parallel_scratch(awq__scratch *scratch, size_t floats, int64_t count,
+                                 awq__task_fn task, void *arg);
+/*
+ * For tasks that consist of loops, and whose workers need `bytes` each: where so few tasks, or so
+ * few that have room, would leave threads idle, they run one after the other, and the loops inside
+ * them have all threads.
  */
 awq_status awq__parallel_nested(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
                                 void *arg);
@@ -246,12 +265,12 @@ typedef struct awq__work_space {
     size_t capacity;
 } awq__work_space;
 /* Work space of a loop's workers, made when a worker first asks for it. */
-typedef struct awq__scratch {
+struct awq__scratch {
     awq_context *ctx;
     const char *what; /* for messages */
     int workers;
     awq__work_space *spaces;
-} awq__scratch;
+};
 awq_status awq__scratch_create(awq_context *ctx, const char *what, awq__scratch *scratch);
 /* Aligned to 64 bytes, not cleared; valid until the worker asks for more than before. NULL, with
    the failure recorded, when memory is short. */
@@ -287,6 +306,8 @@ awq_status awq__file_read(awq_context *ctx, const awq__file *file, uint64_t offs
 awq_status awq__read_text_file(awq_context *ctx, const char *path, size_t limit, char **text,
                                size_t *bytes);
 bool awq__is_file(const char *path);
+/* Its size; 0 if it is not there. */
+int64_t awq__file_bytes(const char *path);
 bool awq__is_directory(const char *path);
 bool awq__is_link(const char *path);
 

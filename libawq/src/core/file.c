@@ -135,6 +135,12 @@ bool awq__is_file(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+int64_t awq__file_bytes(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? (int64_t)info.st_size : 0;
+}
+
 bool awq__is_directory(const char *path)
 {
     struct stat info;

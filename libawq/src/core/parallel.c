@@ -110,21 +110,26 @@ awq_status awq__parallel_for(awq_context *ctx, int64_t count, awq__task_fn task,
     return run_loop(ctx, INT64_MAX, count, task, arg);
 }
 
-static int64_t threads_within(size_t bytes)
+static int64_t threads_within(size_t room, size_t bytes)
 {
-    size_t threads = bytes ? AWQ__WORK_BYTES / bytes : AWQ__WORK_BYTES;
+    size_t threads = bytes ? room / bytes : AWQ__WORK_BYTES;
     return threads ? (int64_t)threads : 1;
 }
 
-awq_status awq__parallel_within(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
-                                void *arg)
+/* What the scratch has already from an earlier loop is there to be used. */
+awq_status awq__parallel_scratch(awq__scratch *scratch, size_t floats, int64_t count,
+                                 awq__task_fn task, void *arg)
 {
-    return run_loop(ctx, threads_within(bytes), count, task, arg);
+    size_t room = awq__context_work_bytes(scratch->ctx);
+    for (int i = 0; i < scratch->workers; i++)
+        room += scratch->spaces[i].capacity * sizeof(float);
+    room = room < AWQ__WORK_BYTES ? room : AWQ__WORK_BYTES;
+    return run_loop(scratch->ctx, threads_within(room, floats * sizeof(float)), count, task, arg);
 }
 
 awq_status awq__parallel_nested(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
                                 void *arg)
 {
-    int64_t busy = awq__min(threads_within(bytes), count);
+    int64_t busy = awq__min(threads_within(awq__context_work_bytes(ctx), bytes), count);
     return run_loop(ctx, busy < awq__threads(ctx) ? 1 : busy, count, task, arg);
 }

@@ -69,6 +69,13 @@ static size_t space_floats(const job *j, space *s, float *base)
     return at;
 }
 
+int64_t awq__attention_work(const awq__layer *layer, int64_t longest)
+{
+    const job j = {.layer = layer, .longest = longest};
+    space parts;
+    return (int64_t)space_floats(&j, &parts, NULL);
+}
+
 static void attend(const job *j, const space *s, int64_t L)
 {
     const awq__attention *a = &j->layer->attention;
@@ -150,9 +157,9 @@ awq_status awq__attention_forward(const awq__forward *forward, const awq__layer 
         j.longest = awq__max(j.longest, sequences->offsets[i + 1] - sequences->offsets[i]);
     awq_status status = awq__scratch_create(forward->ctx, "attention work space", &j.scratch);
     space parts;
-    size_t bytes = space_floats(&j, &parts, NULL) * sizeof(float);
     if (status == AWQ_OK)
-        status = awq__parallel_within(forward->ctx, bytes, sequences->count, run_sequence, &j);
+        status = awq__parallel_scratch(&j.scratch, space_floats(&j, &parts, NULL), sequences->count,
+                                       run_sequence, &j);
     awq__scratch_free(&j.scratch);
     return status;
 }

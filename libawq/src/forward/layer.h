@@ -129,6 +129,11 @@ typedef awq_status (*awq__expert_tap)(void *user, int worker, const awq__expert_
    NULL. */
 awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer, const float *x,
                             const awq__routes *routes, float *out, awq__expert_tap tap, void *user);
+/* Floats of work space of one worker of these, and, of awq__moe_experts with T tokens, of outputs
+   that wait for their sum. */
+int64_t awq__attention_work(const awq__layer *layer, int64_t longest);
+int64_t awq__experts_work(const awq__layer *layer);
+int64_t awq__experts_waiting(const awq__layer *layer, int64_t T);
 /* Tokens of one expert that are worked on at a time. */
 int64_t awq__expert_tokens(const awq__layer *layer);
 

@@ -82,6 +82,14 @@ static void weigh_shared(const route_job *j, int64_t T, const float *x, float *w
         weight[t] = moe->token_gate.rows ? (float)(1 / (1 + exp(-(double)weight[t]))) : 1;
 }
 
+/* Floats of work space of a worker: what `most` takes, and the choices of a block. */
+static int64_t route_work(const awq__layer *layer, int64_t *most)
+{
+    const awq__moe *moe = &layer->moe;
+    *most = awq__max(moe->routed_count ? awq__weight_work(&moe->router) : 0, layer->hidden);
+    return *most + 2 * AWQ__TOKEN_BLOCK * moe->per_token;
+}
+
 static awq_status route_block(void *arg, int64_t index, int worker)
 {
     route_job *j = arg;
@@ -90,9 +98,9 @@ static awq_status route_block(void *arg, int64_t index, int worker)
     int64_t H = j->layer->hidden, E = moe->routed_count, k = moe->per_token;
     int64_t shared = moe->expert_count - E, routed = k - shared;
     int64_t begin = index * B, T = awq__min(B, j->tokens - begin);
-    int64_t most = awq__max(E ? awq__weight_work(&moe->router) : 0, H);
+    int64_t most, floats = route_work(j->layer, &most);
     const float *x = j->x + begin * H;
-    float *work = awq__scratch_get(&j->scratch, worker, (size_t)(most + 2 * B * k));
+    float *work = awq__scratch_get(&j->scratch, worker, (size_t)floats);
     if (!work)
         return AWQ_ERROR_MEMORY;
     float *weight = work + most, *shared_weight = weight + B * routed;
@@ -153,8 +161,10 @@ awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, 
     if (status == AWQ_OK &&
         !(routes->logits && routes->index && routes->weight && routes->first && routes->slots))
         status = AWQ_ERROR_MEMORY;
+    int64_t most;
     if (status == AWQ_OK)
-        status = awq__parallel_for(ctx, awq__ceil_div(T, AWQ__TOKEN_BLOCK), route_block, &j);
+        status = awq__parallel_scratch(&j.scratch, (size_t)route_work(layer, &most),
+                                       awq__ceil_div(T, AWQ__TOKEN_BLOCK), route_block, &j);
     awq__scratch_free(&j.scratch);
     if (status == AWQ_OK)
         group_by_expert(routes);
@@ -200,6 +210,17 @@ int64_t awq__expert_work(const awq__layer *layer)
 static int64_t block_floats(const awq__layer *layer, int64_t tokens)
 {
     return tokens * (2 * layer->hidden + 3 * layer->moe.intermediate);
+}
+
+int64_t awq__experts_work(const awq__layer *layer)
+{
+    return block_floats(layer, awq__expert_tokens(layer)) + awq__expert_work(layer);
+}
+
+int64_t awq__experts_waiting(const awq__layer *layer, int64_t T)
+{
+    int64_t slots = layer->hidden * layer->moe.per_token;
+    return slots * awq__min(awq__max(SLOT_FLOATS / slots, SMALLEST_CHUNK), T);
 }
 
 int64_t awq__expert_tokens(const awq__layer *layer)
@@ -317,7 +338,7 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
 {
     awq_context *ctx = forward->ctx;
     int64_t H = layer->hidden, k = routes->per_token, E = routes->experts, T = routes->tokens;
-    int64_t chunk = awq__min(awq__max(SLOT_FLOATS / (k * H), SMALLEST_CHUNK), T);
+    int64_t chunk = awq__experts_waiting(layer, T) / (k * H);
     int64_t most = awq__expert_tokens(layer);
     expert_job j = {.forward = forward,
                     .layer = layer,
@@ -326,7 +347,7 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
                     .out = out,
                     .tap = tap,
                     .user = user,
-                    .space = (size_t)(block_floats(layer, most) + awq__expert_work(layer))};
+                    .space = (size_t)awq__experts_work(layer)};
     int64_t *next = awq__alloc(ctx, (size_t)E, sizeof *next, "expert blocks");
     j.blocks = awq__alloc(ctx, (size_t)(chunk * k / most + E), sizeof *j.blocks, "expert blocks");
     j.outputs = awq__alloc_aligned(ctx, (size_t)(chunk * k * H), sizeof(float), "expert outputs");
@@ -341,7 +362,7 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
         j.chunk_first = first;
         j.chunk_count = awq__min(chunk, T - first);
         int64_t blocks = cut_blocks(routes, most, first + j.chunk_count, next, j.blocks);
-        status = awq__parallel_within(ctx, j.space * sizeof(float), blocks, run_block, &j);
+        status = awq__parallel_scratch(&j.scratch, j.space, blocks, run_block, &j);
         if (status == AWQ_OK)
             status = awq__parallel_for(ctx, awq__ceil_div(j.chunk_count, AWQ__TOKEN_BLOCK),
                                        add_outputs, &j);

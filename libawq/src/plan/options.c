@@ -33,6 +33,11 @@ static const awq_option options[] = {
      "Devices that the engine spreads each matrix over; each must get whole groups."},
     {"shard_size", AWQ_OPTION_SIZE, "5GB", "", 1000000, EXACT_IN_JSON, false,
      "Largest size of one output file; a single tensor may exceed it."},
+    {"memory_limit", AWQ_OPTION_SIZE, "", "", 1000000, EXACT_IN_JSON, false,
+     "Most memory that the run may take: with less, fewer threads work at a time, and the result "
+     "is "
+     "the same. By default what the system allows: the limit of the memory cgroup, else the "
+     "machine's memory."},
     {"plugin", AWQ_OPTION_TEXT, "", "", 0, 0, false,
      "Id of the architecture plugin, needed where several serve the model's type."},
 

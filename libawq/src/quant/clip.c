@@ -172,7 +172,8 @@ awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
         .compute = compute, .weight = weight, .scheme = scheme, .stats = stats, .range = range};
     awq_status status = awq__scratch_create(ctx, "clip search", &j.scratch);
     if (status == AWQ_OK)
-        status = awq__parallel_for(ctx, awq__ceil_div(weight->rows, ROWS), search_rows, &j);
+        status = awq__parallel_scratch(&j.scratch, space_floats(scheme->group, weight->cols),
+                                       awq__ceil_div(weight->rows, ROWS), search_rows, &j);
     awq__scratch_free(&j.scratch);
     return status;
 }

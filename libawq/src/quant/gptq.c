@@ -534,14 +534,15 @@ awq_status awq__gptq_round_all(awq_context *ctx, const awq__compute *compute, co
                   .weight = weight,
                   .codes = codes};
     int64_t blocks = awq__ceil_div(weight->rows, ROWS);
+    size_t floats = (size_t)awq__gptq_work(gptq);
     bool settles = codes->scheme.grid == AWQ__GRID_NESTED;
     awq_status status = awq__scratch_create(ctx, "rounding work space", &j.scratch);
     if (status == AWQ_OK && settles)
-        status = awq__parallel_for(ctx, blocks, choose_block, &j);
+        status = awq__parallel_scratch(&j.scratch, floats, blocks, choose_block, &j);
     if (status == AWQ_OK && settles)
         awq__codes_settle(codes);
     if (status == AWQ_OK)
-        status = awq__parallel_for(ctx, blocks, round_block, &j);
+        status = awq__parallel_scratch(&j.scratch, floats, blocks, round_block, &j);
     awq__scratch_free(&j.scratch);
     return status;
 }

@@ -216,7 +216,7 @@ static awq_status run_round(search *s, bool first, int64_t stride)
             s->states[i].losses[s->states[i].tried[c]] = 0;
     }
     awq_status status =
-        awq__parallel_within(s->ctx, (size_t)s->space * sizeof(float), s->task_count, run_task, s);
+        awq__parallel_scratch(&s->scratch, (size_t)s->space, s->task_count, run_task, s);
     for (int64_t t = 0; t < s->task_count && status == AWQ_OK; t++) {
         set_state *state = &s->states[s->items[s->tasks[t].item].set];
         for (int64_t c = 0; c < state->count; c++)

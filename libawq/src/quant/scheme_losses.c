@@ -50,8 +50,7 @@ awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
         j.space = awq__max(j.space, awq__moment_loss_space(items[i].weight, items[i].stats));
     awq_status status = awq__scratch_create(ctx, "losses of schemes", &j.scratch);
     if (status == AWQ_OK)
-        status =
-            awq__parallel_within(ctx, (size_t)j.space * sizeof(float), item_count, run_item, &j);
+        status = awq__parallel_scratch(&j.scratch, (size_t)j.space, item_count, run_item, &j);
     awq__scratch_free(&j.scratch);
     return status;
 }

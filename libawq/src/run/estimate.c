@@ -7,6 +7,7 @@
 #include "run/job.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Shares of the speed of large products that the stages reach. */
@@ -21,12 +22,6 @@
 #define ROUND_OPERATIONS 1200 /* rounded and packed */
 #define TRIAL_OPERATIONS 50   /* an error of rounding */
 #define PROOF_TOKENS 4096
-/* The program itself, its libraries and their buffers. */
-#define PROGRAM_BYTES ((uint64_t)16 << 20)
-#define THREAD_BYTES ((uint64_t)6 << 20)
-/* Outputs of experts that wait for their sum (forward/moe.c), and what loops take at once within
-   memory (core/parallel.c). */
-#define WAITING_BYTES ((double)((uint64_t)256 << 20))
 #define MEASURE_SECONDS 0.2
 #define MOST_THREADS 1024
 #define MEASURE_SIZE 512
@@ -39,7 +34,6 @@ typedef struct estimator {
     double operations;  /* of products */
     double effort;      /* operations at the products' speed that take as long as all */
     double read, write; /* bytes */
-    double most_layer;  /* bytes of memory that a layer takes */
     int threads;
     awq_status status; /* a failure to find a module's weights */
 } estimator;
@@ -130,37 +124,15 @@ static double module_bytes(estimator *e, const awq__module *module)
     return status == AWQ_OK ? (double)found.bytes : 0;
 }
 
-/* Memory that an expert's or an attention's statistics and ranges take. */
-static double kept_bytes(const awq__module *module, const awq__treatment *treatment,
-                         const awq__scheme *scheme, double rows)
-{
-    double K = (double)module->cols, g = (double)scheme->group, bytes = 0;
-    if (treatment->calibrate && !is_joined(module->part))
-        bytes += 4 * K * (rows + (rows < K && treatment->clip ? g : 0)) + 16 * K;
-    if (treatment->clip)
-        bytes += sizeof(awq__range) * (double)module->rows * K / g;
-    return bytes;
-}
-
 static bool reaches_experts(const awq__module *module)
 {
     return module->part >= AWQ__PART_GATE && module->part <= AWQ__PART_DOWN;
 }
 
-/* Work space of a thread: a block of rows of a weight three times over, or of tokens. */
-static double thread_bytes(const estimator *e, const awq__module *module)
-{
-    double K = (double)module->cols, N = (double)module->rows;
-    double rows = fmin(fmin(N, 512), fmax(128, 4194304 / K));
-    double weights = 3 * rows * K;
-    double tokens = fmin(1024, tokens_of(e, module)) * (K + 2 * N);
-    return 4 * fmax(weights, tokens);
-}
-
 static void add_layer(estimator *e, int64_t layer)
 {
     const awq__arch *arch = e->plan->model->arch;
-    double H = (double)arch->model.hidden_size, T = e->tokens, stored = 0, kept = 0, thread = 0;
+    double T = e->tokens, stored = 0;
     double proven = fmin(T, PROOF_TOKENS), scaled = 0;
     bool calibrates = e->plan->rules.calibrate;
     for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
@@ -169,10 +141,8 @@ static void add_layer(estimator *e, int64_t layer)
         double weights = (double)module->rows * (double)module->cols;
         double tokens = tokens_of(e, module), bytes = module_bytes(e, module);
         stored += bytes;
-        if (calibrates && !module->vector) {
+        if (calibrates && !module->vector)
             add(e, 2 * tokens * weights, FORWARD_SHARE);
-            thread = fmax(thread, thread_bytes(e, module));
-        }
         e->effort += READ_OPERATIONS * weights;
         if (!treatment)
             continue;
@@ -182,19 +152,11 @@ static void add_layer(estimator *e, int64_t layer)
         double rows = reaches_experts(module) ? moment_rows(e, (double)module->cols, seen)
                                               : (double)module->cols;
         add_quantized(e, module, treatment, &scheme, seen, rows);
-        kept += kept_bytes(module, treatment, &scheme, rows);
         if (treatment->scale)
             scaled += weights * proven * tokens / T;
     }
     /* The block is run as it is and as it is folded. */
     add(e, 2 * 2 * scaled, PROOF_SHARE);
-    const awq_arch_experts *experts = &arch->layers[layer].experts;
-    double k = (double)experts->per_token + (arch->layers[layer].shared.gate[0] != 0);
-    double routes = calibrates ? T * (4 * (double)experts->count + 16 * k) : 0;
-    double waiting = calibrates ? fmin(WAITING_BYTES, 4 * T * k * H) : 0;
-    double sample = calibrates ? 4 * proven * H : 0;
-    double all = stored + routes + waiting + kept + sample + e->threads * thread;
-    e->most_layer = fmax(e->most_layer, all);
     e->read += stored;
 }
 
@@ -274,7 +236,21 @@ static double calibration_tokens(const awq_recipe *recipe)
            (double)awq__recipe_int(recipe, "calibration.sequence_length");
 }
 
+/* Where memory is limited, fewer workers take what there is. */
+static void add_memory(const awq__memory_need *need, const awq__memory_limit *limit,
+                       awq_estimate *estimate)
+{
+    bool limited = limit->source[0] != 0;
+    double most = limited ? fmax(need->least, (double)limit->bytes - need->process) : INFINITY;
+    estimate->memory_bytes = (uint64_t)(need->process + fmin(need->usual, most));
+    estimate->least_memory_bytes = (uint64_t)(need->process + need->least);
+    estimate->memory_limit_bytes = limited ? limit->bytes : 0;
+    snprintf(estimate->memory_limit_source, sizeof estimate->memory_limit_source, "%s",
+             limit->source);
+}
+
 awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__model_plan *plan,
+                         const awq__memory_need *need, const awq__memory_limit *limit,
                          uint64_t result_bytes, awq_estimate *estimate)
 {
     const awq__arch *arch = plan->model->arch;
@@ -295,9 +271,7 @@ awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__
         status = measure_products(ctx, e.threads, &estimate->operations_per_second);
     if (status == AWQ_OK)
         status = measure_reading(ctx, arch, &estimate->read_bytes_per_second);
-    double streams = 2 * 4 * e.tokens * (double)arch->model.hidden_size;
-    estimate->memory_bytes =
-        PROGRAM_BYTES + (uint64_t)e.threads * THREAD_BYTES + (uint64_t)(streams + e.most_layer);
+    add_memory(need, limit, estimate);
     estimate->seconds = e.effort / estimate->operations_per_second;
     if (estimate->read_bytes_per_second > 0)
         estimate->seconds += (e.read + (double)result_bytes) / estimate->read_bytes_per_second;

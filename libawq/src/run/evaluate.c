@@ -129,6 +129,23 @@ static void logits_of(const awq__stream *stream, const last *l, int64_t first, i
                      stream->hidden + first * head->cols, x, logits, work);
 }
 
+/* Floats of work space of a worker: two sets of logits, normed hidden states, a block of weights.
+ */
+static int64_t compare_work(const compare_job *j)
+{
+    bool both = j->evaluation->has_reference;
+    const awq__weight *head = &j->judged.head.found.weight,
+                      *other = &j->reference.head.found.weight;
+    int64_t H = awq__max(head->cols, both ? other->cols : 0);
+    int64_t work = awq__max(awq__weight_work(head), both ? awq__weight_work(other) : 0);
+    return ROWS * (2 * head->rows + H) + work;
+}
+
+double awq__evaluation_bytes(const awq__weight *head)
+{
+    return 4 * (double)(ROWS * (2 * head->rows + head->cols) + awq__weight_work(head));
+}
+
 static awq_status compare_block(void *arg, int64_t index, int worker)
 {
     compare_job *j = arg;
@@ -139,8 +156,7 @@ static awq_status compare_block(void *arg, int64_t index, int worker)
     int64_t V = head->rows, first = index * ROWS;
     int64_t H = awq__max(head->cols, both ? other->cols : 0);
     int64_t count = awq__min(ROWS, evaluation->judged.tokens - first);
-    int64_t work = awq__max(awq__weight_work(head), both ? awq__weight_work(other) : 0);
-    float *logits = awq__scratch_get(&j->scratch, worker, (size_t)(ROWS * (2 * V + H) + work));
+    float *logits = awq__scratch_get(&j->scratch, worker, (size_t)compare_work(j));
     if (!logits)
         return AWQ_ERROR_MEMORY;
     float *reference = logits + ROWS * V;
@@ -198,7 +214,8 @@ awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *
     }
     if (status == AWQ_OK) {
         scored = set_targets(&evaluation->windows, j.targets);
-        status = awq__parallel_for(ctx, tasks, compare_block, &j);
+        status =
+            awq__parallel_scratch(&j.scratch, (size_t)compare_work(&j), tasks, compare_block, &j);
     }
     if (status == AWQ_OK) {
         awq__logit_stats total = {0};

@@ -262,7 +262,7 @@ static awq_status run_expert(void *arg, int64_t e, int worker)
 
 /* Of a worker: the sample, and beside it the codes of one part with their scales and a block of its
    weights, or the three blocks of a part's rows that awq__search_clip works on. */
-static size_t work_bytes(const awq__layer *layer)
+size_t awq__expert_clip_bytes(const awq__layer *layer)
 {
     size_t weights = (size_t)layer->hidden * (size_t)layer->moe.intermediate;
     size_t block = (size_t)awq__expert_work(layer) * sizeof(float);
@@ -273,6 +273,6 @@ static size_t work_bytes(const awq__layer *layer)
 
 awq_status awq__experts_clip(awq__experts_job *j)
 {
-    return awq__parallel_nested(j->job->ctx, work_bytes(j->layer), j->layer->moe.expert_count,
-                                run_expert, j);
+    return awq__parallel_nested(j->job->ctx, awq__expert_clip_bytes(j->layer),
+                                j->layer->moe.expert_count, run_expert, j);
 }

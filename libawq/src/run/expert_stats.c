@@ -283,6 +283,11 @@ static int64_t borrowed_floats(const awq__layer *layer)
            layer->moe.intermediate + awq__expert_work(layer);
 }
 
+size_t awq__expert_statistics_bytes(const awq__layer *layer)
+{
+    return (size_t)borrowed_floats(layer) * sizeof(float);
+}
+
 static void pass_borrowed(const statistics *s, int64_t e, float *space)
 {
     const awq__experts_job *j = s->j;
@@ -331,8 +336,8 @@ awq_status awq__experts_statistics(awq__experts_job *j)
     statistics s = {.j = j};
     awq_status status = awq__scratch_create(ctx, "expert statistics", &s.scratch);
     if (status == AWQ_OK)
-        status = awq__parallel_within(ctx, (size_t)borrowed_floats(j->layer) * sizeof(float),
-                                      j->layer->moe.expert_count, finish_expert, &s);
+        status = awq__parallel_scratch(&s.scratch, (size_t)borrowed_floats(j->layer),
+                                       j->layer->moe.expert_count, finish_expert, &s);
     awq__scratch_free(&s.scratch);
     return status;
 }

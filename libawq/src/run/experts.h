@@ -71,6 +71,11 @@ awq_status awq__expert_error(const awq__experts_job *j, int64_t expert, const aw
 awq_status awq__expert_round(awq__experts_job *j, int64_t expert, awq__codes codes[3]);
 /* What that takes of memory, work space of the loops inside apart. */
 size_t awq__expert_round_bytes(const awq__layer *layer);
+/* What workers of the others take: of awq__experts_statistics, awq__experts_clip, and of writing
+   experts that are not rounded by awq__expert_round. */
+size_t awq__expert_statistics_bytes(const awq__layer *layer);
+size_t awq__expert_clip_bytes(const awq__layer *layer);
+size_t awq__expert_store_bytes(const awq__layer *layer);
 /* expert_moments.c: the whole x^T x of the input of gate and up, or of down (inner), as the folded
    weights see it, over the expert's tokens and, where these are few, others of the layer. *stats is
    made, and the caller's to free also after a failure. */

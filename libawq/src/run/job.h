@@ -2,6 +2,7 @@
 #ifndef AWQ__JOB_H
 #define AWQ__JOB_H
 
+#include "core/limits.h"
 #include "plan/rules.h"
 #include "quant/gptq.h"
 #include "quant/quant.h"
@@ -105,6 +106,7 @@ typedef struct awq__job {
     awq__evaluation evaluation; /* the result against the source */
     awq_model *result;          /* the partial output, opened for reading back */
     bool evaluate;
+    bool tight;              /* memory is so scarce that what is freed goes back to the system */
     cJSON *journal;          /* journal.c */
     bool resumed;            /* an earlier run has left it */
     awq__json_builder built; /* whether the reports of layers in it are whole */
@@ -117,9 +119,45 @@ typedef struct awq__job {
     uint64_t stage_first_operation;
 } awq__job;
 
+/* ---- memory.c ---- */
+
+/* How many tokens go through the model, and how long the longest of their sequences are. */
+typedef struct awq__memory_tokens {
+    int64_t calibration, longest, windows, longest_window; /* windows: tokens of the evaluation */
+} awq__memory_tokens;
+/* As many as the recipe and the sizes of its files allow. */
+awq__memory_tokens awq__memory_tokens_of(const awq_recipe *recipe, const awq__model_plan *plan);
+/* Those that there are. */
+awq__memory_tokens awq__memory_tokens_in(const awq__sequences *calibration,
+                                         const awq__sequences *windows);
+
+typedef struct awq__memory_need {
+    double process; /* bytes of the program, without the context's arrays */
+    double least;   /* most bytes of arrays at any time, with one worker of each loop */
+    double usual;   /* the same with as many as there are threads */
+} awq__memory_need;
+/* Of a whole run, its evaluation included. */
+awq_status awq__memory_need_of(awq_context *ctx, const awq_recipe *recipe,
+                               const awq__model_plan *plan, const awq__memory_tokens *tokens,
+                               awq__memory_need *need);
+/* From here on the context's loops have no more workers than the limit lets them. AWQ_ERROR_RECIPE,
+   or AWQ_ERROR_MEMORY where the limit is not the recipe's, if even one worker would pass it: the
+   message tells the limit that works. */
+awq_status awq__memory_fit(awq_context *ctx, const awq__memory_need *need,
+                           const awq__memory_limit *limit);
+/* Bytes of arrays while files of calibration and evaluation are read. */
+double awq__memory_of_corpora(const awq_recipe *recipe, const awq__model_plan *plan);
+/* Before anything is read or computed: awq__memory_fit where not even the corpora can be read.
+   Notes what the run will need, for a limit of the address space. */
+awq_status awq__memory_begin(awq_context *ctx, const awq_recipe *recipe,
+                             const awq__model_plan *plan);
+/* Is the limit so near that memory which is free must not stay with the process? */
+bool awq__memory_is_tight(const awq__memory_need *need, const awq__memory_limit *limit);
+
 /* ---- estimate.c ---- */
 
 awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__model_plan *plan,
+                         const awq__memory_need *need, const awq__memory_limit *limit,
                          uint64_t result_bytes, awq_estimate *estimate);
 
 /* ---- corpora.c ---- */
@@ -292,7 +330,7 @@ struct awq_report {
 /* The report's text, without anything that differs from run to run. */
 awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation,
                               awq_report **report);
-/* The recipe as YAML without `output`: where a result lies does not change it. */
+/* The recipe as YAML without what does not change the result: `output` and `memory_limit`. */
 awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml);
 /* Writes config.json with quantization_config, and the tokenizer's and generation's files. */
 awq_status awq__write_side_files(awq__job *job);

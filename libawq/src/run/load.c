@@ -8,6 +8,7 @@ typedef struct loader {
     int64_t layer;
     awq__loaded_layer *loaded;
     size_t used; /* of loaded->vectors */
+    bool shape;  /* is all that is wanted */
 } loader;
 
 /* Reads all that stores modules first .. end-1. */
@@ -22,6 +23,12 @@ static awq_status hold(const awq_model *model, size_t first, size_t end, awq__he
         return awq__held_read(held);
     awq__held_free(held);
     return status;
+}
+
+/* NULL where data is not wanted. */
+static awq__held *held_of(const loader *l)
+{
+    return l->shape ? NULL : &l->loaded->held;
 }
 
 static const awq__module *module_at(const loader *l, awq__part part, int64_t expert)
@@ -61,9 +68,9 @@ static awq_status load_vector(loader *l, awq__part part, const float **vector, a
 {
     awq__found found;
     *vector = NULL;
-    if (!awq__arch_has(l->model->arch, l->layer, part))
+    if (l->shape || !awq__arch_has(l->model->arch, l->layer, part))
         return AWQ_OK;
-    awq_status status = awq__model_find(l->model, module_at(l, part, -1), &l->loaded->held, &found);
+    awq_status status = awq__model_find(l->model, module_at(l, part, -1), held_of(l), &found);
     if (status == AWQ_OK)
         status = check_whole(l->model->ctx, &found.weight);
     if (status != AWQ_OK)
@@ -96,8 +103,7 @@ static awq_status load_weight(loader *l, awq__part part, int64_t expert, awq__we
     *weight = (awq__weight){0};
     if (!awq__arch_has(l->model->arch, l->layer, part))
         return AWQ_OK;
-    awq_status status =
-        awq__model_find(l->model, module_at(l, part, expert), &l->loaded->held, &found);
+    awq_status status = awq__model_find(l->model, module_at(l, part, expert), held_of(l), &found);
     if (status != AWQ_OK)
         return status;
     *weight = found.weight;
@@ -191,13 +197,13 @@ static awq_status load_moe(loader *l)
 typedef struct check_job {
     awq_context *ctx;
     const awq__layer *layer;
+    awq__scratch scratch;
 } check_job;
 
 /* Tasks 0 to 5 are q, k, v, o and what routes, the rest the experts' matrices. */
 static awq_status check_matrix(void *arg, int64_t index, int worker)
 {
     check_job *j = arg;
-    (void)worker;
     const awq__attention *a = &j->layer->attention;
     const awq__moe *moe = &j->layer->moe;
     const awq__weight *weight;
@@ -209,16 +215,58 @@ static awq_status check_matrix(void *arg, int64_t index, int worker)
         const awq__weight *parts[] = {&expert->gate, &expert->up, &expert->down};
         weight = parts[(index - 6) % 3];
     }
-    return weight->rows ? check_whole(j->ctx, weight) : AWQ_OK;
+    if (!weight->rows)
+        return AWQ_OK;
+    float *work = awq__scratch_get(&j->scratch, worker, (size_t)awq__weight_work(weight));
+    return work ? awq__weight_check(j->ctx, weight, work) : AWQ_ERROR_MEMORY;
+}
+
+int64_t awq__layer_work(const awq__layer *layer)
+{
+    const awq__attention *a = &layer->attention;
+    const awq__weight *weights[] = {&a->q, &a->k, &a->v, &a->o, &layer->moe.router};
+    int64_t work = awq__expert_work(layer);
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
+        if (weights[i]->rows)
+            work = awq__max(work, awq__weight_work(weights[i]));
+    return work;
+}
+
+static awq_status check_layer(awq_context *ctx, const awq__layer *layer)
+{
+    check_job j = {.ctx = ctx, .layer = layer};
+    awq_status status = awq__scratch_create(ctx, "work space to check weights", &j.scratch);
+    if (status == AWQ_OK)
+        status = awq__parallel_scratch(&j.scratch, (size_t)awq__layer_work(layer),
+                                       6 + 3 * layer->moe.expert_count, check_matrix, &j);
+    awq__scratch_free(&j.scratch);
+    return status;
+}
+
+static loader begin_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded)
+{
+    *loaded = (awq__loaded_layer){.model = model, .held = {.ctx = model->ctx}};
+    loaded->layer.number = number;
+    loaded->layer.hidden = model->arch->model.hidden_size;
+    loaded->layer.epsilon = model->arch->model.norm_epsilon;
+    return (loader){.model = model, .layer = number, .loaded = loaded};
+}
+
+awq_status awq__model_layer_shape(const awq_model *model, int64_t number, awq__loaded_layer *loaded)
+{
+    loader l = begin_layer(model, number, loaded);
+    l.shape = true;
+    awq_status status = load_attention(&l);
+    if (status == AWQ_OK)
+        status = load_moe(&l);
+    if (status != AWQ_OK)
+        awq__loaded_layer_free(loaded);
+    return status;
 }
 
 awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded)
 {
-    *loaded = (awq__loaded_layer){.model = model};
-    loaded->layer.number = number;
-    loaded->layer.hidden = model->arch->model.hidden_size;
-    loaded->layer.epsilon = model->arch->model.norm_epsilon;
-    loader l = {.model = model, .layer = number, .loaded = loaded};
+    loader l = begin_layer(model, number, loaded);
     const size_t *first = &model->arch->layer_first[number];
     awq_status status = hold(model, first[0], first[1], &loaded->held);
     loaded->vectors = awq__alloc_aligned(model->ctx, count_vectors(model->arch, number),
@@ -227,11 +275,8 @@ awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_
         status = loaded->vectors ? load_attention(&l) : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
         status = load_moe(&l);
-    if (status == AWQ_OK) {
-        check_job j = {model->ctx, &loaded->layer};
-        status =
-            awq__parallel_for(model->ctx, 6 + 3 * loaded->layer.moe.expert_count, check_matrix, &j);
-    }
+    if (status == AWQ_OK)
+        status = check_layer(model->ctx, &loaded->layer);
     if (status == AWQ_OK)
         awq__read_ahead(loaded);
     else

@@ -68,7 +68,12 @@ typedef struct awq__loaded_layer {
 } awq__loaded_layer;
 /* Checks every weight for NaN and infinity. */
 awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded);
+/* The same without anything that has to be read: no weight has data, no vector is there. */
+awq_status awq__model_layer_shape(const awq_model *model, int64_t number,
+                                  awq__loaded_layer *loaded);
 void awq__loaded_layer_free(awq__loaded_layer *loaded);
+/* Floats of work space to read blocks of the largest matrix of a layer. */
+int64_t awq__layer_work(const awq__layer *layer);
 /* read_ahead.c: called by these two. */
 void awq__read_ahead(awq__loaded_layer *loaded);
 void awq__read_done(awq__loaded_layer *loaded);

@@ -18,6 +18,8 @@ typedef struct group {
 struct awq_plan {
     const awq_recipe *recipe; /* borrowed */
     awq__model_plan plan;
+    awq__memory_need need;
+    awq__memory_limit limit;
     double predicted_loss; /* of schemes that were chosen; NAN if none were */
     group *groups;
     size_t count, capacity;
@@ -210,6 +212,17 @@ static awq_status look_at_output(awq_context *ctx, const awq_recipe *recipe, awq
     return status;
 }
 
+/* What is not on disk yet will hardly run here: only the recipe's own limit counts. */
+static awq_status fit_memory(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
+{
+    const awq__memory_tokens tokens = awq__memory_tokens_of(recipe, &plan->plan);
+    awq_status status = awq__memory_need_of(ctx, recipe, &plan->plan, &tokens, &plan->need);
+    awq__memory_limit_find(awq__recipe_size(recipe, "memory_limit"), &plan->limit);
+    if (!awq__model_has_weights(plan->plan.model) && !plan->limit.asked)
+        plan->limit = (awq__memory_limit){0};
+    return status == AWQ_OK ? awq__memory_fit(ctx, &plan->need, &plan->limit) : status;
+}
+
 static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
 {
     awq_status status = awq__model_plan_create(ctx, recipe, &plan->plan);
@@ -218,6 +231,8 @@ static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *pla
     /* Without weights there is no run yet, and often no data. */
     if (status == AWQ_OK && awq__model_has_weights(plan->plan.model))
         status = awq__look_at_data(ctx, recipe, &plan->plan);
+    if (status == AWQ_OK)
+        status = fit_memory(ctx, recipe, plan);
     if (status == AWQ_OK)
         status = choose_schemes(ctx, recipe, plan);
     if (status != AWQ_OK)
@@ -308,9 +323,9 @@ awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan, awq_estimat
                                    (awq__argument[]){{"plan", plan}, {"estimate", estimate}, {0}});
     if (status == AWQ_OK)
         status = awq__compute_begin(ctx);
-    return status == AWQ_OK
-               ? awq__estimate(ctx, plan->recipe, &plan->plan, plan->after, estimate)
-               : status;
+    return status == AWQ_OK ? awq__estimate(ctx, plan->recipe, &plan->plan, &plan->need,
+                                            &plan->limit, plan->after, estimate)
+                            : status;
 }
 
 double awq_plan_predicted_loss(const awq_plan *plan)

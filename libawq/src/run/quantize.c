@@ -21,6 +21,8 @@ const char *const awq__stage_names[AWQ__STAGE_COUNT] = {
 /* Books the time of the last stage. */
 static void begin_stage(awq__job *job, awq__stage stage)
 {
+    if (job->tight)
+        awq__give_back();
     double now = awq__now_seconds();
     uint64_t operations = awq__product_operations();
     job->stage_seconds[job->stage] += now - job->stage_start;
@@ -52,6 +54,8 @@ static void tell_end(awq__job *job)
 {
     (void)awq__job_enter(job, AWQ__STAGE_EVALUATE, job->plan->model->arch->model.layer_count, 1);
     awq__clear(job->ctx);
+    awq__log(job->ctx, AWQ_LOG_DEBUG, "memory: arrays took %.3f MB at most",
+             1e-6 * (double)awq__context_most_bytes(job->ctx));
     for (int i = 0; i < AWQ__STAGE_COUNT; i++)
         awq__log(job->ctx, AWQ_LOG_DEBUG, "time: %s %.3f s, matrix products %.3f GFLOP",
                  awq__stage_names[i], job->stage_seconds[i],
@@ -291,6 +295,18 @@ static awq_status finish(awq__job *job, const char *recipe_yaml, awq_report **ou
     return status;
 }
 
+/* Refuses what has no room before any work is done. */
+static awq_status fit_memory(awq__job *job, const awq__sequences *windows)
+{
+    const awq__memory_tokens tokens = awq__memory_tokens_in(&job->sequences, windows);
+    awq__memory_need need;
+    awq__memory_limit limit;
+    awq__memory_limit_find(awq__recipe_size(job->recipe, "memory_limit"), &limit);
+    awq_status status = awq__memory_need_of(job->ctx, job->recipe, job->plan, &tokens, &need);
+    job->tight = status == AWQ_OK && awq__memory_is_tight(&need, &limit);
+    return status == AWQ_OK ? awq__memory_fit(job->ctx, &need, &limit) : status;
+}
+
 /* Claims the output, and learns all that the run is of. */
 static awq_status prepare(awq__job *job, const awq_quantize_options *options,
                           awq__sequences *windows)
@@ -314,6 +330,8 @@ static awq_status prepare(awq__job *job, const awq_quantize_options *options,
         status = awq__job_load_windows(job, windows);
     if (status == AWQ_OK)
         status = awq__job_agree_on_ids(job, "set of evaluation ids", windows);
+    if (status == AWQ_OK)
+        status = fit_memory(job, windows);
     if (status == AWQ_OK && job->resumed)
         tell_where_it_goes_on(job);
     if (status == AWQ_OK)
@@ -340,6 +358,7 @@ static awq_status run(awq__job *job, const awq_quantize_options *options, awq_re
         status = begin_streams(job, &windows);
     if (status == AWQ_OK)
         status = run_layers(job);
+    awq__stream_free(&job->calibration); /* the logits of the evaluation need room */
     if (status == AWQ_OK)
         status = finish(job, yaml.data, report);
     awq__text_free(&yaml);
@@ -376,6 +395,8 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
     if (status != AWQ_OK)
         return status;
     status = awq__model_require_weights(plan.model, "quantized");
+    if (status == AWQ_OK)
+        status = awq__memory_begin(ctx, recipe, &plan);
     if (status == AWQ_OK)
         status = awq__compute_begin(ctx);
     if (status != AWQ_OK) {

@@ -210,7 +210,7 @@ static awq_status store_compensated(void *arg, int64_t e, int worker)
 
 /* Of a worker that stores one part: its codes with their scales, what they are packed into, and a
    block of weights. */
-static size_t stored_bytes(const awq__layer *layer)
+size_t awq__expert_store_bytes(const awq__layer *layer)
 {
     size_t weights = (size_t)layer->hidden * (size_t)layer->moe.intermediate;
     return 2 * weights + (size_t)awq__expert_work(layer) * sizeof(float);
@@ -236,10 +236,10 @@ static awq_status store_layer(awq__experts_job *j)
         return awq__parallel_nested(j->job->ctx, awq__expert_round_bytes(j->layer),
                                     moe->expert_count, store_compensated, j);
     if (status == AWQ_OK)
-        status = awq__parallel_nested(j->job->ctx, 3 * stored_bytes(j->layer), j->first_by_name,
-                                      store_fused, j);
+        status = awq__parallel_nested(j->job->ctx, 3 * awq__expert_store_bytes(j->layer),
+                                      j->first_by_name, store_fused, j);
     if (status == AWQ_OK)
-        status = awq__parallel_nested(j->job->ctx, stored_bytes(j->layer),
+        status = awq__parallel_nested(j->job->ctx, awq__expert_store_bytes(j->layer),
                                       3 * (moe->expert_count - j->first_by_name), store_part, j);
     return status;
 }

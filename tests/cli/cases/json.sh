@@ -3,7 +3,7 @@ write_recipe
 expect 0 plan recipe.yaml --json
 err_is ""
 out_as plan.json
-out_like '^  "estimate": {"memory_bytes": [1-9][0-9]*, "disk_bytes": 1132800, "seconds": [0-9.e+-]*, "threads": [0-9]*, "calibration_tokens": 512, "operations": [0-9.e+]*, "operations_per_second": [0-9.e+]*, "read_bytes_per_second": [0-9.e+]*},$'
+out_like '^  "estimate": {"memory_bytes": [1-9][0-9]*, "least_memory_bytes": [1-9][0-9]*, "memory_limit_bytes": [1-9][0-9]*, "memory_limit_source": "[^"]*", "disk_bytes": 1132800, "seconds": [0-9.e+-]*, "threads": [0-9]*, "calibration_tokens": 512, "operations": [0-9.e+]*, "operations_per_second": [0-9.e+]*, "read_bytes_per_second": [0-9.e+]*},$'
 expect 0 plan recipe.yaml --json --set 'quantize.modules=["*.experts.*", "*.mlp.*"]'
 grep -A1 '^  "warnings": \[$' "$top/out" | grep -q '^    "quantize\.modules: \\"\*\.mlp\.\*\\" matches no module; ' ||
     fail "the warning is missing"

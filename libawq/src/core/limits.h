@@ -1,0 +1,26 @@
+/* How much memory the system lets this process take. */
+#ifndef AWQ__LIMITS_H
+#define AWQ__LIMITS_H
+
+#include "core/core.h"
+
+typedef struct awq__memory_limit {
+    uint64_t bytes;   /* 2^62: there is none */
+    char source[192]; /* "memory.max of the memory cgroup /user.slice"; "" where there is none */
+    bool asked;       /* it is the one that was asked for */
+} awq__memory_limit;
+
+/*
+ * The smallest of what is asked for (0: nothing) and the limits of this process's memory cgroup and
+ * those above it; where nothing is asked for, also of the machine's memory. A limit of the address
+ * space is another matter: core/blas.h.
+ */
+void awq__memory_limit_find(uint64_t asked, awq__memory_limit *limit);
+/* Bytes of the address space that are used, as RLIMIT_AS counts them, 0 where that is not known;
+   and that it leaves, INT64_MAX where it is not limited. */
+size_t awq__address_space_used(void);
+int64_t awq__address_space_left(void);
+/* Lowers the limit to that of the cgroups, as /proc/self/cgroup and mountinfo tell of them. */
+void awq__cgroup_limit(const char *cgroup_file, const char *mounts_file, awq__memory_limit *limit);
+
+#endif

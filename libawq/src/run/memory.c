@@ -1,0 +1,387 @@
+/*
+ * What a run takes of memory: what stands while a stage is in work, and what each of its workers
+ * takes beside. With less memory fewer workers work at a time, so that one worker is the least with
+ * which the run works; blocks stay as they are, or the result would change.
+ */
+#include "core/limits.h"
+#include "run/experts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The program itself, its libraries and their buffers; of each thread; of each module. */
+#define PROGRAM_BYTES (16.0 * (1 << 20))
+#define THREAD_BYTES (6.0 * (1 << 20))
+#define MODULE_BYTES 2048.0
+/* What the C library keeps for a thread of memory that is free (awq__give_back). */
+#define MOST_FREE_BYTES (64.0 * (1 << 20))
+/* Tokens of the proof, and of the attention whose inputs are kept at a time. */
+#define SAMPLE_TOKENS 4096.0
+#define TOKEN_BYTES 2 /* of text, at least, in the mean */
+#define PATH_BYTES 4096
+
+typedef struct meter {
+    const awq__model_plan *plan;
+    const awq_recipe *recipe;
+    const awq__memory_tokens *tokens;
+    double threads, streams; /* streams: hidden states, through all layers */
+    awq__memory_need *need;
+} meter;
+
+static const awq__arch *arch_of(const meter *m)
+{
+    return m->plan->model->arch;
+}
+
+static double recipe_number(const meter *m, const char *name)
+{
+    return (double)awq__recipe_int(m->recipe, name);
+}
+
+/* A stage: `worker` is what one of its workers takes. The C library keeps some of what is freed. */
+static void add_stage(meter *m, double standing, double worker)
+{
+    double many = fmax(worker, fmin(worker * m->threads, (double)AWQ__WORK_BYTES));
+    double free = m->threads * fmin(4 * worker, MOST_FREE_BYTES);
+    m->need->least = fmax(m->need->least, standing + worker);
+    m->need->usual = fmax(m->need->usual, standing + many + free);
+}
+
+static double stored_bytes(const meter *m, const awq__module *module)
+{
+    awq__found found;
+    return awq__model_find(m->plan->model, module, NULL, &found) == AWQ_OK ? (double)found.bytes
+                                                                           : 0;
+}
+
+/* ---- one layer ---- */
+
+/* A module and what is done to it. */
+typedef struct treated {
+    const awq__module *module;
+    const awq__treatment *treatment;
+    double rows; /* of the second moments of its input */
+    double group;
+} treated;
+
+/* Rows of second moments: all columns, or a sketch, which has no more than there are tokens. */
+static double moment_rows(const meter *m, const awq__module *module)
+{
+    const awq_arch_experts *experts = &arch_of(m)->layers[module->layer].experts;
+    double cols = (double)module->cols, rows = recipe_number(m, "quantize.sketch_rows");
+    double T = (double)m->tokens->calibration;
+    bool inner = module->part >= AWQ__PART_GATE && module->part <= AWQ__PART_DOWN;
+    if (!inner || rows <= 0 || cols <= rows)
+        return cols;
+    if (module->role == AWQ_ROLE_EXPERT)
+        T = fmin(T, T * (double)experts->per_token / (double)experts->count +
+                        recipe_number(m, "calibration.min_expert_tokens"));
+    return fmax(1, fmin(rows, T));
+}
+
+static bool has_own_moments(awq__part part)
+{
+    return part != AWQ__PART_K && part != AWQ__PART_V && part != AWQ__PART_UP;
+}
+
+/* What its statistics, the search of its scale and its ranges take. */
+static double kept_bytes(const treated *t)
+{
+    double N = (double)t->module->rows, K = (double)t->module->cols, bytes = 0;
+    if (t->treatment->calibrate && has_own_moments(t->module->part))
+        bytes += 4 * K * (t->rows + (t->rows < K && t->treatment->clip ? t->group : 0)) + 128 * K;
+    if (t->treatment->clip)
+        bytes += (double)sizeof(awq__range) * N * K / t->group;
+    return bytes;
+}
+
+/* Of a worker on it alone: a block of weights with errors and their products, or codes and what
+   they are packed into, or what GPTQ takes. */
+static double worker_bytes(const treated *t)
+{
+    double N = (double)t->module->rows, K = (double)t->module->cols;
+    const awq__stats stats = {.cols = t->module->cols, .rows = t->rows < K ? (int64_t)t->rows : 0};
+    const awq__weight weight = {.rows = t->module->rows, .cols = t->module->cols};
+    const awq__gptq gptq = {.cols = t->module->cols, .group = (int64_t)t->group};
+    double search = 4 * (double)awq__moment_loss_space(&weight, &stats);
+    double store = N * K * (2 + 5 / t->group) + 4 * (double)awq__weight_work(&weight);
+    double compensate = t->treatment->gptq ? 4 * (double)awq__gptq_work(&gptq) + store : 0;
+    return fmax(search, fmax(store, compensate));
+}
+
+/* What lies between the matrices of a layer. */
+typedef struct sums {
+    double stored, kept, worker;
+    bool attention, compensates; /* something of the attention, or by GPTQ */
+} sums;
+
+static void add_module(const meter *m, size_t index, sums *s)
+{
+    const awq__module *module = &arch_of(m)->modules[index];
+    treated t = {.module = module, .treatment = m->plan->rules.of[index]};
+    s->stored += stored_bytes(m, module) + 256;
+    if (!t.treatment)
+        return;
+    awq__scheme scheme = awq__model_plan_scheme(m->plan, index, AWQ_BF16);
+    t.group = (double)scheme.group;
+    t.rows = moment_rows(m, module);
+    s->kept += kept_bytes(&t);
+    s->worker = fmax(s->worker, worker_bytes(&t));
+    s->compensates |= t.treatment->gptq;
+    s->attention |= module->role == AWQ_ROLE_ATTENTION && t.treatment->calibrate;
+}
+
+/* Hidden states that wait for their sum, and what the router says, for so many tokens. */
+static double passing_bytes(const awq__layer *layer, double T)
+{
+    const awq__moe *moe = &layer->moe;
+    double routes = T * (4 * (double)moe->routed_count + 16 * (double)moe->per_token);
+    return T > 0 ? routes + 4 * (double)awq__experts_waiting(layer, (int64_t)T) : 0;
+}
+
+/* Of the forward pass. */
+static double forward_bytes(const awq__layer *layer, int64_t longest)
+{
+    double work = (double)awq__layer_work(layer);
+    if (longest)
+        work = fmax(fmax(work, (double)awq__attention_work(layer, longest)),
+                    (double)awq__experts_work(layer));
+    return 4 * work;
+}
+
+/* Of the steps that take all of an expert at a time. */
+static double expert_bytes(const awq__layer *layer, const sums *s)
+{
+    double most =
+        fmax((double)awq__expert_statistics_bytes(layer), (double)awq__expert_clip_bytes(layer));
+    most = fmax(most, 3 * (double)awq__expert_store_bytes(layer));
+    if (s->compensates)
+        most = fmax(most, (double)awq__expert_round_bytes(layer) + s->worker +
+                              (double)awq__expert_clip_bytes(layer));
+    return most;
+}
+
+/* What the proof, samples and lists of tokens take beside. */
+static double beside_bytes(const meter *m, const awq__layer *layer, const sums *s)
+{
+    double H = (double)layer->hidden, T = (double)m->tokens->calibration;
+    double Q = (double)layer->attention.o.cols, sample = fmin(T, SAMPLE_TOKENS);
+    double experts = (double)layer->moe.expert_count, I = (double)layer->moe.intermediate;
+    double lists = 12 * (T * (double)layer->moe.per_token +
+                         experts * recipe_number(m, "calibration.min_expert_tokens"));
+    double attention = fmax(sample, (double)m->tokens->longest) * 4 * (2 * H + 2 * Q);
+    return 4 * 4 * sample * H + passing_bytes(layer, sample) + lists + experts * (64 * I + 16 * H) +
+           m->threads * 8 * T + (s->attention ? attention : 0);
+}
+
+static awq_status add_layer(meter *m, int64_t n)
+{
+    const awq__arch *arch = arch_of(m);
+    const awq__memory_tokens *tokens = m->tokens;
+    awq__loaded_layer shape;
+    sums s = {0};
+    awq_status status = awq__model_layer_shape(m->plan->model, n, &shape);
+    if (status != AWQ_OK)
+        return status;
+    const awq__layer *layer = &shape.layer;
+    for (size_t i = arch->layer_first[n]; i < arch->layer_first[n + 1]; i++)
+        add_module(m, i, &s);
+    double standing = m->streams + s.stored;
+    double worker = fmax(forward_bytes(layer, tokens->longest), s.worker);
+    if (tokens->calibration) {
+        standing +=
+            s.kept + passing_bytes(layer, (double)tokens->calibration) + beside_bytes(m, layer, &s);
+        worker = fmax(worker, expert_bytes(layer, &s));
+    } else {
+        worker = fmax(worker, 3 * (double)awq__expert_store_bytes(layer));
+    }
+    add_stage(m, standing, worker);
+    if (tokens->windows) /* the layer is read back, and let go, before the source's is read again */
+        add_stage(m, m->streams + s.stored + 2 * passing_bytes(layer, (double)tokens->windows),
+                  forward_bytes(layer, tokens->longest_window));
+    awq__loaded_layer_free(&shape);
+    return AWQ_OK;
+}
+
+/* ---- the ends ---- */
+
+static double end_bytes(const meter *m, awq__part part)
+{
+    const awq__arch *arch = arch_of(m);
+    if (part == AWQ__PART_HEAD && !arch->model.head[0])
+        part = AWQ__PART_EMBEDDING;
+    return stored_bytes(m, &arch->modules[awq__arch_index(arch, -1, part, -1)]);
+}
+
+/* Embedding and head: copied before there are hidden states, which are made of the first; the
+   second, and that of the source, makes logits of those of the evaluation. */
+static void add_ends(meter *m, double evaluation)
+{
+    const awq__arch *arch = arch_of(m);
+    double embedding = end_bytes(m, AWQ__PART_EMBEDDING), head = end_bytes(m, AWQ__PART_HEAD);
+    const awq__weight weight = {.rows = arch->model.vocabulary_size,
+                                .cols = arch->model.hidden_size};
+    double work = 4 * (double)awq__weight_work(&weight);
+    add_stage(m, fmax(embedding, head), work);
+    add_stage(m, m->streams + embedding, work);
+    if (m->tokens->windows)
+        add_stage(m, evaluation + 2 * head, awq__evaluation_bytes(&weight));
+}
+
+/* ---- corpora ---- */
+
+static bool ends_with(const char *path, const char *end)
+{
+    size_t length = strlen(path), end_length = strlen(end);
+    return length > end_length && !strcmp(path + length - end_length, end);
+}
+
+/* Of reading a set of files: a text is in memory with its ids, as they are found and as they are
+   kept; of lines all ids, one text at a time; and where they are cut, only a few of them. */
+static double corpus_bytes(const awq_recipe *recipe, const char *option, bool joined, bool cut)
+{
+    size_t count;
+    const char *const *files = awq__recipe_list(recipe, option, &count);
+    double bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool lines = ends_with(files[i], ".jsonl") && !joined;
+        bytes += (double)awq__file_bytes(files[i]) * (!lines ? 6 : cut ? 0.5 : 2.5);
+    }
+    return bytes;
+}
+
+double awq__memory_of_corpora(const awq_recipe *recipe, const awq__model_plan *plan)
+{
+    bool calibrates = plan->rules.calibrate || awq__recipe_has_target(recipe);
+    bool cut = !strcmp(awq__recipe_text(recipe, "calibration.packing"), "cut");
+    double calibration = calibrates ? corpus_bytes(recipe, "calibration.data", false, cut) : 0;
+    double windows = corpus_bytes(recipe, "evaluation.data", true, false);
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s/tokenizer.json", plan->model->directory);
+    return fmax(calibration, windows) + 10 * (double)awq__file_bytes(path);
+}
+
+/* ---- the whole ---- */
+
+awq_status awq__memory_need_of(awq_context *ctx, const awq_recipe *recipe,
+                               const awq__model_plan *plan, const awq__memory_tokens *tokens,
+                               awq__memory_need *need)
+{
+    const awq__arch *arch = plan->model->arch;
+    double H = (double)arch->model.hidden_size;
+    double evaluation = 2 * 2 * 4 * (double)tokens->windows * H;
+    meter m = {.plan = plan,
+               .recipe = recipe,
+               .tokens = tokens,
+               .threads = (double)awq__threads(ctx),
+               .streams = 2 * 4 * (double)tokens->calibration * H + evaluation,
+               .need = need};
+    *need = (awq__memory_need){0};
+    need->process = PROGRAM_BYTES + m.threads * THREAD_BYTES +
+                    (double)arch->module_count * MODULE_BYTES +
+                    16 * (double)(tokens->calibration + tokens->windows);
+    awq_status status = AWQ_OK;
+    for (int64_t n = 0; n < arch->model.layer_count && status == AWQ_OK; n++)
+        status = add_layer(&m, n);
+    if (status == AWQ_OK)
+        add_ends(&m, evaluation);
+    add_stage(&m, awq__memory_of_corpora(recipe, plan), 0);
+    return status;
+}
+
+/* What files of text or ids may give at most, as far as their sizes tell. */
+static int64_t tokens_of_files(const awq_recipe *recipe, const char *option)
+{
+    size_t count;
+    const char *const *files = awq__recipe_list(recipe, option, &count);
+    int64_t tokens = 0;
+    for (size_t i = 0; i < count; i++)
+        tokens += awq__file_bytes(files[i]) / TOKEN_BYTES + 1;
+    return tokens;
+}
+
+awq__memory_tokens awq__memory_tokens_of(const awq_recipe *recipe, const awq__model_plan *plan)
+{
+    awq__memory_tokens tokens = {0};
+    size_t evaluated;
+    int64_t windows = awq__recipe_int(recipe, "evaluation.windows");
+    awq__recipe_list(recipe, "evaluation.data", &evaluated);
+    if (plan->rules.calibrate || awq__recipe_has_target(recipe)) {
+        tokens.longest = awq__recipe_int(recipe, "calibration.sequence_length");
+        tokens.calibration = awq__recipe_int(recipe, "calibration.samples") * tokens.longest;
+    }
+    if (evaluated) {
+        tokens.longest_window = awq__recipe_int(recipe, "evaluation.sequence_length");
+        tokens.windows = tokens_of_files(recipe, "evaluation.data");
+        if (windows)
+            tokens.windows = awq__min(tokens.windows, windows * tokens.longest_window);
+    }
+    return tokens;
+}
+
+static int64_t longest_of(const awq__sequences *sequences)
+{
+    int64_t longest = 0;
+    for (int64_t i = 0; i < sequences->count; i++)
+        longest = awq__max(longest, sequences->offsets[i + 1] - sequences->offsets[i]);
+    return longest;
+}
+
+awq__memory_tokens awq__memory_tokens_in(const awq__sequences *calibration,
+                                         const awq__sequences *windows)
+{
+    return (awq__memory_tokens){.calibration =
+                                    calibration->count ? awq__token_count(calibration) : 0,
+                                .longest = longest_of(calibration),
+                                .windows = windows->count ? awq__token_count(windows) : 0,
+                                .longest_window = longest_of(windows)};
+}
+
+/* Of a number of bytes, upwards. */
+static unsigned long long megabytes(double bytes)
+{
+    return (unsigned long long)ceil(bytes / 1e6);
+}
+
+awq_status awq__memory_fit(awq_context *ctx, const awq__memory_need *need,
+                           const awq__memory_limit *limit)
+{
+    double least = need->process + need->least, bytes = (double)limit->bytes;
+    int64_t left = awq__address_space_left();
+    awq__context_limit_bytes(ctx, left);
+    if (!limit->source[0])
+        return AWQ_OK;
+    if (least > bytes && limit->asked)
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "memory_limit: %.2f MB are too few for this run, expected %lluMB or more, "
+                         "or fewer tokens of calibration or evaluation",
+                         bytes / 1e6, megabytes(least));
+    if (least > bytes)
+        return awq__fail(ctx, AWQ_ERROR_MEMORY,
+                         "this run needs %llu MB of memory, but %s is %.2f MB; fewer tokens of "
+                         "calibration or evaluation need less",
+                         megabytes(least), limit->source, bytes / 1e6);
+    awq__context_limit_bytes(ctx, awq__min(left, (int64_t)(bytes - need->process)));
+    return AWQ_OK;
+}
+
+awq_status awq__memory_begin(awq_context *ctx, const awq_recipe *recipe,
+                             const awq__model_plan *plan)
+{
+    const awq__memory_tokens tokens = awq__memory_tokens_of(recipe, plan);
+    awq__memory_limit limit;
+    awq__memory_need need;
+    awq_status status = awq__memory_need_of(ctx, recipe, plan, &tokens, &need);
+    if (status != AWQ_OK)
+        return status;
+    awq__context_expect_bytes(ctx, (int64_t)need.least);
+    awq__memory_limit_find(awq__recipe_size(recipe, "memory_limit"), &limit);
+    bool fits = need.process + awq__memory_of_corpora(recipe, plan) <= (double)limit.bytes;
+    return fits ? AWQ_OK : awq__memory_fit(ctx, &need, &limit);
+}
+
+bool awq__memory_is_tight(const awq__memory_need *need, const awq__memory_limit *limit)
+{
+    return limit->source[0] && need->process + 2 * need->usual > (double)limit->bytes;
+}
