@@ -487,7 +487,7 @@ static awq_status write_ids(const maker *m)
 
 static awq_status make(maker *m)
 {
-    awq_status status = awq__output_begin(m->ctx, m->directory, false, false, &m->output);
+    awq_status status = awq__output_begin(m->ctx, m->directory, false, &m->output);
     if (status != AWQ_OK)
         return status;
     status = visit_all(m, declare);

@@ -33,7 +33,7 @@ int main(int argc, char **argv)
     awq__output *output = NULL;
     if (argc != 2 || awq_context_create(&ctx) != AWQ_OK)
         return 2;
-    awq_status status = awq__output_begin(ctx, argv[1], false, false, &output);
+    awq_status status = awq__output_begin(ctx, argv[1], false, &output);
     if (status == AWQ_OK)
         status = write_tensors(output);
     if (status != AWQ_OK)

@@ -366,7 +366,7 @@ static void fuse(const fixture *f, const char *model, const char *directory)
     awq__output *to;
     char path[1024];
     assert_ok(f, awq__checkpoint_open(f->ctx, model, &from));
-    assert_ok(f, awq__output_begin(f->ctx, directory, false, false, &to));
+    assert_ok(f, awq__output_begin(f->ctx, directory, false, &to));
     for (size_t i = 0; i < awq__checkpoint_count(from); i++) {
         const awq__tensor *t = awq__checkpoint_at(from, i);
         if (!strstr(t->name, ".experts."))

@@ -383,7 +383,7 @@ static void test_neighbours_are_compensated(void **state)
     awq__output *out;
     for (int i = 0; i < 4 * 64; i++)
         values[i] = (int32_t)(awq__random(&random) % (uint64_t)small.vocabulary);
-    assert_ok(f, awq__output_begin(f->ctx, ids, false, false, &out));
+    assert_ok(f, awq__output_begin(f->ctx, ids, false, &out));
     assert_ok(f, awq__output_declare(out, "input_ids", AWQ_I32, 2, shape));
     assert_ok(f, awq__output_layout(out, 1 << 20));
     assert_ok(f, awq__output_write(out, "input_ids", values, sizeof values));

@@ -65,7 +65,7 @@ static void write_ids(const fixture *f, const char *name, uint64_t seed)
         values[i] = (int32_t)(awq__random(&seed) % 128);
     snprintf(directory, sizeof directory, "%s/%s", f->directory, name);
     assert_ok(f, synthetic_remove(f->ctx, directory));
-    assert_ok(f, awq__output_begin(f->ctx, directory, false, false, &out));
+    assert_ok(f, awq__output_begin(f->ctx, directory, false, &out));
     assert_ok(f, awq__output_declare(out, "input_ids", AWQ_I32, 2, shape));
     assert_ok(f, awq__output_layout(out, 1 << 20));
     assert_ok(f, awq__output_write(out, "input_ids", values, sizeof values));

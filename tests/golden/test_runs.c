@@ -50,7 +50,7 @@ static void write_ids(const fixture *f, int64_t vocabulary)
     for (int i = 0; i < SEQUENCES * LENGTH; i++)
         values[i] = (int32_t)(awq__random(&state) % (uint64_t)vocabulary);
     snprintf(directory, sizeof directory, "%s/ids", f->directory);
-    assert_ok(f, awq__output_begin(f->ctx, directory, false, false, &out));
+    assert_ok(f, awq__output_begin(f->ctx, directory, false, &out));
     assert_ok(f, awq__output_declare(out, "input_ids", AWQ_I32, 2, shape));
     assert_ok(f, awq__output_layout(out, 1 << 20));
     assert_ok(f, awq__output_write(out, "input_ids", values, sizeof values));

@@ -278,7 +278,7 @@ static awq_status write_config(const writer *w)
 awq_status synthetic_write(awq_context *ctx, const char *directory, const synthetic *model)
 {
     writer w = {.ctx = ctx, .model = model};
-    awq_status status = awq__output_begin(ctx, directory, false, false, &w.output);
+    awq_status status = awq__output_begin(ctx, directory, false, &w.output);
     if (status != AWQ_OK)
         return status;
     status = visit_all(&w, declare_tensor);

@@ -19,7 +19,7 @@ static inline awq__checkpoint *write_checkpoint(fixture *f, const stored_tensor 
                                                 const void *const *data, int count)
 {
     awq__output *output;
-    succeeds(f->ctx, awq__output_begin(f->ctx, path_of(f, "out"), true, false, &output));
+    succeeds(f->ctx, awq__output_begin(f->ctx, path_of(f, "out"), true, &output));
     for (int i = 0; i < count; i++)
         succeeds(f->ctx, awq__output_declare(output, tensors[i].name, tensors[i].dtype,
                                              tensors[i].rank, tensors[i].shape));

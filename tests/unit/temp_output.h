@@ -23,17 +23,19 @@ static inline awq__output *begin(fixture *f, const char *name, bool force, bool 
 {
     awq__output *output;
     awq__clear(f->ctx);
-    if (awq__output_begin(f->ctx, path_of(f, name), force, resume, &output) != AWQ_OK)
+    if (awq__output_begin(f->ctx, path_of(f, name), force, &output) != AWQ_OK)
         fail_msg("%s", awq_context_message(f->ctx));
+    if (!resume)
+        assert_int_equal(awq__output_empty(output), AWQ_OK);
     return output;
 }
 
-static inline void begin_fails(fixture *f, const char *name, bool force, bool resume,
-                               awq_status status, const char *message)
+static inline void begin_fails(fixture *f, const char *name, bool force, awq_status status,
+                               const char *message)
 {
     awq__output *output;
     awq__clear(f->ctx);
-    assert_int_equal(awq__output_begin(f->ctx, path_of(f, name), force, resume, &output), status);
+    assert_int_equal(awq__output_begin(f->ctx, path_of(f, name), force, &output), status);
     assert_null(output);
     assert_message(f, message);
 }

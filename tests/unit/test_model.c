@@ -99,7 +99,7 @@ static void test_shape_of_many_dimensions(void **state)
     const int64_t largest = (int64_t)1 << 53;
     const int64_t shape[] = {0, largest, largest, largest, largest, largest, largest, largest};
     write_model(f, "whole", &small);
-    assert_int_equal(awq__output_begin(f->ctx, path_of(f, "odd"), false, false, &output), AWQ_OK);
+    assert_int_equal(awq__output_begin(f->ctx, path_of(f, "odd"), false, &output), AWQ_OK);
     assert_int_equal(awq__output_declare(output, "model.embed_tokens.weight", AWQ_F32, 8, shape),
                      AWQ_OK);
     assert_int_equal(awq__output_layout(output, 1024), AWQ_OK);

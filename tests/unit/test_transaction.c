@@ -42,8 +42,8 @@ static void one_run_at_a_time(void **state)
     awq__output *output = begin(f, "out", false, false);
     declare_model(f, output);
     check(f, awq__output_layout(output, 34));
-    begin_fails(f, "out", false, false, AWQ_ERROR_EXISTS, "another run");
-    begin_fails(f, "out/", true, true, AWQ_ERROR_EXISTS, "another run");
+    begin_fails(f, "out", false, AWQ_ERROR_EXISTS, "another run");
+    begin_fails(f, "out/", true, AWQ_ERROR_EXISTS, "another run");
     assert_true(is_there(f, "out.partial/model-00001-of-00004.safetensors"));
     awq__output *other = begin(f, "other", false, false);
     discard(f, other);
@@ -68,28 +68,28 @@ static void existing_output(void **state)
 {
     fixture *f = *state;
     write_checkpoint(f, "out", false, 1000);
-    begin_fails(f, "out", false, false, AWQ_ERROR_EXISTS,
+    begin_fails(f, "out", false, AWQ_ERROR_EXISTS,
                 "out: exists already, the whole result of an earlier run");
-    begin_fails(f, "out/", false, true, AWQ_ERROR_EXISTS, "out: exists already");
+    begin_fails(f, "out/", false, AWQ_ERROR_EXISTS, "out: exists already");
     assert_listing(f, ".", "out");
     make_directory(f, "home");
     write_text(f, "home/photo", "x");
-    begin_fails(f, "home", true, false, AWQ_ERROR_EXISTS, NOT_OURS);
+    begin_fails(f, "home", true, AWQ_ERROR_EXISTS, NOT_OURS);
     write_text(f, "file", "x");
-    begin_fails(f, "file", false, false, AWQ_ERROR_EXISTS, "exists already");
-    begin_fails(f, "file", true, false, AWQ_ERROR_EXISTS, NOT_OURS);
+    begin_fails(f, "file", false, AWQ_ERROR_EXISTS, "exists already");
+    begin_fails(f, "file", true, AWQ_ERROR_EXISTS, NOT_OURS);
     char target[sizeof f->path];
     snprintf(target, sizeof target, "%s", path_of(f, "out"));
     assert_int_equal(symlink(target, path_of(f, "link")), 0);
-    begin_fails(f, "link", true, false, AWQ_ERROR_EXISTS, NOT_OURS);
-    begin_fails(f, "link/", true, false, AWQ_ERROR_EXISTS, NOT_OURS);
+    begin_fails(f, "link", true, AWQ_ERROR_EXISTS, NOT_OURS);
+    begin_fails(f, "link/", true, AWQ_ERROR_EXISTS, NOT_OURS);
     assert_int_equal(symlink("nowhere", path_of(f, "dangling")), 0);
-    begin_fails(f, "dangling", false, false, AWQ_ERROR_EXISTS, "exists already");
-    begin_fails(f, "file/below", false, false, AWQ_ERROR_IO, "file");
-    begin_fails(f, "..", false, false, AWQ_ERROR_ARGUMENT, "names no new directory");
+    begin_fails(f, "dangling", false, AWQ_ERROR_EXISTS, "exists already");
+    begin_fails(f, "file/below", false, AWQ_ERROR_IO, "file");
+    begin_fails(f, "..", false, AWQ_ERROR_ARGUMENT, "names no new directory");
     awq__output *output;
-    assert_int_equal(awq__output_begin(f->ctx, "", false, false, &output), AWQ_ERROR_ARGUMENT);
-    assert_int_equal(awq__output_begin(f->ctx, "//", true, false, &output), AWQ_ERROR_ARGUMENT);
+    assert_int_equal(awq__output_begin(f->ctx, "", false, &output), AWQ_ERROR_ARGUMENT);
+    assert_int_equal(awq__output_begin(f->ctx, "//", true, &output), AWQ_ERROR_ARGUMENT);
     assert_listing(f, ".", "dangling file home link out");
 }
 
@@ -111,8 +111,8 @@ static void others_checkpoints_are_never_replaced(void **state)
         write_text(f, "x/config.json", "{}");
         if (provenances[i])
             write_text(f, "x/" AWQ__PROVENANCE_FILE, provenances[i]);
-        begin_fails(f, "x", true, false, AWQ_ERROR_EXISTS, NOT_OURS);
-        begin_fails(f, "x", false, false, AWQ_ERROR_EXISTS, "never replaced; remove it by hand");
+        begin_fails(f, "x", true, AWQ_ERROR_EXISTS, NOT_OURS);
+        begin_fails(f, "x", false, AWQ_ERROR_EXISTS, "never replaced; remove it by hand");
         assert_true(is_there(f, "x/config.json"));
         check(f, awq__clear_directory(f->ctx, path_of(f, "x"), NULL));
         assert_int_equal(rmdir(path_of(f, "x")), 0);
@@ -121,10 +121,10 @@ static void others_checkpoints_are_never_replaced(void **state)
     make_directory(f, "x");
     assert_int_equal(symlink("../y/" AWQ__PROVENANCE_FILE, path_of(f, "x/" AWQ__PROVENANCE_FILE)),
                      0);
-    begin_fails(f, "x", true, false, AWQ_ERROR_EXISTS, NOT_OURS);
+    begin_fails(f, "x", true, AWQ_ERROR_EXISTS, NOT_OURS);
     make_directory(f, "z");
     make_directory(f, "z/" AWQ__PROVENANCE_FILE);
-    begin_fails(f, "z", true, false, AWQ_ERROR_EXISTS, NOT_OURS);
+    begin_fails(f, "z", true, AWQ_ERROR_EXISTS, NOT_OURS);
     assert_listing(f, ".", "x y z");
 }
 
@@ -255,14 +255,14 @@ static void others_directories_are_safe(void **state)
     fixture *f = *state;
     make_directory(f, "out.partial");
     write_text(f, "out.partial/thesis", "x");
-    begin_fails(f, "out", true, false, AWQ_ERROR_EXISTS, "no earlier run has left it");
+    begin_fails(f, "out", true, AWQ_ERROR_EXISTS, "no earlier run has left it");
     assert_listing(f, "out.partial", "thesis");
     write_text(f, "file.partial", "x");
-    begin_fails(f, "file", true, false, AWQ_ERROR_EXISTS, "no earlier run has left it");
+    begin_fails(f, "file", true, AWQ_ERROR_EXISTS, "no earlier run has left it");
     make_result(f, "old");
     make_directory(f, "old.replaced");
     write_text(f, "old.replaced/config.json", "{}");
-    begin_fails(f, "old", true, false, AWQ_ERROR_EXISTS, "old.replaced: in the way");
+    begin_fails(f, "old", true, AWQ_ERROR_EXISTS, "old.replaced: in the way");
     assert_listing(f, "old.replaced", "config.json");
     assert_listing(f, "old", AWQ__PROVENANCE_FILE);
 }
@@ -273,7 +273,7 @@ static void interrupted_replacement_is_undone(void **state)
     fixture *f = *state;
     make_result(f, "out.replaced");
     write_text(f, "out.replaced/.awq-replaced", "");
-    begin_fails(f, "out", false, false, AWQ_ERROR_EXISTS, "out: exists already");
+    begin_fails(f, "out", false, AWQ_ERROR_EXISTS, "out: exists already");
     assert_listing(f, ".", "out");
     assert_listing(f, "out", AWQ__PROVENANCE_FILE);
     write_checkpoint(f, "out", true, 1000);
@@ -318,7 +318,7 @@ static void leftovers_of_a_finished_run(void **state)
                 make_directory(f, i == 2 ? "out.replaced" : "out.partial");
             write_text(f, name, "");
         }
-        begin_fails(f, "out", false, true, AWQ_ERROR_EXISTS, "the whole result");
+        begin_fails(f, "out", false, AWQ_ERROR_EXISTS, "the whole result");
         check_model(f, "out");
         assert_listing(f, "out",
                        AWQ__SUMS_FILE " " AWQ__PROVENANCE_FILE " config.json model.safetensors");
@@ -340,7 +340,7 @@ static void unfinished_work_under_a_new_name(void **state)
     awq__output_free(output);
     snprintf(from, sizeof from, "%s", path_of(f, "out.partial"));
     assert_int_equal(rename(from, path_of(f, "out")), 0);
-    begin_fails(f, "out", false, true, AWQ_ERROR_EXISTS, "unfinished work");
+    begin_fails(f, "out", false, AWQ_ERROR_EXISTS, "unfinished work");
     assert_listing(f, "out", AWQ__LOCK_FILE " " AWQ__PROVENANCE_FILE " model.safetensors");
 }
 
@@ -353,10 +353,10 @@ static void a_run_that_ends_is_left_alone(void **state)
     write_text(f, "out/" AWQ__LOCK_FILE, "");
     int fd = open(path_of(f, "out/" AWQ__LOCK_FILE), O_RDWR | O_CLOEXEC);
     assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
-    begin_fails(f, "out", true, false, AWQ_ERROR_EXISTS, "another run is writing it");
+    begin_fails(f, "out", true, AWQ_ERROR_EXISTS, "another run is writing it");
     assert_true(is_there(f, "out/" AWQ__LOCK_FILE));
     close(fd);
-    begin_fails(f, "out", false, false, AWQ_ERROR_EXISTS, "the whole result");
+    begin_fails(f, "out", false, AWQ_ERROR_EXISTS, "the whole result");
     assert_false(is_there(f, "out/" AWQ__LOCK_FILE));
 }
 
@@ -392,7 +392,7 @@ static void incomplete_removal_is_a_warning(void **state)
     assert_int_equal(warnings, 1);
     assert_string_equal(awq_context_message(f->ctx), "");
     assert_true(is_there(f, "out.replaced/pipe"));
-    begin_fails(f, "out", true, false, AWQ_ERROR_IO, "\"pipe\" cannot be removed");
+    begin_fails(f, "out", true, AWQ_ERROR_IO, "\"pipe\" cannot be removed");
     assert_int_equal(unlink(path_of(f, "out.replaced/pipe")), 0);
     write_checkpoint(f, "out", true, 1000);
     assert_listing(f, ".", "out");
@@ -413,7 +413,7 @@ static void relative_path(void **state)
     assert_non_null(getcwd(before, sizeof before));
     assert_int_equal(chdir(f->directory), 0);
     awq__output *output;
-    awq_status status = awq__output_begin(f->ctx, "out", false, false, &output);
+    awq_status status = awq__output_begin(f->ctx, "out", false, &output);
     if (status == AWQ_OK)
         status = awq__output_layout(output, 10);
     if (status == AWQ_OK)

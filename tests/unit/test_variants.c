@@ -338,7 +338,7 @@ static void test_template_refuses_corrected_choice(void **state)
     const char *name = "model.layers.0.mlp.gate.e_score_correction_bias";
     const int64_t shape[] = {4};
     const float ones[4] = {1};
-    ok(f, awq__output_begin(f->ctx, path_of(f, "corrected"), false, false, &output));
+    ok(f, awq__output_begin(f->ctx, path_of(f, "corrected"), false, &output));
     ok(f, awq__output_declare(output, name, AWQ_F32, 1, shape));
     ok(f, awq__output_layout(output, 1024));
     ok(f, awq__output_write(output, name, ones, sizeof ones));

@@ -143,14 +143,15 @@ typedef struct awq__output awq__output;
 /*
  * AWQ_ERROR_EXISTS if `directory` exists and is not empty, and not force; with force, if it is not
  * a result of this library, which its provenance tells, or holds a file that its checksums do not
- * list: what others made is not ours to remove.
- * Also for a mount point. A DIRECTORY.partial left by an earlier run is kept if `resume`, else
- * emptied; one that no run has left is AWQ_ERROR_EXISTS. A lock file in it
- * keeps two runs apart (AWQ_ERROR_EXISTS while another holds it). Missing parents are created. Of a
- * run that was killed while it put its output in place, the rest is done, or undone if the output
- * was not there yet. Where `directory` leads is settled here: later changes of links do not matter.
+ * list: what others made is not ours to remove. Also for a mount point.
+ *
+ * A DIRECTORY.partial left by an earlier run is kept as it is; one that no run has left is
+ * AWQ_ERROR_EXISTS. A lock file in it keeps two runs apart (AWQ_ERROR_EXISTS while another holds
+ * it). Missing parents are created. Of a run that was killed while it put its output in place, the
+ * rest is done, or undone if the output was not there yet. Where `directory` leads is settled here:
+ * later changes of links do not matter.
  */
-awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force, bool resume,
+awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force,
                              awq__output **out);
 /* What an output would find. */
 typedef struct awq__place_found {

@@ -201,7 +201,7 @@ awq_status awq__output_empty(awq__output *output)
     return awq__clear_directory(output->ctx, output->partial, AWQ__LOCK_FILE);
 }
 
-static awq_status begin(awq__output *output, const char *directory, bool resume)
+static awq_status begin(awq__output *output, const char *directory)
 {
     awq_status status = set_names(output, directory);
     if (status == AWQ_OK)
@@ -216,11 +216,10 @@ static awq_status begin(awq__output *output, const char *directory, bool resume)
         status = awq__recover_replaced(output);
     if (status == AWQ_OK)
         status = awq__check_target(output->ctx, output->directory, output->force);
-    return status == AWQ_OK && !resume ? awq__output_empty(output) : status;
+    return status;
 }
 
-awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force, bool resume,
-                             awq__output **out)
+awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force, awq__output **out)
 {
     *out = NULL;
     awq__output *output = awq__alloc(ctx, 1, sizeof *output, "an output");
@@ -229,7 +228,7 @@ awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force
     output->ctx = ctx;
     output->lock = -1;
     output->force = force;
-    awq_status status = begin(output, directory, resume);
+    awq_status status = begin(output, directory);
     if (status == AWQ_OK)
         *out = output;
     else

@@ -313,7 +313,7 @@ static awq_status prepare(awq__job *job, const awq_quantize_options *options,
 {
     uint64_t ends;
     awq_status status = awq__output_begin(job->ctx, awq__recipe_text(job->recipe, "output"),
-                                          options->force, true, &job->output);
+                                          options->force, &job->output);
     if (status == AWQ_OK)
         status = awq__journal_open(job, options->restart);
     if (status == AWQ_OK)

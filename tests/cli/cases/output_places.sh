@@ -96,3 +96,16 @@ err_like "^awqc: error: output: out holds what a file of the model leads to, cac
     done
     [ ! -e out.partial ] && [ ! -e out.replaced ] || fail "something is left"
 }
+
+# What a file system is mounted on cannot be renamed: that is found before there is work to lose.
+mkdir mounted
+mount_and_run='mount -t tmpfs none mounted && exec "$0" "$@"'
+if unshare -rm sh -c "$mount_and_run" true 2>/dev/null; then
+    command="in a name space of its own"
+    # shellcheck disable=SC2086 # words
+    unshare -rm sh -c "$mount_and_run" "$awqc" quantize recipe.yaml $rtn --quiet \
+        --set output=mounted >"$top/out" 2>"$top/err"
+    code=$?
+    [ "$code" = 1 ] || fail "expected exit code 1"
+    err_is "awqc: error: mounted: a file system is mounted there, and an output takes its place by a rename; name a directory in it"
+fi
