@@ -75,6 +75,12 @@ void fuzz_judge(awq_status status)
     MUST(fuzz_is_clean(message));
 }
 
+void fuzz_judge_public(awq_status status)
+{
+    fuzz_judge(status);
+    MUST(status != AWQ_OK || !awq_context_message(fuzz_context())[0]);
+}
+
 /* ---- inputs ---- */
 
 static fuzz_part copy_part(const uint8_t *data, size_t size)

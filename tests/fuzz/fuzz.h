@@ -24,6 +24,8 @@ _Noreturn void fuzz_broken(const char *file, int line, const char *condition);
 awq_context *fuzz_context(void);
 /* A failure has a message: one line of UTF-8 that no terminal obeys. */
 void fuzz_judge(awq_status status);
+/* The same of a public function, which leaves no message where it succeeds. */
+void fuzz_judge_public(awq_status status);
 /* Fit to be printed on a terminal, as one line. */
 bool fuzz_is_clean(const char *text);
 

@@ -22,7 +22,7 @@ static awq_status plan(void)
     awq_recipe *recipe = make_recipe();
     awq_plan *plan;
     awq_status status = awq_plan_create(fuzz_context(), recipe, &plan);
-    fuzz_judge(status);
+    fuzz_judge_public(status);
     MUST((status == AWQ_OK) == (plan != NULL));
     for (size_t i = 0; plan && i < awq_plan_group_count(plan); i++) {
         const awq_plan_group *group = awq_plan_group_at(plan, i);
@@ -40,7 +40,7 @@ static awq_status open_and_plan(const void *config, size_t size)
     awq_model *model;
     fuzz_write("m/config.json", config, size);
     awq_status status = awq_model_open(fuzz_context(), fuzz_path("m"), NULL, &model);
-    fuzz_judge(status);
+    fuzz_judge_public(status);
     MUST((status == AWQ_OK) == (model != NULL));
     if (model)
         fuzz_check_model(model);

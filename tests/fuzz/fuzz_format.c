@@ -117,7 +117,7 @@ static awq_status evaluate(void)
                                 .ids = fuzz_path("ids.safetensors")};
     awq_eval_result result;
     awq_status status = awq_evaluate(fuzz_context(), &options, &result);
-    fuzz_judge(status);
+    fuzz_judge_public(status);
     MUST(status != AWQ_OK || (isfinite(result.perplexity) && result.perplexity > 0));
     return status;
 }
@@ -126,7 +126,7 @@ static awq_status open_and_read(void)
 {
     awq_model *model;
     awq_status status = awq_model_open(fuzz_context(), fuzz_path(""), NULL, &model);
-    fuzz_judge(status);
+    fuzz_judge_public(status);
     MUST((status == AWQ_OK) == (model != NULL));
     if (!model)
         return status;

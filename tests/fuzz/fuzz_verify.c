@@ -36,7 +36,7 @@ static bool verify(const char *source)
     awq_verify_result result = {.struct_size = sizeof result};
     awq_verification *verification;
     awq_status status = awq_verify(fuzz_context(), &options, &verification);
-    fuzz_judge(status);
+    fuzz_judge_public(status);
     MUST((status == AWQ_OK) == (verification != NULL));
     if (!verification)
         return true;
