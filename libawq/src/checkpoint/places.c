@@ -30,14 +30,16 @@ static awq_status walk(awq_context *ctx, awq__text *path, const char *name, size
     return awq__text_append(ctx, path, "%s%.*s", slash, (int)length, name);
 }
 
-/* The length of the longest beginning of a path that is there, *real being where it leads. */
+/* The length of the longest beginning of a path that is there, *real being where it leads; NULL,
+   with errno, if that cannot be told. */
 static size_t find_real(const char *path, char *part, char **real)
 {
     size_t length = strlen(path);
     while (length) {
         memcpy(part, path, length);
         part[length] = 0;
-        if ((*real = realpath(part, NULL)))
+        *real = realpath(part, NULL);
+        if (*real || errno == ENOMEM || (length == 1 && path[0] == '/'))
             return length;
         while (length && path[length - 1] != '/')
             length--;
@@ -48,6 +50,13 @@ static size_t find_real(const char *path, char *part, char **real)
     return 0;
 }
 
+static awq_status unresolved(awq_context *ctx, const char *path, int error)
+{
+    awq_status status = error == ENOMEM ? AWQ_ERROR_MEMORY : AWQ_ERROR_IO;
+    const char *what = path[0] == '/' ? "where it leads" : "the working directory";
+    return awq__fail(ctx, status, "%s: %s: %s", path, what, strerror(error));
+}
+
 /* Follows what is there; behind that, steps are taken as they are written. */
 static awq_status resolve_once(awq_context *ctx, const char *path, awq__text *out)
 {
@@ -56,8 +65,7 @@ static awq_status resolve_once(awq_context *ctx, const char *path, awq__text *ou
         return AWQ_ERROR_MEMORY;
     const char *rest = path + find_real(path, part, &real);
     awq_status status =
-        real ? awq__text_append(ctx, out, "%s", real)
-             : awq__fail(ctx, AWQ_ERROR_IO, "%s: the working directory: %s", path, strerror(errno));
+        real ? awq__text_append(ctx, out, "%s", real) : unresolved(ctx, path, errno);
     while (*rest && status == AWQ_OK) {
         size_t length = strcspn(rest, "/");
         status = walk(ctx, out, rest, length);

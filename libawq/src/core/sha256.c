@@ -1,22 +1,20 @@
-/* SHA-256 of files, by OpenSSL's libcrypto. */
+/*
+ * SHA-256 of files, by OpenSSL's libcrypto: by the functions of this one algorithm, which take no
+ * memory and need neither providers nor configuration files. Where memory is short, what stands
+ * above them may end the program.
+ */
+#define OPENSSL_SUPPRESS_DEPRECATED /* OpenSSL 3 would rather have them called from above */
 #include "core/core.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <string.h>
 #include <unistd.h>
 
 #define READ_BYTES ((size_t)1 << 20)
-#define DIGEST_BYTES 32
-
-static awq_status failed(awq_context *ctx, const char *path)
-{
-    return awq__fail(ctx, AWQ_ERROR_MEMORY, "%s: libcrypto has no memory for SHA-256", path);
-}
 
 /* All that is left of a file. */
-static awq_status feed(awq_context *ctx, const char *path, int fd, EVP_MD_CTX *digest)
+static awq_status feed(awq_context *ctx, const char *path, int fd, SHA256_CTX *digest)
 {
     unsigned char *buffer = awq__alloc(ctx, READ_BYTES, 1, "a buffer to hash files");
     awq_status status = buffer ? AWQ_OK : AWQ_ERROR_MEMORY;
@@ -28,8 +26,8 @@ static awq_status feed(awq_context *ctx, const char *path, int fd, EVP_MD_CTX *d
             break;
         if (count < 0)
             status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be read: %s", path, strerror(errno));
-        else if (!EVP_DigestUpdate(digest, buffer, (size_t)count))
-            status = failed(ctx, path);
+        else
+            SHA256_Update(digest, buffer, (size_t)count);
     }
     awq__free(buffer);
     return status;
@@ -47,22 +45,16 @@ static void print_hex(const unsigned char *bytes, size_t count, char *hex)
 awq_status awq__sha256_file(awq_context *ctx, const char *path, char hex[AWQ__SHA256_HEX])
 {
     size_t size;
-    unsigned char bytes[DIGEST_BYTES];
+    unsigned char bytes[SHA256_DIGEST_LENGTH];
+    SHA256_CTX digest;
     int fd = awq__open_file(ctx, path, &size);
     if (fd < 0)
         return AWQ_ERROR_IO;
-    /* Neither configuration files nor the environment have a say. */
-    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
-    EVP_MD_CTX *digest = EVP_MD_CTX_new();
-    awq_status status =
-        digest && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) ? AWQ_OK : failed(ctx, path);
+    SHA256_Init(&digest);
+    awq_status status = feed(ctx, path, fd, &digest);
+    SHA256_Final(bytes, &digest);
     if (status == AWQ_OK)
-        status = feed(ctx, path, fd, digest);
-    if (status == AWQ_OK && !EVP_DigestFinal_ex(digest, bytes, NULL))
-        status = failed(ctx, path);
-    if (status == AWQ_OK)
-        print_hex(bytes, DIGEST_BYTES, hex);
-    EVP_MD_CTX_free(digest);
+        print_hex(bytes, sizeof bytes, hex);
     close(fd);
     return status;
 }
