@@ -8,40 +8,43 @@
 
 #define MAX_RECIPE_BYTES ((size_t)1 << 20)
 
-/* The whole file; NULL with the error printed. */
-static char *read_file(const char *path, size_t *bytes)
+/* The whole file, which the caller frees whatever the code. */
+static int read_file(const char *path, char **text, size_t *bytes)
 {
+    *text = NULL;
     FILE *file = fopen(path, "rb");
+    int error = errno;
     if (!file) {
-        print_error("%s: %s", path, strerror(errno));
-        return NULL;
+        print_error("%s: %s", path, strerror(error));
+        return error == ENOMEM ? FAILED : WRONG_USAGE;
     }
-    char *text = must_realloc(NULL, MAX_RECIPE_BYTES + 1, 1);
+    int code = WRONG_USAGE;
+    *text = must_realloc(NULL, MAX_RECIPE_BYTES + 1, 1);
     errno = 0;
-    *bytes = fread(text, 1, MAX_RECIPE_BYTES + 1, file);
+    *bytes = fread(*text, 1, MAX_RECIPE_BYTES + 1, file);
     if (ferror(file))
         print_error("%s: %s", path, errno ? strerror(errno) : "cannot be read");
     else if (*bytes > MAX_RECIPE_BYTES)
         print_error("%s: larger than %zu bytes, which no recipe is", path, MAX_RECIPE_BYTES);
-    else {
-        fclose(file);
-        return text;
-    }
+    else
+        code = DONE;
     fclose(file);
-    free(text);
-    return NULL;
+    return code;
 }
 
 static int read_recipe_file(awq_context *ctx, awq_recipe *recipe, const char *path)
 {
     size_t bytes;
-    char *text = read_file(path, &bytes);
-    if (!text)
-        return WRONG_USAGE;
+    char *text;
+    int code = read_file(path, &text, &bytes);
+    if (code != DONE) {
+        free(text);
+        return code;
+    }
     const char *slash = strrchr(path, '/');
     char *base_dir = must_copy(path, slash ? (size_t)(slash - path) + 1 : 0);
     yaml_source source = {path, true, text, bytes, base_dir};
-    int code = yaml_read_recipe(ctx, recipe, &source);
+    code = yaml_read_recipe(ctx, recipe, &source);
     if (code == DONE && awq_recipe_set_source(recipe, path) != AWQ_OK)
         code = report_failure(ctx, AWQ_ERROR_MEMORY);
     free(base_dir);
@@ -68,9 +71,11 @@ static int apply_set(awq_context *ctx, awq_recipe *recipe, const char *text)
     } else if (value[0] == '[' && awq_option_find(key)) {
         yaml_source source = {name, false, value, strlen(value), NULL};
         code = yaml_read_list(ctx, recipe, key, &source);
-    } else if (awq_recipe_set(recipe, key, value, NULL) != AWQ_OK) {
-        print_error("%s: %s", name, awq_context_message(ctx));
-        code = WRONG_USAGE;
+    } else {
+        awq_status status = awq_recipe_set(recipe, key, value, NULL);
+        if (status != AWQ_OK)
+            print_error("%s: %s", name, awq_context_message(ctx));
+        code = status == AWQ_OK ? DONE : status == AWQ_ERROR_MEMORY ? FAILED : WRONG_USAGE;
     }
     free(key);
     return code;

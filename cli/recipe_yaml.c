@@ -61,11 +61,15 @@ static yaml_mark_t mark_of_byte(const yaml_source *source, size_t offset)
     return mark;
 }
 
-/* What libyaml found wrong with the text. */
+/* What libyaml found wrong with the text, if that was it. */
 static int refuse_syntax(const yaml_reader *reader)
 {
     const yaml_parser_t *parser = &reader->parser;
-    const char *problem = parser->problem ? parser->problem : "out of memory";
+    if (parser->error == YAML_MEMORY_ERROR) {
+        print_error("out of memory: %s", reader->source->name);
+        return FAILED;
+    }
+    const char *problem = parser->problem ? parser->problem : "unknown";
     if (parser->error == YAML_READER_ERROR)
         return refuse(reader, mark_of_byte(reader->source, parser->problem_offset),
                       "not valid YAML: %s", problem);
@@ -175,7 +179,8 @@ static int judge(const yaml_reader *reader, awq_status status)
 {
     if (status == AWQ_OK)
         return DONE;
-    return refuse(reader, here(reader), "%s", awq_context_message(reader->ctx));
+    int code = refuse(reader, here(reader), "%s", awq_context_message(reader->ctx));
+    return status == AWQ_ERROR_MEMORY ? FAILED : code;
 }
 
 static int read_items(yaml_reader *reader, const awq_option *option)

@@ -75,10 +75,18 @@ static awq__plugin *add(awq_context *ctx, awq__plugins *plugins, const char *pat
     return item;
 }
 
+/* No reason to refuse a plugin, which would be said to be the fault. */
+static awq_status no_memory(awq_context *ctx, const char *path)
+{
+    return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: loading %s", path);
+}
+
 static awq_status load_file(awq_context *ctx, awq__plugins *plugins, const char *path)
 {
     char *real = realpath(path, NULL);
     int error = real ? 0 : errno;
+    if (error == ENOMEM)
+        return no_memory(ctx, path);
     const char *name = real ? real : path;
     awq__plugin *item = NULL;
     bool known = false;
@@ -94,7 +102,10 @@ static awq_status load_file(awq_context *ctx, awq__plugins *plugins, const char 
     char reason[AWQ__REASON_BYTES];
     if (!awq__plugin_file_check(item->path, reason))
         return refuse(ctx, item, "%s", reason);
+    errno = 0; /* dlerror does not tell a shortage of memory from a damaged file */
     item->library = dlopen(item->path, RTLD_NOW | RTLD_LOCAL);
+    if (!item->library && errno == ENOMEM)
+        return no_memory(ctx, path);
     if (!item->library) {
         const char *why = dlerror();
         return refuse(ctx, item, "cannot be loaded: %s", why ? why : "unknown reason");

@@ -198,9 +198,9 @@ awq_status awq__output_keep(awq__output *output, const char *name);
 awq_status awq__output_array(const awq__output *output, const char *name, awq__hashed *array);
 /* Makes what was written so far durable (fsync). */
 awq_status awq__output_sync(awq__output *output);
-/* The same on a thread of its own, which then creates or replaces a small file that says so; more
-   tensors may be written meanwhile. Waits for the thread before, and fails if that has failed. The
-   name stays the caller's, and in place until the thread is waited for. */
+/* The same on a thread of its own, if one is to be had, which then creates or replaces a small file
+   that says so; more tensors may be written meanwhile. Waits for the thread before, and fails if
+   that has failed. The name stays the caller's, and in place until the thread is waited for. */
 awq_status awq__output_settle(awq__output *output, const char *file_name, const char *text);
 /* Waits for that thread, and tells its failure. awq__output_commit and awq__output_free do it too.
  */

@@ -102,6 +102,7 @@ typedef struct awq__settling awq__settling; /* settle.c */
 struct awq__output {
     awq_context *ctx;
     char *directory, *partial;
+    char *parent;   /* where it will stand */
     char *replaced; /* where an existing directory is moved to */
     int lock;       /* -1 while it is not held */
     bool force;

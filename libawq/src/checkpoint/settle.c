@@ -8,6 +8,7 @@
 /* The thread has a context of its own, so that a failure waits to be told in its turn. */
 struct awq__settling {
     pthread_t thread;
+    bool threaded; /* else it is done already */
     awq_context *ctx;
     awq__output output; /* a copy with that context: shards and names are shared, and only read */
     const char *file_name;
@@ -24,6 +25,12 @@ static void *settle(void *arg)
     return NULL;
 }
 
+static void finish(awq__settling *s)
+{
+    if (s->threaded)
+        pthread_join(s->thread, NULL);
+}
+
 static void free_settling(awq__settling *s)
 {
     awq_context_free(s->ctx);
@@ -37,7 +44,7 @@ awq_status awq__output_wait(awq__output *output)
     if (!s)
         return AWQ_OK;
     output->settling = NULL;
-    pthread_join(s->thread, NULL);
+    finish(s);
     awq_status status = s->status;
     if (status != AWQ_OK)
         awq__fail(output->ctx, status, "%s", awq_context_message(s->ctx));
@@ -51,7 +58,7 @@ void awq__output_abandon(awq__output *output)
     if (!s)
         return;
     output->settling = NULL;
-    pthread_join(s->thread, NULL);
+    finish(s);
     free_settling(s);
 }
 
@@ -66,16 +73,16 @@ awq_status awq__output_settle(awq__output *output, const char *file_name, const 
     s->file_name = file_name;
     s->text = awq__strdup(output->ctx, text);
     status = s->text ? awq_context_create(&s->ctx) : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        s->output = *output;
-        s->output.ctx = s->ctx;
-        if (pthread_create(&s->thread, NULL, settle, s) == 0) {
-            output->settling = s;
-            return AWQ_OK;
-        }
-        status = AWQ_ERROR_MEMORY;
+    if (status != AWQ_OK) {
+        free_settling(s);
+        return awq__fail(output->ctx, status, "out of memory: writing beside the work");
     }
-    free_settling(s);
-    return awq__fail(output->ctx, status, "%s: no thread can be started to make it durable",
-                     output->partial);
+    s->output = *output;
+    s->output.ctx = s->ctx;
+    output->settling = s;
+    /* Where no thread is to be had, the work waits for it. */
+    s->threaded = pthread_create(&s->thread, NULL, settle, s) == 0;
+    if (!s->threaded)
+        settle(s);
+    return AWQ_OK;
 }

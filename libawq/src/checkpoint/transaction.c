@@ -72,6 +72,19 @@ static awq_status real_name(awq_context *ctx, const char *given, char **name)
     return status;
 }
 
+/* The directory in which the output will stand; NULL without memory. */
+static char *parent_of(const awq__output *output)
+{
+    const char *name = awq__base_name(output->directory);
+    size_t length = (size_t)(name - output->directory);
+    if (!length)
+        return awq__strdup(output->ctx, ".");
+    char *parent = awq__strdup(output->ctx, output->directory);
+    if (parent)
+        parent[length > 1 ? length - 1 : length] = 0;
+    return parent;
+}
+
 static awq_status set_names(awq__output *output, const char *directory)
 {
     awq_context *ctx = output->ctx;
@@ -91,7 +104,9 @@ static awq_status set_names(awq__output *output, const char *directory)
         return status;
     output->partial = awq__format(ctx, "%s.partial", output->directory);
     output->replaced = awq__format(ctx, "%s.replaced", output->directory);
-    return output->partial && output->replaced ? AWQ_OK : AWQ_ERROR_MEMORY;
+    output->parent = parent_of(output);
+    bool all = output->partial && output->replaced && output->parent;
+    return all ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
 
 static void free_names(awq__output *output)
@@ -99,20 +114,8 @@ static void free_names(awq__output *output)
     awq__free(output->directory);
     awq__free(output->partial);
     awq__free(output->replaced);
-    output->directory = output->partial = output->replaced = NULL;
-}
-
-/* The directory in which the output will stand; NULL without memory. */
-static char *parent_of(const awq__output *output)
-{
-    const char *name = awq__base_name(output->directory);
-    size_t length = (size_t)(name - output->directory);
-    if (!length)
-        return awq__strdup(output->ctx, ".");
-    char *parent = awq__strdup(output->ctx, output->directory);
-    if (parent)
-        parent[length > 1 ? length - 1 : length] = 0;
-    return parent;
+    awq__free(output->parent);
+    output->directory = output->partial = output->replaced = output->parent = NULL;
 }
 
 /* Ours always holds a lock file, but for the instant after its creation. */
@@ -128,16 +131,14 @@ static awq_status check_partial(const awq__output *output)
 static awq_status create_partial(awq__output *output)
 {
     awq_context *ctx = output->ctx;
-    char *parent = parent_of(output);
-    awq_status status = parent ? awq__make_directories(ctx, parent) : AWQ_ERROR_MEMORY;
-    awq__free(parent);
+    awq_status status = awq__make_directories(ctx, output->parent);
     if (status != AWQ_OK)
         return status;
     if (mkdir(output->partial, 0777) != 0 && errno != EEXIST)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", output->partial,
                          strerror(errno));
     /* Or all that is made durable in it could be lost with its name. */
-    status = awq__sync_parent(ctx, output->partial);
+    status = awq__sync_directory(ctx, output->parent);
     return status == AWQ_OK ? check_partial(output) : status;
 }
 
@@ -153,15 +154,13 @@ static awq_status remove_leftovers(const awq__output *output)
     return status == AWQ_OK ? awq__sync_directory(output->ctx, output->directory) : status;
 }
 
-/* What is left to do once the output is in place. */
+/* What is left to do once the output is in place. Want of memory is no reason to fail then. */
 static awq_status clean_up(const awq__output *output)
 {
     awq_context *ctx = output->ctx;
-    char *parent = parent_of(output);
-    awq_status status = parent ? awq__sync_directory(ctx, output->directory) : AWQ_ERROR_MEMORY;
+    awq_status status = awq__sync_directory(ctx, output->directory);
     if (status == AWQ_OK)
-        status = awq__sync_directory(ctx, parent);
-    awq__free(parent);
+        status = awq__sync_directory(ctx, output->parent);
     if (status == AWQ_OK && remove_leftovers(output) != AWQ_OK) {
         /* The output is whole all the same. */
         awq__log(ctx, AWQ_LOG_WARNING, "%s", awq_context_message(ctx));
