@@ -6,7 +6,7 @@
  * One tensor NAME for each module, [rows, cols] or [rows], and NAME:bias for its bias.
  */
 #include "core/json.h"
-#include "run/model.h"
+#include "model/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>

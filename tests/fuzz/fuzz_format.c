@@ -4,7 +4,7 @@
  * has no NaN and no infinity. Then it is evaluated.
  */
 #include "fuzz.h"
-#include "run/model.h"
+#include "model/model.h"
 
 #include <math.h>
 #include <string.h>

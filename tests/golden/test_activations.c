@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "run/stream.h"
+#include "stream/stream.h"
 #include "support/tensor_bytes.h"
 #include "text/text_internal.h"
 

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "golden/runs.h"
-#include "run/model.h"
+#include "model/model.h"
 
 #define QWEN2 AWQ_TEST_DATA "/qwen2_moe-tiny"
 #define QWEN3 AWQ_TEST_DATA "/qwen3_moe-tiny"

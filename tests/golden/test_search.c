@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "runs.h"
-#include "run/experts.h"
+#include "layer/experts.h"
 #include "support/block_search.h"
 
 #include <math.h>

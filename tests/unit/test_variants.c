@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "run/stream.h"
+#include "stream/stream.h"
 #include "support/synthetic.h"
 #include "temp_files.h"
 

@@ -6,7 +6,7 @@
 #include "plan/rules.h"
 #include "quant/gptq.h"
 #include "quant/quant.h"
-#include "run/stream.h"
+#include "stream/evaluate.h"
 
 /* Where the time goes; the order of awq__stage_names. */
 typedef enum awq__stage {

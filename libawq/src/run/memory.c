@@ -4,7 +4,7 @@
  * which the run works; blocks stay as they are, or the result would change.
  */
 #include "core/limits.h"
-#include "run/experts.h"
+#include "layer/experts.h"
 
 #include <math.h>
 #include <stdio.h>

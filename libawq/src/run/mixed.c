@@ -8,7 +8,7 @@
  */
 #include "plan/budget.h"
 #include "plan/value.h"
-#include "run/experts.h"
+#include "layer/experts.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef AWQ__VERIFY_H
 #define AWQ__VERIFY_H
 
-#include "run/model.h"
+#include "model/model.h"
 
 /* Texts in the order of finding; the first AWQ__MAX_FINDINGS are kept, all are counted. */
 #define AWQ__MAX_FINDINGS 100

@@ -1,4 +1,4 @@
-#include "run/stream.h"
+#include "stream/stream.h"
 
 awq_status awq__stream_begin(awq_context *ctx, const awq_model *model,
                              const awq__sequences *sequences, awq__stream *stream)

@@ -1,5 +1,5 @@
 /* The experts of one layer: statistics, scale search, fold, proof, clip, guard, write. */
-#include "run/experts.h"
+#include "layer/experts.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* The scales of a layer's experts: of their common input, and of the input of each down. */
-#include "run/experts.h"
+#include "layer/experts.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Opening a checkpoint, and the list of modules for people. */
-#include "run/model.h"
+#include "model/model.h"
 
 #include <stdio.h>
 #include <string.h>

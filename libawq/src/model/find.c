@@ -1,5 +1,5 @@
 /* Where a module's weights lie in a checkpoint. */
-#include "run/model.h"
+#include "model/model.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Clipping of each expert's matrices, and the guard: rounding is tried on a sample of its tokens.
  */
-#include "run/experts.h"
+#include "layer/experts.h"
 
 #include <string.h>
 

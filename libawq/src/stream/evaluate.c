@@ -1,6 +1,6 @@
 /* Perplexity, and how far a model is from its reference. */
 #include "compute/begin.h"
-#include "run/stream.h"
+#include "stream/evaluate.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* Reading the weights of the layer after the one in work, by a thread that has nothing else to do.
  */
-#include "run/model.h"
+#include "model/model.h"
 
 /* The tensors of a layer: those of its modules, and the fused ones of its experts. */
 static void *read_ahead(void *arg)

@@ -3,7 +3,7 @@
  * floats, 822 MB in Mixtral, so that it may be one expert at a time: the loops here share what one
  * expert takes between the threads.
  */
-#include "run/experts.h"
+#include "layer/experts.h"
 
 #include <string.h>
 

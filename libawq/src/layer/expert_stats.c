@@ -2,7 +2,7 @@
  * Statistics of each expert's inputs over the tokens that it sees: taken where these pass it on
  * their way through the layer. Tokens that it borrows pass it once more, for this alone.
  */
-#include "run/experts.h"
+#include "layer/experts.h"
 
 #include <stdlib.h>
 #include <string.h>

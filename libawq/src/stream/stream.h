@@ -2,7 +2,7 @@
 #ifndef AWQ__STREAM_H
 #define AWQ__STREAM_H
 
-#include "run/model.h"
+#include "model/model.h"
 
 typedef struct awq__stream {
     const awq_model *model;
@@ -25,26 +25,5 @@ awq_status awq__stream_to_experts(awq__stream *stream, const awq__layer *layer,
                                   awq__routes *routes);
 /* Through a whole layer. *routes is the caller's to free. */
 awq_status awq__stream_layer(awq__stream *stream, const awq__layer *layer, awq__routes *routes);
-
-/* Judging a model, with or without a reference, while layers come one at a time. */
-typedef struct awq__evaluation {
-    awq_context *ctx;
-    awq__sequences windows;
-    awq__stream judged, reference;
-    bool has_reference;
-    int64_t same_routes, routes; /* (token, layer) pairs */
-} awq__evaluation;
-
-/* Takes over the windows, also on failure. reference may be NULL; the two must agree in sizes of
-   hidden state and vocabulary, and in layers. */
-awq_status awq__evaluation_begin(awq_context *ctx, const awq_model *judged,
-                                 const awq_model *reference, awq__sequences *windows,
-                                 awq__evaluation *evaluation);
-/* Both streams through layer n. */
-awq_status awq__evaluation_layer(awq__evaluation *evaluation, int64_t n);
-awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *result);
-/* Bytes of work space of a worker of that; head is [V,H]. */
-double awq__evaluation_bytes(const awq__weight *head);
-void awq__evaluation_free(awq__evaluation *evaluation);
 
 #endif

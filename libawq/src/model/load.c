@@ -1,5 +1,5 @@
 /* The weights of a layer, and of what stands before and after the layers. */
-#include "run/model.h"
+#include "model/model.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* Error-compensated rounding of one expert. */
-#include "run/experts.h"
+#include "layer/experts.h"
 
 #include <string.h>
 
