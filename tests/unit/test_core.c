@@ -48,6 +48,62 @@ static void a_failure_is_recorded(void **state)
     assert_string_equal(awq_context_message(ctx), "");
 }
 
+/* What a function of steps did: one of its three steps fails, or none does. */
+typedef struct steps {
+    int failing, done, freed;
+} steps;
+
+static awq_status step(steps *s)
+{
+    return ++s->done == s->failing ? AWQ_ERROR_IO : AWQ_OK;
+}
+
+static awq_status take_and_free(steps *s, const void *array)
+{
+    awq_status status;
+    AWQ__TRY(step(s));
+    AWQ__TRY_ALLOC(array);
+    if (s)
+        AWQ__TRY(step(s));
+    else
+        AWQ__TRY(AWQ_ERROR_ARGUMENT);
+    AWQ__TRY(step(s));
+done:
+    s->freed++;
+    return status;
+}
+
+static awq_status take(steps *s, const void *array)
+{
+    AWQ__CHECK(step(s));
+    AWQ__CHECK_ALLOC(array);
+    if (s)
+        AWQ__CHECK(step(s));
+    else
+        AWQ__CHECK(AWQ_ERROR_ARGUMENT);
+    return step(s);
+}
+
+static void the_first_failure_ends_the_steps(void **state)
+{
+    (void)state;
+    for (int failing = 0; failing <= 3; failing++) {
+        awq_status expected = failing ? AWQ_ERROR_IO : AWQ_OK;
+        steps freeing = {.failing = failing}, plain = freeing;
+        assert_int_equal(take_and_free(&freeing, ""), expected);
+        assert_int_equal(take(&plain, ""), expected);
+        assert_int_equal(freeing.done, failing ? failing : 3);
+        assert_int_equal(plain.done, freeing.done);
+        assert_int_equal(freeing.freed, 1);
+    }
+    steps freeing = {0}, plain = {0};
+    assert_int_equal(take_and_free(&freeing, NULL), AWQ_ERROR_MEMORY);
+    assert_int_equal(take(&plain, NULL), AWQ_ERROR_MEMORY);
+    assert_int_equal(freeing.done, 1);
+    assert_int_equal(plain.done, 1);
+    assert_int_equal(freeing.freed, 1);
+}
+
 static void a_message_is_one_line(void **state)
 {
     awq_context *ctx = *state;
@@ -444,6 +500,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_status_has_name_and_text),
         TEST(a_failure_is_recorded),
+        cmocka_unit_test(the_first_failure_ends_the_steps),
         TEST(a_message_is_one_line),
         TEST(a_message_is_fit_for_a_terminal),
         TEST(no_character_is_cut),

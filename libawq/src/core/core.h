@@ -22,6 +22,27 @@
 #define AWQ__PRINTF(format_index, first)
 #endif
 
+/*
+ * Steps of which each may fail, in a function that returns awq_status. The first failure ends the
+ * steps. AWQ__TRY keeps it in `status` and goes to the function's one label `done:`, behind which
+ * is freed what the function owns, after success as after failure. AWQ__CHECK returns it at once,
+ * where nothing is to be freed. The _ALLOC forms do the same for an allocation that gave NULL.
+ */
+#define AWQ__TRY(step)                                                                             \
+    do {                                                                                           \
+        status = (step);                                                                           \
+        if (status != AWQ_OK)                                                                      \
+            goto done;                                                                             \
+    } while (0)
+#define AWQ__CHECK(step)                                                                           \
+    do {                                                                                           \
+        awq_status awq__checked = (step);                                                          \
+        if (awq__checked != AWQ_OK)                                                                \
+            return awq__checked;                                                                   \
+    } while (0)
+#define AWQ__TRY_ALLOC(pointer) AWQ__TRY((pointer) ? AWQ_OK : AWQ_ERROR_MEMORY)
+#define AWQ__CHECK_ALLOC(pointer) AWQ__CHECK((pointer) ? AWQ_OK : AWQ_ERROR_MEMORY)
+
 typedef struct awq_context awq_context;
 struct awq__compute;
 
