@@ -17,8 +17,8 @@ static awq__memory_need need_of(const fixture *f, const awq_recipe *recipe)
     awq__model_plan plan;
     awq__memory_need need;
     assert_ok(f, awq__model_plan_create(f->ctx, recipe, &plan));
-    const awq__memory_tokens tokens = awq__memory_tokens_of(recipe, &plan);
-    assert_ok(f, awq__memory_need_of(f->ctx, recipe, &plan, &tokens, &need));
+    const awq__memory_tokens tokens = awq__memory_tokens_of(&plan);
+    assert_ok(f, awq__memory_need_of(f->ctx, &plan, &tokens, &need));
     awq__model_plan_free(&plan);
     return need;
 }

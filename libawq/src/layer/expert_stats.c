@@ -231,7 +231,7 @@ static awq_status create_stats(const awq__experts_job *j, int64_t e, int input, 
     bool clip = treatment && treatment->clip;
     int64_t group = awq__expert_group(j, e, input);
     awq_context *ctx = j->job->ctx;
-    int64_t rows = awq__recipe_int(j->job->recipe, "quantize.sketch_rows");
+    int64_t rows = j->job->plan->settings.quantize.sketch_rows;
     if (!rows || cols <= rows)
         return awq__stats_create(ctx, cols, cols, stats);
     rows = awq__max(1, awq__min(rows, state->routed + state->borrowed));

@@ -368,7 +368,7 @@ awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__
     const awq__arch *arch = job->plan->model->arch;
     uint32_t folds = arch->layers[layer->number].folds;
     attention_job j = {.job = job, .layer = layer, .folded = folded};
-    j.steps = awq__recipe_int(job->recipe, "quantize.ratio_steps");
+    j.steps = job->plan->settings.quantize.ratio_steps;
     bool calibrates = false, scales[PARTS];
     for (int part = 0; part < PARTS; part++) {
         j.treatment[part] = job->plan->rules.of[module_of(&j, part) - arch->modules];

@@ -321,8 +321,8 @@ awq_status awq__experts_create(awq__experts_job *j)
     uint32_t folds = arch->layers[j->layer->number].folds;
     int64_t E = j->layer->moe.expert_count, I = j->layer->moe.intermediate;
     size_t H = (size_t)j->layer->hidden, inner = (size_t)E * (size_t)I;
-    j->steps = awq__recipe_int(job->recipe, "quantize.ratio_steps");
-    j->min_tokens = awq__recipe_int(job->recipe, "calibration.min_expert_tokens");
+    j->steps = job->plan->settings.quantize.ratio_steps;
+    j->min_tokens = job->plan->settings.calibration.min_expert_tokens;
     j->experts = awq__alloc(job->ctx, (size_t)E, sizeof *j->experts, "experts");
     if (!j->experts)
         return AWQ_ERROR_MEMORY;

@@ -7,33 +7,30 @@
 typedef awq_status (*load_fn)(awq_context *ctx, const awq__corpus_options *options,
                               const char *tokenizer_path, int64_t vocabulary, awq__sequences *out);
 
-static bool calibrates(const awq_recipe *recipe, const awq__model_plan *plan)
+static bool calibrates(const awq__model_plan *plan)
 {
-    return awq__recipe_calibrates(recipe) &&
-           (plan->rules.calibrate || awq__recipe_has_target(recipe));
+    return plan->settings.calibrates && (plan->rules.calibrate || plan->settings.has_target);
 }
 
-static awq__corpus_options calibration_options(const awq_recipe *recipe)
+static awq__corpus_options calibration_options(const awq__settings *settings)
 {
-    awq__corpus_options options = {
-        .field = awq__recipe_text(recipe, "calibration.field"),
-        .samples = awq__recipe_int(recipe, "calibration.samples"),
-        .sequence_length = awq__recipe_int(recipe, "calibration.sequence_length"),
-        .seed = (uint64_t)awq__recipe_int(recipe, "calibration.seed"),
-        .cut = !strcmp(awq__recipe_text(recipe, "calibration.packing"), "cut")};
-    options.files = awq__recipe_list(recipe, "calibration.data", &options.file_count);
-    return options;
+    return (awq__corpus_options){.files = settings->calibration.data.items,
+                                 .file_count = settings->calibration.data.count,
+                                 .field = settings->calibration.field,
+                                 .samples = settings->calibration.samples,
+                                 .sequence_length = settings->calibration.sequence_length,
+                                 .seed = (uint64_t)settings->calibration.seed,
+                                 .cut = settings->calibration.packing == AWQ__PACKING_CUT};
 }
 
 /* No files: nothing is evaluated. */
-static awq__corpus_options evaluation_options(const awq_recipe *recipe)
+static awq__corpus_options evaluation_options(const awq__settings *settings)
 {
-    awq__corpus_options options = {.field = awq__recipe_text(recipe, "evaluation.field"),
-                                   .samples = awq__recipe_int(recipe, "evaluation.windows"),
-                                   .sequence_length =
-                                       awq__recipe_int(recipe, "evaluation.sequence_length")};
-    options.files = awq__recipe_list(recipe, "evaluation.data", &options.file_count);
-    return options;
+    return (awq__corpus_options){.files = settings->evaluation.data.items,
+                                 .file_count = settings->evaluation.data.count,
+                                 .field = settings->evaluation.field,
+                                 .samples = settings->evaluation.windows,
+                                 .sequence_length = settings->evaluation.sequence_length};
 }
 
 static awq_status load_with(awq_context *ctx, const awq_model *model,
@@ -51,9 +48,9 @@ static awq_status load_with(awq_context *ctx, const awq_model *model,
 
 awq_status awq__job_load_calibration(awq__job *job)
 {
-    if (!calibrates(job->recipe, job->plan))
+    if (!calibrates(job->plan))
         return AWQ_OK;
-    awq__corpus_options options = calibration_options(job->recipe);
+    awq__corpus_options options = calibration_options(&job->plan->settings);
     awq_status status =
         load_with(job->ctx, job->plan->model, &options, awq__corpus_load, &job->sequences);
     if (status == AWQ_OK && job->sequences.count < options.samples)
@@ -68,7 +65,7 @@ awq_status awq__job_load_calibration(awq__job *job)
 
 awq_status awq__job_load_windows(awq__job *job, awq__sequences *windows)
 {
-    awq__corpus_options options = evaluation_options(job->recipe);
+    awq__corpus_options options = evaluation_options(&job->plan->settings);
     job->evaluate = options.file_count > 0;
     return job->evaluate
                ? load_with(job->ctx, job->plan->model, &options, awq__windows_load, windows)
@@ -94,13 +91,12 @@ static awq_status look_at(awq_context *ctx, const awq_model *model,
     return status;
 }
 
-awq_status awq__look_at_data(awq_context *ctx, const awq_recipe *recipe,
-                             const awq__model_plan *plan)
+awq_status awq__look_at_data(awq_context *ctx, const awq__model_plan *plan)
 {
-    awq__corpus_options calibration = calibration_options(recipe);
-    awq__corpus_options evaluation = evaluation_options(recipe);
+    awq__corpus_options calibration = calibration_options(&plan->settings);
+    awq__corpus_options evaluation = evaluation_options(&plan->settings);
     awq_status status = AWQ_OK;
-    if (calibrates(recipe, plan))
+    if (calibrates(plan))
         status = look_at(ctx, plan->model, &calibration, awq__corpus_load);
     if (status == AWQ_OK && evaluation.file_count)
         status = look_at(ctx, plan->model, &evaluation, awq__windows_load);
@@ -138,11 +134,10 @@ static double most_positions(const cJSON *config)
     return scaled > positions && positions > 0 ? scaled : positions;
 }
 
-static awq_status check_length(awq_context *ctx, const awq_recipe *recipe, const awq_model *model,
-                               const char *option)
+static awq_status check_length(awq_context *ctx, const awq_model *model, const char *option,
+                               int64_t length)
 {
     double positions = most_positions(model->arch->config);
-    int64_t length = awq__recipe_int(recipe, option);
     if (!(positions > 0) || !((double)length > positions))
         return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_RECIPE,
@@ -151,13 +146,15 @@ static awq_status check_length(awq_context *ctx, const awq_recipe *recipe, const
                      option, (long long)length, positions, model->arch->config_path);
 }
 
-awq_status awq__check_lengths(awq_context *ctx, const awq_recipe *recipe,
-                              const awq__model_plan *plan)
+awq_status awq__check_lengths(awq_context *ctx, const awq__model_plan *plan)
 {
     awq_status status = AWQ_OK;
-    if (calibrates(recipe, plan))
-        status = check_length(ctx, recipe, plan->model, "calibration.sequence_length");
-    if (status == AWQ_OK && evaluation_options(recipe).file_count)
-        status = check_length(ctx, recipe, plan->model, "evaluation.sequence_length");
+    const awq__settings *s = &plan->settings;
+    if (calibrates(plan))
+        status = check_length(ctx, plan->model, "calibration.sequence_length",
+                              s->calibration.sequence_length);
+    if (status == AWQ_OK && s->evaluation.data.count)
+        status = check_length(ctx, plan->model, "evaluation.sequence_length",
+                              s->evaluation.sequence_length);
     return status;
 }

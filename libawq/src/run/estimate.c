@@ -29,7 +29,6 @@
 
 typedef struct estimator {
     const awq__model_plan *plan;
-    const awq_recipe *recipe;
     double tokens;      /* of the calibration */
     double operations;  /* of products */
     double effort;      /* operations at the products' speed that take as long as all */
@@ -68,7 +67,7 @@ static double range_count(const awq__scheme *scheme)
 /* Rows of the second moments of `cols` columns that `tokens` tokens give. */
 static double moment_rows(const estimator *e, double cols, double tokens)
 {
-    double rows = (double)awq__recipe_int(e->recipe, "quantize.sketch_rows");
+    double rows = (double)e->plan->settings.quantize.sketch_rows;
     if (rows <= 0 || cols <= rows)
         return cols;
     return fmax(1, fmin(rows, tokens));
@@ -88,7 +87,7 @@ static void add_quantized(estimator *e, const awq__module *module, const awq__tr
     if (treatment->calibrate && !is_joined(module->part)) /* what has one input has one moments */
         add(e, 2 * tokens * K * (rows < K ? g : K), STATISTICS_SHARE);
     if (treatment->scale) {
-        double tried = candidate_count(awq__recipe_int(e->recipe, "quantize.ratio_steps"));
+        double tried = candidate_count(e->plan->settings.quantize.ratio_steps);
         add(e, tried * 2 * rows * weights, SEARCH_SHARE);
         e->effort += tried * TRIAL_OPERATIONS * weights;
     }
@@ -98,7 +97,7 @@ static void add_quantized(estimator *e, const awq__module *module, const awq__tr
         e->effort += tried * TRIAL_OPERATIONS * weights;
     }
     if (treatment->gptq) {
-        double sweeps = (double)awq__recipe_int(e->recipe, "quantize.gptq_sweeps");
+        double sweeps = (double)e->plan->settings.quantize.gptq_sweeps;
         add(e, 2 * tokens * K * K + K * K * K / 3 + (1 + 2 * sweeps) * weights * K, GPTQ_SHARE);
     }
     e->effort += ROUND_OPERATIONS * weights;
@@ -147,7 +146,7 @@ static void add_layer(estimator *e, int64_t layer)
         if (!treatment)
             continue;
         awq__scheme scheme = awq__model_plan_scheme(e->plan, i, AWQ_BF16);
-        double least = (double)awq__recipe_int(e->recipe, "calibration.min_expert_tokens");
+        double least = (double)e->plan->settings.calibration.min_expert_tokens;
         double seen = module->role == AWQ_ROLE_EXPERT ? fmax(tokens, fmin(least, T)) : tokens;
         double rows = reaches_experts(module) ? moment_rows(e, (double)module->cols, seen)
                                               : (double)module->cols;
@@ -230,10 +229,9 @@ static awq_status measure_reading(awq_context *ctx, const awq__arch *arch, doubl
 
 /* ---- the whole ---- */
 
-static double calibration_tokens(const awq_recipe *recipe)
+static double calibration_tokens(const awq__settings *settings)
 {
-    return (double)awq__recipe_int(recipe, "calibration.samples") *
-           (double)awq__recipe_int(recipe, "calibration.sequence_length");
+    return (double)settings->calibration.samples * (double)settings->calibration.sequence_length;
 }
 
 /* Where memory is limited, fewer workers take what there is. */
@@ -249,14 +247,13 @@ static void add_memory(const awq__memory_need *need, const awq__memory_limit *li
              limit->source);
 }
 
-awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__model_plan *plan,
+awq_status awq__estimate(awq_context *ctx, const awq__model_plan *plan,
                          const awq__memory_need *need, const awq__memory_limit *limit,
                          uint64_t result_bytes, awq_estimate *estimate)
 {
     const awq__arch *arch = plan->model->arch;
     estimator e = {.plan = plan,
-                   .recipe = recipe,
-                   .tokens = plan->rules.calibrate ? calibration_tokens(recipe) : 0,
+                   .tokens = plan->rules.calibrate ? calibration_tokens(&plan->settings) : 0,
                    .threads = awq__threads(ctx)};
     if (e.threads > MOST_THREADS)
         e.threads = MOST_THREADS;

@@ -4,6 +4,7 @@
 
 #include "core/limits.h"
 #include "plan/rules.h"
+#include "plan/settings.h"
 #include "quant/gptq.h"
 #include "quant/quant.h"
 #include "stream/evaluate.h"
@@ -28,6 +29,7 @@ extern const char *const awq__stage_names[AWQ__STAGE_COUNT];
 
 /* What the recipe does to a model: everything that is known before a weight is read. */
 typedef struct awq__model_plan {
+    awq__settings settings;
     awq_model *model; /* the source */
     awq__rules rules;
     const awq__disk_format *format;
@@ -44,10 +46,9 @@ awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan,
 bool awq__role_is_linear(awq_role role);
 /* plan_engines.c: AWQ_ERROR_RECIPE if the recipe's engine cannot load the result; warnings of what
    other engines or versions cannot. */
-awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *recipe,
-                                        awq__model_plan *plan);
+awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan);
 /* plan_warnings.c */
-awq_status awq__model_plan_warn(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan);
+awq_status awq__model_plan_warn(awq_context *ctx, awq__model_plan *plan);
 /* Does module `index` stay float, but with values changed by a fold that leaves the model's
  * function as it is? */
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);
@@ -126,7 +127,7 @@ typedef struct awq__memory_tokens {
     int64_t calibration, longest, windows, longest_window; /* windows: tokens of the evaluation */
 } awq__memory_tokens;
 /* As many as the recipe and the sizes of its files allow. */
-awq__memory_tokens awq__memory_tokens_of(const awq_recipe *recipe, const awq__model_plan *plan);
+awq__memory_tokens awq__memory_tokens_of(const awq__model_plan *plan);
 /* Those that there are. */
 awq__memory_tokens awq__memory_tokens_in(const awq__sequences *calibration,
                                          const awq__sequences *windows);
@@ -137,26 +138,24 @@ typedef struct awq__memory_need {
     double usual;   /* the same with as many as there are threads */
 } awq__memory_need;
 /* Of a whole run, its evaluation included. */
-awq_status awq__memory_need_of(awq_context *ctx, const awq_recipe *recipe,
-                               const awq__model_plan *plan, const awq__memory_tokens *tokens,
-                               awq__memory_need *need);
+awq_status awq__memory_need_of(awq_context *ctx, const awq__model_plan *plan,
+                               const awq__memory_tokens *tokens, awq__memory_need *need);
 /* From here on the context's loops have no more workers than the limit lets them. AWQ_ERROR_RECIPE,
    or AWQ_ERROR_MEMORY where the limit is not the recipe's, if even one worker would pass it: the
    message tells the limit that works. */
 awq_status awq__memory_fit(awq_context *ctx, const awq__memory_need *need,
                            const awq__memory_limit *limit);
 /* Bytes of arrays while files of calibration and evaluation are read. */
-double awq__memory_of_corpora(const awq_recipe *recipe, const awq__model_plan *plan);
+double awq__memory_of_corpora(const awq__model_plan *plan);
 /* Before anything is read or computed: awq__memory_fit where not even the corpora can be read.
    Notes what the run will need, for a limit of the address space. */
-awq_status awq__memory_begin(awq_context *ctx, const awq_recipe *recipe,
-                             const awq__model_plan *plan);
+awq_status awq__memory_begin(awq_context *ctx, const awq__model_plan *plan);
 /* Is the limit so near that memory which is free must not stay with the process? */
 bool awq__memory_is_tight(const awq__memory_need *need, const awq__memory_limit *limit);
 
 /* ---- estimate.c ---- */
 
-awq_status awq__estimate(awq_context *ctx, const awq_recipe *recipe, const awq__model_plan *plan,
+awq_status awq__estimate(awq_context *ctx, const awq__model_plan *plan,
                          const awq__memory_need *need, const awq__memory_limit *limit,
                          uint64_t result_bytes, awq_estimate *estimate);
 
@@ -167,17 +166,15 @@ awq_status awq__job_load_calibration(awq__job *job);
 /* Those that it evaluates on; none, and job->evaluate false, if it asks for no evaluation. */
 awq_status awq__job_load_windows(awq__job *job, awq__sequences *windows);
 /* Are the files of both there, of a kind that is read, and is there a first sequence? */
-awq_status awq__look_at_data(awq_context *ctx, const awq_recipe *recipe,
-                             const awq__model_plan *plan);
+awq_status awq__look_at_data(awq_context *ctx, const awq__model_plan *plan);
 /* AWQ_ERROR_RECIPE if sequences may be longer than the model knows positions. */
-awq_status awq__check_lengths(awq_context *ctx, const awq_recipe *recipe,
-                              const awq__model_plan *plan);
+awq_status awq__check_lengths(awq_context *ctx, const awq__model_plan *plan);
 
 /* ---- mixed.c ---- */
 
 /* AWQ_ERROR_RECIPE if the recipe's target cannot be met whatever the weights are: a format with one
    scheme, schemes that do not fit, less than the smallest of them need. */
-awq_status awq__target_check(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan);
+awq_status awq__target_check(awq_context *ctx, awq__model_plan *plan);
 /* Gives each module of the job's plan that is to have one the scheme that keeps the recipe's
    target: a pass through the model measures what each does to the output of its layer. Does
    nothing where the recipe has no target. */

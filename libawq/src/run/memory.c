@@ -23,7 +23,6 @@
 
 typedef struct meter {
     const awq__model_plan *plan;
-    const awq_recipe *recipe;
     const awq__memory_tokens *tokens;
     double threads, streams; /* streams: hidden states, through all layers */
     awq__memory_need *need;
@@ -32,11 +31,6 @@ typedef struct meter {
 static const awq__arch *arch_of(const meter *m)
 {
     return m->plan->model->arch;
-}
-
-static double recipe_number(const meter *m, const char *name)
-{
-    return (double)awq__recipe_int(m->recipe, name);
 }
 
 /* A stage: `worker` is what one of its workers takes. The C library keeps some of what is freed. */
@@ -69,14 +63,14 @@ typedef struct treated {
 static double moment_rows(const meter *m, const awq__module *module)
 {
     const awq_arch_experts *experts = &arch_of(m)->layers[module->layer].experts;
-    double cols = (double)module->cols, rows = recipe_number(m, "quantize.sketch_rows");
+    double cols = (double)module->cols, rows = (double)m->plan->settings.quantize.sketch_rows;
     double T = (double)m->tokens->calibration;
     bool inner = module->part >= AWQ__PART_GATE && module->part <= AWQ__PART_DOWN;
     if (!inner || rows <= 0 || cols <= rows)
         return cols;
     if (module->role == AWQ_ROLE_EXPERT)
         T = fmin(T, T * (double)experts->per_token / (double)experts->count +
-                        recipe_number(m, "calibration.min_expert_tokens"));
+                        (double)m->plan->settings.calibration.min_expert_tokens);
     return fmax(1, fmin(rows, T));
 }
 
@@ -169,7 +163,7 @@ static double beside_bytes(const meter *m, const awq__layer *layer, const sums *
     double Q = (double)layer->attention.o.cols, sample = fmin(T, SAMPLE_TOKENS);
     double experts = (double)layer->moe.expert_count, I = (double)layer->moe.intermediate;
     double lists = 12 * (T * (double)layer->moe.per_token +
-                         experts * recipe_number(m, "calibration.min_expert_tokens"));
+                         experts * (double)m->plan->settings.calibration.min_expert_tokens);
     double attention = fmax(sample, (double)m->tokens->longest) * 4 * (2 * H + 2 * Q);
     return 4 * 4 * sample * H + passing_bytes(layer, sample) + lists + experts * (64 * I + 16 * H) +
            m->threads * 8 * T + (s->attention ? attention : 0);
@@ -239,24 +233,23 @@ static bool ends_with(const char *path, const char *end)
 
 /* Of reading a set of files: a text is in memory with its ids, as they are found and as they are
    kept; of lines all ids, one text at a time; and where they are cut, only a few of them. */
-static double corpus_bytes(const awq_recipe *recipe, const char *option, bool joined, bool cut)
+static double corpus_bytes(const awq__texts *files, bool joined, bool cut)
 {
-    size_t count;
-    const char *const *files = awq__recipe_list(recipe, option, &count);
     double bytes = 0;
-    for (size_t i = 0; i < count; i++) {
-        bool lines = ends_with(files[i], ".jsonl") && !joined;
-        bytes += (double)awq__file_bytes(files[i]) * (!lines ? 6 : cut ? 0.5 : 2.5);
+    for (size_t i = 0; i < files->count; i++) {
+        bool lines = ends_with(files->items[i], ".jsonl") && !joined;
+        bytes += (double)awq__file_bytes(files->items[i]) * (!lines ? 6 : cut ? 0.5 : 2.5);
     }
     return bytes;
 }
 
-double awq__memory_of_corpora(const awq_recipe *recipe, const awq__model_plan *plan)
+double awq__memory_of_corpora(const awq__model_plan *plan)
 {
-    bool calibrates = plan->rules.calibrate || awq__recipe_has_target(recipe);
-    bool cut = !strcmp(awq__recipe_text(recipe, "calibration.packing"), "cut");
-    double calibration = calibrates ? corpus_bytes(recipe, "calibration.data", false, cut) : 0;
-    double windows = corpus_bytes(recipe, "evaluation.data", true, false);
+    const awq__settings *s = &plan->settings;
+    bool calibrates = plan->rules.calibrate || s->has_target;
+    bool cut = s->calibration.packing == AWQ__PACKING_CUT;
+    double calibration = calibrates ? corpus_bytes(&s->calibration.data, false, cut) : 0;
+    double windows = corpus_bytes(&s->evaluation.data, true, false);
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/tokenizer.json", plan->model->directory);
     return fmax(calibration, windows) + 10 * (double)awq__file_bytes(path);
@@ -264,15 +257,13 @@ double awq__memory_of_corpora(const awq_recipe *recipe, const awq__model_plan *p
 
 /* ---- the whole ---- */
 
-awq_status awq__memory_need_of(awq_context *ctx, const awq_recipe *recipe,
-                               const awq__model_plan *plan, const awq__memory_tokens *tokens,
-                               awq__memory_need *need)
+awq_status awq__memory_need_of(awq_context *ctx, const awq__model_plan *plan,
+                               const awq__memory_tokens *tokens, awq__memory_need *need)
 {
     const awq__arch *arch = plan->model->arch;
     double H = (double)arch->model.hidden_size;
     double evaluation = 2 * 2 * 4 * (double)tokens->windows * H;
     meter m = {.plan = plan,
-               .recipe = recipe,
                .tokens = tokens,
                .threads = (double)awq__threads(ctx),
                .streams = 2 * 4 * (double)tokens->calibration * H + evaluation,
@@ -286,36 +277,33 @@ awq_status awq__memory_need_of(awq_context *ctx, const awq_recipe *recipe,
         status = add_layer(&m, n);
     if (status == AWQ_OK)
         add_ends(&m, evaluation);
-    add_stage(&m, awq__memory_of_corpora(recipe, plan), 0);
+    add_stage(&m, awq__memory_of_corpora(plan), 0);
     return status;
 }
 
 /* What files of text or ids may give at most, as far as their sizes tell. */
-static int64_t tokens_of_files(const awq_recipe *recipe, const char *option)
+static int64_t tokens_of_files(const awq__texts *files)
 {
-    size_t count;
-    const char *const *files = awq__recipe_list(recipe, option, &count);
     int64_t tokens = 0;
-    for (size_t i = 0; i < count; i++)
-        tokens += awq__file_bytes(files[i]) / TOKEN_BYTES + 1;
+    for (size_t i = 0; i < files->count; i++)
+        tokens += awq__file_bytes(files->items[i]) / TOKEN_BYTES + 1;
     return tokens;
 }
 
-awq__memory_tokens awq__memory_tokens_of(const awq_recipe *recipe, const awq__model_plan *plan)
+awq__memory_tokens awq__memory_tokens_of(const awq__model_plan *plan)
 {
+    const awq__settings *s = &plan->settings;
     awq__memory_tokens tokens = {0};
-    size_t evaluated;
-    int64_t windows = awq__recipe_int(recipe, "evaluation.windows");
-    awq__recipe_list(recipe, "evaluation.data", &evaluated);
-    if (plan->rules.calibrate || awq__recipe_has_target(recipe)) {
-        tokens.longest = awq__recipe_int(recipe, "calibration.sequence_length");
-        tokens.calibration = awq__recipe_int(recipe, "calibration.samples") * tokens.longest;
+    if (plan->rules.calibrate || s->has_target) {
+        tokens.longest = s->calibration.sequence_length;
+        tokens.calibration = s->calibration.samples * tokens.longest;
     }
-    if (evaluated) {
-        tokens.longest_window = awq__recipe_int(recipe, "evaluation.sequence_length");
-        tokens.windows = tokens_of_files(recipe, "evaluation.data");
-        if (windows)
-            tokens.windows = awq__min(tokens.windows, windows * tokens.longest_window);
+    if (s->evaluation.data.count) {
+        tokens.longest_window = s->evaluation.sequence_length;
+        tokens.windows = tokens_of_files(&s->evaluation.data);
+        if (s->evaluation.windows)
+            tokens.windows =
+                awq__min(tokens.windows, s->evaluation.windows * tokens.longest_window);
     }
     return tokens;
 }
@@ -366,18 +354,17 @@ awq_status awq__memory_fit(awq_context *ctx, const awq__memory_need *need,
     return AWQ_OK;
 }
 
-awq_status awq__memory_begin(awq_context *ctx, const awq_recipe *recipe,
-                             const awq__model_plan *plan)
+awq_status awq__memory_begin(awq_context *ctx, const awq__model_plan *plan)
 {
-    const awq__memory_tokens tokens = awq__memory_tokens_of(recipe, plan);
+    const awq__memory_tokens tokens = awq__memory_tokens_of(plan);
     awq__memory_limit limit;
     awq__memory_need need;
-    awq_status status = awq__memory_need_of(ctx, recipe, plan, &tokens, &need);
+    awq_status status = awq__memory_need_of(ctx, plan, &tokens, &need);
     if (status != AWQ_OK)
         return status;
     awq__context_expect_bytes(ctx, (int64_t)need.least);
-    awq__memory_limit_find(awq__recipe_size(recipe, "memory_limit"), &limit);
-    bool fits = need.process + awq__memory_of_corpora(recipe, plan) <= (double)limit.bytes;
+    awq__memory_limit_find(plan->settings.memory_limit, &limit);
+    bool fits = need.process + awq__memory_of_corpora(plan) <= (double)limit.bytes;
     return fits ? AWQ_OK : awq__memory_fit(ctx, &need, &limit);
 }
 

@@ -43,7 +43,7 @@ static const awq__arch *arch_of(const mixer *m)
 /* Else by the size of the whole result. */
 static bool by_bits(const mixer *m)
 {
-    return awq_recipe_count(m->job->recipe, "quantize.target_bits") > 0;
+    return m->plan->settings.quantize.target_bits > 0;
 }
 
 static bool is_automatic(const mixer *m, size_t index)
@@ -108,7 +108,7 @@ static awq_status parse_scheme(mixer *m, const char *text, size_t length, awq__s
 /* The recipe's list without what does not fit the format or the shapes. */
 static awq_status list_schemes(mixer *m)
 {
-    const char *text = awq__recipe_text(m->job->recipe, "quantize.target_schemes");
+    const char *text = m->plan->settings.quantize.target_schemes;
     bool symmetric = true;
     if (!m->plan->format->mixed)
         return awq__fail(m->job->ctx, AWQ_ERROR_RECIPE,
@@ -146,7 +146,7 @@ static awq_status list_units(mixer *m)
 {
     const awq__arch *arch = arch_of(m);
     awq_context *ctx = m->job->ctx;
-    m->by_expert = !strcmp(awq__recipe_text(m->job->recipe, "quantize.target_unit"), "expert");
+    m->by_expert = m->plan->settings.quantize.target_unit == AWQ__TARGET_UNIT_EXPERT;
     m->unit_of = awq__alloc(ctx, arch->module_count, sizeof *m->unit_of, "schemes to choose");
     if (!m->unit_of)
         return AWQ_ERROR_MEMORY;
@@ -405,9 +405,8 @@ static awq_status other_bytes(const mixer *m, uint64_t *bytes)
 /* The most bytes that all units may have, for the target. */
 static awq_status set_limit(mixer *m)
 {
-    const awq_recipe *recipe = m->job->recipe;
-    double bits = awq__recipe_number(recipe, "quantize.target_bits");
-    uint64_t size = awq__recipe_size(recipe, "quantize.target_size");
+    double bits = m->plan->settings.quantize.target_bits;
+    uint64_t size = m->plan->settings.quantize.target_size;
     awq_status status = other_bytes(m, &m->others);
     m->limit = size > m->others ? size - m->others : 0;
     if (by_bits(m))
@@ -417,17 +416,16 @@ static awq_status set_limit(mixer *m)
 
 static awq_status too_little(const mixer *m, uint64_t least)
 {
-    const awq_recipe *recipe = m->job->recipe;
     if (by_bits(m))
         return awq__fail(m->job->ctx, AWQ_ERROR_RECIPE,
                          "quantize.target_bits: %g bits a weight are fewer than the %.3f of the "
                          "smallest of quantize.target_schemes",
-                         awq__recipe_number(recipe, "quantize.target_bits"),
+                         m->plan->settings.quantize.target_bits,
                          8 * (double)least / (double)m->weights);
     return awq__fail(m->job->ctx, AWQ_ERROR_RECIPE,
                      "quantize.target_size: %llu bytes are fewer than the %llu of the smallest of "
                      "quantize.target_schemes with all else",
-                     (unsigned long long)awq__recipe_size(recipe, "quantize.target_size"),
+                     (unsigned long long)m->plan->settings.quantize.target_size,
                      (unsigned long long)(least + m->others));
 }
 
@@ -534,11 +532,11 @@ static void free_mixer(mixer *m)
     *m = (mixer){0};
 }
 
-awq_status awq__target_check(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
+awq_status awq__target_check(awq_context *ctx, awq__model_plan *plan)
 {
-    awq__job job = {.ctx = ctx, .recipe = recipe, .plan = plan};
+    awq__job job = {.ctx = ctx, .plan = plan};
     mixer m = {.job = &job, .plan = plan};
-    if (!awq__recipe_has_target(recipe))
+    if (!plan->settings.has_target)
         return AWQ_OK;
     awq_status status = prepare(&m);
     free_mixer(&m);
@@ -558,13 +556,13 @@ static awq_status choose(mixer *m)
 awq_status awq__job_choose_schemes(awq__job *job)
 {
     mixer m = {.job = job, .plan = job->plan};
-    if (!awq__recipe_has_target(job->recipe))
+    if (!job->plan->settings.has_target)
         return AWQ_OK;
     awq_status status = prepare(&m);
     if (status == AWQ_OK && m.units)
         status = choose(&m);
     if (status == AWQ_OK)
-        status = awq__model_plan_check_engine(job->ctx, job->recipe, job->plan);
+        status = awq__model_plan_check_engine(job->ctx, job->plan);
     free_mixer(&m);
     return status;
 }

@@ -16,7 +16,6 @@ typedef struct group {
 } group;
 
 struct awq_plan {
-    const awq_recipe *recipe; /* borrowed */
     awq__model_plan plan;
     awq__memory_need need;
     awq__memory_limit limit;
@@ -166,10 +165,10 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
 }
 
 /* A target takes a pass through the model. */
-static awq_status choose_schemes(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
+static awq_status choose_schemes(awq_context *ctx, awq_plan *plan)
 {
     plan->predicted_loss = NAN;
-    if (!awq__recipe_has_target(recipe))
+    if (!plan->plan.settings.has_target)
         return AWQ_OK;
     if (!awq__model_has_weights(plan->plan.model))
         return awq__rules_warn(ctx, &plan->plan.rules,
@@ -177,7 +176,6 @@ static awq_status choose_schemes(awq_context *ctx, const awq_recipe *recipe, awq
                                "they do to the weights, which are not there; shown are "
                                "quantize.bits and group_size for all");
     awq__job job = {.ctx = ctx,
-                    .recipe = recipe,
                     .plan = &plan->plan,
                     .sensitivity = 1,
                     .start_seconds = awq__now_seconds(),
@@ -196,28 +194,28 @@ static awq_status choose_schemes(awq_context *ctx, const awq_recipe *recipe, awq
 }
 
 /* An output that cannot be is refused; of one that only has to be asked for there is a warning. */
-static awq_status look_at_output(awq_context *ctx, const awq_recipe *recipe, awq__rules *rules)
+static awq_status look_at_output(awq_context *ctx, awq__model_plan *plan)
 {
-    const char *output = awq__recipe_text(recipe, "output");
+    const char *output = plan->settings.output;
     awq__place_found found;
     awq_status status = awq__output_look(ctx, output, &found);
     if (status == AWQ_OK && found.replaces)
-        status = awq__rules_warn(ctx, rules,
+        status = awq__rules_warn(ctx, &plan->rules,
                                  "output: %s exists already, and is replaced only where that is "
                                  "asked for (force)",
                                  output);
     if (status == AWQ_OK && found.unwritable)
-        status = awq__rules_warn(ctx, rules, "output: %s cannot be created: %s", output,
+        status = awq__rules_warn(ctx, &plan->rules, "output: %s cannot be created: %s", output,
                                  strerror(found.unwritable));
     return status;
 }
 
 /* What is not on disk yet will hardly run here: only the recipe's own limit counts. */
-static awq_status fit_memory(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
+static awq_status fit_memory(awq_context *ctx, awq_plan *plan)
 {
-    const awq__memory_tokens tokens = awq__memory_tokens_of(recipe, &plan->plan);
-    awq_status status = awq__memory_need_of(ctx, recipe, &plan->plan, &tokens, &plan->need);
-    awq__memory_limit_find(awq__recipe_size(recipe, "memory_limit"), &plan->limit);
+    const awq__memory_tokens tokens = awq__memory_tokens_of(&plan->plan);
+    awq_status status = awq__memory_need_of(ctx, &plan->plan, &tokens, &plan->need);
+    awq__memory_limit_find(plan->plan.settings.memory_limit, &plan->limit);
     if (!awq__model_has_weights(plan->plan.model) && !plan->limit.asked)
         plan->limit = (awq__memory_limit){0};
     return status == AWQ_OK ? awq__memory_fit(ctx, &plan->need, &plan->limit) : status;
@@ -227,14 +225,14 @@ static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *pla
 {
     awq_status status = awq__model_plan_create(ctx, recipe, &plan->plan);
     if (status == AWQ_OK)
-        status = look_at_output(ctx, recipe, &plan->plan.rules);
+        status = look_at_output(ctx, &plan->plan);
     /* Without weights there is no run yet, and often no data. */
     if (status == AWQ_OK && awq__model_has_weights(plan->plan.model))
-        status = awq__look_at_data(ctx, recipe, &plan->plan);
+        status = awq__look_at_data(ctx, &plan->plan);
     if (status == AWQ_OK)
-        status = fit_memory(ctx, recipe, plan);
+        status = fit_memory(ctx, plan);
     if (status == AWQ_OK)
-        status = choose_schemes(ctx, recipe, plan);
+        status = choose_schemes(ctx, plan);
     if (status != AWQ_OK)
         return status;
     for (size_t i = 0; i < plan->plan.model->arch->module_count && status == AWQ_OK; i++)
@@ -263,7 +261,6 @@ awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan 
     awq_plan *plan = awq__alloc(ctx, 1, sizeof *plan, "the plan");
     if (!plan)
         return AWQ_ERROR_MEMORY;
-    plan->recipe = recipe;
     status = fill(ctx, recipe, plan);
     if (status != AWQ_OK) {
         awq_plan_free(plan);
@@ -323,9 +320,9 @@ awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan, awq_estimat
                                    (awq__argument[]){{"plan", plan}, {"estimate", estimate}, {0}});
     if (status == AWQ_OK)
         status = awq__compute_begin(ctx);
-    return status == AWQ_OK ? awq__estimate(ctx, plan->recipe, &plan->plan, &plan->need,
-                                            &plan->limit, plan->after, estimate)
-                            : status;
+    return status == AWQ_OK
+               ? awq__estimate(ctx, &plan->plan, &plan->need, &plan->limit, plan->after, estimate)
+               : status;
 }
 
 double awq_plan_predicted_loss(const awq_plan *plan)

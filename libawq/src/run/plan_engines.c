@@ -98,8 +98,7 @@ static bool is_told_of(const char *engine)
     return strcmp(engine, "llama.cpp") && strcmp(engine, "tensorrt-llm");
 }
 
-awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *recipe,
-                                        awq__model_plan *plan)
+awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
     linears l = {0};
@@ -109,15 +108,15 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, const awq_recipe *reci
                                .model_type = arch->model_type,
                                .native_mxfp4 = has_native_mxfp4(arch),
                                .hidden = arch->model.hidden_size,
-                               .tensor_parallel = awq__recipe_int(recipe, "tensor_parallel"),
+                               .tensor_parallel = plan->settings.tensor_parallel,
                                .modules = l.modules,
                                .module_count = l.count};
     if (status == AWQ_OK)
-        status = awq__engines_check(ctx, awq__recipe_text(recipe, "engine"), &facts, &findings);
+        status = awq__engines_check(ctx, plan->settings.engine, &facts, &findings);
     for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
         if (findings.items[i].refused)
             status = refuse(ctx, &findings.items[i]);
-    bool any = !strcmp(awq__recipe_text(recipe, "engine"), "any");
+    bool any = !strcmp(plan->settings.engine, "any");
     for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
         if (!any || is_told_of(findings.items[i].engine))
             status = add_warning(ctx, &plan->rules, &findings.items[i]);

@@ -33,13 +33,13 @@ static awq_status warn_about_undescribed(awq_context *ctx, awq__model_plan *plan
 }
 
 /* An expert that sees few tokens has little to be searched on. */
-static awq_status warn_about_tokens(awq_context *ctx, const awq_recipe *recipe,
-                                    awq__model_plan *plan)
+static awq_status warn_about_tokens(awq_context *ctx, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
-    double samples = (double)awq__recipe_int(recipe, "calibration.samples");
-    double tokens = samples * (double)awq__recipe_int(recipe, "calibration.sequence_length");
-    double least = (double)awq__recipe_int(recipe, "calibration.min_expert_tokens");
+    const awq__settings *s = &plan->settings;
+    double samples = (double)s->calibration.samples;
+    double tokens = samples * (double)s->calibration.sequence_length;
+    double least = (double)s->calibration.min_expert_tokens;
     for (int64_t n = 0; n < arch->model.layer_count && plan->rules.calibrate; n++) {
         const awq_arch_experts *experts = &arch->layers[n].experts;
         double seen = experts->count ? tokens * (double)experts->per_token / (double)experts->count
@@ -55,8 +55,8 @@ static awq_status warn_about_tokens(awq_context *ctx, const awq_recipe *recipe,
     return AWQ_OK;
 }
 
-awq_status awq__model_plan_warn(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
+awq_status awq__model_plan_warn(awq_context *ctx, awq__model_plan *plan)
 {
     awq_status status = warn_about_undescribed(ctx, plan);
-    return status == AWQ_OK ? warn_about_tokens(ctx, recipe, plan) : status;
+    return status == AWQ_OK ? warn_about_tokens(ctx, plan) : status;
 }

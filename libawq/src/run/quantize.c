@@ -98,7 +98,7 @@ static awq_status lay_out(awq__job *job)
     if (status == AWQ_OK)
         status = each_undescribed(job, false);
     if (status == AWQ_OK)
-        status = awq__output_layout(job->output, awq__recipe_size(job->recipe, "shard_size"));
+        status = awq__output_layout(job->output, job->plan->settings.shard_size);
     return status;
 }
 
@@ -301,8 +301,8 @@ static awq_status fit_memory(awq__job *job, const awq__sequences *windows)
     const awq__memory_tokens tokens = awq__memory_tokens_in(&job->sequences, windows);
     awq__memory_need need;
     awq__memory_limit limit;
-    awq__memory_limit_find(awq__recipe_size(job->recipe, "memory_limit"), &limit);
-    awq_status status = awq__memory_need_of(job->ctx, job->recipe, job->plan, &tokens, &need);
+    awq__memory_limit_find(job->plan->settings.memory_limit, &limit);
+    awq_status status = awq__memory_need_of(job->ctx, job->plan, &tokens, &need);
     job->tight = status == AWQ_OK && awq__memory_is_tight(&need, &limit);
     return status == AWQ_OK ? awq__memory_fit(job->ctx, &need, &limit) : status;
 }
@@ -312,8 +312,8 @@ static awq_status prepare(awq__job *job, const awq_quantize_options *options,
                           awq__sequences *windows)
 {
     uint64_t ends;
-    awq_status status = awq__output_begin(job->ctx, awq__recipe_text(job->recipe, "output"),
-                                          options->force, &job->output);
+    awq_status status =
+        awq__output_begin(job->ctx, job->plan->settings.output, options->force, &job->output);
     if (status == AWQ_OK)
         status = awq__journal_open(job, options->restart);
     if (status == AWQ_OK)
@@ -396,7 +396,7 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
         return status;
     status = awq__model_require_weights(plan.model, "quantized");
     if (status == AWQ_OK)
-        status = awq__memory_begin(ctx, recipe, &plan);
+        status = awq__memory_begin(ctx, &plan);
     if (status == AWQ_OK)
         status = awq__compute_begin(ctx);
     if (status != AWQ_OK) {
@@ -407,7 +407,7 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
     awq__job job = {.ctx = ctx,
                     .recipe = recipe,
                     .plan = &plan,
-                    .sensitivity = awq__recipe_has_target(recipe) ? SENSITIVITY_SHARE : 0,
+                    .sensitivity = plan.settings.has_target ? SENSITIVITY_SHARE : 0,
                     .stage = AWQ__STAGE_READ,
                     .start_seconds = awq__now_seconds(),
                     .stage_start = awq__now_seconds(),

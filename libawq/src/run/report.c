@@ -48,7 +48,7 @@ awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation, 
         status = awq__json_print(ctx, root, "the report", &text);
     cJSON_Delete(root);
     (*report)->json = text.data;
-    (*report)->output = awq__strdup(ctx, awq__recipe_text(job->recipe, "output"));
+    (*report)->output = awq__strdup(ctx, job->plan->settings.output);
     (*report)->bytes_before = job->plan->model->bytes;
     (*report)->bytes_after = awq__output_bytes(job->output);
     if (status == AWQ_OK && (*report)->output)

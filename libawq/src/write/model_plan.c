@@ -209,7 +209,7 @@ awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan,
 static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
-    const char *name = awq__recipe_text(recipe, "format"), *asked;
+    const char *name = plan->settings.format, *asked;
     awq_status status = awq__preset_format(ctx, recipe, &asked);
     if (status != AWQ_OK)
         return status;
@@ -241,14 +241,14 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
     if (status == AWQ_OK)
         status = check_rescaled(ctx, plan);
     if (status == AWQ_OK)
-        status = awq__model_plan_warn(ctx, recipe, plan);
+        status = awq__model_plan_warn(ctx, plan);
     if (status == AWQ_OK)
-        status = awq__check_lengths(ctx, recipe, plan);
+        status = awq__check_lengths(ctx, plan);
     if (status == AWQ_OK)
-        status = awq__target_check(ctx, recipe, plan);
+        status = awq__target_check(ctx, plan);
     /* With a target the schemes are still to be chosen. */
-    bool settled = !awq__recipe_has_target(recipe) || !awq__model_has_weights(plan->model);
-    return status == AWQ_OK && settled ? awq__model_plan_check_engine(ctx, recipe, plan) : status;
+    bool settled = !plan->settings.has_target || !awq__model_has_weights(plan->model);
+    return status == AWQ_OK && settled ? awq__model_plan_check_engine(ctx, plan) : status;
 }
 
 /* What does not look like what config.json was meant to say. */
@@ -276,10 +276,12 @@ static awq_status doubt_config(awq_context *ctx, awq__model_plan *plan)
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     *plan = (awq__model_plan){0};
+    const awq__settings *settings = &plan->settings;
     awq_status status = awq__recipe_check(recipe);
-    if (status == AWQ_OK)
-        status = awq_model_open(ctx, awq__recipe_text(recipe, "model"),
-                                awq__recipe_text(recipe, "plugin"), &plan->model);
+    if (status != AWQ_OK)
+        return status;
+    awq__settings_read(recipe, &plan->settings);
+    status = awq_model_open(ctx, settings->model, settings->plugin, &plan->model);
     if (status == AWQ_OK)
         status = awq__check_output_place(ctx, recipe, plan->model);
     if (status == AWQ_OK && plan->model->format && !plan->model->format->fused)

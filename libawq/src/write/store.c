@@ -152,8 +152,8 @@ awq_status awq__store_compensate(awq__job *job, const awq__module *module,
                                  const awq__weight *weight, const awq__gptq *gptq,
                                  awq__codes *codes)
 {
-    const awq__gptq_effort effort = {
-        .ranges = GPTQ_RANGES, .sweeps = (int)awq__recipe_int(job->recipe, "quantize.gptq_sweeps")};
+    const awq__gptq_effort effort = {.ranges = GPTQ_RANGES,
+                                     .sweeps = (int)job->plan->settings.quantize.gptq_sweeps};
     awq_status status = create_codes(job, module, weight, codes);
     return status == AWQ_OK ? awq__gptq_round_all(job->ctx, awq__compute_of(job->ctx), gptq,
                                                   &effort, weight, codes)
