@@ -163,7 +163,7 @@ static bool awq_confuses(const names *kept, const names *quantized)
     return false;
 }
 
-static size_t check_skip_list(awq_context *ctx, const names *kept, const names *quantized)
+static inline size_t check_skip_list(awq_context *ctx, const names *kept, const names *quantized)
 {
     names asked = {0}, others = {0};
     ask(ctx, kept, quantized, &asked, &others);
@@ -305,7 +305,7 @@ static bool compressed_confuses(const names *kept, const names *quantized)
     return false;
 }
 
-static size_t check_ignore_list(awq_context *ctx, const names *kept, const names *quantized)
+static inline size_t check_ignore_list(awq_context *ctx, const names *kept, const names *quantized)
 {
     names asked = {0}, others = {0};
     ask(ctx, kept, quantized, &asked, &others);
@@ -359,7 +359,7 @@ static void check_begun(char *const *list, size_t count, const names *n, bool ex
     }
 }
 
-static size_t check_star_list(awq_context *ctx, const names *kept, const names *quantized)
+static inline size_t check_star_list(awq_context *ctx, const names *kept, const names *quantized)
 {
     char **list;
     size_t count;

@@ -40,7 +40,7 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
 void awq__model_plan_free(awq__model_plan *plan);
 /* The scheme of module `index`, which is quantized and whose weights are of this dtype. */
 awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, size_t index, awq_dtype dtype);
-/* quantization_config of the result; NULL without a failure if it has none. */
+/* linears.c: quantization_config of the result; NULL without a failure if it has none. */
 awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config);
 /* Is it a matrix that a linear layer multiplies with? */
 bool awq__role_is_linear(awq_role role);

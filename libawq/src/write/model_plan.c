@@ -181,31 +181,6 @@ bool awq__role_is_linear(awq_role role)
     return role != AWQ_ROLE_NORM && role != AWQ_ROLE_EMBEDDING && role != AWQ_ROLE_OTHER;
 }
 
-awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config)
-{
-    const awq__arch *arch = plan->model->arch;
-    size_t count = 0;
-    *config = NULL;
-    if (plan->format->fused && plan->model->format == plan->format) {
-        /* Nothing is packed that was not packed before. */
-        *config = cJSON_Duplicate(awq__json_at(arch->config, "quantization_config"), true);
-        return *config ? AWQ_OK : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config.json");
-    }
-    awq__treated *list = awq__alloc(ctx, arch->module_count, sizeof *list, "names of modules");
-    if (!list)
-        return AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < arch->module_count; i++) {
-        const awq__module *module = &arch->modules[i];
-        const awq__treatment *treatment = plan->rules.of[i];
-        if (treatment || awq__role_is_linear(module->role) ||
-            (plan->format->fused && module->role == AWQ_ROLE_EMBEDDING))
-            list[count++] = (awq__treated){module->name, treatment ? &treatment->scheme : NULL};
-    }
-    *config = plan->format->config(ctx, list, count);
-    awq__free(list);
-    return *config ? AWQ_OK : awq__failure(ctx);
-}
-
 static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
