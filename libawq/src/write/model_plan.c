@@ -1,5 +1,6 @@
 /* From a recipe and a model to what happens to each module. */
 #include "run/job.h"
+#include "plan/presets.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -185,7 +186,7 @@ static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq_
 {
     const awq__arch *arch = plan->model->arch;
     const char *name = plan->settings.format, *asked;
-    awq_status status = awq__preset_format(ctx, recipe, &asked);
+    awq_status status = awq__preset_format(ctx, recipe, &plan->settings, &asked);
     if (status != AWQ_OK)
         return status;
     if (!strcmp(name, "auto"))
@@ -202,7 +203,8 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
     const awq__arch *arch = plan->model->arch;
     awq_status status = choose_format(ctx, recipe, plan);
     if (status == AWQ_OK)
-        status = awq__rules_create(ctx, recipe, arch, plan->format->defaults, &plan->rules);
+        status = awq__rules_create(ctx, recipe, &plan->settings, arch, plan->format->defaults,
+                                   &plan->rules);
     if (status == AWQ_OK)
         status = keep_packed(ctx, plan);
     if (status == AWQ_OK)
