@@ -17,18 +17,19 @@
 static awq_status feed(awq_context *ctx, const char *path, int fd, SHA256_CTX *digest)
 {
     unsigned char *buffer = awq__alloc(ctx, READ_BYTES, 1, "a buffer to hash files");
-    awq_status status = buffer ? AWQ_OK : AWQ_ERROR_MEMORY;
-    while (status == AWQ_OK) {
+    awq_status status;
+    AWQ__TRY_ALLOC(buffer);
+    for (;;) {
         ssize_t count = read(fd, buffer, READ_BYTES);
         if (count < 0 && errno == EINTR)
             continue;
         if (count == 0)
             break;
         if (count < 0)
-            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be read: %s", path, strerror(errno));
-        else
-            SHA256_Update(digest, buffer, (size_t)count);
+            AWQ__TRY(awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be read: %s", path, strerror(errno)));
+        SHA256_Update(digest, buffer, (size_t)count);
     }
+done:
     awq__free(buffer);
     return status;
 }
@@ -51,10 +52,11 @@ awq_status awq__sha256_file(awq_context *ctx, const char *path, char hex[AWQ__SH
     if (fd < 0)
         return AWQ_ERROR_IO;
     SHA256_Init(&digest);
-    awq_status status = feed(ctx, path, fd, &digest);
+    awq_status status;
+    AWQ__TRY(feed(ctx, path, fd, &digest));
     SHA256_Final(bytes, &digest);
-    if (status == AWQ_OK)
-        print_hex(bytes, sizeof bytes, hex);
+    print_hex(bytes, sizeof bytes, hex);
+done:
     close(fd);
     return status;
 }
