@@ -36,6 +36,28 @@ static void without_resume_all_is_new(void **state)
     assert_listing(f, ".", "");
 }
 
+/* What cannot be listed may be ours: the reason is told, and no word of what is in the way. */
+static void a_directory_that_cannot_be_listed(void **state)
+{
+    fixture *f = *state;
+    struct rlimit limit, none;
+    awq__place_found found;
+    make_directory(f, "out.partial");
+    write_text(f, "out.partial/file", "x");
+    assert_int_equal(awq__output_look(f->ctx, path_of(f, "out"), &found), AWQ_ERROR_EXISTS);
+    assert_message(f, "in the way");
+    int lowest = open("/dev/null", O_RDONLY);
+    assert_true(lowest >= 0);
+    close(lowest);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){.rlim_cur = (rlim_t)lowest, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    awq_status status = awq__output_look(f->ctx, path_of(f, "out"), &found);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(status, AWQ_ERROR_IO);
+    assert_message(f, "out.partial: cannot be listed: Too many open files");
+}
+
 static void one_run_at_a_time(void **state)
 {
     fixture *f = *state;
@@ -476,6 +498,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_is_left_of_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(incomplete_removal_is_a_warning, set_up, tear_down),
         cmocka_unit_test_setup_teardown(missing_parents_are_created, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_directory_that_cannot_be_listed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(relative_path, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_small_a_disk, set_up, tear_down),
     };

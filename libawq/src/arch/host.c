@@ -44,8 +44,9 @@ static awq_status step_into(const awq__host *host, const char *key, const char *
 static awq_status find(awq__host *host, const char *key, const cJSON **found)
 {
     const cJSON *item = host->config;
-    for (const char *step = key; item && *step;) {
-        AWQ__CHECK(step_into(host, key, step, &item));
+    awq_status status = AWQ_OK;
+    for (const char *step = key; status == AWQ_OK && item && *step;) {
+        status = step_into(host, key, step, &item);
         if (step == key)
             awq__host_note(host, key, item != NULL);
         step += strcspn(step, ".");
@@ -53,8 +54,8 @@ static awq_status find(awq__host *host, const char *key, const cJSON **found)
         if (cJSON_IsNull(item))
             item = NULL;
     }
-    *found = item;
-    return AWQ_OK;
+    *found = status == AWQ_OK ? item : NULL;
+    return status;
 }
 
 static awq_status missing(const awq__host *host, const char *key)
@@ -75,7 +76,9 @@ static awq_status config_int(const awq_host *table, const char *key, const int64
 {
     awq__host *host = self(table);
     const cJSON *item;
-    AWQ__CHECK(find(host, key, &item));
+    awq_status status = find(host, key, &item);
+    if (status != AWQ_OK)
+        return status;
     if (!item && !fallback)
         return missing(host, key);
     if (!item)
@@ -90,7 +93,9 @@ static awq_status config_number(const awq_host *table, const char *key, const do
 {
     awq__host *host = self(table);
     const cJSON *item;
-    AWQ__CHECK(find(host, key, &item));
+    awq_status status = find(host, key, &item);
+    if (status != AWQ_OK)
+        return status;
     if (!item && !fallback)
         return missing(host, key);
     if (item && !cJSON_IsNumber(item))
@@ -104,7 +109,9 @@ static awq_status config_bool(const awq_host *table, const char *key, const int 
 {
     awq__host *host = self(table);
     const cJSON *item;
-    AWQ__CHECK(find(host, key, &item));
+    awq_status status = find(host, key, &item);
+    if (status != AWQ_OK)
+        return status;
     if (!item && !fallback)
         return missing(host, key);
     if (item && !cJSON_IsBool(item))
@@ -118,7 +125,9 @@ static awq_status config_string(const awq_host *table, const char *key, const ch
 {
     awq__host *host = self(table);
     const cJSON *item;
-    AWQ__CHECK(find(host, key, &item));
+    awq_status status = find(host, key, &item);
+    if (status != AWQ_OK)
+        return status;
     if (!item && !fallback)
         return missing(host, key);
     if (item && !cJSON_IsString(item))

@@ -6,6 +6,7 @@
 #define AWQ__CHECKPOINT_H
 
 #include "core/core.h"
+#include "core/sha256.h"
 
 #define AWQ__MAX_RANK 8
 
@@ -199,8 +200,9 @@ awq_status awq__output_array(const awq__output *output, const char *name, awq__h
 /* Makes what was written so far durable (fsync). */
 awq_status awq__output_sync(awq__output *output);
 /* The same on a thread of its own, if one is to be had, which then creates or replaces a small file
-   that says so; more tensors may be written meanwhile. Waits for the thread before, and fails if
-   that has failed. The name stays the caller's, and in place until the thread is waited for. */
+   that says so, and hashes shards for awq__output_sums until it is waited for; more tensors may be
+   written meanwhile. Waits for the thread before, and fails if that has failed. The name stays the
+   caller's, and in place until the thread is waited for. */
 awq_status awq__output_settle(awq__output *output, const char *file_name, const char *text);
 /* Waits for that thread, and tells its failure. awq__output_commit and awq__output_free do it too.
  */
@@ -230,6 +232,9 @@ void awq__output_free(awq__output *output);
 typedef struct awq__sum {
     char *name;                /* of a file in the directory */
     char hex[AWQ__SHA256_HEX]; /* empty until it is computed or read */
+    awq__sha256 sha;           /* of what is hashed already */
+    size_t bytes;              /* of the file, once that has begun */
+    bool ended;                /* it has been computed */
 } awq__sum;
 /* Sorted by name. Free with awq__sums_free, also after a failure. */
 typedef struct awq__sums {
@@ -243,14 +248,15 @@ const awq__sum *awq__sums_find(const awq__sums *sums, const char *name);
    which may be NULL. */
 awq_status awq__sums_list(awq_context *ctx, const char *directory, const char *except,
                           awq__sums *sums);
-/* Reads the files, several at a time. `progress` is told to the caller between them, its fraction
-   as that of the end; NULL: nothing is. */
+/* Hashes what is left of the files, several at a time, and asks the caller now and then whether to
+   go on. `progress` is told, its fraction as that of the end; NULL: nothing is. */
 awq_status awq__sums_compute(awq_context *ctx, const char *directory, awq__sums *sums,
                              const awq_progress *progress);
 /* What SHA256SUMS of a directory says. AWQ_ERROR_FORMAT if it has another form, names something
    that is not in the directory itself, or a file twice. */
 awq_status awq__sums_read(awq_context *ctx, const char *directory, awq__sums *sums);
-/* Writes SHA256SUMS, which has every file of the output but itself and `except`. Last of all. */
+/* Writes SHA256SUMS, which has every file of the output but itself and `except`. Last of all. What
+   awq__output_settle has hashed is not read again. */
 awq_status awq__output_sums(awq__output *output, const char *except);
 
 /* ---- link.c ---- */

@@ -55,6 +55,12 @@ awq_status awq__make_directories(awq_context *ctx, const char *path)
 static awq_status clear_open(awq_context *ctx, int fd, const char *path, const char *keep,
                              int depth);
 
+static awq_status cannot_list(awq_context *ctx, const char *path, int error)
+{
+    return awq__fail(ctx, awq__system_status(error), "%s: cannot be listed: %s", path,
+                     strerror(error));
+}
+
 static awq_status cannot_remove(awq_context *ctx, const char *path, const char *name,
                                 const char *why)
 {
@@ -93,8 +99,9 @@ static awq_status clear_open(awq_context *ctx, int fd, const char *path, const c
 {
     DIR *directory = fdopendir(fd);
     if (!directory) {
+        int error = errno;
         close(fd);
-        return awq__fail(ctx, AWQ_ERROR_IO, "%s: %s", path, strerror(errno));
+        return cannot_list(ctx, path, error);
     }
     awq_status status = AWQ_OK;
     bool again = true;
@@ -102,13 +109,15 @@ static awq_status clear_open(awq_context *ctx, int fd, const char *path, const c
         again = false;
         rewinddir(directory);
         const struct dirent *entry;
-        while (status == AWQ_OK && (entry = readdir(directory))) {
+        while (status == AWQ_OK && (errno = 0, entry = readdir(directory))) {
             const char *name = entry->d_name;
             if (!awq__is_plain_name(name) || (keep && !strcmp(name, keep)))
                 continue;
             status = remove_one(ctx, dirfd(directory), path, name, depth);
             again = true;
         }
+        if (status == AWQ_OK && errno)
+            status = cannot_list(ctx, path, errno);
     }
     closedir(directory);
     return status;

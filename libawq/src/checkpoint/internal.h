@@ -33,13 +33,17 @@ typedef struct awq__shard {
     awq__text header; /* from the beginning of the file to the data */
     uint64_t file_bytes;
     int fd;
-    bool kept; /* with the data of an earlier run */
+    bool kept;             /* with the data of an earlier run */
+    awq__entry **entries;  /* in the order of the file: a part of the layout's `stored` */
+    size_t count, whole;   /* entries; how many of the first were seen to be written */
+    awq__sha256 sha;       /* of the beginning of the file */
+    _Atomic bool replaced; /* a tensor was written again, perhaps after it was hashed */
 } awq__shard;
 
 typedef struct awq__layout {
     awq__entry *entries; /* as declared */
     size_t count, capacity;
-    awq__entry **by_name;
+    awq__entry **by_name, **stored;
     awq__shard *shards;
     size_t shard_count;
 } awq__layout;
@@ -89,7 +93,8 @@ bool awq__exists(const char *path);
 /* Is path a directory (no link to one) that holds a regular file of this name? */
 bool awq__holds_file(const char *path, const char *name);
 /* Is path a directory that is empty, but perhaps for this? NULL: empty. */
-bool awq__holds_nothing_but(const char *path, const char *name);
+awq_status awq__holds_nothing_but(awq_context *ctx, const char *path, const char *name,
+                                  bool *nothing);
 /* Is it a directory with a provenance file of this library? */
 awq_status awq__is_result(awq_context *ctx, const char *directory, bool *result);
 /* AWQ_ERROR_EXISTS if an output may not take the place: see awq__output_begin. */
@@ -125,6 +130,9 @@ awq_status awq__check_replaced(const awq__output *output);
 awq_status awq__recover_replaced(const awq__output *output);
 /* Makes what was written durable and closes the shards. */
 awq_status awq__output_close_shards(awq__output *output);
+/* Hashes the shards from where it was left up to the first tensor that is not written yet, or until
+   it is told to stop. */
+awq_status awq__output_hash(awq__output *output, const _Atomic bool *stop);
 /* Waits for what a thread makes durable; its failure is not told, since something else failed. */
 void awq__output_abandon(awq__output *output);
 

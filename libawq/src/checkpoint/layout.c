@@ -138,10 +138,11 @@ static awq_status name_shard(awq_context *ctx, awq__shard *shard, const char *di
     return shard->path ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
 
-/* Orders the tensors of one shard, which is what `entries` is, and gives them their places. */
-static awq_status place_entries(awq_context *ctx, awq__shard *shard, awq__entry **entries,
-                                size_t count)
+/* Orders the tensors of one shard and gives them their places. */
+static awq_status place_entries(awq_context *ctx, awq__shard *shard)
 {
+    awq__entry **entries = shard->entries;
+    size_t count = shard->count;
     qsort(entries, count, sizeof *entries, compare_stored);
     awq_status status = awq__text_append_bytes(ctx, &shard->header, "\0\0\0\0\0\0\0\0", 8);
     if (status == AWQ_OK)
@@ -176,7 +177,6 @@ static awq_status check_total(awq_context *ctx, const awq__layout *layout)
 awq_status awq__layout_cut(awq_context *ctx, awq__layout *layout, const char *directory,
                            uint64_t shard_bytes)
 {
-    awq__entry **order = NULL;
     awq_status status = check_total(ctx, layout);
     if (status == AWQ_OK)
         status = sort_names(ctx, layout);
@@ -184,24 +184,25 @@ awq_status awq__layout_cut(awq_context *ctx, awq__layout *layout, const char *di
         return status;
     size_t shard_count = assign_shards(layout, shard_bytes);
     layout->shards = awq__alloc(ctx, shard_count, sizeof *layout->shards, "shards");
-    order = awq__alloc(ctx, layout->count, sizeof *order, "tensors to write");
-    if (!layout->shards || !order)
+    layout->stored = awq__alloc(ctx, layout->count, sizeof *layout->stored, "tensors to write");
+    if (!layout->shards || !layout->stored)
         status = AWQ_ERROR_MEMORY;
     else
         layout->shard_count = shard_count;
-    for (size_t i = 0; i < layout->shard_count; i++)
-        layout->shards[i].fd = -1;
-    size_t first = 0;
-    for (size_t i = 0; i < shard_count && status == AWQ_OK; i++) {
-        size_t end = first;
+    size_t end = 0;
+    for (size_t i = 0; i < layout->shard_count; i++) {
+        awq__shard *shard = &layout->shards[i];
+        shard->fd = -1;
+        awq__sha256_begin(&shard->sha);
+        shard->entries = layout->stored + end;
         for (; end < layout->count && layout->entries[end].shard == i; end++)
-            order[end] = &layout->entries[end];
+            shard->entries[shard->count++] = &layout->entries[end];
+    }
+    for (size_t i = 0; i < shard_count && status == AWQ_OK; i++) {
         status = name_shard(ctx, &layout->shards[i], directory, i, shard_count);
         if (status == AWQ_OK)
-            status = place_entries(ctx, &layout->shards[i], order + first, end - first);
-        first = end;
+            status = place_entries(ctx, &layout->shards[i]);
     }
-    awq__free(order);
     return status;
 }
 
@@ -238,6 +239,7 @@ void awq__layout_free(awq__layout *layout)
     }
     awq__free(layout->entries);
     awq__free(layout->by_name);
+    awq__free(layout->stored);
     awq__free(layout->shards);
     *layout = (awq__layout){0};
 }

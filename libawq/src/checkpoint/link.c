@@ -42,8 +42,8 @@ awq_status awq__check_link(awq_context *ctx, const char *directory, const char *
     char *from = realpath(directory, NULL), *to = realpath(path, NULL);
     awq_status status = AWQ_OK;
     if (!from || !to)
-        status = awq__fail(ctx, errno == ENOMEM ? AWQ_ERROR_MEMORY : AWQ_ERROR_IO,
-                           "%s: a link that leads nowhere: %s", path, strerror(errno));
+        status = awq__fail(ctx, awq__system_status(errno), "%s: a link that leads nowhere: %s",
+                           path, strerror(errno));
     else if (!is_inside(to, from) && !is_in_cache(to))
         status =
             awq__fail(ctx, AWQ_ERROR_IO,

@@ -3,7 +3,6 @@
 #include "core/json.h"
 #include "core/utf8.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -97,20 +96,11 @@ static bool is_stale(const awq__layout *layout, const char *name)
     return true;
 }
 
-static awq_status remove_stale(awq__output *output)
+static awq_status remove_if_stale(void *user, const char *name)
 {
-    DIR *directory = opendir(output->partial);
-    if (!directory)
-        return awq__fail(output->ctx, AWQ_ERROR_IO, "%s: %s", output->partial, strerror(errno));
-    awq_status status = AWQ_OK;
-    const struct dirent *entry;
-    while (status == AWQ_OK && (entry = readdir(directory)))
-        if (is_stale(&output->layout, entry->d_name) &&
-            unlinkat(dirfd(directory), entry->d_name, 0) != 0)
-            status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: \"%s\" cannot be removed: %s",
-                               output->partial, entry->d_name, strerror(errno));
-    closedir(directory);
-    return status;
+    const awq__output *output = user;
+    return is_stale(&output->layout, name) ? awq__remove_file(output->ctx, output->partial, name)
+                                           : AWQ_OK;
 }
 
 /* Does a file of the shard's size begin as the shard does? */
@@ -211,7 +201,7 @@ awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes)
     if (status == AWQ_OK)
         status = awq__layout_cut(ctx, layout, output->partial, shard_bytes);
     if (status == AWQ_OK)
-        status = remove_stale(output);
+        status = awq__list_directory(ctx, output->partial, remove_if_stale, output);
     for (size_t i = 0; i < layout->shard_count && status == AWQ_OK; i++) {
         awq__shard *shard = &layout->shards[i];
         status = open_kept(ctx, shard);
@@ -256,10 +246,10 @@ awq_status awq__output_write(awq__output *output, const char *name, const void *
         return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT,
                          "tensor \"%s\": %zu bytes written, %zu declared", name, bytes,
                          entry->bytes);
-    const awq__shard *shard = &output->layout.shards[entry->shard];
+    awq__shard *shard = &output->layout.shards[entry->shard];
     status = awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset);
-    if (status == AWQ_OK)
-        atomic_store(&entry->written, bytes);
+    if (status == AWQ_OK && atomic_exchange(&entry->written, bytes))
+        atomic_store(&shard->replaced, true);
     return status;
 }
 
@@ -274,11 +264,11 @@ awq_status awq__output_write_part(awq__output *output, const char *name, size_t 
         return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT,
                          "tensor \"%s\": %zu bytes written at %zu, %zu declared", name, bytes,
                          offset, entry->bytes);
-    const awq__shard *shard = &output->layout.shards[entry->shard];
+    awq__shard *shard = &output->layout.shards[entry->shard];
     status =
         awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset + offset);
-    if (status == AWQ_OK)
-        atomic_fetch_add(&entry->written, bytes);
+    if (status == AWQ_OK && atomic_fetch_add(&entry->written, bytes) >= entry->bytes)
+        atomic_store(&shard->replaced, true);
     return status;
 }
 

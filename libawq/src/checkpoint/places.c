@@ -52,7 +52,7 @@ static size_t find_real(const char *path, char *part, char **real)
 
 static awq_status unresolved(awq_context *ctx, const char *path, int error)
 {
-    awq_status status = error == ENOMEM ? AWQ_ERROR_MEMORY : AWQ_ERROR_IO;
+    awq_status status = awq__system_status(error);
     const char *what = path[0] == '/' ? "where it leads" : "the working directory";
     return awq__fail(ctx, status, "%s: %s: %s", path, what, strerror(error));
 }

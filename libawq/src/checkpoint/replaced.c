@@ -60,10 +60,12 @@ awq_status awq__drop_replaced(const awq__output *output)
 
 awq_status awq__check_replaced(const awq__output *output)
 {
-    /* An empty directory gives way to a rename. */
-    if (awq__exists(output->directory) && awq__exists(output->replaced) &&
-        !awq__holds_file(output->replaced, MARKER_FILE) &&
-        !awq__holds_nothing_but(output->replaced, NULL))
+    bool empty;
+    if (!awq__exists(output->directory) || !awq__exists(output->replaced) ||
+        awq__holds_file(output->replaced, MARKER_FILE))
+        return AWQ_OK;
+    AWQ__CHECK(awq__holds_nothing_but(output->ctx, output->replaced, NULL, &empty));
+    if (!empty) /* else it gives way to a rename */
         return awq__fail(output->ctx, AWQ_ERROR_EXISTS,
                          "%s: in the way, since %s would be moved there", output->replaced,
                          output->directory);

@@ -1,8 +1,9 @@
-/* Making durable what was written, beside the work: on a thread of its own. */
+/* Making durable what was written, and hashing it, beside the work: on a thread of its own. */
 #include "awq/awq.h"
 #include "checkpoint/internal.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 /* The thread has a context of its own, so that a failure waits to be told in its turn. */
@@ -10,7 +11,8 @@ struct awq__settling {
     pthread_t thread;
     bool threaded; /* else it is done already */
     awq_context *ctx;
-    awq__output output; /* a copy with that context: shards and names are shared, and only read */
+    awq__output output; /* a copy with that context: names and the layout are shared */
+    _Atomic bool stop;  /* someone waits */
     const char *file_name;
     char *text;
     awq_status status;
@@ -22,11 +24,14 @@ static void *settle(void *arg)
     s->status = awq__output_sync(&s->output);
     if (s->status == AWQ_OK)
         s->status = awq__output_text(&s->output, s->file_name, s->text, strlen(s->text));
+    if (s->status == AWQ_OK)
+        s->status = awq__output_hash(&s->output, &s->stop);
     return NULL;
 }
 
 static void finish(awq__settling *s)
 {
+    atomic_store(&s->stop, true);
     if (s->threaded)
         pthread_join(s->thread, NULL);
 }
@@ -82,7 +87,9 @@ awq_status awq__output_settle(awq__output *output, const char *file_name, const 
     output->settling = s;
     /* Where no thread is to be had, the work waits for it. */
     s->threaded = pthread_create(&s->thread, NULL, settle, s) == 0;
-    if (!s->threaded)
+    if (!s->threaded) {
+        atomic_store(&s->stop, true);
         settle(s);
+    }
     return AWQ_OK;
 }

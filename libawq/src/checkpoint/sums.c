@@ -1,14 +1,15 @@
 /* The checksums of a directory's files, in the form that sha256sum writes and checks. */
 #include "checkpoint/internal.h"
 
-#include <dirent.h>
-#include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_SUMS_BYTES ((size_t)16 << 20)
 #define DIGITS (AWQ__SHA256_HEX - 1)
+#define TURN_BYTES ((uint64_t)64 << 20) /* hashed of a file before the caller is asked again */
+#define STEP_BYTES ((uint64_t)1 << 20)  /* hashed before a thread looks whether it shall stop */
 
 static int compare_sums(const void *a, const void *b)
 {
@@ -26,6 +27,7 @@ static awq_status add(awq_context *ctx, awq__sums *sums, const char *name, size_
     if (!sum->name)
         return AWQ_ERROR_MEMORY;
     memcpy(sum->name, name, length);
+    awq__sha256_begin(&sum->sha);
     sums->count++;
     return AWQ_OK;
 }
@@ -46,29 +48,30 @@ const awq__sum *awq__sums_find(const awq__sums *sums, const char *name)
 
 /* ---- the files of a directory ---- */
 
-static bool is_bookkeeping(const char *name, const char *except)
+typedef struct listing {
+    awq_context *ctx;
+    awq__sums *sums;
+    const char *except;
+} listing;
+
+static awq_status add_name(void *user, const char *name)
 {
-    return !awq__is_plain_name(name) || !strcmp(name, AWQ__SUMS_FILE) ||
-           !strncmp(name, AWQ__PRIVATE_PREFIX, strlen(AWQ__PRIVATE_PREFIX)) ||
-           (except && !strcmp(name, except));
+    const listing *l = user;
+    if (!strcmp(name, AWQ__SUMS_FILE) || (l->except && !strcmp(name, l->except)) ||
+        !strncmp(name, AWQ__PRIVATE_PREFIX, strlen(AWQ__PRIVATE_PREFIX)))
+        return AWQ_OK;
+    return add(l->ctx, l->sums, name, strlen(name));
 }
 
 awq_status awq__sums_list(awq_context *ctx, const char *directory, const char *except,
                           awq__sums *sums)
 {
+    listing l = {ctx, sums, except};
     *sums = (awq__sums){0};
-    DIR *stream = opendir(directory);
-    if (!stream)
-        return awq__fail(ctx, AWQ_ERROR_IO, "%s: %s", directory, strerror(errno));
-    awq_status status = AWQ_OK;
-    const struct dirent *entry;
-    while (status == AWQ_OK && (entry = readdir(stream)))
-        if (!is_bookkeeping(entry->d_name, except))
-            status = add(ctx, sums, entry->d_name, strlen(entry->d_name));
-    closedir(stream);
+    AWQ__CHECK(awq__list_directory(ctx, directory, add_name, &l));
     if (sums->count)
         qsort(sums->list, sums->count, sizeof *sums->list, compare_sums);
-    return status;
+    return AWQ_OK;
 }
 
 typedef struct sum_job {
@@ -77,35 +80,114 @@ typedef struct sum_job {
     awq__sum *list;
 } sum_job;
 
-static awq_status sum_file(void *arg, int64_t index, int worker)
+static awq_status sum_open_file(awq_context *ctx, awq__sum *sum, const char *path, int fd)
+{
+    if (sum->sha.bytes > sum->bytes)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: has %llu bytes, but had %llu when it was read",
+                         path, (unsigned long long)sum->bytes, (unsigned long long)sum->sha.bytes);
+    uint64_t left = sum->bytes - sum->sha.bytes;
+    AWQ__CHECK(awq__sha256_read(ctx, &sum->sha, path, fd, left < TURN_BYTES ? left : TURN_BYTES));
+    sum->ended = sum->sha.bytes == sum->bytes;
+    if (sum->ended)
+        awq__sha256_end(&sum->sha, sum->hex);
+    return AWQ_OK;
+}
+
+static awq_status sum_turn(void *arg, int64_t index, int worker)
 {
     sum_job *j = arg;
+    awq__sum *sum = &j->list[index];
+    awq_status status = AWQ_OK;
+    int fd = -1;
     (void)worker;
-    char *path = awq__path_join(j->ctx, j->directory, j->list[index].name);
-    awq_status status =
-        path ? awq__sha256_file(j->ctx, path, j->list[index].hex) : AWQ_ERROR_MEMORY;
+    if (sum->ended)
+        return AWQ_OK;
+    char *path = awq__path_join(j->ctx, j->directory, sum->name);
+    AWQ__TRY_ALLOC(path);
+    fd = awq__open_file(j->ctx, path, &sum->bytes);
+    AWQ__TRY(fd < 0 ? AWQ_ERROR_IO : sum_open_file(j->ctx, sum, path, fd));
+done:
+    if (fd >= 0)
+        close(fd);
     awq__free(path);
     return status;
 }
 
+typedef struct summed {
+    double part;  /* of all bytes, what is hashed */
+    size_t ended; /* files */
+} summed;
+
+static summed look_at(const awq__sums *sums)
+{
+    double done = 0, bytes = 0;
+    summed found = {0};
+    for (size_t i = 0; i < sums->count; i++) {
+        done += (double)sums->list[i].sha.bytes;
+        bytes += (double)sums->list[i].bytes;
+        found.ended += sums->list[i].ended;
+    }
+    found.part = bytes > 0 ? done / bytes : 0; /* the sizes are known after the first turn */
+    return found;
+}
+
+/* By turns, so that all files get on and the caller can stop within one. */
 awq_status awq__sums_compute(awq_context *ctx, const char *directory, awq__sums *sums,
                              const awq_progress *progress)
 {
-    awq_status status = AWQ_OK;
-    size_t threads = (size_t)awq__threads(ctx);
     double start = awq__now_seconds();
-    for (size_t first = 0; first < sums->count && status == AWQ_OK; first += threads) {
-        size_t left = sums->count - first;
-        sum_job j = {ctx, directory, sums->list + first};
-        awq_progress now = progress ? *progress : (awq_progress){0};
-        now.fraction *= (double)first / (double)sums->count;
-        now.elapsed_seconds += awq__now_seconds() - start;
-        status = progress ? awq__progress(ctx, &now) : AWQ_OK;
-        if (status == AWQ_OK)
-            status =
-                awq__parallel_for(ctx, (int64_t)(left < threads ? left : threads), sum_file, &j);
+    sum_job j = {ctx, directory, sums->list};
+    for (;;) {
+        summed found = look_at(sums);
+        if (found.ended == sums->count)
+            return AWQ_OK;
+        if (progress) {
+            awq_progress now = *progress;
+            now.fraction *= found.part;
+            now.elapsed_seconds += awq__now_seconds() - start;
+            AWQ__CHECK(awq__progress(ctx, &now));
+        }
+        AWQ__CHECK(awq__parallel_for(ctx, (int64_t)sums->count, sum_turn, &j));
     }
-    return status;
+}
+
+/* ---- of an output, as far as it is written ---- */
+
+/* Where the first tensor begins that is not written: what is before stays as it is. */
+static uint64_t written_end(awq__shard *shard)
+{
+    const awq__entry *last = NULL;
+    for (; shard->whole < shard->count; shard->whole++)
+        if (atomic_load(&shard->entries[shard->whole]->written) <
+            shard->entries[shard->whole]->bytes)
+            break;
+    if (shard->whole)
+        last = shard->entries[shard->whole - 1];
+    return last ? last->offset + last->bytes : 0;
+}
+
+awq_status awq__output_hash(awq__output *output, const _Atomic bool *stop)
+{
+    for (size_t i = 0; i < output->layout.shard_count; i++) {
+        awq__shard *shard = &output->layout.shards[i];
+        uint64_t end = written_end(shard);
+        while (shard->sha.bytes < end && !atomic_load(stop)) {
+            uint64_t left = end - shard->sha.bytes;
+            AWQ__CHECK(awq__sha256_read(output->ctx, &shard->sha, shard->path, shard->fd,
+                                        left < STEP_BYTES ? left : STEP_BYTES));
+        }
+    }
+    return AWQ_OK;
+}
+
+/* Takes over what the shards' hashes have come to. */
+static void begin_sums(const awq__layout *layout, awq__sums *sums)
+{
+    for (size_t i = 0; i < sums->count; i++)
+        for (size_t k = 0; k < layout->shard_count; k++)
+            if (!strcmp(sums->list[i].name, layout->shards[k].name) &&
+                !atomic_load(&layout->shards[k].replaced))
+                sums->list[i].sha = layout->shards[k].sha;
 }
 
 /* ---- SHA256SUMS ---- */
@@ -113,15 +195,17 @@ awq_status awq__sums_compute(awq_context *ctx, const char *directory, awq__sums 
 awq_status awq__output_sums(awq__output *output, const char *except)
 {
     awq_context *ctx = output->ctx;
-    awq__sums sums;
+    awq__sums sums = {0};
     awq__text text = {0};
-    awq_status status = awq__sums_list(ctx, output->partial, except, &sums);
-    if (status == AWQ_OK)
-        status = awq__sums_compute(ctx, output->partial, &sums, NULL);
-    for (size_t i = 0; i < sums.count && status == AWQ_OK; i++)
-        status = awq__text_append(ctx, &text, "%s  %s\n", sums.list[i].hex, sums.list[i].name);
-    if (status == AWQ_OK)
-        status = awq__output_text(output, AWQ__SUMS_FILE, text.data, text.length);
+    awq_status status;
+    AWQ__TRY(awq__output_wait(output));
+    AWQ__TRY(awq__sums_list(ctx, output->partial, except, &sums));
+    begin_sums(&output->layout, &sums);
+    AWQ__TRY(awq__sums_compute(ctx, output->partial, &sums, NULL));
+    for (size_t i = 0; i < sums.count; i++)
+        AWQ__TRY(awq__text_append(ctx, &text, "%s  %s\n", sums.list[i].hex, sums.list[i].name));
+    AWQ__TRY(awq__output_text(output, AWQ__SUMS_FILE, text.data, text.length));
+done:
     awq__text_free(&text);
     awq__sums_free(&sums);
     return status;

@@ -5,7 +5,6 @@
 #include "checkpoint/internal.h"
 #include "core/json.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/stat.h>
 #include <string.h>
@@ -29,18 +28,29 @@ bool awq__holds_file(const char *path, const char *name)
     return found;
 }
 
-bool awq__holds_nothing_but(const char *path, const char *name)
+typedef struct others {
+    const char *name;
+    bool any;
+} others;
+
+static awq_status see_other(void *user, const char *name)
+{
+    others *o = user;
+    o->any |= !o->name || strcmp(name, o->name) != 0;
+    return AWQ_OK;
+}
+
+awq_status awq__holds_nothing_but(awq_context *ctx, const char *path, const char *name,
+                                  bool *nothing)
 {
     struct stat info;
-    DIR *directory = lstat(path, &info) == 0 && S_ISDIR(info.st_mode) ? opendir(path) : NULL;
-    if (!directory)
-        return false;
-    const struct dirent *entry;
-    bool nothing = true;
-    while (nothing && (entry = readdir(directory)))
-        nothing = !awq__is_plain_name(entry->d_name) || (name && !strcmp(entry->d_name, name));
-    closedir(directory);
-    return nothing;
+    others o = {.name = name};
+    *nothing = false;
+    if (lstat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return AWQ_OK;
+    AWQ__CHECK(awq__list_directory(ctx, path, see_other, &o));
+    *nothing = !o.any;
+    return AWQ_OK;
 }
 
 awq_status awq__is_result(awq_context *ctx, const char *directory, bool *result)
@@ -109,14 +119,13 @@ static awq_status check_added(awq_context *ctx, const char *directory)
 
 awq_status awq__check_target(awq_context *ctx, const char *directory, bool force)
 {
-    bool result;
+    bool result, empty;
     if (!awq__exists(directory))
         return AWQ_OK;
-    if (awq__holds_nothing_but(directory, NULL))
+    AWQ__CHECK(awq__holds_nothing_but(ctx, directory, NULL, &empty));
+    if (empty)
         return check_mount(ctx, directory);
-    awq_status status = awq__is_result(ctx, directory, &result);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__is_result(ctx, directory, &result));
     if (!result)
         return awq__fail(ctx, AWQ_ERROR_EXISTS,
                          "%s: exists already, and is no result of libawq (a directory with "
@@ -125,6 +134,6 @@ awq_status awq__check_target(awq_context *ctx, const char *directory, bool force
                          directory);
     if (!force)
         return refuse(ctx, directory);
-    status = check_mount(ctx, directory);
-    return status == AWQ_OK ? check_added(ctx, directory) : status;
+    AWQ__CHECK(check_mount(ctx, directory));
+    return check_added(ctx, directory);
 }

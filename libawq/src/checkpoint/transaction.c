@@ -121,8 +121,11 @@ static void free_names(awq__output *output)
 /* Ours always holds a lock file, but for the instant after its creation. */
 static awq_status check_partial(const awq__output *output)
 {
-    if (!awq__exists(output->partial) || awq__holds_file(output->partial, AWQ__LOCK_FILE) ||
-        awq__holds_nothing_but(output->partial, NULL))
+    bool empty;
+    if (!awq__exists(output->partial) || awq__holds_file(output->partial, AWQ__LOCK_FILE))
+        return AWQ_OK;
+    AWQ__CHECK(awq__holds_nothing_but(output->ctx, output->partial, NULL, &empty));
+    if (empty)
         return AWQ_OK;
     return awq__fail(output->ctx, AWQ_ERROR_EXISTS,
                      "%s: in the way, and no earlier run has left it", output->partial);
@@ -235,6 +238,16 @@ awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force
     return status;
 }
 
+/* Does what is there have to give way? */
+static awq_status replaces(const awq__output *output, bool *there)
+{
+    bool empty;
+    *there = awq__exists(output->directory);
+    AWQ__CHECK(awq__holds_nothing_but(output->ctx, output->directory, NULL, &empty));
+    *there &= !empty;
+    return AWQ_OK;
+}
+
 /* The nearest directory around the output that is there must be one, and take new names. */
 static awq_status look_around(const awq__output *output, awq__place_found *found)
 {
@@ -259,18 +272,16 @@ static awq_status look_around(const awq__output *output, awq__place_found *found
 awq_status awq__output_look(awq_context *ctx, const char *directory, awq__place_found *found)
 {
     awq__output output = {.ctx = ctx, .lock = -1};
+    awq_status status;
     *found = (awq__place_found){0};
-    awq_status status = set_names(&output, directory);
-    if (status == AWQ_OK)
-        status = awq__check_target(ctx, output.directory, true);
-    if (status == AWQ_OK && !awq__is_replaced(output.partial))
-        status = check_partial(&output);
-    if (status == AWQ_OK)
-        status = awq__check_replaced(&output);
-    if (status == AWQ_OK)
-        status = look_around(&output, found);
-    found->replaces =
-        awq__exists(output.directory) && !awq__holds_nothing_but(output.directory, NULL);
+    AWQ__TRY(set_names(&output, directory));
+    AWQ__TRY(awq__check_target(ctx, output.directory, true));
+    if (!awq__is_replaced(output.partial))
+        AWQ__TRY(check_partial(&output));
+    AWQ__TRY(awq__check_replaced(&output));
+    AWQ__TRY(look_around(&output, found));
+    AWQ__TRY(replaces(&output, &found->replaces));
+done:
     free_names(&output);
     return status;
 }
@@ -298,7 +309,9 @@ static awq_status check_written(const awq__output *output)
 /* The one step that makes the output appear. */
 static awq_status put_in_place(const awq__output *output)
 {
-    if (awq__exists(output->directory) && !awq__holds_nothing_but(output->directory, NULL))
+    bool there;
+    AWQ__CHECK(replaces(output, &there));
+    if (there)
         return awq__replace(output);
     if (rename(output->partial, output->directory) == 0)
         return AWQ_OK;
@@ -324,10 +337,13 @@ awq_status awq__output_commit(awq__output *output)
     return status;
 }
 
-/* Removes a partial directory in which there is no work. */
+/* Removes a partial directory in which there is no work. What cannot be listed stays. */
 static void remove_if_empty(const awq__output *output)
 {
-    if (output->lock < 0 || !awq__holds_nothing_but(output->partial, AWQ__LOCK_FILE))
+    bool empty = false;
+    if (output->lock >= 0)
+        (void)awq__holds_nothing_but(output->ctx, output->partial, AWQ__LOCK_FILE, &empty);
+    if (!empty)
         return;
     (void)awq__remove_file(output->ctx, output->partial, AWQ__LOCK_FILE);
     rmdir(output->partial);

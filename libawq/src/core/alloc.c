@@ -126,8 +126,10 @@ static awq_status append_formatted(awq_context *ctx, awq__text *text, const char
     va_end(again);
     if (length < 0)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "a text could not be formatted");
-    AWQ__CHECK(awq__grow(ctx, &text->data, &text->capacity, text->length + (size_t)length + 1, 1,
-                         "a text"));
+    awq_status status = awq__grow(ctx, &text->data, &text->capacity,
+                                  text->length + (size_t)length + 1, 1, "a text");
+    if (status != AWQ_OK)
+        return status;
     vsnprintf(text->data + text->length, (size_t)length + 1, format, arguments);
     text->length += (size_t)length;
     return AWQ_OK;
@@ -148,7 +150,9 @@ awq_status awq__text_append_bytes(awq_context *ctx, awq__text *text, const char 
     size_t needed;
     if (awq__add_overflows(text->length, length, &needed) || awq__add_overflows(needed, 1, &needed))
         return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: a text of %zu bytes", length);
-    AWQ__CHECK(awq__grow(ctx, &text->data, &text->capacity, needed, 1, "a text"));
+    awq_status status = awq__grow(ctx, &text->data, &text->capacity, needed, 1, "a text");
+    if (status != AWQ_OK)
+        return status;
     if (length)
         memcpy(text->data + text->length, data, length);
     text->length += length;

@@ -218,12 +218,6 @@ awq_status awq__hash_arrays(awq_context *ctx, awq__hashed *arrays, size_t count)
 /* The next number of a splitmix64 sequence (Steele, Lea, Flood 2014). */
 uint64_t awq__random(uint64_t *state);
 
-/* ---- sha256.c ---- */
-
-#define AWQ__SHA256_HEX 65 /* bytes, with the NUL */
-/* Of a whole regular file, as the hexadecimal digits that sha256sum prints. */
-awq_status awq__sha256_file(awq_context *ctx, const char *path, char hex[AWQ__SHA256_HEX]);
-
 /* ---- parallel.c ---- */
 
 /*
@@ -298,6 +292,14 @@ awq_status awq__scratch_create(awq_context *ctx, const char *what, awq__scratch 
 float *awq__scratch_get(awq__scratch *scratch, int worker, size_t floats);
 /* Takes a cleared one too. */
 void awq__scratch_free(awq__scratch *scratch);
+
+/* ---- directory.c ---- */
+
+/* Of a call of the system that has failed: AWQ_ERROR_MEMORY for ENOMEM, else AWQ_ERROR_IO. */
+awq_status awq__system_status(int error);
+typedef awq_status (*awq__name_fn)(void *user, const char *name);
+/* Calls `see` for each name in a directory but "." and "..", in any order, until it fails. */
+awq_status awq__list_directory(awq_context *ctx, const char *path, awq__name_fn see, void *user);
 
 /* ---- file.c ---- */
 

@@ -5,7 +5,8 @@ awq_status awq__turns_create(awq_context *ctx, int64_t queues, awq__turns *turns
 {
     *turns = (awq__turns){.failed = INT64_MAX};
     turns->next = awq__alloc(ctx, (size_t)queues, sizeof *turns->next, "turns of tasks");
-    AWQ__CHECK_ALLOC(turns->next);
+    if (!turns->next)
+        return AWQ_ERROR_MEMORY;
     if (pthread_mutex_init(&turns->lock, NULL) == 0) {
         if (pthread_cond_init(&turns->moved, NULL) == 0)
             return AWQ_OK;

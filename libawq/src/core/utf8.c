@@ -96,13 +96,15 @@ awq_status awq__utf8_repair(awq_context *ctx, const char *text, size_t bytes, aw
     size_t at = 0;
     while (at < bytes) {
         size_t valid = awq__utf8_valid(text + at, bytes - at), bad;
-        AWQ__CHECK(awq__text_append_bytes(ctx, out, text + at, valid));
+        awq_status status = awq__text_append_bytes(ctx, out, text + at, valid);
         at += valid;
-        if (at < bytes) {
+        if (status == AWQ_OK && at < bytes) {
             sequence_length((const uint8_t *)text + at, bytes - at, &bad);
             at += bad;
-            AWQ__CHECK(awq__text_append_bytes(ctx, out, REPLACEMENT, sizeof REPLACEMENT - 1));
+            status = awq__text_append_bytes(ctx, out, REPLACEMENT, sizeof REPLACEMENT - 1);
         }
+        if (status != AWQ_OK)
+            return status;
     }
     return AWQ_OK;
 }

@@ -2,7 +2,6 @@
    there, with all that is in it. */
 #include "run/job.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -84,22 +83,21 @@ static awq_status check_file(const places *p, const char *what, const char *path
     return status;
 }
 
-/* Files of the model that are links to others, as in a cache of downloads. */
-static awq_status check_links(const places *p, const char *model)
+typedef struct model_files {
+    const places *places;
+    const char *model;
+} model_files;
+
+/* Files of the model may be links to others, as in a cache of downloads. */
+static awq_status check_if_link(void *user, const char *name)
 {
-    DIR *directory = opendir(model);
-    awq_status status = AWQ_OK;
-    const struct dirent *entry;
-    while (directory && status == AWQ_OK && (entry = readdir(directory))) {
-        char *path = awq__path_join(p->ctx, model, entry->d_name);
-        if (!path)
-            status = AWQ_ERROR_MEMORY;
-        else if (awq__is_link(path))
-            status = check_file(p, "what a file of the model leads to,", path);
-        awq__free(path);
-    }
-    if (directory)
-        closedir(directory);
+    const model_files *files = user;
+    const places *p = files->places;
+    char *path = awq__path_join(p->ctx, files->model, name);
+    awq_status status = path ? AWQ_OK : AWQ_ERROR_MEMORY;
+    if (path && awq__is_link(path))
+        status = check_file(p, "what a file of the model leads to,", path);
+    awq__free(path);
     return status;
 }
 
@@ -120,8 +118,9 @@ static awq_status check_model(const places *p, const awq_model *model)
 {
     if (awq__is_file(model->directory))
         return check_file(p, "the model", model->directory);
-    awq_status status = check_directory(p, model->directory);
-    return status == AWQ_OK ? check_links(p, model->directory) : status;
+    model_files files = {p, model->directory};
+    AWQ__CHECK(check_directory(p, model->directory));
+    return awq__list_directory(p->ctx, model->directory, check_if_link, &files);
 }
 
 /* Every file that an option names. */

@@ -50,8 +50,11 @@ static awq_status escape_all(awq_context *ctx, const char *text, size_t bytes, a
         length = token_at(text + at, bytes - at, &instead);
         if (!instead)
             continue;
-        AWQ__CHECK(awq__text_append_bytes(ctx, out, text + copied, at - copied));
-        AWQ__CHECK(awq__text_append_bytes(ctx, out, instead, strlen(instead)));
+        awq_status status = awq__text_append_bytes(ctx, out, text + copied, at - copied);
+        if (status == AWQ_OK)
+            status = awq__text_append_bytes(ctx, out, instead, strlen(instead));
+        if (status != AWQ_OK)
+            return status;
         copied = at + length;
     }
     return awq__text_append_bytes(ctx, out, text + copied, bytes - copied);
@@ -68,11 +71,11 @@ awq_status awq__json_parse_nul(awq_context *ctx, const awq__json_source *source,
     awq__json_source with_nul = *source;
     with_nul.allowed |= AWQ__JSON_NUL;
     awq__text changed = {0};
-    awq_status status;
-    AWQ__TRY(awq__json_check(ctx, &with_nul, text, bytes));
-    AWQ__TRY(escape_all(ctx, text, bytes, &changed));
-    AWQ__TRY(awq__json_parse_from(ctx, source, changed.data, changed.length, root));
-done:
+    awq_status status = awq__json_check(ctx, &with_nul, text, bytes);
+    if (status == AWQ_OK)
+        status = escape_all(ctx, text, bytes, &changed);
+    if (status == AWQ_OK)
+        status = awq__json_parse_from(ctx, source, changed.data, changed.length, root);
     awq__text_free(&changed);
     return status;
 }
@@ -80,11 +83,13 @@ done:
 awq_status awq__json_unescape(awq_context *ctx, const char *string, bool escaped, awq__text *out)
 {
     const char *mark;
-    while (escaped && (mark = strstr(string, MARK))) {
+    awq_status status = AWQ_OK;
+    while (escaped && status == AWQ_OK && (mark = strstr(string, MARK))) {
         bool nul = mark[MARK_BYTES] == '0';
-        AWQ__CHECK(awq__text_append_bytes(ctx, out, string, (size_t)(mark - string)));
-        AWQ__CHECK(awq__text_append_bytes(ctx, out, nul ? "" : MARK, nul ? 1 : MARK_BYTES));
+        status = awq__text_append_bytes(ctx, out, string, (size_t)(mark - string));
+        if (status == AWQ_OK)
+            status = awq__text_append_bytes(ctx, out, nul ? "" : MARK, nul ? 1 : MARK_BYTES);
         string = mark + MARK_BYTES + 1;
     }
-    return awq__text_append_bytes(ctx, out, string, strlen(string));
+    return status == AWQ_OK ? awq__text_append_bytes(ctx, out, string, strlen(string)) : status;
 }
