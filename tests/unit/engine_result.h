@@ -156,6 +156,7 @@ static inline size_t refusals(const awq__findings *findings)
 #define EXPERT_DOWN "model.layers.1.mlp.experts.2.down_proj"
 #define V "model.layers.1.self_attn.v_proj"
 #define O "model.layers.1.self_attn.o_proj"
+#define LAST_EXPERTS "*.layers.1.*.experts.*"
 #define ATTENTION "*.self_attn.*_proj"
 #define AWQ .format = "awq"
 #define GPTQ .format = "gptq"

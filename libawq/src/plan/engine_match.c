@@ -33,8 +33,7 @@ static bool scope_has(awq__scope scope, bool value)
 
 static bool in_scope(const row *r, const module *m)
 {
-    return m->scheme && has_role(r, m) && (!r->bits || r->bits == m->scheme->bits) &&
-           scope_has(r->grouped, m->scheme->group > 0);
+    return m->scheme && has_role(r, m) && (!r->bits || r->bits == m->scheme->bits);
 }
 
 /* ---- constraints on one module: does it break the row? ---- */
@@ -183,13 +182,46 @@ static void find_unlike(const row *r, const facts *f, hit *h)
     }
 }
 
+static void find_kept(const row *r, const facts *f, hit *h)
+{
+    for (size_t i = 0; i < f->module_count; i++) {
+        const module *m = &f->modules[i];
+        if (m->scheme)
+            h->other = h->other ? h->other : m;
+        else if (has_role(r, m) && !h->count++)
+            h->module = m;
+    }
+    if (!h->other)
+        *h = (hit){0};
+}
+
+/* ---- where a row applies ---- */
+
+static bool breaks_groups(const facts *f)
+{
+    static const row whole_groups = {.constraint = AWQ__SHARD_GROUPS};
+    for (size_t i = 0; i < f->module_count; i++) {
+        const module *m = &f->modules[i];
+        if (m->scheme && m->role == AWQ_ROLE_EXPERT && break_shard_groups(&whole_groups, f, m))
+            return true;
+    }
+    return false;
+}
+
+static bool is_for(const row *r, const facts *f)
+{
+    bool odd = f->hidden % AWQ__MARLIN_HIDDEN != 0;
+    return awq__in_choices(r->formats, f->format) && scope_has(r->native_mxfp4, f->native_mxfp4) &&
+           (r->where == AWQ__EVERYWHERE || odd || (r->where == AWQ__NO_MARLIN && breaks_groups(f)));
+}
+
 hit awq__engine_hit(const row *r, const facts *f)
 {
     hit h = {0};
-    if (!awq__in_choices(r->formats, f->format) || !scope_has(r->native_mxfp4, f->native_mxfp4))
+    if (!is_for(r, f))
         return h;
-    if (r->constraint == AWQ__ALIKE) {
-        find_unlike(r, f, &h);
+    if (r->constraint == AWQ__ALIKE || r->constraint == AWQ__NONE_KEPT) {
+        (r->constraint == AWQ__ALIKE ? find_unlike : find_kept)(r, f, &h);
         return h;
     }
     for (size_t i = 0; i < f->module_count; i++) {
@@ -203,7 +235,7 @@ hit awq__engine_hit(const row *r, const facts *f)
 bool awq__engine_loads(const char *engine, awq__engine_level level, const facts *f)
 {
     for (size_t i = 0; i < awq__engine_row_count(); i++) {
-        const row *r = &awq__engine_rows[i];
+        const row *r = awq__engine_row_of(i);
         if (r->level <= level && !strcmp(r->engine, engine) && awq__engine_hit(r, f).count)
             return false;
     }

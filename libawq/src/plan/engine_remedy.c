@@ -380,7 +380,7 @@ static awq_status append_alike(awq_context *ctx, awq__text *text, awq__made_alik
                                const awq__engine_row *row, const awq__hit *hit)
 {
     static const char *const phrases[AWQ__MADE_ALIKE_COUNT] = {
-        [AWQ__EXPERTS_ALIKE] = "one scheme for all experts",
+        [AWQ__EXPERTS_ALIKE] = "quantize all experts with one scheme",
         [AWQ__ALL_ALIKE] = "one scheme for all that is quantized",
         [AWQ__EXPERTS_ALONE] = "quantize all experts and nothing else",
     };

@@ -4,430 +4,14 @@
  * and a row that no longer holds for the newest becomes one of level OLD with the versions that it
  * held for.
  *
- * Read: vLLM to 0.25.1, SGLang of 2026-08-12, transformers 4.57 and 5.16, llama.cpp of 2026-08-21,
- * TensorRT-LLM of 2026.
- * By reading, not by running: where a row rests on more than a check in plain sight, `source` says
- * "by reading".
+ * Read: vLLM to 0.32.0, SGLang to 0.5.23, transformers 4.57 and to 5.24, llama.cpp of 2026-08-21,
+ * TensorRT-LLM of 2026. Results were loaded in vLLM 0.32.0, in transformers 5.24.0 and 5.17.0, and
+ * in transformers 4.51.3 with autoawq 0.2.9 and compressed-tensors 0.9.4: "run" in `source` means
+ * one of these. "by reading": it rests on more than a check in plain sight, and has not been run.
  */
-#include "plan/engine_rows.h"
+#include "plan/engine_table.h"
 
-#define EXPERTS AWQ__EXPERTS
-#define LINEARS AWQ__OTHER_LINEARS
-#define PACKED "awq|compressed-tensors|gptq"
-#define NOT_MXFP4 PACKED "|bitsandbytes"
-#define MARLIN_GROUPS                                                                              \
-    {                                                                                              \
-        -1, 32, 64, 128                                                                            \
-    }
-#define INTEGER AWQ__CODE_INTEGER
-
-#define ONE_PARAMETER "they are slices of one parameter"
-#define ONE_KERNEL "one kernel computes all of them"
-#define ONE_CONFIG "its config.json has room for one scheme"
-#define WHOLE_GROUPS "a device gets whole groups"
-#define MARLIN "the Marlin kernels take no others"
-#define SLOWER "others run the slower MoeWNA16 kernels"
-
-/* GPT-OSS's own layout, in the three engines that read it. */
-#define MXFP4_ROWS(name, where)                                                                    \
-    {.engine = name,                                                                               \
-     .formats = "mxfp4",                                                                           \
-     .roles = EXPERTS,                                                                             \
-     .constraint = AWQ__MODEL_TYPES,                                                               \
-     .model_types = "gpt_oss",                                                                     \
-     .source = where},                                                                             \
-        {.engine = name,                                                                           \
-         .formats = "mxfp4",                                                                       \
-         .roles = ~EXPERTS,                                                                        \
-         .constraint = AWQ__NONE_TAKEN,                                                            \
-         .why = "beside the experts all weights are read as they are",                             \
-         .source = where},                                                                         \
-        {.engine = name,                                                                           \
-         .formats = "mxfp4",                                                                       \
-         .roles = EXPERTS,                                                                         \
-         .constraint = AWQ__CODES_TAKEN,                                                           \
-         .values = {AWQ__CODE_E2M1, 4},                                                            \
-         .source = where},                                                                         \
-        {.engine = name,                                                                           \
-         .formats = "mxfp4",                                                                       \
-         .roles = EXPERTS,                                                                         \
-         .constraint = AWQ__GROUPS_TAKEN,                                                          \
-         .values = {32},                                                                           \
-         .source = where},                                                                         \
-    {                                                                                              \
-        .engine = name, .formats = "mxfp4", .roles = EXPERTS, .constraint = AWQ__ALIKE,            \
-        .values = {AWQ__UNIT_MODEL, 1},                                                            \
-        .why = "its tensors are those of all experts of a layer, in every layer", .source = where  \
-    }
-
-const awq__engine_row awq__engine_rows[] = {
-    /* ---- vLLM ---- */
-    {.engine = "vllm",
-     .formats = NOT_MXFP4,
-     .roles = EXPERTS,
-     .native_mxfp4 = AWQ__ONLY,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "of such a model it reads experts in MXFP4 or float alone, and passes over tensors of "
-            "other names without a message",
-     .source = "vllm models/gpt_oss.py (_load_weights_other), llm-compressor #2742"},
-    {.engine = "vllm",
-     .formats = "awq",
-     .roles = AWQ__HEAD,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "it builds lm_head without quantization unless config.json has \"lm_head\": true",
-     .source = "vllm AutoAWQConfig"},
-    {.engine = "vllm",
-     .formats = "awq",
-     .roles = EXPERTS | LINEARS,
-     .constraint = AWQ__CODES_TAKEN,
-     .values = {INTEGER, 4},
-     .source = "vllm AutoAWQConfig (TYPE_MAP), #42727"},
-    {.engine = "vllm",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "awq",
-     .roles = EXPERTS | LINEARS,
-     .constraint = AWQ__GROUPS_TAKEN,
-     .values = MARLIN_GROUPS,
-     .why = "others run slower Triton kernels",
-     .source = "vllm marlin_utils.py"},
-    {.engine = "vllm",
-     .formats = "compressed-tensors|gptq",
-     .roles = EXPERTS | LINEARS,
-     .constraint = AWQ__GROUPS_TAKEN,
-     .values = MARLIN_GROUPS,
-     .why = MARLIN,
-     .source = "vllm marlin_utils.py"},
-    {.engine = "vllm",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "awq|gptq",
-     .roles = EXPERTS,
-     .bits = 4,
-     .constraint = AWQ__HIDDEN_MULTIPLE,
-     .values = {128},
-     .why = SLOWER,
-     .source = "vllm check_moe_marlin_supports_layer"},
-    {.engine = "vllm",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "awq|gptq",
-     .roles = EXPERTS,
-     .bits = 4,
-     .constraint = AWQ__SHARD_GROUPS,
-     .why = SLOWER,
-     .source = "vllm check_moe_marlin_supports_layer"},
-    {.engine = "vllm",
-     .formats = "awq|gptq",
-     .roles = EXPERTS,
-     .bits = 4,
-     .constraint = AWQ__SHARD_GROUPS,
-     .values = {32},
-     .why = "MoeWNA16 halves groups until they fit, down to 32",
-     .source = "vllm MoeWNA16Method"},
-    {.engine = "vllm",
-     .formats = "gptq",
-     .roles = EXPERTS,
-     .bits = 8,
-     .grouped = AWQ__ONLY,
-     .constraint = AWQ__HIDDEN_MULTIPLE,
-     .values = {128},
-     .why = "others run MoeWNA16, which has 8 bits without groups alone",
-     .source = "vllm MoeWNA16Method"},
-    {.engine = "vllm",
-     .formats = "gptq",
-     .roles = EXPERTS,
-     .bits = 8,
-     .constraint = AWQ__SHARD_GROUPS,
-     .why = "others run MoeWNA16, which has 8 bits without groups alone",
-     .source = "vllm MoeWNA16Method"},
-    {.engine = "vllm",
-     .versions = "0.22 and later",
-     .formats = "gptq",
-     .roles = EXPERTS | LINEARS,
-     .constraint = AWQ__CODES_TAKEN,
-     .values = {INTEGER, 4, 8},
-     .source = "vllm AutoGPTQConfig, #38288"},
-    {.engine = "vllm",
-     .versions = "0.22 and later",
-     .formats = "gptq",
-     .roles = EXPERTS | LINEARS,
-     .constraint = AWQ__SYMMETRIC_TAKEN,
-     .source = "vllm AutoGPTQConfig, #38288"},
-    {.engine = "vllm",
-     .versions = "0.23",
-     .level = AWQ__ENGINE_OLD,
-     .formats = "gptq",
-     .roles = EXPERTS,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "it hands on zero points that mean nothing",
-     .source = "vllm #45656"},
-    {.engine = "vllm",
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .constraint = AWQ__CODES_TAKEN,
-     .values = {INTEGER, 4, 8},
-     .source = "vllm CompressedTensorsWNA16MarlinMoEMethod"},
-    {.engine = "vllm",
-     .versions = "before 0.23",
-     .level = AWQ__ENGINE_OLD,
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .bits = 4,
-     .constraint = AWQ__SYMMETRIC_TAKEN,
-     .source = "vllm #44025"},
-    {.engine = "vllm",
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .bits = 8,
-     .constraint = AWQ__SYMMETRIC_TAKEN,
-     .why = "Marlin has no zero points for 8 bits",
-     .source = "vllm CompressedTensorsWNA16MarlinMoEMethod, #44025"},
-    {.engine = "vllm",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "compressed-tensors",
-     .roles = LINEARS,
-     .bits = 8,
-     .constraint = AWQ__SYMMETRIC_TAKEN,
-     .why = "Marlin has no zero points for 8 bits, and other kernels are not everywhere",
-     .source = "vllm marlin_utils.py"},
-    {.engine = "vllm",
-     .versions = "0.23 to 0.24",
-     .level = AWQ__ENGINE_OLD,
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .bits = 8,
-     .constraint = AWQ__GROUPS_TAKEN,
-     .values = {-1},
-     .source = "vllm #42553, #47154"},
-    {.engine = "vllm",
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .constraint = AWQ__HIDDEN_MULTIPLE,
-     .values = {128},
-     .why = MARLIN,
-     .source = "vllm CompressedTensorsWNA16MarlinMoEMethod"},
-    {.engine = "vllm",
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .constraint = AWQ__SHARD_GROUPS,
-     .why = WHOLE_GROUPS,
-     .source = "vllm CompressedTensorsWNA16MarlinMoEMethod"},
-    {.engine = "vllm",
-     .versions = "before 0.25",
-     .level = AWQ__ENGINE_OLD,
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .constraint = AWQ__SHARD_MULTIPLE,
-     .values = {64},
-     .source = "vllm #45703"},
-    {.engine = "vllm",
-     .formats = PACKED,
-     .roles = LINEARS,
-     .constraint = AWQ__SHARD_GROUPS,
-     .why = WHOLE_GROUPS,
-     .source = "vllm AWQLinearMethod, verify_marlin_supports_shape"},
-    {.engine = "vllm",
-     .formats = NOT_MXFP4,
-     .roles = LINEARS,
-     .constraint = AWQ__ALIKE,
-     .values = {AWQ__UNIT_LINEAR, 1},
-     .why = ONE_PARAMETER,
-     .source = "vllm is_layer_skipped, get_scheme of compressed_tensors.py"},
-    {.engine = "vllm",
-     .formats = NOT_MXFP4,
-     .roles = EXPERTS,
-     .constraint = AWQ__ALIKE,
-     .values = {AWQ__UNIT_LAYER, 1},
-     .why = ONE_KERNEL,
-     .source = "vllm compressed_tensors_moe.py (get_moe_method), get_moe_quant_method"},
-    {.engine = "vllm",
-     .formats = "awq|bitsandbytes",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__ALIKE,
-     .values = {AWQ__UNIT_MODEL},
-     .why = ONE_CONFIG,
-     .source = "vllm AutoAWQConfig, BitsAndBytesConfig"},
-    {.engine = "vllm",
-     .formats = "bitsandbytes",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__TENSOR_PARALLEL,
-     .values = {1},
-     .source = "vllm BitsAndBytesModelLoader"},
-    {.engine = "vllm",
-     .formats = "bitsandbytes",
-     .roles = EXPERTS,
-     .bits = 8,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "it has NF4 alone for stored experts",
-     .source = "vllm BitsAndBytesModelLoader"},
-    MXFP4_ROWS("vllm", "vllm models/gpt_oss.py, Mxfp4Config"),
-
-    /* ---- SGLang ---- */
-    {.engine = "sglang",
-     .formats = NOT_MXFP4,
-     .roles = EXPERTS,
-     .native_mxfp4 = AWQ__ONLY,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "of such a model it reads experts in MXFP4 or float alone, and passes over tensors of "
-            "other names without a message",
-     .source = "sglang models/gpt_oss.py"},
-    {.engine = "sglang",
-     .formats = "bitsandbytes",
-     .roles = EXPERTS,
-     .native_mxfp4 = AWQ__NOT,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "its loader knows the states of linears alone",
-     .source = "sglang BitsAndBytesModelLoader, #15325, by reading"},
-    {.engine = "sglang",
-     .formats = NOT_MXFP4,
-     .roles = AWQ__ROUTERS,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "it builds them without quantization",
-     .source = "sglang models/mixtral.py, qwen2_moe.py, qwen3_moe.py"},
-    {.engine = "sglang",
-     .formats = "awq",
-     .roles = EXPERTS | LINEARS,
-     .constraint = AWQ__CODES_TAKEN,
-     .values = {INTEGER, 4},
-     .source = "sglang AWQConfig"},
-    {.engine = "sglang",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "awq",
-     .roles = EXPERTS,
-     .constraint = AWQ__GROUPS_TAKEN,
-     .values = MARLIN_GROUPS,
-     .why = SLOWER,
-     .source = "sglang is_awq_marlin_compatible"},
-    {.engine = "sglang",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "awq",
-     .roles = EXPERTS,
-     .constraint = AWQ__HIDDEN_MULTIPLE,
-     .values = {128},
-     .why = SLOWER,
-     .source = "sglang check_moe_marlin_supports_layer"},
-    {.engine = "sglang",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "awq",
-     .roles = EXPERTS,
-     .constraint = AWQ__SHARD_MULTIPLE,
-     .values = {64},
-     .why = SLOWER,
-     .source = "sglang check_moe_marlin_supports_layer"},
-    {.engine = "sglang",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "awq",
-     .roles = EXPERTS,
-     .constraint = AWQ__SHARD_GROUPS,
-     .why = SLOWER,
-     .source = "sglang check_moe_marlin_supports_layer"},
-    {.engine = "sglang",
-     .formats = "awq",
-     .roles = EXPERTS,
-     .constraint = AWQ__SHARD_GROUPS,
-     .values = {32},
-     .why = "MoeWNA16 halves groups until they fit, down to 32",
-     .source = "sglang MoeWNA16Method"},
-    {.engine = "sglang",
-     .formats = "gptq",
-     .roles = EXPERTS,
-     .constraint = AWQ__HIDDEN_MULTIPLE,
-     .values = {128},
-     .why = "experts in gptq have Marlin kernels alone",
-     .source = "sglang check_moe_marlin_supports_layer"},
-    {.engine = "sglang",
-     .formats = "gptq",
-     .roles = EXPERTS,
-     .constraint = AWQ__SHARD_MULTIPLE,
-     .values = {64},
-     .why = "experts in gptq have Marlin kernels alone",
-     .source = "sglang check_moe_marlin_supports_layer"},
-    {.engine = "sglang",
-     .formats = "compressed-tensors|gptq",
-     .roles = EXPERTS,
-     .constraint = AWQ__SHARD_GROUPS,
-     .why = WHOLE_GROUPS,
-     .source = "sglang check_moe_marlin_supports_layer, CompressedTensorsWNA16MoE"},
-    {.engine = "sglang",
-     .formats = "gptq",
-     .roles = EXPERTS | LINEARS,
-     .constraint = AWQ__CODES_TAKEN,
-     .values = {INTEGER, 4, 8},
-     .source = "sglang GPTQMarlinConfig"},
-    {.engine = "sglang",
-     .formats = "gptq",
-     .roles = EXPERTS | LINEARS,
-     .constraint = AWQ__SYMMETRIC_TAKEN,
-     .source = "sglang GPTQMarlinConfig"},
-    {.engine = "sglang",
-     .formats = "compressed-tensors|gptq",
-     .roles = EXPERTS | LINEARS,
-     .constraint = AWQ__GROUPS_TAKEN,
-     .values = MARLIN_GROUPS,
-     .why = MARLIN,
-     .source = "sglang marlin_utils.py"},
-    {.engine = "sglang",
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .constraint = AWQ__CODES_TAKEN,
-     .values = {INTEGER, 4, 8},
-     .source = "sglang CompressedTensorsWNA16MoE"},
-    {.engine = "sglang",
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .constraint = AWQ__SYMMETRIC_TAKEN,
-     .why = "zero points of experts are refused or, in newer versions, permuted among 8 rows as if "
-            "they were of the awq format",
-     .source = "sglang #27690 (moe_awq_to_marlin_zero_points), by reading"},
-    {.engine = "sglang",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .constraint = AWQ__HIDDEN_MULTIPLE,
-     .values = {128},
-     .why = "others may need --moe-runner-backend triton",
-     .source = "sglang CompressedTensorsWNA16MoE, by reading"},
-    {.engine = "sglang",
-     .level = AWQ__ENGINE_NOTE,
-     .formats = "compressed-tensors",
-     .roles = EXPERTS,
-     .constraint = AWQ__SHARD_MULTIPLE,
-     .values = {64},
-     .why = "others may need --moe-runner-backend triton",
-     .source = "sglang CompressedTensorsWNA16MoE, by reading"},
-    {.engine = "sglang",
-     .formats = PACKED,
-     .roles = LINEARS,
-     .constraint = AWQ__SHARD_GROUPS,
-     .why = WHOLE_GROUPS,
-     .source = "sglang AWQLinearMethod, verify_marlin_supports_shape"},
-    {.engine = "sglang",
-     .formats = NOT_MXFP4,
-     .roles = LINEARS,
-     .constraint = AWQ__ALIKE,
-     .values = {AWQ__UNIT_LINEAR, 1},
-     .why = ONE_PARAMETER,
-     .source = "sglang is_layer_skipped_awq, get_scheme of compressed_tensors.py"},
-    {.engine = "sglang",
-     .formats = PACKED,
-     .roles = EXPERTS,
-     .constraint = AWQ__ALIKE,
-     .values = {AWQ__UNIT_LAYER, 1},
-     .why = ONE_KERNEL,
-     .source = "sglang CompressedTensorsMoEMethod, FusedMoE"},
-    {.engine = "sglang",
-     .formats = "awq|bitsandbytes",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__ALIKE,
-     .values = {AWQ__UNIT_MODEL},
-     .why = ONE_CONFIG,
-     .source = "sglang AWQConfig, BitsAndBytesConfig"},
-    {.engine = "sglang",
-     .formats = "bitsandbytes",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__TENSOR_PARALLEL,
-     .values = {1},
-     .source = "sglang BitsAndBytesModelLoader"},
-    MXFP4_ROWS("sglang", "sglang models/gpt_oss.py"),
-
+static const awq__engine_row others[] = {
     /* ---- transformers ---- */
     {.engine = "transformers",
      .formats = NOT_MXFP4,
@@ -480,14 +64,25 @@ const awq__engine_row awq__engine_rows[] = {
      .roles = EXPERTS,
      .constraint = AWQ__SYMMETRIC_TAKEN,
      .why = "it does not collect the zero points of experts",
-     .source = "transformers update_weight_conversions, #45630, #47652"},
+     .source = "transformers update_weight_conversions, #45630, #47652, run"},
     {.engine = "transformers",
+     .versions = "5",
      .formats = "compressed-tensors",
      .roles = EXPERTS,
      .constraint = AWQ__ALIKE,
      .values = {AWQ__UNIT_MODEL},
      .why = "it unpacks all experts by the scheme of the first",
-     .source = "transformers get_experts_scheme"},
+     .source = "transformers get_experts_scheme, run"},
+    {.engine = "transformers",
+     .versions = "5",
+     .formats = "compressed-tensors",
+     .roles = EXPERTS,
+     .native_mxfp4 = AWQ__NOT,
+     .constraint = AWQ__NONE_KEPT,
+     .why =
+         "it collects packed experts alone and leaves others at random values, as a rule without "
+         "a message",
+     .source = "transformers update_weight_conversions, run"},
     {.engine = "transformers",
      .versions = "5.0 to 5.12",
      .level = AWQ__ENGINE_OLD,
@@ -568,7 +163,22 @@ const awq__engine_row awq__engine_rows[] = {
     MXFP4_ROWS("tensorrt-llm", "tensorrt-llm MOE_DEVELOPER_GUIDE.md, by reading"),
 };
 
+static const awq__engine_table *const tables[] = {
+    &awq__engine_vllm, &awq__engine_sglang, &(const awq__engine_table)AWQ__ENGINE_TABLE(others)};
+enum { TABLES = sizeof tables / sizeof *tables };
+
 size_t awq__engine_row_count(void)
 {
-    return sizeof awq__engine_rows / sizeof *awq__engine_rows;
+    size_t count = 0;
+    for (size_t i = 0; i < TABLES; i++)
+        count += tables[i]->count;
+    return count;
+}
+
+const awq__engine_row *awq__engine_row_of(size_t index)
+{
+    size_t table = 0;
+    for (; index >= tables[table]->count; table++)
+        index -= tables[table]->count;
+    return &tables[table]->rows[index];
 }

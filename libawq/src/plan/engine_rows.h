@@ -18,6 +18,7 @@ typedef enum awq__constraint {
     AWQ__TENSOR_PARALLEL, /* at most this */
     AWQ__ALIKE,           /* an awq__unit, within which schemes are the same; 1: or all are kept,
                              0: or kept */
+    AWQ__NONE_KEPT,       /* they are all quantized, if anything is */
     AWQ__CONSTRAINT_COUNT,
 } awq__constraint;
 
@@ -33,6 +34,14 @@ typedef enum awq__scope {
     AWQ__ONLY,
     AWQ__NOT,
 } awq__scope;
+
+/* Results that a row is for. */
+typedef enum awq__where {
+    AWQ__EVERYWHERE,
+    AWQ__ODD_HIDDEN, /* hidden_size is no multiple of AWQ__MARLIN_HIDDEN */
+    AWQ__NO_MARLIN,  /* the same, or devices break the groups of experts */
+} awq__where;
+#define AWQ__MARLIN_HIDDEN 128
 
 #define AWQ__ROLE_BIT(role) (1u << (role))
 #define AWQ__EXPERTS AWQ__ROLE_BIT(AWQ_ROLE_EXPERT)
@@ -51,10 +60,11 @@ typedef struct awq__engine_row {
     awq__engine_level level;
     const char *formats; /* "awq|gptq" */
 
-    /* Which quantized modules; ALIKE goes by role alone. */
+    /* Which quantized modules; ALIKE and NONE_KEPT go by role alone. */
     unsigned roles;
     int bits; /* as stored; 0 for any */
-    awq__scope grouped, native_mxfp4;
+    awq__scope native_mxfp4;
+    awq__where where;
 
     awq__constraint constraint;
     int64_t values[AWQ__ROW_VALUES];
@@ -63,14 +73,15 @@ typedef struct awq__engine_row {
     const char *source;
 } awq__engine_row;
 
-extern const awq__engine_row awq__engine_rows[];
+/* index is below awq__engine_row_count. */
+const awq__engine_row *awq__engine_row_of(size_t index);
 
 /* ---- engine_match.c ---- */
 
 /* What in a result breaks a row. */
 typedef struct awq__hit {
     const awq__engine_module *module; /* the first that does */
-    const awq__engine_module *other;  /* of ALIKE: the one that it differs from */
+    const awq__engine_module *other;  /* of ALIKE and NONE_KEPT: the one that it differs from */
     size_t count;                     /* of modules that do */
     size_t units;                     /* of ALIKE: units with a difference */
 } awq__hit;

@@ -85,6 +85,7 @@ static char *found_text(awq_context *ctx, const row *r, const facts *f, const hi
     case AWQ__TENSOR_PARALLEL:
         return awq__format(ctx, "tensor_parallel %lld", (long long)f->tensor_parallel);
     case AWQ__ALIKE:
+    case AWQ__NONE_KEPT:
         return unlike_text(ctx, h);
     default:
         return awq__format(ctx, "%s in the %s format", awq_role_name(m->role), f->format);
@@ -190,6 +191,9 @@ static awq_status append_taken(awq_context *ctx, awq__text *text, const row *r)
         return awq__text_append(ctx, text, "tensor_parallel up to %lld", value);
     case AWQ__ALIKE:
         return append_alike(ctx, text, r);
+    case AWQ__NONE_KEPT:
+        status = awq__text_append(ctx, text, "%s only if all of them are quantized", whose(r));
+        break;
     default:
         return awq__text_append(ctx, text, "no %s in this format", whose(r));
     }
@@ -201,15 +205,19 @@ static awq_status append_taken(awq_context *ctx, awq__text *text, const row *r)
 /* What comes after the engine's name in a message. */
 static char *taken_text(awq_context *ctx, const row *r)
 {
+    static const char *const where[] = {
+        [AWQ__EVERYWHERE] = "",
+        [AWQ__ODD_HIDDEN] = ", where hidden_size is no multiple of 128",
+        [AWQ__NO_MARLIN] = ", where hidden_size is no multiple of 128 or devices break groups"};
     awq__text text = {0};
+    awq_status status = AWQ_OK;
     if (r->level == AWQ__ENGINE_NOTE && r->constraint == AWQ__NONE_TAKEN)
         return awq__strdup(ctx, r->why);
-    awq_status status =
-        awq__text_append(ctx, &text, r->level == AWQ__ENGINE_NOTE ? "prefers " : "takes ");
-    if (status == AWQ_OK)
-        status = append_taken(ctx, &text, r);
-    if (status == AWQ_OK && r->why)
-        status = awq__text_append(ctx, &text, ": %s", r->why);
+    AWQ__TRY(awq__text_append(ctx, &text, r->level == AWQ__ENGINE_NOTE ? "prefers " : "takes "));
+    AWQ__TRY(append_taken(ctx, &text, r));
+    AWQ__TRY(awq__text_append(ctx, &text, "%s%s%s", where[r->where], r->why ? ": " : "",
+                              r->why ? r->why : ""));
+done:
     if (status != AWQ_OK)
         awq__text_free(&text);
     return text.data;
@@ -231,17 +239,31 @@ char *awq__engine_reason(awq_context *ctx, const row *r, const facts *f, const h
     return reason;
 }
 
+/* The same for a table of all models. */
+static char *table_text(awq_context *ctx, const row *r)
+{
+    static const char *const scopes[] = {
+        [AWQ__EITHER] = "",
+        [AWQ__ONLY] = " (gpt_oss and others released with experts in MXFP4)",
+        [AWQ__NOT] = " (all but gpt_oss and others released with experts in MXFP4)"};
+    char *taken = taken_text(ctx, r);
+    char *text = taken ? awq__format(ctx, "%s%s", taken, scopes[r->native_mxfp4]) : NULL;
+    awq__free(taken);
+    return text;
+}
+
 awq_status awq__engine_row_at(awq_context *ctx, size_t index, awq__engine_row_text *text)
 {
     static const char *const levels[] = {[AWQ__ENGINE_REFUSES] = "refused",
                                          [AWQ__ENGINE_OLD] = "refused by these versions",
                                          [AWQ__ENGINE_NOTE] = "note"};
-    const row *r = &awq__engine_rows[index];
+    const row *r = awq__engine_row_of(index);
     *text = (awq__engine_row_text){.engine = shown_name(r->engine),
                                    .versions = versions(r),
                                    .formats = r->formats,
                                    .level = levels[r->level],
                                    .source = r->source,
-                                   .constraint = taken_text(ctx, r)};
+
+                                   .constraint = table_text(ctx, r)};
     return text->constraint ? AWQ_OK : AWQ_ERROR_MEMORY;
 }

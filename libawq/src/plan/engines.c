@@ -33,7 +33,7 @@ static awq_status add_remedy(awq_context *ctx, const row *r, const facts *f, con
 static awq_status add_finding(awq_context *ctx, size_t index, const facts *f, const hit *h,
                               bool refused, remedies *known, awq__findings *findings)
 {
-    const row *r = &awq__engine_rows[index];
+    const row *r = awq__engine_row_of(index);
     awq_status status = awq__grow(ctx, &findings->items, &findings->capacity, findings->count + 1,
                                   sizeof *findings->items, "findings about engines");
     if (status != AWQ_OK)
@@ -66,7 +66,7 @@ static verdict judge(const char *engine, const facts *f)
 {
     verdict v = {.worst = AWQ__ENGINE_NOTE};
     for (size_t i = 0; i < awq__engine_row_count(); i++) {
-        const row *r = &awq__engine_rows[i];
+        const row *r = awq__engine_row_of(i);
         bool matters = r->level < v.worst || (is_final(r) && !v.final);
         if (!matters || strcmp(r->engine, engine) || !awq__engine_hit(r, f).count)
             continue;
@@ -84,7 +84,7 @@ static awq_status check_one(awq_context *ctx, const char *engine, bool named, co
     verdict v = judge(engine, f);
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < awq__engine_row_count() && status == AWQ_OK; i++) {
-        const row *r = &awq__engine_rows[i];
+        const row *r = awq__engine_row_of(i);
         bool shown = v.worst == AWQ__ENGINE_REFUSES ? r->level == AWQ__ENGINE_REFUSES
                                                     : named || r->level < AWQ__ENGINE_NOTE;
         if (!shown || strcmp(r->engine, engine) || (v.final && !is_final(r)))
@@ -103,7 +103,7 @@ static awq_status check_arguments(awq_context *ctx, const char *engine, const fa
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "engine: \"%s\" is not one of %s", engine,
                          AWQ__ENGINE_CHOICES);
     for (size_t i = 0; i < awq__engine_row_count(); i++)
-        if (awq__in_choices(awq__engine_rows[i].formats, f->format))
+        if (awq__in_choices(awq__engine_row_of(i)->formats, f->format))
             return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                      "format: what engines make of \"%s\" is not in their table", f->format);
