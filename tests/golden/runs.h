@@ -57,15 +57,23 @@ static inline awq_recipe *short_recipe(const fixture *f, const char *model)
     return recipe_of(f, model, options);
 }
 
+/* short_recipe with more options. */
+static inline awq_recipe *short_recipe_with(const fixture *f, const char *model,
+                                            const char *const *options)
+{
+    awq_recipe *recipe = short_recipe(f, model);
+    for (; *options; options += 2)
+        assert_ok(f, awq_recipe_set(recipe, options[0], options[1], NULL));
+    return recipe;
+}
+
 /* Runs short_recipe with more options, and returns the evaluation. */
 static inline awq_eval_result run_short(const fixture *f, const char *model,
                                         const char *const *options, bool force)
 {
-    awq_recipe *recipe = short_recipe(f, model);
+    awq_recipe *recipe = short_recipe_with(f, model, options);
     awq_quantize_options how = {.struct_size = sizeof how, .force = force};
     awq_report *report;
-    for (; *options; options += 2)
-        assert_ok(f, awq_recipe_set(recipe, options[0], options[1], NULL));
     assert_ok(f, awq_quantize(f->ctx, recipe, &how, &report));
     awq_eval_result result = *awq_report_evaluation(report);
     awq_report_free(report);
@@ -157,6 +165,24 @@ static inline void assert_same_result(const fixture *f, const char *a, const cha
 {
     for (size_t i = 0; i < sizeof written / sizeof *written; i++)
         assert_same_file(f, a, b, written[i]);
+}
+
+/* Five threads at one go, and one and then three in a run that was interrupted, give the same
+   bytes. Frees the recipe. */
+static inline void check_same_bytes(const fixture *f, awq_recipe *recipe)
+{
+    char whole[1024];
+    snprintf(whole, sizeof whole, "%s", output);
+    assert_ok(f, awq_context_set_threads(f->ctx, 5));
+    assert_ok(f, awq_quantize(f->ctx, recipe, NULL, NULL));
+    snprintf(output, sizeof output, "%.1000s-resumed", whole);
+    assert_ok(f, awq_recipe_set(recipe, "output", output, NULL));
+    assert_ok(f, awq_context_set_threads(f->ctx, 1));
+    stop_after_first_layer(f, recipe);
+    assert_ok(f, awq_context_set_threads(f->ctx, 3));
+    assert_ok(f, awq_quantize(f->ctx, recipe, NULL, NULL));
+    assert_same_result(f, whole, output);
+    awq_recipe_free(recipe);
 }
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "golden/kl.h"
 #include "golden/runs.h"
 #include "run/job.h"
 #include "support/synthetic.h"
@@ -180,13 +181,18 @@ static void test_results_are_stored_as_planned(void **state)
 {
     static const struct {
         const mixed *mixed;
+        const char *name;
         size_t schemes;
-        int proofs;  /* of 2 layers: of the experts, and of the attention if it is searched too */
-        double most; /* KL divergence */
-    } cases[] = {
-        {&even_experts, 1, 2, 0.05}, {&first_layer, 2, 2, 0.05}, {&attention_beside, 2, 2, 0.05},
-        {&down_by_gptq, 1, 2, 0.05}, {&all_ways, 4, 4, 0.4},     {&gpt_oss, 2, 2, 0.05},
-        {&native, 1, 2, 0.05},       {&all_linears, 3, 4, 0.05}, {&by_sketches, 2, 3, 0.05}};
+        int proofs; /* of 2 layers: of the experts, and of the attention if it is searched too */
+    } cases[] = {{&even_experts, "odd-experts-kept", 1, 2},
+                 {&first_layer, "layer-0-in-8-bits", 2, 2},
+                 {&attention_beside, "attention-in-8-bits", 2, 2},
+                 {&down_by_gptq, "down-by-gptq", 1, 2},
+                 {&all_ways, "all-ways-mixed", 4, 4},
+                 {&gpt_oss, "gptq-mixed", 2, 2},
+                 {&native, "mxfp4-mixed", 1, 2},
+                 {&all_linears, "all-mixed", 3, 4},
+                 {&by_sketches, "sketch-mixed", 2, 3}};
     const fixture *f = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *report;
@@ -194,8 +200,7 @@ static void test_results_are_stored_as_planned(void **state)
         assert_int_equal(check_stored(f, cases[i].mixed), cases[i].schemes);
         awq_eval_result found = evaluate_output(f, cases[i].mixed->model);
         assert_true(found.kl == reported.kl && found.perplexity == reported.perplexity);
-        print_message("case %zu: KL %.6f\n", i, found.kl);
-        assert_true(found.kl > 0 && found.kl < cases[i].most);
+        assert_kl(cases[i].mixed->model, cases[i].name, found.kl);
         assert_int_equal(count_proofs(report), cases[i].proofs);
         cJSON_Delete(report);
     }
@@ -230,10 +235,6 @@ static void test_mixed_results_lie_between_uniform_ones(void **state)
          {"quantize.bits", "4", NULL},
          {"quantize.bits", "8", NULL},
          {"layers", "0", "role", "expert", "bits", "8", NULL}},
-        {QWEN3,
-         {"quantize.bits", "4", NULL},
-         {"quantize.bits", "8", NULL},
-         {"experts", "even", "bits", "8", NULL}},
         {QWEN2,
          {"quantize.modules", "*", "quantize.bits", "4", NULL},
          {"quantize.modules", "*", "quantize.preset", "w8a16", NULL},
@@ -262,38 +263,24 @@ static void test_mixed_results_lie_between_uniform_ones(void **state)
 
 /* ---- the promises of a run ---- */
 
-static void test_the_same_bytes_for_any_number_of_threads(void **state)
+static void test_the_same_bytes_however_it_runs(void **state)
 {
     fixture *f = *state;
     static const mixed *const cases[] = {&all_ways, &gpt_oss, &native, &all_linears, &by_sketches};
-    static const int threads[] = {1, 2, 5};
-    char first[1024];
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        snprintf(first, sizeof first, "%s/case-%zu-threads-1", f->directory, c);
-        for (int i = 0; i < 3; i++) {
-            snprintf(output, sizeof output, "%s/case-%zu-threads-%d", f->directory, c, threads[i]);
-            assert_ok(f, awq_context_set_threads(f->ctx, threads[i]));
-            run_mixed(f, cases[c], false, NULL);
-            assert_same_result(f, first, output);
-        }
+        snprintf(output, sizeof output, "%s/case-%zu", f->directory, c);
+        check_same_bytes(f, recipe_for(f, cases[c]));
     }
 }
 
-static void test_an_interrupted_run_goes_on(void **state)
+static void test_other_rules_do_not_go_on(void **state)
 {
-    fixture *f = *state;
-    char whole[1024];
-    snprintf(whole, sizeof whole, "%s", output);
-    run_mixed(f, &all_ways, false, NULL);
-    snprintf(output, sizeof output, "%s/resumed", f->directory);
+    const fixture *f = *state;
     awq_recipe *recipe = recipe_for(f, &all_ways);
     stop_after_first_layer(f, recipe);
-    /* Not with other rules. */
     succeeds(f->ctx, awq_recipe_rule_set(recipe, 0, "experts", "0"));
     assert_int_equal(awq_quantize(f->ctx, recipe, NULL, NULL), AWQ_ERROR_EXISTS);
     awq_recipe_free(recipe);
-    run_mixed(f, &all_ways, false, NULL);
-    assert_same_result(f, whole, output);
 }
 
 static void test_an_uncompensated_router_stops_the_run(void **state)
@@ -463,8 +450,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_results_are_stored_as_planned),
         CASE(test_mixed_results_lie_between_uniform_ones),
-        CASE(test_the_same_bytes_for_any_number_of_threads),
-        CASE(test_an_interrupted_run_goes_on),
+        CASE(test_the_same_bytes_however_it_runs),
+        CASE(test_other_rules_do_not_go_on),
         CASE(test_an_uncompensated_router_stops_the_run),
         CASE(test_neighbours_are_compensated),
         CASE(test_a_rule_that_says_nothing_new_changes_nothing),
