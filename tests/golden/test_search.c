@@ -8,6 +8,7 @@
 
 #include "runs.h"
 #include "layer/experts.h"
+#include "run/job.h"
 #include "support/block_search.h"
 
 #include <math.h>
@@ -33,27 +34,26 @@ static void begin_run(const fixture *f, layer_run *run, const char *model,
     for (; *options; options += 2)
         assert_ok(f, awq_recipe_set(run->recipe, options[0], options[1], NULL));
     assert_ok(f, awq__model_plan_create(f->ctx, run->recipe, &run->plan));
-    run->job = (awq__job){.ctx = f->ctx, .recipe = run->recipe, .plan = &run->plan};
+    awq__job_begin(f->ctx, &run->plan, 0, &run->job);
     assert_ok(f, awq__job_load_calibration(&run->job));
-    assert_ok(
-        f, awq__stream_begin(f->ctx, run->plan.model, &run->job.sequences, &run->job.calibration));
+    assert_ok(f, awq__stream_begin(f->ctx, run->plan.model, &run->job.sequences,
+                                   &run->job.quantizer.calibration));
 }
 
 static void end_run(layer_run *run)
 {
-    awq__stream_free(&run->job.calibration);
-    awq__sequences_free(&run->job.sequences);
+    awq__job_free(&run->job);
     awq__model_plan_free(&run->plan);
     awq_recipe_free(run->recipe);
 }
 
 static void begin_layer(const fixture *f, layer_run *run, int64_t n)
 {
-    awq__stream *stream = &run->job.calibration;
+    awq__stream *stream = &run->job.quantizer.calibration;
     assert_ok(f, awq__model_layer(run->plan.model, n, &run->loaded));
     assert_ok(f, awq__stream_to_experts(stream, &run->loaded.layer, &run->routes));
     assert_ok(f, awq__folded_create(f->ctx, &run->loaded.layer, &run->folded));
-    run->experts = (awq__experts_job){.job = &run->job,
+    run->experts = (awq__experts_job){.job = &run->job.quantizer,
                                       .layer = &run->loaded.layer,
                                       .folded = &run->folded,
                                       .routes = &run->routes};
@@ -89,7 +89,7 @@ static void check_statistics(const layer_run *run, const awq__expert_state *stat
         double sum = 0, square = 0;
         for (int64_t i = 0; i < state->routed + state->borrowed; i++) {
             double x = (double)state->weights[i] *
-                       (double)run->job.calibration.x[state->tokens[i] * H + h];
+                       (double)run->job.quantizer.calibration.x[state->tokens[i] * H + h];
             sum += fabs(x);
             square += x * x;
         }
@@ -174,7 +174,7 @@ enum { STEPS = 20, CANDIDATES = STEPS + 2, MOST_EXPERTS = 64 };
 /* Mean |x| over the tokens, and mean relative weights over gate and up of all experts. */
 static void describe_input(const layer_run *run, double *salience, double *relative)
 {
-    const awq__stream *stream = &run->job.calibration;
+    const awq__stream *stream = &run->job.quantizer.calibration;
     const awq__moe *moe = &run->loaded.layer.moe;
     const awq__weight *weights[2 * MOST_EXPERTS];
     int64_t H = run->loaded.layer.hidden, count = 0, work = 0;
@@ -215,9 +215,9 @@ static void exact_losses(const fixture *f, const layer_run *run, double *losses)
                                         .steps = STEPS,
                                         .norm = moe->norm,
                                         .norm_dtype = moe->norm_dtype};
-    const block_search search = {.forward = &run->job.calibration.forward,
+    const block_search search = {.forward = &run->job.quantizer.calibration.forward,
                                  .layer = layer,
-                                 .x = run->job.calibration.x,
+                                 .x = run->job.quantizer.calibration.x,
                                  .routes = &run->routes,
                                  .gate = quantized,
                                  .up = quantized,

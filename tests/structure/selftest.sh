@@ -93,7 +93,7 @@ catches()
 }
 
 fresh_tree
-for name in layers calls headers symbols imports length release unchecked; do
+for name in layers calls headers symbols imports length release unchecked ladders; do
     passes $name
 done
 
@@ -135,6 +135,13 @@ catches symbols libawq/include/awq/types.h 'AWQ_API int awq_missing(int a,\n int
 catches release libawq/src/core/core.c 'static void free_it(it *i)\n{\n    free(i->a);\n}'
 
 catches unchecked libawq/src/core/core.c 'void f(cJSON *o)\n{\n    cJSON_AddNullToObject(o, "a");\n}'
+catches ladders libawq/src/core/core.c 'int f(int status)\n{\n    if (status == AWQ_OK)\n        status = g();\n    return status;\n}'
+catches ladders libawq/src/core/core.c 'int f(int status)\n{\n    if (a(1) &&\n        status == AWQ_OK) {\n        status = g();\n    }\n}'
+catches ladders libawq/src/core/core.c 'int f(int status)\n{\n    for (int i = 0; i < 9 && status == AWQ_OK; i++)\n        status = g(i);\n}'
+catches ladders libawq/src/core/core.c 'int f(int status)\n{\n    return status == AWQ_OK ? g() : status;\n}'
+catches ladders libawq/src/core/core.c 'int f(int status)\n{\n    if (status != AWQ_OK)\n        return status;\n    return g();\n}'
+catches ladders libawq/src/core/core.c 'int f(int status)\n{\n    if ((status = g()) != AWQ_OK)\n        return status;\n    return g();\n}'
+
 catches unchecked libawq/src/core/core.h 'awq_status awq__f(int a);\nstatic void g(int a)\n{\n    if (a)\n        awq__f(a);\n}'
 
 fresh_tree

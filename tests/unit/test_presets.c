@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "plan/rules.h"
+#include "plan/presets.h"
 #include "rules.h"
 
 #include <stdio.h>
@@ -60,11 +60,18 @@ static void defaults(int bits, bool *symmetric, int64_t *group)
     *group = 0;
 }
 
+static awq_status format_of(const fixture *f, const char **format)
+{
+    awq__settings settings;
+    awq__settings_read(f->recipe, &settings);
+    return awq__preset_format(f->ctx, f->recipe, &settings, format);
+}
+
 /* The scheme of a module that a recipe treats. */
 static awq__scheme scheme_of(fixture *f, const char *name)
 {
     awq__rules_free(&f->rules);
-    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, defaults, &f->rules));
+    succeeds(f->ctx, create_rules(f->ctx, f->recipe, f->arch, defaults, &f->rules));
     for (size_t i = 0; i < f->arch->module_count; i++)
         if (!strcmp(f->arch->modules[i].name, name))
             return f->rules.of[i]->scheme;
@@ -176,7 +183,7 @@ static void a_rules_preset_goes_before_quantize(void **state)
 static void assert_format(fixture *f, const char *expected)
 {
     const char *format = "?";
-    succeeds(f->ctx, awq__preset_format(f->ctx, f->recipe, &format));
+    succeeds(f->ctx, format_of(f, &format));
     if (expected)
         assert_string_equal(format, expected);
     else
@@ -209,7 +216,7 @@ static void a_checkpoint_has_one_format(void **state)
     const char *format;
     set(f, "quantize.preset", "mxfp4");
     set(f, "format", "compressed-tensors");
-    fails(f->ctx, awq__preset_format(f->ctx, f->recipe, &format), AWQ_ERROR_RECIPE,
+    fails(f->ctx, format_of(f, &format), AWQ_ERROR_RECIPE,
           "preset mxfp4: is stored in the format mxfp4, but the recipe's format is "
           "compressed-tensors; auto or mxfp4 fits");
     renew(f);
@@ -217,12 +224,12 @@ static void a_checkpoint_has_one_format(void **state)
     add_rule(f->ctx, f->recipe, PAIRS("layers", "0", "preset", "w4a16"));
     assert_format(f, NULL);
     add_rule(f->ctx, f->recipe, PAIRS("layers", "0", "preset", "nf4"));
-    fails(f->ctx, awq__preset_format(f->ctx, f->recipe, &format), AWQ_ERROR_RECIPE,
+    fails(f->ctx, format_of(f, &format), AWQ_ERROR_RECIPE,
           "preset nf4: is stored in the format bitsandbytes, but the recipe's format is awq");
     renew(f);
     set(f, "quantize.preset", "mxfp4");
     add_rule(f->ctx, f->recipe, PAIRS("layers", "0", "preset", "int8"));
-    fails(f->ctx, awq__preset_format(f->ctx, f->recipe, &format), AWQ_ERROR_RECIPE,
+    fails(f->ctx, format_of(f, &format), AWQ_ERROR_RECIPE,
           "preset int8: is stored in the format bitsandbytes, but another preset of the recipe in "
           "mxfp4; a checkpoint has one format");
     renew(f);

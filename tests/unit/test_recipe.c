@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "plan/recipe.h"
+#include "plan/settings.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +31,13 @@ static int teardown(void **state)
     awq_recipe_free(f->recipe);
     awq_context_free(f->ctx);
     return 0;
+}
+
+static awq__settings settings_of(const fixture *f)
+{
+    awq__settings settings;
+    awq__settings_read(f->recipe, &settings);
+    return settings;
 }
 
 static void set(fixture *f, const char *name, const char *value)
@@ -188,18 +195,18 @@ static void integers_are_strict(void **state)
                  "1048576",
                  wrong[i]);
         assert_refused(f, name, wrong[i], message);
-        assert_int_equal(awq__recipe_int(f->recipe, name), 77);
+        assert_int_equal(settings_of(f).calibration.samples, 77);
     }
     set(f, name, "1");
-    assert_int_equal(awq__recipe_int(f->recipe, name), 1);
+    assert_int_equal(settings_of(f).calibration.samples, 1);
     set(f, name, "1048576");
-    assert_int_equal(awq__recipe_int(f->recipe, name), 1048576);
+    assert_int_equal(settings_of(f).calibration.samples, 1048576);
     set(f, "calibration.seed", "9007199254740992");
-    assert_int_equal(awq__recipe_int(f->recipe, "calibration.seed"), INT64_C(1) << 53);
+    assert_int_equal(settings_of(f).calibration.seed, INT64_C(1) << 53);
     set(f, "evaluation.windows", "1099511627776");
-    assert_int_equal(awq__recipe_int(f->recipe, "evaluation.windows"), INT64_C(1) << 40);
+    assert_int_equal(settings_of(f).evaluation.windows, INT64_C(1) << 40);
     set(f, "quantize.sketch_rows", "0");
-    assert_int_equal(awq__recipe_int(f->recipe, "quantize.sketch_rows"), 0);
+    assert_int_equal(settings_of(f).quantize.sketch_rows, 0);
     assert_refused(f, "quantize.sketch_rows", "1048577",
                    "quantize.sketch_rows: \"1048577\" is not allowed; allowed is an integer from 0 "
                    "to 1048576");
@@ -208,9 +215,9 @@ static void integers_are_strict(void **state)
 static void booleans_are_true_or_false(void **state)
 {
     fixture *f = *state;
-    assert_true(awq__recipe_bool(f->recipe, "quantize.clip"));
+    assert_true(settings_of(f).quantize.clip);
     set(f, "quantize.clip", "false");
-    assert_false(awq__recipe_bool(f->recipe, "quantize.clip"));
+    assert_false(settings_of(f).quantize.clip);
     static const char *const wrong[] = {"", "True", "TRUE", "yes", "on", "1", "0", "true "};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         char message[200];
@@ -218,7 +225,7 @@ static void booleans_are_true_or_false(void **state)
                  "quantize.clip: \"%s\" is not allowed; allowed is true or false", wrong[i]);
         assert_refused(f, "quantize.clip", wrong[i], message);
     }
-    assert_false(awq__recipe_bool(f->recipe, "quantize.clip"));
+    assert_false(settings_of(f).quantize.clip);
 }
 
 static void choices_are_exact(void **state)
@@ -241,7 +248,7 @@ static void choices_are_exact(void **state)
     } right[] = {{"32", 32}, {"64", 64}, {"128", 128}, {"-1", -1}};
     for (size_t i = 0; i < sizeof right / sizeof right[0]; i++) {
         set(f, name, right[i].text);
-        assert_int_equal(awq__recipe_int(f->recipe, name), right[i].value);
+        assert_int_equal(settings_of(f).quantize.group_size, right[i].value);
     }
     set(f, "quantize.method", "rtn");
     assert_string_equal(awq__recipe_text(f->recipe, "quantize.method"), "rtn");
@@ -265,10 +272,10 @@ static void sizes_have_units(void **state)
         {"5GB", 5000000000},  {"2TB", 2000000000000},      {"977KiB", 977 * 1024},
         {"1MiB", 1048576},    {"2GiB", UINT64_C(2) << 30}, {"1TiB", UINT64_C(1) << 40},
     };
-    assert_int_equal(awq__recipe_size(f->recipe, name), 5000000000);
+    assert_int_equal(settings_of(f).shard_size, 5000000000);
     for (size_t i = 0; i < sizeof right / sizeof right[0]; i++) {
         set(f, name, right[i].text);
-        assert_int_equal(awq__recipe_size(f->recipe, name), right[i].bytes);
+        assert_int_equal(settings_of(f).shard_size, right[i].bytes);
     }
     static const char *const wrong[] = {"",
                                         "GB",
@@ -291,7 +298,7 @@ static void sizes_have_units(void **state)
                    "shard_size: \"999999\" is not allowed; allowed are 1000000 to "
                    "9007199254740992 bytes");
     assert_int_equal(awq_recipe_set(f->recipe, name, "9007199254740993", NULL), AWQ_ERROR_ARGUMENT);
-    assert_int_equal(awq__recipe_size(f->recipe, name), UINT64_C(1) << 40);
+    assert_int_equal(settings_of(f).shard_size, UINT64_C(1) << 40);
 }
 
 static void paths_are_taken_from_the_base(void **state)
@@ -365,7 +372,7 @@ static void clearing_puts_a_default_back(void **state)
     fixture *f = *state;
     set(f, "calibration.samples", "3");
     assert_int_equal(awq_recipe_clear(f->recipe, "calibration.samples"), AWQ_OK);
-    assert_int_equal(awq__recipe_int(f->recipe, "calibration.samples"), 128);
+    assert_int_equal(settings_of(f).calibration.samples, 128);
     set(f, "plugin", "mixtral");
     assert_int_equal(awq_recipe_count(f->recipe, "plugin"), 1);
     set(f, "plugin", "");
@@ -378,9 +385,6 @@ static void unknown_names_read_as_nothing(void **state)
 {
     fixture *f = *state;
     size_t count = 9;
-    assert_int_equal(awq__recipe_int(f->recipe, "nothing"), 0);
-    assert_int_equal(awq__recipe_size(f->recipe, "nothing"), 0);
-    assert_false(awq__recipe_bool(f->recipe, "nothing"));
     assert_string_equal(awq__recipe_text(f->recipe, "nothing"), "");
     assert_non_null(awq__recipe_list(f->recipe, "nothing", &count));
     assert_int_equal(count, 0);

@@ -64,7 +64,7 @@ static void defaults(int bits, bool *symmetric, int64_t *group)
 static awq_status make_rules(fixture *f)
 {
     awq__rules_free(&f->rules);
-    awq_status status = awq__rules_create(f->ctx, f->recipe, f->arch, defaults, &f->rules);
+    awq_status status = create_rules(f->ctx, f->recipe, f->arch, defaults, &f->rules);
     return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch) : status;
 }
 

@@ -7,6 +7,7 @@
 
 #include "context.h"
 #include "plan/rules.h"
+#include "rules.h"
 
 #include <stdio.h>
 
@@ -62,7 +63,7 @@ static void mxfp4_defaults(int bits, bool *symmetric, int64_t *group)
 /* As a run does it. */
 static awq_status make_rules(fixture *f)
 {
-    awq_status status = awq__rules_create(f->ctx, f->recipe, f->arch, defaults, &f->rules);
+    awq_status status = create_rules(f->ctx, f->recipe, f->arch, defaults, &f->rules);
     return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch) : status;
 }
 
@@ -242,13 +243,13 @@ static void auto_takes_the_largest_group_that_fits(void **state)
 static void auto_is_the_formats(void **state)
 {
     fixture *f = *state;
-    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, mxfp4_defaults, &f->rules));
+    succeeds(f->ctx, create_rules(f->ctx, f->recipe, f->arch, mxfp4_defaults, &f->rules));
     assert_true(the_treatment(f)->scheme.symmetric);
     assert_int_equal(the_treatment(f)->scheme.group, 32);
     awq__rules_free(&f->rules);
     set(f, "quantize.symmetric", "false");
     set(f, "quantize.group_size", "64");
-    succeeds(f->ctx, awq__rules_create(f->ctx, f->recipe, f->arch, mxfp4_defaults, &f->rules));
+    succeeds(f->ctx, create_rules(f->ctx, f->recipe, f->arch, mxfp4_defaults, &f->rules));
     assert_false(the_treatment(f)->scheme.symmetric);
     assert_int_equal(the_treatment(f)->scheme.group, 64);
 }

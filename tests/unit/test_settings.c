@@ -223,6 +223,72 @@ static void what_is_unset_is_the_default_or_nothing(void **state)
     assert_false(s->calibrates);
 }
 
+/* What the recipe says goes before its preset, and that before a default. */
+static void presets_fill_what_the_recipe_leaves_open(void **state)
+{
+    fixture *f = *state;
+    const awq__settings *s = &f->settings;
+    set(f, "quantize.preset", "w8a16");
+    awq__settings_read(f->recipe, &f->settings);
+    assert_int_equal(s->quantize.bits, 8);
+    assert_int_equal(s->quantize.group_size, -1);
+    assert_int_equal(s->quantize.symmetric, AWQ__SYMMETRIC_TRUE);
+    set(f, "quantize.group_size", "auto");
+    set(f, "quantize.symmetric", "false");
+    awq__settings_read(f->recipe, &f->settings);
+    assert_int_equal(s->quantize.bits, 8);
+    assert_int_equal(s->quantize.group_size, 0);
+    assert_int_equal(s->quantize.symmetric, AWQ__SYMMETRIC_FALSE);
+}
+
+static void set_in_rule(fixture *f, const char *name, const char *value)
+{
+    assert_int_equal(awq_recipe_rule_set(f->recipe, 0, name, value), AWQ_OK);
+}
+
+/* The same names as quantize.* and the same words: what an option takes, a rule takes alike. */
+static void a_rule_replaces_what_it_says(void **state)
+{
+    fixture *f = *state;
+    awq__settings own;
+    assert_int_equal(awq_recipe_add_rule(f->recipe), AWQ_OK);
+    set(f, "quantize.method", "gptq");
+    set(f, "quantize.bits", "2");
+    set_in_rule(f, "role", "attention");
+    set_in_rule(f, "preset", "nf4");
+    set_in_rule(f, "group_size", "32");
+    set_in_rule(f, "rounding", "gptq");
+    set_in_rule(f, "clip", "false");
+    awq__settings_read(f->recipe, &f->settings);
+    awq__settings_of_rule(f->recipe, &f->settings, 0, &own);
+    assert_int_equal(own.quantize.method, AWQ__METHOD_GPTQ);
+    assert_int_equal(own.quantize.bits, 4);
+    assert_int_equal(own.quantize.group_size, 32);
+    assert_int_equal(own.quantize.symmetric, AWQ__SYMMETRIC_TRUE);
+    assert_int_equal(own.quantize.rounding, AWQ__ROUNDING_GPTQ);
+    assert_string_equal(own.quantize.preset, "nf4");
+    assert_false(own.quantize.clip);
+    assert_int_equal(f->settings.quantize.bits, 2);
+    assert_true(f->settings.quantize.clip);
+}
+
+/* The treatments that rules may say are options of quantize, with the same choices. */
+static void what_rules_say_is_an_option_of_quantize(void **state)
+{
+    size_t count, times;
+    const awq_option *options = awq_rule_option_list(&count);
+    (void)state;
+    for (const awq_option *o = awq_rule_option_find("keep") + 1; o < options + count; o++) {
+        char name[64];
+        snprintf(name, sizeof name, "quantize.%s", o->name);
+        const awq_option *general = awq_option_find(name);
+        assert_non_null(general);
+        assert_non_null(setting_of(name, &times));
+        assert_int_equal(general->type, o->type);
+        assert_non_null(strstr(general->choices, o->choices));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +297,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_choice_has_a_value, begin, end),
         cmocka_unit_test_setup_teardown(values_of_all_types_are_read, begin, end),
         cmocka_unit_test_setup_teardown(what_is_unset_is_the_default_or_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(presets_fill_what_the_recipe_leaves_open, begin, end),
+        cmocka_unit_test_setup_teardown(a_rule_replaces_what_it_says, begin, end),
+        cmocka_unit_test(what_rules_say_is_an_option_of_quantize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

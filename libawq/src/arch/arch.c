@@ -29,26 +29,21 @@ static awq_status describe(awq_context *ctx, awq__arch *arch)
     awq__host host;
     awq__host_init(&host, ctx, arch->config_path, arch->config, arch->checkpoint);
     arch->model.struct_size = sizeof arch->model;
-    awq_status status = described(ctx, plugin->id, "describe_model",
-                                  plugin->describe_model(&host.table, &arch->model));
-    if (status == AWQ_OK)
-        status = awq__check_model(ctx, plugin->id, &arch->model);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(described(ctx, plugin->id, "describe_model",
+                         plugin->describe_model(&host.table, &arch->model)));
+    AWQ__CHECK(awq__check_model(ctx, plugin->id, &arch->model));
     int64_t layers = arch->model.layer_count;
     arch->layers = awq__alloc(ctx, (size_t)layers, sizeof *arch->layers, "layer descriptions");
     arch->layer_first =
         awq__alloc(ctx, (size_t)layers + 1, sizeof *arch->layer_first, "layer index");
-    if (!arch->layers || !arch->layer_first)
-        return AWQ_ERROR_MEMORY;
-    for (int64_t n = 0; n < layers && status == AWQ_OK; n++) {
+    AWQ__CHECK_ALLOC(arch->layers && arch->layer_first);
+    for (int64_t n = 0; n < layers; n++) {
         arch->layers[n].struct_size = sizeof arch->layers[n];
-        status = described(ctx, plugin->id, "describe_layer",
-                           plugin->describe_layer(&host.table, n, &arch->layers[n]));
-        if (status == AWQ_OK)
-            status = awq__check_layer(ctx, plugin->id, n, &arch->model, &arch->layers[n]);
+        AWQ__CHECK(described(ctx, plugin->id, "describe_layer",
+                             plugin->describe_layer(&host.table, n, &arch->layers[n])));
+        AWQ__CHECK(awq__check_layer(ctx, plugin->id, n, &arch->model, &arch->layers[n]));
     }
-    return status == AWQ_OK ? awq__host_misspelt(&host, &arch->misspelt) : status;
+    return awq__host_misspelt(&host, &arch->misspelt);
 }
 
 /* ---- the list of modules ---- */
@@ -174,8 +169,7 @@ static awq_status list_modules(awq_context *ctx, awq__arch *arch)
     arch->modules = awq__alloc(ctx, count, sizeof *arch->modules, "the list of modules");
     arch->parts = awq__alloc(ctx, (size_t)model->layer_count * (AWQ__PART_GATE + 1),
                              sizeof *arch->parts, "the list of modules");
-    if (!arch->modules || !arch->parts)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(arch->modules && arch->parts);
     lister l = {arch, 0};
     int64_t H = model->hidden_size, V = model->vocabulary_size;
     list_module(&l, model->embedding, AWQ__PART_EMBEDDING, AWQ_ROLE_EMBEDDING, -1, V, H);
@@ -199,8 +193,7 @@ static awq_status sort_names(awq_context *ctx, awq__arch *arch)
 {
     arch->by_name =
         awq__alloc(ctx, arch->module_count, sizeof *arch->by_name, "the list of modules");
-    if (!arch->by_name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(arch->by_name);
     for (size_t i = 0; i < arch->module_count; i++)
         arch->by_name[i] = &arch->modules[i];
     qsort(arch->by_name, arch->module_count, sizeof *arch->by_name, compare_names);
@@ -213,10 +206,8 @@ static awq_status sort_names(awq_context *ctx, awq__arch *arch)
 static awq_status open_weights(awq_context *ctx, awq__arch *arch, const char *path)
 {
     bool absent = awq__is_file(path);
-    awq_status status = absent ? AWQ_OK : awq__checkpoint_is_absent(ctx, path, &absent);
-    if (status == AWQ_OK && !absent)
-        status = awq__checkpoint_open(ctx, path, &arch->checkpoint);
-    return status;
+    AWQ__CHECK(absent ? AWQ_OK : awq__checkpoint_is_absent(ctx, path, &absent));
+    return absent ? AWQ_OK : awq__checkpoint_open(ctx, path, &arch->checkpoint);
 }
 
 static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *path,
@@ -224,43 +215,33 @@ static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *path
 {
     arch->config_path =
         awq__is_file(path) ? awq__strdup(ctx, path) : awq__path_join(ctx, path, "config.json");
-    if (!arch->config_path)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = awq__json_read_python(ctx, arch->config_path, &arch->config);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK_ALLOC(arch->config_path);
+    AWQ__CHECK(awq__json_read_python(ctx, arch->config_path, &arch->config));
     const cJSON *type = awq__json_at(arch->config, "model_type");
     if (!cJSON_IsString(type))
         return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: \"model_type\" is missing or not a text",
                          arch->config_path);
     arch->model_type = type->valuestring;
-    status = awq__plugins_load(ctx, &arch->plugins);
-    if (status == AWQ_OK)
-        status = awq__plugins_choose(ctx, &arch->plugins, arch->model_type, plugin, &arch->plugin);
-    if (status == AWQ_OK)
-        status = open_weights(ctx, arch, path);
-    if (status == AWQ_OK)
-        status = describe(ctx, arch);
-    if (status == AWQ_OK)
-        status = list_modules(ctx, arch);
-    if (status == AWQ_OK)
-        status = sort_names(ctx, arch);
-    return status;
+    AWQ__CHECK(awq__plugins_load(ctx, &arch->plugins));
+    AWQ__CHECK(awq__plugins_choose(ctx, &arch->plugins, arch->model_type, plugin, &arch->plugin));
+    AWQ__CHECK(open_weights(ctx, arch, path));
+    AWQ__CHECK(describe(ctx, arch));
+    AWQ__CHECK(list_modules(ctx, arch));
+    return sort_names(ctx, arch);
 }
 
 awq_status awq__arch_open(awq_context *ctx, const char *path, const char *plugin, awq__arch **out)
 {
     *out = NULL;
     awq__arch *arch = awq__alloc(ctx, 1, sizeof *arch, "a model");
-    if (!arch)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = open_parts(ctx, arch, path, plugin);
-    if (status != AWQ_OK) {
-        awq__arch_free(arch);
-        return status;
-    }
+    AWQ__CHECK_ALLOC(arch);
+    awq_status status;
+    AWQ__TRY(open_parts(ctx, arch, path, plugin));
     *out = arch;
-    return AWQ_OK;
+done:
+    if (status != AWQ_OK)
+        awq__arch_free(arch);
+    return status;
 }
 
 void awq__arch_free(awq__arch *arch)

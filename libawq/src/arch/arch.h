@@ -140,6 +140,9 @@ bool awq__arch_stores(const awq__arch *arch, const char *tensor);
    them; -1 if there is none. */
 int64_t awq__arch_layer_beyond(const awq__arch *arch, const char **tensor);
 
+/* Is it a matrix that a linear layer multiplies with? */
+bool awq__role_is_linear(awq_role role);
+
 /* The tensors of a layer's fused experts. */
 #define AWQ__FUSED_NAME_BYTES (AWQ_NAME_BYTES + 8)
 #define AWQ__MAX_FUSED 6

@@ -44,9 +44,8 @@ static awq_status step_into(const awq__host *host, const char *key, const char *
 static awq_status find(awq__host *host, const char *key, const cJSON **found)
 {
     const cJSON *item = host->config;
-    awq_status status = AWQ_OK;
-    for (const char *step = key; status == AWQ_OK && item && *step;) {
-        status = step_into(host, key, step, &item);
+    for (const char *step = key; item && *step;) {
+        AWQ__CHECK(step_into(host, key, step, &item));
         if (step == key)
             awq__host_note(host, key, item != NULL);
         step += strcspn(step, ".");
@@ -54,8 +53,8 @@ static awq_status find(awq__host *host, const char *key, const cJSON **found)
         if (cJSON_IsNull(item))
             item = NULL;
     }
-    *found = status == AWQ_OK ? item : NULL;
-    return status;
+    *found = item;
+    return AWQ_OK;
 }
 
 static awq_status missing(const awq__host *host, const char *key)
@@ -76,9 +75,7 @@ static awq_status config_int(const awq_host *table, const char *key, const int64
 {
     awq__host *host = self(table);
     const cJSON *item;
-    awq_status status = find(host, key, &item);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find(host, key, &item));
     if (!item && !fallback)
         return missing(host, key);
     if (!item)
@@ -93,9 +90,7 @@ static awq_status config_number(const awq_host *table, const char *key, const do
 {
     awq__host *host = self(table);
     const cJSON *item;
-    awq_status status = find(host, key, &item);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find(host, key, &item));
     if (!item && !fallback)
         return missing(host, key);
     if (item && !cJSON_IsNumber(item))
@@ -109,9 +104,7 @@ static awq_status config_bool(const awq_host *table, const char *key, const int 
 {
     awq__host *host = self(table);
     const cJSON *item;
-    awq_status status = find(host, key, &item);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find(host, key, &item));
     if (!item && !fallback)
         return missing(host, key);
     if (item && !cJSON_IsBool(item))
@@ -125,9 +118,7 @@ static awq_status config_string(const awq_host *table, const char *key, const ch
 {
     awq__host *host = self(table);
     const cJSON *item;
-    awq_status status = find(host, key, &item);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find(host, key, &item));
     if (!item && !fallback)
         return missing(host, key);
     if (item && !cJSON_IsString(item))

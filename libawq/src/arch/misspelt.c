@@ -44,14 +44,13 @@ const char *awq__host_similar(const awq__host *host, const char *key)
 
 awq_status awq__host_misspelt(const awq__host *host, awq__text *list)
 {
-    awq_status status = AWQ_OK;
     if (host->found.count > KEYS) /* what is not known to have been asked for may have been */
         return AWQ_OK;
-    for (int i = 0; i < host->missed.count && i < KEYS && status == AWQ_OK; i++) {
+    for (int i = 0; i < host->missed.count && i < KEYS; i++) {
         const char *key = host->missed.names[i], *other = awq__host_similar(host, key);
         if (other)
-            status = awq__text_append(host->ctx, list, "%s\"%s\" for \"%s\"",
-                                      list->length ? ", " : "", other, key);
+            AWQ__CHECK(awq__text_append(host->ctx, list, "%s\"%s\" for \"%s\"",
+                                        list->length ? ", " : "", other, key));
     }
-    return status;
+    return AWQ_OK;
 }

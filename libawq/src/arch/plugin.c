@@ -127,7 +127,33 @@ static bool plugin_file_name(const char *name)
            !strcmp(name + length - suffix, FILE_SUFFIX);
 }
 
-/* In the order of names, so that nothing depends on the file system's. */
+typedef struct name_list {
+    char **items;
+    size_t count, capacity;
+} name_list;
+
+/* The plugins of a directory, in the order of their names: nothing depends on the order in which
+   the file system lists them. */
+static awq_status list_directory(awq_context *ctx, DIR *directory, const char *path,
+                                 name_list *names)
+{
+    for (struct dirent *entry; (errno = 0, entry = readdir(directory));) {
+        if (!plugin_file_name(entry->d_name))
+            continue;
+        AWQ__CHECK(awq__grow(ctx, &names->items, &names->capacity, names->count + 1,
+                             sizeof *names->items, "plugin names"));
+        char *name = awq__path_join(ctx, path, entry->d_name);
+        AWQ__CHECK_ALLOC(name);
+        names->items[names->count++] = name;
+    }
+    if (errno)
+        return awq__fail(ctx, awq__system_status(errno), "%s: cannot be listed: %s", path,
+                         strerror(errno));
+    if (names->count)
+        qsort(names->items, names->count, sizeof *names->items, compare_names);
+    return AWQ_OK;
+}
+
 static awq_status load_directory(awq_context *ctx, awq__plugins *plugins, const char *path)
 {
     DIR *directory = opendir(path);
@@ -138,28 +164,16 @@ static awq_status load_directory(awq_context *ctx, awq__plugins *plugins, const 
         awq__plugin *item = add(ctx, plugins, path);
         return item ? refuse(ctx, item, "cannot be listed: %s", strerror(error)) : AWQ_ERROR_MEMORY;
     }
-    char **names = NULL;
-    size_t count = 0, capacity = 0;
-    awq_status status = AWQ_OK;
-    for (struct dirent *entry; status == AWQ_OK && (errno = 0, entry = readdir(directory));) {
-        if (!plugin_file_name(entry->d_name))
-            continue;
-        status = awq__grow(ctx, &names, &capacity, count + 1, sizeof *names, "plugin names");
-        if (status == AWQ_OK && !(names[count++] = awq__path_join(ctx, path, entry->d_name)))
-            status = AWQ_ERROR_MEMORY;
-    }
-    if (status == AWQ_OK && errno)
-        status = awq__fail(ctx, awq__system_status(errno), "%s: cannot be listed: %s", path,
-                           strerror(errno));
+    name_list names = {0};
+    awq_status status;
+    AWQ__TRY(list_directory(ctx, directory, path, &names));
+    for (size_t i = 0; i < names.count; i++)
+        AWQ__TRY(load_file(ctx, plugins, names.items[i]));
+done:
     closedir(directory);
-    if (status == AWQ_OK && count)
-        qsort(names, count, sizeof *names, compare_names);
-    for (size_t i = 0; i < count; i++) {
-        if (status == AWQ_OK)
-            status = load_file(ctx, plugins, names[i]);
-        awq__free(names[i]);
-    }
-    awq__free(names);
+    for (size_t i = 0; i < names.count; i++)
+        awq__free(names.items[i]);
+    awq__free(names.items);
     return status;
 }
 
@@ -168,14 +182,15 @@ awq_status awq__plugins_load(awq_context *ctx, awq__plugins *plugins)
     *plugins = (awq__plugins){0};
     const awq__plugin_sources *sources = awq__context_plugins(ctx);
     awq_status status = AWQ_OK;
-    for (size_t i = 0; i < sources->linked_count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < sources->linked_count; i++) {
         awq__plugin *item = add(ctx, plugins, "(linked)");
-        status = item ? check_table(ctx, sources->linked[i], item) : AWQ_ERROR_MEMORY;
+        AWQ__TRY(item ? check_table(ctx, sources->linked[i], item) : AWQ_ERROR_MEMORY);
     }
-    for (size_t i = 0; i < sources->path_count && status == AWQ_OK; i++)
-        status = awq__is_directory(sources->paths[i])
+    for (size_t i = 0; i < sources->path_count; i++)
+        AWQ__TRY(awq__is_directory(sources->paths[i])
                      ? load_directory(ctx, plugins, sources->paths[i])
-                     : load_file(ctx, plugins, sources->paths[i]);
+                     : load_file(ctx, plugins, sources->paths[i]));
+done:
     if (status != AWQ_OK)
         awq__plugins_free(plugins);
     return status;

@@ -14,10 +14,12 @@ static awq_status describe(awq_context *ctx, const awq__plugin *plugin, awq_plug
                               .model_types = NULL,
                               .error = plugin->error ? plugin->error : ""};
     awq__text types = {0};
-    awq_status status = awq__text_append(ctx, &types, "%s", "");
+    awq_status status;
+    AWQ__TRY(awq__text_append(ctx, &types, "%s", ""));
     if (!plugin->error)
-        for (const char *const *type = plugin->table.model_types; *type && status == AWQ_OK; type++)
-            status = awq__text_append(ctx, &types, "%s%s", types.length ? "," : "", *type);
+        for (const char *const *type = plugin->table.model_types; *type; type++)
+            AWQ__TRY(awq__text_append(ctx, &types, "%s%s", types.length ? "," : "", *type));
+done:
     info->model_types = types.data;
     return status;
 }
@@ -26,26 +28,20 @@ awq_status awq_plugin_list_create(awq_context *ctx, awq_plugin_list **out)
 {
     if (out)
         *out = NULL;
-    awq_status status =
-        awq__enter(ctx, "awq_plugin_list_create", (awq__argument[]){{"out", out}, {0}});
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(ctx, "awq_plugin_list_create", (awq__argument[]){{"out", out}, {0}}));
     awq_plugin_list *list = awq__alloc(ctx, 1, sizeof *list, "the plugin list");
-    if (!list)
-        return AWQ_ERROR_MEMORY;
-    status = awq__plugins_load(ctx, &list->plugins);
-    if (status == AWQ_OK) {
-        list->infos = awq__alloc(ctx, list->plugins.count, sizeof *list->infos, "the plugin list");
-        status = list->infos ? AWQ_OK : AWQ_ERROR_MEMORY;
-    }
-    for (size_t i = 0; i < list->plugins.count && status == AWQ_OK; i++)
-        status = describe(ctx, &list->plugins.items[i], &list->infos[i]);
-    if (status != AWQ_OK) {
-        awq_plugin_list_free(list);
-        return status;
-    }
+    AWQ__CHECK_ALLOC(list);
+    awq_status status;
+    AWQ__TRY(awq__plugins_load(ctx, &list->plugins));
+    list->infos = awq__alloc(ctx, list->plugins.count, sizeof *list->infos, "the plugin list");
+    AWQ__TRY_ALLOC(list->infos);
+    for (size_t i = 0; i < list->plugins.count; i++)
+        AWQ__TRY(describe(ctx, &list->plugins.items[i], &list->infos[i]));
     *out = list;
-    return awq__leave(ctx, AWQ_OK);
+done:
+    if (status != AWQ_OK)
+        awq_plugin_list_free(list);
+    return awq__leave(ctx, status);
 }
 
 void awq_plugin_list_free(awq_plugin_list *list)

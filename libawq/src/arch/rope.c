@@ -82,10 +82,8 @@ static awq_status read_type(const source *from, const char **type)
     const char *fallback = "default";
     const char *names[] = {"type", "rope_type"};
     for (int i = 0; i < 2; i++) {
-        awq_status status =
-            from->table->config_string(from->table, key(from, names[i]).text, &fallback, type);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(
+            from->table->config_string(from->table, key(from, names[i]).text, &fallback, type));
         fallback = *type;
     }
     return AWQ_OK;
@@ -96,9 +94,9 @@ static awq_status read_theta(const source *from, double *theta)
 {
     const double usual = 10000;
     double outer = 0;
-    awq_status status = from->table->config_number(from->table, "rope_theta", &absent, &outer);
+    AWQ__CHECK(from->table->config_number(from->table, "rope_theta", &absent, &outer));
     const double *fallback = !isnan(outer) ? &outer : from->count < 2 ? &usual : NULL;
-    return status == AWQ_OK ? number(from, "rope_theta", fallback, theta) : status;
+    return number(from, "rope_theta", fallback, theta);
 }
 
 /* ---- YaRN (arXiv 2309.00071), with the keys and defaults of transformers ---- */
@@ -114,34 +112,32 @@ typedef struct yarn {
 static awq_status read_positions(const source *from, double *positions)
 {
     const awq_host *table = from->table;
-    awq_status status =
-        table->config_number(table, "original_max_position_embeddings", &absent, positions);
-    if (status == AWQ_OK && isnan(*positions))
-        status = number(from, "original_max_position_embeddings", &absent, positions);
-    if (status == AWQ_OK && isnan(*positions))
-        status = table->config_number(table, "max_position_embeddings", NULL, positions);
-    return status;
+    AWQ__CHECK(table->config_number(table, "original_max_position_embeddings", &absent, positions));
+    if (isnan(*positions))
+        AWQ__CHECK(number(from, "original_max_position_embeddings", &absent, positions));
+    if (isnan(*positions))
+        AWQ__CHECK(table->config_number(table, "max_position_embeddings", NULL, positions));
+    return AWQ_OK;
 }
 
 static awq_status read_factor(const source *from, double positions, double *factor)
 {
-    awq_status status = number(from, "factor", &absent, factor);
-    if (status != AWQ_OK || !isnan(*factor))
-        return status;
+    AWQ__CHECK(number(from, "factor", &absent, factor));
+    if (!isnan(*factor))
+        return AWQ_OK;
     double extended;
-    status = from->table->config_number(from->table, "max_position_embeddings", NULL, &extended);
-    if (status == AWQ_OK)
-        *factor = extended / positions;
-    return status;
+    AWQ__CHECK(from->table->config_number(from->table, "max_position_embeddings", NULL, &extended));
+    *factor = extended / positions;
+    return AWQ_OK;
 }
 
 /* A beta of 0 means the default, too. */
 static awq_status read_beta(const source *from, const char *member, double usual, double *beta)
 {
-    awq_status status = number(from, member, &usual, beta);
-    if (status == AWQ_OK && *beta == 0)
+    AWQ__CHECK(number(from, member, &usual, beta));
+    if (*beta == 0)
         *beta = usual;
-    return status;
+    return AWQ_OK;
 }
 
 static double magnitude(double factor, double weight)
@@ -153,13 +149,11 @@ static awq_status read_attention_factor(const source *from, double factor, doubl
 {
     const double none = 0;
     double above, below;
-    awq_status status = number(from, "attention_factor", &absent, value);
-    if (status == AWQ_OK)
-        status = number(from, "mscale", &none, &above);
-    if (status == AWQ_OK)
-        status = number(from, "mscale_all_dim", &none, &below);
-    if (status != AWQ_OK || !isnan(*value))
-        return status;
+    AWQ__CHECK(number(from, "attention_factor", &absent, value));
+    AWQ__CHECK(number(from, "mscale", &none, &above));
+    AWQ__CHECK(number(from, "mscale_all_dim", &none, &below));
+    if (!isnan(*value))
+        return AWQ_OK;
     *value = above != 0 && below != 0 ? magnitude(factor, above) / magnitude(factor, below)
                                       : magnitude(factor, 1);
     return AWQ_OK;
@@ -191,19 +185,14 @@ static awq_status check_yarn(const source *from, const yarn *y)
 static awq_status read_yarn(const source *from, yarn *y)
 {
     const int truncate = 1;
-    awq_status status = read_positions(from, &y->positions);
-    if (status == AWQ_OK)
-        status = read_factor(from, y->positions, &y->factor);
-    if (status == AWQ_OK)
-        status = read_attention_factor(from, y->factor, &y->attention_factor);
-    if (status == AWQ_OK)
-        status = read_beta(from, "beta_fast", 32, &y->beta_fast);
-    if (status == AWQ_OK)
-        status = read_beta(from, "beta_slow", 1, &y->beta_slow);
-    if (status == AWQ_OK)
-        status = from->table->config_bool(from->table, key(from, "truncate").text, &truncate,
-                                          &y->truncate);
-    return status == AWQ_OK ? check_yarn(from, y) : status;
+    AWQ__CHECK(read_positions(from, &y->positions));
+    AWQ__CHECK(read_factor(from, y->positions, &y->factor));
+    AWQ__CHECK(read_attention_factor(from, y->factor, &y->attention_factor));
+    AWQ__CHECK(read_beta(from, "beta_fast", 32, &y->beta_fast));
+    AWQ__CHECK(read_beta(from, "beta_slow", 1, &y->beta_slow));
+    AWQ__CHECK(
+        from->table->config_bool(from->table, key(from, "truncate").text, &truncate, &y->truncate));
+    return check_yarn(from, y);
 }
 
 /* The pair, as a real number, that makes this many turns over the original positions. */
@@ -253,22 +242,17 @@ awq_status awq__config_rope(const awq_host *table, int64_t head_dim, awq_rope *r
     source from = {.table = table, .host = host};
     double theta, factor = 1;
     const char *type = NULL;
-    awq_status status = find_object(&from);
-    if (status == AWQ_OK)
-        status = refuse_nested(&from);
-    if (status == AWQ_OK)
-        status = read_theta(&from, &theta);
-    if (status == AWQ_OK)
-        status = read_type(&from, &type);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_object(&from));
+    AWQ__CHECK(refuse_nested(&from));
+    AWQ__CHECK(read_theta(&from, &theta));
+    AWQ__CHECK(read_type(&from, &type));
     bool is_yarn = !strcmp(type, "yarn"), is_linear = !strcmp(type, "linear");
     if (!is_yarn && !is_linear && strcmp(type, "default"))
         return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: rope type \"%s\", expected default, linear or yarn", host->file,
                          type);
-    if (is_linear && (status = number(&from, "factor", NULL, &factor)) != AWQ_OK)
-        return status;
+    if (is_linear)
+        AWQ__CHECK(number(&from, "factor", NULL, &factor));
     if (!(theta > 0 && theta < INFINITY && factor > 0 && factor < INFINITY))
         return awq__fail(host->ctx, AWQ_ERROR_FORMAT,
                          "%s: rope_theta %g and factor %g must be positive", host->file, theta,
@@ -281,7 +265,7 @@ awq_status awq__config_rope(const awq_host *table, int64_t head_dim, awq_rope *r
                          "%s: rope_theta %g, expected more than 1 with rope type yarn", host->file,
                          theta);
     yarn y;
-    if ((status = read_yarn(&from, &y)) == AWQ_OK)
-        apply_yarn(&y, head_dim, theta, rope);
-    return status;
+    AWQ__CHECK(read_yarn(&from, &y));
+    apply_yarn(&y, head_dim, theta, rope);
+    return AWQ_OK;
 }

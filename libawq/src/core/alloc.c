@@ -126,10 +126,8 @@ static awq_status append_formatted(awq_context *ctx, awq__text *text, const char
     va_end(again);
     if (length < 0)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "a text could not be formatted");
-    awq_status status = awq__grow(ctx, &text->data, &text->capacity,
-                                  text->length + (size_t)length + 1, 1, "a text");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(ctx, &text->data, &text->capacity, text->length + (size_t)length + 1, 1,
+                         "a text"));
     vsnprintf(text->data + text->length, (size_t)length + 1, format, arguments);
     text->length += (size_t)length;
     return AWQ_OK;
@@ -150,9 +148,7 @@ awq_status awq__text_append_bytes(awq_context *ctx, awq__text *text, const char 
     size_t needed;
     if (awq__add_overflows(text->length, length, &needed) || awq__add_overflows(needed, 1, &needed))
         return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: a text of %zu bytes", length);
-    awq_status status = awq__grow(ctx, &text->data, &text->capacity, needed, 1, "a text");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(ctx, &text->data, &text->capacity, needed, 1, "a text"));
     if (length)
         memcpy(text->data + text->length, data, length);
     text->length += length;

@@ -74,8 +74,7 @@ awq_status awq_context_create(awq_context **out)
         return AWQ_ERROR_ARGUMENT;
     *out = NULL;
     awq_context *ctx = calloc(1, sizeof *ctx);
-    if (!ctx)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(ctx);
     if (pthread_mutex_init(&ctx->lock, NULL)) {
         free(ctx);
         return AWQ_ERROR_MEMORY;
@@ -122,9 +121,7 @@ void awq_context_set_progress(awq_context *ctx, awq_progress_fn progress, void *
 
 awq_status awq_context_set_threads(awq_context *ctx, int threads)
 {
-    awq_status status = awq__enter(ctx, "awq_context_set_threads", NULL);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(ctx, "awq_context_set_threads", NULL));
     if (threads < 0 || threads > AWQ__MAX_THREADS)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "threads: %d is not in 0 to %d", threads,
                          AWQ__MAX_THREADS);
@@ -157,10 +154,8 @@ void awq__context_limit_threads(awq_context *ctx, int most_threads)
 
 awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path)
 {
-    awq_status status =
-        awq__enter(ctx, "awq_context_add_plugin_path", (awq__argument[]){{"path", path}, {0}});
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(
+        awq__enter(ctx, "awq_context_add_plugin_path", (awq__argument[]){{"path", path}, {0}}));
     awq__plugin_sources *sources = &ctx->plugins;
     char *copy = awq__strdup(ctx, path);
     char **paths = realloc(sources->paths, (sources->path_count + 1) * sizeof *paths);
@@ -176,10 +171,8 @@ awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path)
 
 awq_status awq_context_add_plugin(awq_context *ctx, const void *plugin)
 {
-    awq_status status =
-        awq__enter(ctx, "awq_context_add_plugin", (awq__argument[]){{"plugin", plugin}, {0}});
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(
+        awq__enter(ctx, "awq_context_add_plugin", (awq__argument[]){{"plugin", plugin}, {0}}));
     awq__plugin_sources *sources = &ctx->plugins;
     const void **linked = realloc(sources->linked, (sources->linked_count + 1) * sizeof *linked);
     if (!linked)

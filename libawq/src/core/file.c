@@ -29,8 +29,7 @@ awq_status awq__file_find(awq_context *ctx, const char *path, awq__file *file)
 {
     size_t size;
     *file = (awq__file){.path = awq__strdup(ctx, path)};
-    if (!file->path)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(file->path);
     int fd = awq__open_file(ctx, path, &size);
     if (fd < 0)
         return AWQ_ERROR_IO;
@@ -82,10 +81,8 @@ awq_status awq__file_read(awq_context *ctx, const awq__file *file, uint64_t offs
                           void *to)
 {
     int fd;
-    awq_status status = awq__file_open(ctx, file, &fd);
-    if (status != AWQ_OK)
-        return status;
-    status = awq__file_read_at(ctx, file, fd, offset, bytes, to);
+    AWQ__CHECK(awq__file_open(ctx, file, &fd));
+    awq_status status = awq__file_read_at(ctx, file, fd, offset, bytes, to);
     close(fd);
     return status;
 }

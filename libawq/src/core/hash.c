@@ -59,19 +59,18 @@ static awq_status hash_file_block(awq_context *ctx, const block *b, uint64_t *ha
 {
     XXH3_state_t *state = XXH3_createState();
     char *buffer = awq__alloc(ctx, READ_BYTES, 1, "a buffer to hash files");
-    awq_status status = buffer ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK && !state)
-        status = awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: the state of a hash");
-    if (status == AWQ_OK)
-        XXH3_64bits_reset(state);
-    for (size_t done = 0; done < b->bytes && status == AWQ_OK; done += READ_BYTES) {
-        size_t bytes = b->bytes - done < READ_BYTES ? b->bytes - done : READ_BYTES;
-        status = read_at(ctx, b->array, b->offset + done, buffer, bytes);
-        if (status == AWQ_OK)
-            XXH3_64bits_update(state, buffer, bytes);
+    awq_status status;
+    AWQ__TRY_ALLOC(buffer);
+    if (!state)
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: the state of a hash"));
+    XXH3_64bits_reset(state);
+    for (size_t at = 0; at < b->bytes; at += READ_BYTES) {
+        size_t bytes = b->bytes - at < READ_BYTES ? b->bytes - at : READ_BYTES;
+        AWQ__TRY(read_at(ctx, b->array, b->offset + at, buffer, bytes));
+        XXH3_64bits_update(state, buffer, bytes);
     }
-    if (status == AWQ_OK)
-        *hash = XXH3_64bits_digest(state);
+    *hash = XXH3_64bits_digest(state);
+done:
     XXH3_freeState(state);
     awq__free(buffer);
     return status;
@@ -100,21 +99,22 @@ awq_status awq__hash_arrays(awq_context *ctx, awq__hashed *arrays, size_t count)
         total += block_count(&arrays[i]);
     block *blocks = awq__alloc(ctx, total, sizeof *blocks, "blocks to hash");
     uint64_t *hashes = awq__alloc(ctx, total, sizeof *hashes, "blocks to hash");
-    awq_status status = blocks && hashes ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+    awq_status status;
+    AWQ__TRY_ALLOC(blocks && hashes);
+    for (size_t i = 0; i < count; i++)
         for (uint64_t offset = 0; offset < arrays[i].bytes; offset += BLOCK_BYTES) {
             size_t left = arrays[i].bytes - (size_t)offset;
             blocks[at++] = (block){&arrays[i], offset, left < BLOCK_BYTES ? left : BLOCK_BYTES};
         }
     hash_job j = {ctx, blocks, hashes};
-    if (status == AWQ_OK)
-        status = awq__parallel_for(ctx, (int64_t)total, hash_block, &j);
+    AWQ__TRY(awq__parallel_for(ctx, (int64_t)total, hash_block, &j));
     const uint64_t *own = hashes;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < count; i++) {
         size_t blocks_of_it = block_count(&arrays[i]);
         arrays[i].hash = awq__hash(arrays[i].bytes, own, blocks_of_it * sizeof *own);
         own += blocks_of_it;
     }
+done:
     awq__free(blocks);
     awq__free(hashes);
     return status;

@@ -97,15 +97,12 @@ static awq_status find_twice(awq_context *ctx, const cJSON *item, twice *found)
     size_t count = 0;
     for (const cJSON *child = item->child; child && !found->object; child = child->next) {
         count++;
-        awq_status status = find_twice(ctx, child, found);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(find_twice(ctx, child, found));
     }
     if (found->object || !cJSON_IsObject(item) || count < 2)
         return AWQ_OK;
     const char **keys = awq__alloc(ctx, count, sizeof *keys, "JSON keys");
-    if (!keys)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(keys);
     count = 0;
     for (const cJSON *child = item->child; child; child = child->next)
         keys[count++] = child->string;
@@ -135,9 +132,9 @@ static awq_status check_keys(awq_context *ctx, const awq__json_source *source, c
                              size_t bytes, const cJSON *root)
 {
     twice found = {0};
-    awq_status status = find_twice(ctx, root, &found);
-    if (status != AWQ_OK || !found.object)
-        return status;
+    AWQ__CHECK(find_twice(ctx, root, &found));
+    if (!found.object)
+        return AWQ_OK;
     awq__json_scan scan = {.at = text, .end = text + bytes, .allowed = source->allowed};
     size_t line, column;
     count_keys(root, &found, &scan.refused_key);
@@ -171,8 +168,7 @@ static awq_status build_with_literals(awq_context *ctx, const char *name, const 
                                       cJSON **root)
 {
     char *copy = awq__alloc(ctx, bytes, 1, name);
-    if (!copy)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(copy);
     memcpy(copy, text, bytes);
     for (size_t i = 0; i < count; i++) {
         char *at = copy + (literals[i].at - text);
@@ -190,20 +186,21 @@ static awq_status build_with_literals(awq_context *ctx, const char *name, const 
 awq_status awq__json_parse_from(awq_context *ctx, const awq__json_source *source, const char *text,
                                 size_t bytes, cJSON **root)
 {
-    awq__json_literal *literals;
+    awq__json_literal *literals = NULL;
     size_t count = 0;
     *root = NULL;
-    awq_status status = scan_text(ctx, source, text, bytes, &literals, &count);
-    if (status == AWQ_OK && count)
-        status = build_with_literals(ctx, source->name, text, bytes, literals, count, root);
-    else if (status == AWQ_OK)
+    awq_status status;
+    AWQ__TRY(scan_text(ctx, source, text, bytes, &literals, &count));
+    if (count)
+        AWQ__TRY(build_with_literals(ctx, source->name, text, bytes, literals, count, root));
+    else
         *root = cJSON_ParseWithLength(text, bytes);
-    awq__free(literals);
     /* What the strict pass lets through is JSON for cJSON too. */
-    if (status == AWQ_OK && !*root)
-        status = awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: the JSON of %s", source->name);
-    if (status == AWQ_OK)
-        status = check_keys(ctx, source, text, bytes, *root);
+    if (!*root)
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: the JSON of %s", source->name));
+    AWQ__TRY(check_keys(ctx, source, text, bytes, *root));
+done:
+    awq__free(literals);
     if (status != AWQ_OK) {
         cJSON_Delete(*root);
         *root = NULL;
@@ -223,9 +220,10 @@ static awq_status read_file(awq_context *ctx, const awq__json_source *source, cJ
     *root = NULL;
     char *text;
     size_t bytes;
-    awq_status status = awq__read_text_file(ctx, source->name, MAX_FILE_BYTES, &text, &bytes);
-    if (status == AWQ_OK)
-        status = awq__json_parse_from(ctx, source, text, bytes, root);
+    awq_status status;
+    AWQ__TRY(awq__read_text_file(ctx, source->name, MAX_FILE_BYTES, &text, &bytes));
+    AWQ__TRY(awq__json_parse_from(ctx, source, text, bytes, root));
+done:
     awq__free(text);
     return status;
 }
@@ -314,9 +312,7 @@ static awq_status find_in_text(awq_context *ctx, const awq__json_source *source,
                                size_t bytes, const char *key, place *found)
 {
     cJSON *root;
-    awq_status status = awq__json_parse_from(ctx, source, text, bytes, &root);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__json_parse_from(ctx, source, text, bytes, &root));
     bool is_object = cJSON_IsObject(root);
     size_t before = is_object ? count_before(root, key) : 0;
     cJSON_Delete(root);
@@ -336,19 +332,16 @@ awq_status awq__json_set_member(awq_context *ctx, const char *name, const char *
 {
     const awq__json_source source = {.name = name, .allowed = AWQ__JSON_LITERALS};
     place at = {0};
-    awq_status status = find_in_text(ctx, &source, text, bytes, key, &at);
-    if (status == AWQ_OK)
-        status =
-            awq__text_append_bytes(ctx, out, text, (size_t)((at.old ? at.old : at.end) - text));
-    if (status == AWQ_OK && !at.old)
-        status = awq__text_append(ctx, out, "%s\n  \"%s\": ", at.first ? "" : ",", key);
-    if (status == AWQ_OK)
-        status = awq__text_append(ctx, out, "%s", value);
-    if (status == AWQ_OK)
-        status = awq__text_append_bytes(ctx, out, at.end, (size_t)(text + bytes - at.end));
     cJSON *root = NULL;
-    if (status == AWQ_OK)
-        status = awq__json_parse_from(ctx, &source, out->data, out->length, &root);
+    awq_status status;
+    AWQ__TRY(find_in_text(ctx, &source, text, bytes, key, &at));
+    AWQ__TRY(awq__text_append_bytes(ctx, out, text, (size_t)((at.old ? at.old : at.end) - text)));
+    if (!at.old)
+        AWQ__TRY(awq__text_append(ctx, out, "%s\n  \"%s\": ", at.first ? "" : ",", key));
+    AWQ__TRY(awq__text_append(ctx, out, "%s", value));
+    AWQ__TRY(awq__text_append_bytes(ctx, out, at.end, (size_t)(text + bytes - at.end)));
+    AWQ__TRY(awq__json_parse_from(ctx, &source, out->data, out->length, &root));
+done:
     cJSON_Delete(root);
     return status;
 }

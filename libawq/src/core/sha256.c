@@ -22,23 +22,22 @@ awq_status awq__sha256_read(awq_context *ctx, awq__sha256 *sha, const char *path
                             uint64_t bytes)
 {
     unsigned char *buffer = awq__alloc(ctx, READ_BYTES, 1, "a buffer to hash files");
-    awq_status status = buffer ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status = AWQ_OK;
     uint64_t end = sha->bytes + bytes;
-    while (sha->bytes < end && status == AWQ_OK) {
+    AWQ__TRY_ALLOC(buffer);
+    while (sha->bytes < end) {
         uint64_t left = end - sha->bytes;
-        ssize_t count =
-            pread(fd, buffer, left < READ_BYTES ? left : READ_BYTES, (off_t)sha->bytes);
+        ssize_t count = pread(fd, buffer, left < READ_BYTES ? left : READ_BYTES, (off_t)sha->bytes);
         if (count < 0 && errno == EINTR)
             continue;
-        if (count <= 0) {
-            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be read at byte %llu: %s", path,
+        if (count <= 0)
+            AWQ__TRY(awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be read at byte %llu: %s", path,
                                (unsigned long long)sha->bytes,
-                               count ? strerror(errno) : "the file ends there");
-        } else {
-            SHA256_Update(&sha->digest, buffer, (size_t)count);
-            sha->bytes += (uint64_t)count;
-        }
+                               count ? strerror(errno) : "the file ends there"));
+        SHA256_Update(&sha->digest, buffer, (size_t)count);
+        sha->bytes += (uint64_t)count;
     }
+done:
     awq__free(buffer);
     return status;
 }

@@ -5,8 +5,7 @@ awq_status awq__turns_create(awq_context *ctx, int64_t queues, awq__turns *turns
 {
     *turns = (awq__turns){.failed = INT64_MAX};
     turns->next = awq__alloc(ctx, (size_t)queues, sizeof *turns->next, "turns of tasks");
-    if (!turns->next)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(turns->next);
     if (pthread_mutex_init(&turns->lock, NULL) == 0) {
         if (pthread_cond_init(&turns->moved, NULL) == 0)
             return AWQ_OK;

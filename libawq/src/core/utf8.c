@@ -96,15 +96,13 @@ awq_status awq__utf8_repair(awq_context *ctx, const char *text, size_t bytes, aw
     size_t at = 0;
     while (at < bytes) {
         size_t valid = awq__utf8_valid(text + at, bytes - at), bad;
-        awq_status status = awq__text_append_bytes(ctx, out, text + at, valid);
+        AWQ__CHECK(awq__text_append_bytes(ctx, out, text + at, valid));
         at += valid;
-        if (status == AWQ_OK && at < bytes) {
+        if (at < bytes) {
             sequence_length((const uint8_t *)text + at, bytes - at, &bad);
             at += bad;
-            status = awq__text_append_bytes(ctx, out, REPLACEMENT, sizeof REPLACEMENT - 1);
+            AWQ__CHECK(awq__text_append_bytes(ctx, out, REPLACEMENT, sizeof REPLACEMENT - 1));
         }
-        if (status != AWQ_OK)
-            return status;
     }
     return AWQ_OK;
 }

@@ -35,7 +35,7 @@ static awq_status round_parts(awq__experts_job *j, int64_t e, bool inner, awq__c
     }
     for (int part = first; part <= last && status == AWQ_OK; part++)
         if (compensates(state, part))
-            status = awq__store_compensate(j->job, awq__expert_module(j, e, part),
+            status = awq__store_compensate(j->job->writer, awq__expert_module(j, e, part),
                                            awq__expert_weight(&j->folded->layer, e, part), &gptq,
                                            &codes[part]);
     awq__gptq_free(&gptq);
@@ -51,7 +51,7 @@ static awq_status round_to_nearest(awq__experts_job *j, int64_t e, bool all, awq
         if (!j->experts[e].treatment[part] || (!all && compensates(&j->experts[e], part)))
             continue;
         awq__codes_free(&codes[part]);
-        status = awq__store_round(j->job, awq__expert_module(j, e, part),
+        status = awq__store_round(j->job->writer, awq__expert_module(j, e, part),
                                   awq__expert_weight(&j->folded->layer, e, part),
                                   j->experts[e].range[part], &codes[part]);
     }

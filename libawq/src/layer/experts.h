@@ -2,7 +2,7 @@
 #ifndef AWQ__EXPERTS_H
 #define AWQ__EXPERTS_H
 
-#include "run/job.h"
+#include "layer/quantize.h"
 
 /* What is known of one expert. Parts are 0 gate, 1 up, 2 down. */
 typedef struct awq__expert_state {
@@ -28,7 +28,7 @@ typedef struct awq__expert_state {
 } awq__expert_state;
 
 typedef struct awq__experts_job {
-    awq__job *job;
+    awq__quantizer *job;
     const awq__layer *layer; /* the source's */
     awq__folded *folded;
     const awq__routes *routes;

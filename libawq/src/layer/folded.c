@@ -1,5 +1,5 @@
 /* A layer with the multipliers of its folds. */
-#include "run/job.h"
+#include "layer/quantize.h"
 #include "core/convert.h"
 
 #include <string.h>

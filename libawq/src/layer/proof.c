@@ -1,6 +1,6 @@
 /* The proof that a folded float layer computes what the original does, before anything is rounded.
  */
-#include "run/job.h"
+#include "layer/quantize.h"
 #include "core/convert.h"
 
 #include <math.h>
@@ -67,7 +67,7 @@ static void free_output(experts_output *o)
     *o = (experts_output){0};
 }
 
-static awq_status run_experts(awq__job *job, const awq__layer *layer, const float *hidden,
+static awq_status run_experts(awq__quantizer *job, const awq__layer *layer, const float *hidden,
                               int64_t T, experts_output *o)
 {
     size_t floats = (size_t)(T * layer->hidden);
@@ -92,8 +92,9 @@ static awq_status run_experts(awq__job *job, const awq__layer *layer, const floa
 
 /* The share of tokens that keep their experts when norm and router are rounded as they will be
  * stored. */
-static awq_status stored_agreement(awq__job *job, const awq__layer *folded, const float *hidden,
-                                   int64_t T, const awq__routes *before, double *agreement)
+static awq_status stored_agreement(awq__quantizer *job, const awq__layer *folded,
+                                   const float *hidden, int64_t T, const awq__routes *before,
+                                   double *agreement)
 {
     awq_context *ctx = job->ctx;
     const awq__forward *forward = &job->calibration.forward;
@@ -158,8 +159,9 @@ static void compare_experts(const awq__compute *compute, const experts_output *a
     }
 }
 
-awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const awq__layer *folded,
-                              const float *hidden, int64_t T, awq__proof *proof)
+awq_status awq__prove_experts(awq__quantizer *job, const awq__layer *original,
+                              const awq__layer *folded, const float *hidden, int64_t T,
+                              awq__proof *proof)
 {
     int64_t H = original->hidden;
     experts_output before = {0}, after = {0};
@@ -188,8 +190,8 @@ awq_status awq__prove_experts(awq__job *job, const awq__layer *original, const a
 
 /* ---- the attention ---- */
 
-awq_status awq__prove_attention(awq__job *job, const awq__layer *original, const awq__layer *folded,
-                                const float *hidden, awq__proof *proof)
+awq_status awq__prove_attention(awq__quantizer *job, const awq__layer *original,
+                                const awq__layer *folded, const float *hidden, awq__proof *proof)
 {
     awq__sequences sequences =
         awq__some_sequences(job->calibration.forward.sequences, 0, PROOF_TOKENS);

@@ -1,5 +1,5 @@
 /* The attention of one layer: q, k and v through the input norm, o through v. */
-#include "run/job.h"
+#include "layer/quantize.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #define STATS_TOKENS 4096 /* whose inputs are kept at a time */
 
 typedef struct attention_job {
-    awq__job *job;
+    awq__quantizer *job;
     const awq__layer *layer;
     awq__folded *folded;
     const awq__treatment *treatment[PARTS]; /* NULL: stays float */
@@ -264,11 +264,11 @@ static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)
     awq__folded *folded = j->folded;
     awq__proof proof = {0};
     int64_t n = j->layer->number;
-    awq_status status = awq__job_enter(j->job, AWQ__STAGE_STATISTICS, n, 0.01);
+    awq_status status = awq__stage_enter(j->job->stages, AWQ__STAGE_STATISTICS, n, 0.01);
     if (status == AWQ_OK)
         status = gather(j, hidden);
     if (status == AWQ_OK)
-        status = awq__job_enter(j->job, AWQ__STAGE_SCALES, n, 0.02);
+        status = awq__stage_enter(j->job->stages, AWQ__STAGE_SCALES, n, 0.02);
     if (status == AWQ_OK && j->fold_input) {
         status = search(j, input_parts, 3, &j->input, false, j->layer->attention.norm,
                         &folded->attention_scale, &folded->attention_unscale, &j->input_found);
@@ -282,11 +282,11 @@ static awq_status run_awq(attention_job *j, const float *hidden, cJSON *report)
             status = fold_value(j);
     }
     if (status == AWQ_OK)
-        status = awq__job_enter(j->job, AWQ__STAGE_PROOF, n, 0.05);
+        status = awq__stage_enter(j->job->stages, AWQ__STAGE_PROOF, n, 0.05);
     if (status == AWQ_OK)
         status = awq__prove_attention(j->job, j->layer, &folded->layer, hidden, &proof);
     if (status == AWQ_OK)
-        status = awq__job_enter(j->job, AWQ__STAGE_CLIP, n, 0.06);
+        status = awq__stage_enter(j->job->stages, AWQ__STAGE_CLIP, n, 0.06);
     if (status == AWQ_OK)
         status = clip(j);
     if (status == AWQ_OK)
@@ -312,9 +312,9 @@ static awq_status store_compensated(attention_job *j, int first, int last, awq__
         awq__codes codes = {0};
         if (!compensates(j, part))
             continue;
-        status = awq__store_compensate(j->job, module_of(j, part), weight, &gptq, &codes);
+        status = awq__store_compensate(j->job->writer, module_of(j, part), weight, &gptq, &codes);
         if (status == AWQ_OK)
-            status = awq__store_codes(j->job, module_of(j, part), weight, &codes);
+            status = awq__store_codes(j->job->writer, module_of(j, part), weight, &codes);
         awq__codes_free(&codes);
     }
     awq__gptq_free(&gptq);
@@ -325,8 +325,8 @@ static awq_status store_part(attention_job *j, int part)
 {
     const awq__weight *weight = weight_of(&j->folded->layer, part);
     return j->treatment[part]
-               ? awq__store_rounded(j->job, module_of(j, part), weight, j->range[part])
-               : awq__store_weight(j->job, module_of(j, part), weight);
+               ? awq__store_rounded(j->job->writer, module_of(j, part), weight, j->range[part])
+               : awq__store_weight(j->job->writer, module_of(j, part), weight);
 }
 
 /* Norms of heads and sinks, which no fold changes. */
@@ -340,7 +340,7 @@ static awq_status copy_vectors(attention_job *j)
         if (vectors[i]) {
             size_t index =
                 awq__arch_index(arch, j->layer->number, (awq__part)(AWQ__PART_Q_NORM + i), -1);
-            status = awq__store_vector(j->job, &arch->modules[index], vectors[i]);
+            status = awq__store_vector(j->job->writer, &arch->modules[index], vectors[i]);
         }
     return status;
 }
@@ -349,7 +349,7 @@ static awq_status store(attention_job *j)
 {
     const awq__arch *arch = j->job->plan->model->arch;
     awq_status status = awq__store_vector(
-        j->job,
+        j->job->writer,
         &arch->modules[awq__arch_index(arch, j->layer->number, AWQ__PART_ATTENTION_NORM, -1)],
         j->folded->attention_norm);
     if (status == AWQ_OK && (compensates(j, 0) || compensates(j, 1) || compensates(j, 2)))
@@ -362,8 +362,8 @@ static awq_status store(attention_job *j)
     return status == AWQ_OK ? copy_vectors(j) : status;
 }
 
-awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__folded *folded,
-                                   const float *hidden, cJSON *report)
+awq_status awq__quantize_attention(awq__quantizer *job, const awq__layer *layer,
+                                   awq__folded *folded, const float *hidden, cJSON *report)
 {
     const awq__arch *arch = job->plan->model->arch;
     uint32_t folds = arch->layers[layer->number].folds;
@@ -381,7 +381,7 @@ awq_status awq__quantize_attention(awq__job *job, const awq__layer *layer, awq__
     if (calibrates)
         status = run_awq(&j, hidden, report);
     if (status == AWQ_OK)
-        status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.08);
+        status = awq__stage_enter(job->stages, AWQ__STAGE_WRITE, layer->number, 0.08);
     if (status == AWQ_OK)
         status = store(&j);
     awq__stats_free(&j.input);

@@ -169,9 +169,9 @@ static awq_status store_one(const awq__experts_job *j, int64_t e, int part, cons
     const awq__weight *weight = awq__expert_weight(&j->folded->layer, e, part);
     const awq__module *module = awq__expert_module(j, e, part);
     if (!j->experts[e].treatment[part])
-        return awq__store_weight(j->job, module, weight);
-    return codes ? awq__store_codes(j->job, module, weight, codes)
-                 : awq__store_rounded(j->job, module, weight, j->experts[e].range[part]);
+        return awq__store_weight(j->job->writer, module, weight);
+    return codes ? awq__store_codes(j->job->writer, module, weight, codes)
+                 : awq__store_rounded(j->job->writer, module, weight, j->experts[e].range[part]);
 }
 
 /* Three tasks an expert. */
@@ -187,7 +187,8 @@ static awq_status store_fused(void *arg, int64_t index, int worker)
 {
     awq__experts_job *j = arg;
     (void)worker;
-    return awq__store_fused(j->job, &j->folded->layer, index, j->experts[index].range, NULL);
+    return awq__store_fused(j->job->writer, &j->folded->layer, index, j->experts[index].range,
+                            NULL);
 }
 
 /* A task for each expert, with codes that compensate errors. */
@@ -199,7 +200,7 @@ static awq_status store_compensated(void *arg, int64_t e, int worker)
     awq__codes codes[3] = {0};
     awq_status status = rounds ? awq__expert_round(j, e, codes) : AWQ_OK;
     if (status == AWQ_OK && e < j->first_by_name)
-        status = awq__store_fused(j->job, &j->folded->layer, e, j->experts[e].range,
+        status = awq__store_fused(j->job->writer, &j->folded->layer, e, j->experts[e].range,
                                   rounds ? codes : NULL);
     for (int part = 0; part < 3 && status == AWQ_OK && e >= j->first_by_name; part++)
         status = store_one(j, e, part, rounds ? &codes[part] : NULL);
@@ -222,13 +223,14 @@ static awq_status store_layer(awq__experts_job *j)
     int64_t n = j->layer->number;
     const awq__moe *moe = &j->folded->layer.moe;
     const awq__weight *gates[] = {&moe->router, &moe->token_gate};
-    awq_status status =
-        awq__store_vector(j->job, &arch->modules[awq__arch_index(arch, n, AWQ__PART_MOE_NORM, -1)],
-                          j->folded->moe_norm);
+    awq_status status = awq__store_vector(
+        j->job->writer, &arch->modules[awq__arch_index(arch, n, AWQ__PART_MOE_NORM, -1)],
+        j->folded->moe_norm);
     for (awq__part part = AWQ__PART_ROUTER; part <= AWQ__PART_TOKEN_GATE && status == AWQ_OK;
          part++)
         if (awq__arch_has(arch, n, part))
-            status = awq__store_weight(j->job, &arch->modules[awq__arch_index(arch, n, part, -1)],
+            status = awq__store_weight(j->job->writer,
+                                       &arch->modules[awq__arch_index(arch, n, part, -1)],
                                        gates[part - AWQ__PART_ROUTER]);
     if (awq__result_experts(j->job->plan, n) != AWQ__EXPERTS_BY_NAME)
         j->first_by_name = moe->routed_count;
@@ -277,15 +279,15 @@ static void drop_sketches(awq__experts_job *j)
 /* The fold of the layer is proved on a sample of hidden states as they were before the pass. */
 static awq_status run_awq(awq__experts_job *j, const float *sample, int64_t sampled, outcome *out)
 {
-    awq__job *job = j->job;
+    awq__quantizer *job = j->job;
     int64_t n = j->layer->number;
     awq_status status = awq__experts_pass(j);
     if (status == AWQ_OK)
-        status = awq__job_enter(job, AWQ__STAGE_STATISTICS, n, 0.1);
+        status = awq__stage_enter(job->stages, AWQ__STAGE_STATISTICS, n, 0.1);
     if (status == AWQ_OK)
         status = awq__experts_statistics(j);
     if (status == AWQ_OK)
-        status = awq__job_enter(job, AWQ__STAGE_SCALES, n, 0.2);
+        status = awq__stage_enter(job->stages, AWQ__STAGE_SCALES, n, 0.2);
     if (status == AWQ_OK)
         status = awq__experts_search(j, &out->input);
     drop_sketches(j);
@@ -294,11 +296,11 @@ static awq_status run_awq(awq__experts_job *j, const float *sample, int64_t samp
     if (status == AWQ_OK && j->fold_up)
         fold_up(j);
     if (status == AWQ_OK)
-        status = awq__job_enter(job, AWQ__STAGE_PROOF, n, 0.8);
+        status = awq__stage_enter(job->stages, AWQ__STAGE_PROOF, n, 0.8);
     if (status == AWQ_OK)
         status = awq__prove_experts(job, j->layer, &j->folded->layer, sample, sampled, &out->proof);
     if (status == AWQ_OK)
-        status = awq__job_enter(job, AWQ__STAGE_CLIP, n, 0.85);
+        status = awq__stage_enter(job->stages, AWQ__STAGE_CLIP, n, 0.85);
     if (status == AWQ_OK)
         status = awq__experts_clip(j);
     if (status == AWQ_OK && !no_worse_than_plain(j)) {
@@ -315,7 +317,7 @@ static awq_status run_awq(awq__experts_job *j, const float *sample, int64_t samp
 
 awq_status awq__experts_create(awq__experts_job *j)
 {
-    awq__job *job = j->job;
+    awq__quantizer *job = j->job;
     const awq__rules *rules = &job->plan->rules;
     const awq__arch *arch = job->plan->model->arch;
     uint32_t folds = arch->layers[j->layer->number].folds;
@@ -392,7 +394,7 @@ static awq_status calibrate(awq__experts_job *j, outcome *out)
     return status;
 }
 
-awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__folded *folded,
+awq_status awq__quantize_experts(awq__quantizer *job, const awq__layer *layer, awq__folded *folded,
                                  const awq__routes *routes, cJSON *report)
 {
     awq__experts_job j = {.job = job, .layer = layer, .folded = folded, .routes = routes};
@@ -406,7 +408,7 @@ awq_status awq__quantize_experts(awq__job *job, const awq__layer *layer, awq__fo
         status = awq__moe_experts(&stream->forward, layer, stream->x, routes, stream->hidden, NULL,
                                   NULL);
     if (status == AWQ_OK)
-        status = awq__job_enter(job, AWQ__STAGE_WRITE, layer->number, 0.95);
+        status = awq__stage_enter(job->stages, AWQ__STAGE_WRITE, layer->number, 0.95);
     if (status == AWQ_OK)
         status = store_layer(&j);
     if (status == AWQ_OK && calibrated)

@@ -250,11 +250,3 @@ void awq_model_describe(const awq_model *model, awq_model_info *info)
     for (size_t i = 0; i < arch->module_count; i++)
         info->weights += (uint64_t)arch->modules[i].rows * (uint64_t)arch->modules[i].cols;
 }
-
-static const char *const role_names[] = {"other",  "embedding",     "norm", "attention", "router",
-                                         "expert", "shared_expert", "mlp",  "head"};
-
-const char *awq_role_name(awq_role role)
-{
-    return (size_t)role < sizeof role_names / sizeof *role_names ? role_names[role] : "?";
-}

@@ -1,16 +1,16 @@
 /* Schemes by the names that people know. */
-#include "plan/rules.h"
+#include "plan/presets.h"
 
 #include <string.h>
 
 static const awq__preset presets[] = {
-    {"w4a16", "4", "auto", "true", NULL},
-    {"w4a16-asym", "4", "auto", "false", NULL},
+    {"w4a16", 4, 0, AWQ__SYMMETRIC_TRUE, NULL},
+    {"w4a16-asym", 4, 0, AWQ__SYMMETRIC_FALSE, NULL},
     /* A scale a row is what every engine's kernels of 8 bits take. */
-    {"w8a16", "8", "-1", "true", NULL},
-    {"int8", "8", "-1", "true", "bitsandbytes"},
-    {"mxfp4", "4", "32", "true", "mxfp4"},
-    {"nf4", "4", "64", "true", "bitsandbytes"},
+    {"w8a16", 8, -1, AWQ__SYMMETRIC_TRUE, NULL},
+    {"int8", 8, -1, AWQ__SYMMETRIC_TRUE, "bitsandbytes"},
+    {"mxfp4", 4, 32, AWQ__SYMMETRIC_TRUE, "mxfp4"},
+    {"nf4", 4, 64, AWQ__SYMMETRIC_TRUE, "bitsandbytes"},
 };
 
 const awq__preset *awq__preset_find(const char *name)
@@ -41,14 +41,14 @@ static awq_status add(awq_context *ctx, const char *wanted, const awq__preset *p
     return AWQ_OK;
 }
 
-awq_status awq__preset_format(awq_context *ctx, const awq_recipe *recipe, const char **format)
+awq_status awq__preset_format(awq_context *ctx, const awq_recipe *recipe,
+                              const awq__settings *settings, const char **format)
 {
-    const char *wanted = awq__recipe_text(recipe, "format");
     *format = NULL;
-    awq_status status =
-        add(ctx, wanted, awq__preset_find(awq__recipe_text(recipe, "quantize.preset")), format);
-    for (size_t r = 0; r < awq_recipe_rule_count(recipe) && status == AWQ_OK; r++)
-        status =
-            add(ctx, wanted, awq__preset_find(awq_recipe_rule_get(recipe, r, "preset")), format);
-    return status;
+    AWQ__CHECK(add(ctx, settings->format, awq__preset_find(settings->quantize.preset), format));
+    for (size_t r = 0; r < awq_recipe_rule_count(recipe); r++) {
+        const awq__preset *preset = awq__preset_find(awq_recipe_rule_get(recipe, r, "preset"));
+        AWQ__CHECK(add(ctx, settings->format, preset, format));
+    }
+    return AWQ_OK;
 }

@@ -367,30 +367,6 @@ const char *awq__recipe_text(const awq_recipe *recipe, const char *name)
     return text ? text : "";
 }
 
-int64_t awq__recipe_int(const awq_recipe *recipe, const char *name)
-{
-    const char *text = awq__recipe_text(recipe, name);
-    int64_t number;
-    return awq__value_integer(text, &number) || awq__value_size(text, &number) ? number : 0;
-}
-
-uint64_t awq__recipe_size(const awq_recipe *recipe, const char *name)
-{
-    int64_t bytes;
-    return awq__value_size(awq__recipe_text(recipe, name), &bytes) ? (uint64_t)bytes : 0;
-}
-
-double awq__recipe_number(const awq_recipe *recipe, const char *name)
-{
-    double number;
-    return awq__value_number(awq__recipe_text(recipe, name), &number) ? number : 0;
-}
-
-bool awq__recipe_bool(const awq_recipe *recipe, const char *name)
-{
-    return !strcmp(awq__recipe_text(recipe, name), "true");
-}
-
 const char *const *awq__recipe_list(const awq_recipe *recipe, const char *name, size_t *count)
 {
     static const char *const nothing[] = {NULL};

@@ -1,26 +1,13 @@
-/* What the library itself reads from a recipe: typed values, the check, and the text for
- * provenance. */
+/* What the library itself reads from a recipe: values as text, the check, and YAML for provenance.
+ */
 #ifndef AWQ__RECIPE_H
 #define AWQ__RECIPE_H
 
 #include "core/core.h"
 #include "awq/awq.h"
 
-/*
- * The getters take a name from the option table with a value of the fitting type; the value in
- * force, set or default, was checked when it was set. A name that is not in the table gives
- * 0, false, "" or an empty list.
- */
-
-/* INTEGER, SIZE, or a CHOICE of numbers such as quantize.group_size. */
-int64_t awq__recipe_int(const awq_recipe *recipe, const char *name);
-/* NUMBER; 0 where unset and without a default. */
-double awq__recipe_number(const awq_recipe *recipe, const char *name);
-bool awq__recipe_bool(const awq_recipe *recipe, const char *name);
-/* Bytes: kB, MB, GB, TB are decimal, KiB, MiB, GiB, TiB binary. */
-uint64_t awq__recipe_size(const awq_recipe *recipe, const char *name);
-/* TEXT, PATH or CHOICE; "" where unset and without a default. Borrowed until the option is changed.
- */
+/* Of an option of the table: the value in force, set or default, which was checked when it was set;
+   "" where unset and without a default. Borrowed until the option is changed. */
 const char *awq__recipe_text(const awq_recipe *recipe, const char *name);
 /* A list's values, never NULL; borrowed until the option is changed. */
 const char *const *awq__recipe_list(const awq_recipe *recipe, const char *name, size_t *count);

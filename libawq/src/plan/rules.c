@@ -62,78 +62,21 @@ awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__arch *arch, si
     return scheme;
 }
 
-/* ---- treatments in the recipe's words ---- */
+/* ---- treatments ---- */
 
-/* What a treatment is made of, by the names of options; each is set. */
-typedef struct words {
-    const char *method, *rounding, *bits, *group_size, *symmetric, *clip;
-} words;
-
-static void take_preset(const char *name, words *w)
+static awq__treatment treatment_from(const awq__settings *settings, awq__rule_defaults defaults)
 {
-    const awq__preset *preset = awq__preset_find(name);
-    if (!preset)
-        return;
-    w->bits = preset->bits;
-    w->group_size = preset->group_size;
-    w->symmetric = preset->symmetric;
-}
-
-/* The recipe's own, where it says so or no preset does. */
-static void take_option(const awq_recipe *recipe, const char *name, const char **word)
-{
-    if (!*word || awq__recipe_says(recipe, name))
-        *word = awq__recipe_text(recipe, name);
-}
-
-static words general_words(const awq_recipe *recipe)
-{
-    words w = {0};
-    take_preset(awq__recipe_text(recipe, "quantize.preset"), &w);
-    take_option(recipe, "quantize.method", &w.method);
-    take_option(recipe, "quantize.rounding", &w.rounding);
-    take_option(recipe, "quantize.bits", &w.bits);
-    take_option(recipe, "quantize.group_size", &w.group_size);
-    take_option(recipe, "quantize.symmetric", &w.symmetric);
-    take_option(recipe, "quantize.clip", &w.clip);
-    return w;
-}
-
-static void take_rule(const awq_recipe *recipe, size_t rule, const char *name, const char **word)
-{
-    const char *text = awq_recipe_rule_get(recipe, rule, name);
-    if (text)
-        *word = text;
-}
-
-static words rule_words(const awq_recipe *recipe, size_t rule)
-{
-    words w = general_words(recipe);
-    take_preset(awq_recipe_rule_get(recipe, rule, "preset"), &w);
-    take_rule(recipe, rule, "method", &w.method);
-    take_rule(recipe, rule, "rounding", &w.rounding);
-    take_rule(recipe, rule, "bits", &w.bits);
-    take_rule(recipe, rule, "group_size", &w.group_size);
-    take_rule(recipe, rule, "symmetric", &w.symmetric);
-    take_rule(recipe, rule, "clip", &w.clip);
-    return w;
-}
-
-static awq__treatment treatment_from(const words *w, awq__rule_defaults defaults)
-{
-    awq__treatment t = {0};
-    int64_t number = 0;
-    awq__value_integer(w->bits, &number);
-    t.scheme.bits = (int)number;
+    awq__treatment t = {.scheme.bits = (int)settings->quantize.bits};
     defaults(t.scheme.bits, &t.scheme.symmetric, &t.scheme.group);
-    if (awq__value_integer(w->group_size, &number))
-        t.scheme.group = number;
-    if (strcmp(w->symmetric, "auto"))
-        t.scheme.symmetric = !strcmp(w->symmetric, "true");
-    t.calibrate = strcmp(w->method, "rtn") != 0;
-    t.scale = !strcmp(w->method, "awq");
-    t.clip = t.scale && !strcmp(w->clip, "true");
-    t.gptq = !strcmp(w->method, "gptq") || (t.scale && !strcmp(w->rounding, "gptq"));
+    if (settings->quantize.group_size)
+        t.scheme.group = settings->quantize.group_size;
+    if (settings->quantize.symmetric != AWQ__SYMMETRIC_AUTO)
+        t.scheme.symmetric = settings->quantize.symmetric == AWQ__SYMMETRIC_TRUE;
+    t.calibrate = settings->quantize.method != AWQ__METHOD_RTN;
+    t.scale = settings->quantize.method == AWQ__METHOD_AWQ;
+    t.clip = t.scale && settings->quantize.clip;
+    t.gptq = settings->quantize.method == AWQ__METHOD_GPTQ ||
+             (t.scale && settings->quantize.rounding == AWQ__ROUNDING_GPTQ);
     return t;
 }
 
@@ -223,14 +166,14 @@ static awq_status rule_matches(awq_context *ctx, const awq__arch *arch, const ru
 /* "rules[2] (role: router, layers: 0-3)", for messages. */
 static void name_rule(const awq_recipe *recipe, size_t index, char *text, size_t size)
 {
-    static const char *const selectors[] = {"match", "role", "layers", "experts", "projection"};
+    const awq_option *treatment = awq_rule_option_find("keep"); /* selectors are before it */
     int at = snprintf(text, size, "rules[%zu]", index + 1);
     const char *lead = " (";
-    for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++) {
-        const char *value = awq_recipe_rule_get(recipe, index, selectors[i]);
+    for (const awq_option *o = awq_rule_option_list(NULL); o < treatment; o++) {
+        const char *value = awq_recipe_rule_get(recipe, index, o->name);
         if (!value || (size_t)at >= size)
             continue;
-        at += snprintf(text + at, size - (size_t)at, "%s%s: %s", lead, selectors[i], value);
+        at += snprintf(text + at, size - (size_t)at, "%s%s: %s", lead, o->name, value);
         lead = ", ";
     }
     if (lead[0] == ',' && (size_t)at < size)
@@ -241,17 +184,17 @@ static void name_rule(const awq_recipe *recipe, size_t index, char *text, size_t
 static awq_status check_keep(awq_context *ctx, const awq_recipe *recipe, size_t index,
                              const char *name)
 {
-    static const char *const treatment[] = {"preset",     "method",    "rounding", "bits",
-                                            "group_size", "symmetric", "clip"};
-    for (size_t i = 0; i < sizeof treatment / sizeof *treatment; i++)
-        if (awq_recipe_rule_get(recipe, index, treatment[i]))
+    size_t count;
+    const awq_option *options = awq_rule_option_list(&count);
+    for (const awq_option *o = awq_rule_option_find("keep") + 1; o < options + count; o++)
+        if (awq_recipe_rule_get(recipe, index, o->name))
             return awq__fail(ctx, AWQ_ERROR_RECIPE,
-                             "%s: says keep: true and %s, of which only one can be", name,
-                             treatment[i]);
+                             "%s: says keep: true and %s, of which only one can be", name, o->name);
     return AWQ_OK;
 }
 
-static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe, size_t index,
+static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe,
+                            const awq__settings *settings, size_t index,
                             awq__rule_defaults defaults, rule *r)
 {
     char name[RULE_NAME_BYTES];
@@ -274,8 +217,9 @@ static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe, size_t i
         r->has_pattern = status == AWQ_OK;
     }
     if (status == AWQ_OK && !r->keep) {
-        words w = rule_words(recipe, index);
-        r->treatment = treatment_from(&w, defaults);
+        awq__settings own;
+        awq__settings_of_rule(recipe, settings, index, &own);
+        r->treatment = treatment_from(&own, defaults);
     }
     return status == AWQ_ERROR_FORMAT ? AWQ_ERROR_RECIPE : status;
 }
@@ -371,16 +315,15 @@ static void free_patterns(pattern_list *list)
     *list = (pattern_list){0};
 }
 
-static awq_status make_patterns(awq_context *ctx, const awq_recipe *recipe, pattern_list *list)
+static awq_status make_patterns(awq_context *ctx, const awq__texts *texts, pattern_list *list)
 {
-    size_t count;
-    const char *const *texts = awq__recipe_list(recipe, "quantize.modules", &count);
+    size_t count = texts->count;
     *list = (pattern_list){0};
     list->items = awq__alloc(ctx, count, sizeof *list->items, "patterns");
     list->matched = awq__alloc(ctx, count, sizeof *list->matched, "patterns");
     awq_status status = list->items && list->matched ? AWQ_OK : AWQ_ERROR_MEMORY;
     for (size_t i = 0; i < count && status == AWQ_OK; i++) {
-        status = awq__name_pattern_create(ctx, "quantize.modules", texts[i], AWQ__NAME_GLOB,
+        status = awq__name_pattern_create(ctx, "quantize.modules", texts->items[i], AWQ__NAME_GLOB,
                                           &list->items[i]);
         list->count += status == AWQ_OK;
     }
@@ -517,19 +460,16 @@ static awq_status nothing_left(awq_context *ctx, const awq__arch *arch,
 }
 
 static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
-                        awq__rule_defaults defaults, rule *list, pattern_list *patterns,
+                        const awq__treatment *general, rule *list, pattern_list *patterns,
                         awq__rules *rules)
 {
     size_t count = awq_recipe_rule_count(recipe), treated = 0;
-    words w = general_words(recipe);
-    awq__treatment general = treatment_from(&w, defaults);
-    general.automatic = awq__recipe_has_target(recipe);
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
         bool ruled;
         status = apply_rules(ctx, arch, list, count, i, rules, &ruled);
         if (status == AWQ_OK)
-            status = apply_patterns(ctx, arch, patterns, i, &general, ruled, rules);
+            status = apply_patterns(ctx, arch, patterns, i, general, ruled, rules);
         treated += rules->of[i] != NULL;
     }
     for (size_t i = 0; i < count && status == AWQ_OK; i++)
@@ -541,21 +481,24 @@ static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__a
     return status;
 }
 
-awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
+awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe,
+                             const awq__settings *settings, const awq__arch *arch,
                              awq__rule_defaults defaults, awq__rules *rules)
 {
     size_t count = awq_recipe_rule_count(recipe);
+    awq__treatment general = treatment_from(settings, defaults);
+    general.automatic = settings->has_target;
     pattern_list patterns = {0};
     *rules = (awq__rules){0};
     rules->of = awq__alloc(ctx, arch->module_count, sizeof *rules->of, "the treatment of modules");
     rule *list = awq__alloc(ctx, count, sizeof *list, "rules");
     awq_status status = rules->of && list ? AWQ_OK : AWQ_ERROR_MEMORY;
     for (size_t i = 0; i < count && status == AWQ_OK; i++)
-        status = make_rule(ctx, recipe, i, defaults, &list[i]);
+        status = make_rule(ctx, recipe, settings, i, defaults, &list[i]);
     if (status == AWQ_OK)
-        status = make_patterns(ctx, recipe, &patterns);
+        status = make_patterns(ctx, &settings->quantize.modules, &patterns);
     if (status == AWQ_OK)
-        status = apply(ctx, recipe, arch, defaults, list, &patterns, rules);
+        status = apply(ctx, recipe, arch, &general, list, &patterns, rules);
     for (size_t i = 0; list && i < count; i++)
         awq__name_pattern_free(&list[i].pattern);
     awq__free(list);

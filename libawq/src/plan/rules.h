@@ -4,7 +4,7 @@
 
 #include "arch/arch.h"
 #include "compute/compute.h"
-#include "plan/recipe.h"
+#include "plan/settings.h"
 
 /* What is done to the modules that share it. */
 typedef struct awq__treatment {
@@ -47,7 +47,8 @@ typedef void (*awq__rule_defaults)(int bits, bool *symmetric, int64_t *group);
 
 /* AWQ_ERROR_RECIPE if a pattern or rule names only what may never be quantized, if a rule
    contradicts itself, or if nothing would be quantized. */
-awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe, const awq__arch *arch,
+awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe,
+                             const awq__settings *settings, const awq__arch *arch,
                              awq__rule_defaults defaults, awq__rules *rules);
 /* Settles group sizes of `auto`. AWQ_ERROR_RECIPE if a group size does not divide the columns of
    a module: the message names the module and what fits. */
@@ -71,18 +72,5 @@ awq_status awq__rules_warn_alike(awq_context *ctx, awq__rules *rules, awq__alike
                                  const char *format, ...) AWQ__PRINTF(4, 5);
 /* Logs the warnings so far, each once, and from now on each as it arises. */
 void awq__rules_tell(awq_context *ctx, awq__rules *rules);
-
-/* ---- presets.c ---- */
-
-typedef struct awq__preset {
-    const char *name; /* "w4a16" */
-    const char *bits, *group_size, *symmetric;
-    const char *format; /* that the recipe's format must be; NULL: any */
-} awq__preset;
-/* NULL for a name that is none, such as "none". */
-const awq__preset *awq__preset_find(const char *name);
-/* The format that the recipe's presets ask for; NULL if none does. AWQ_ERROR_RECIPE if they ask for
-   different ones, or for another than the recipe names. */
-awq_status awq__preset_format(awq_context *ctx, const awq_recipe *recipe, const char **format);
 
 #endif

@@ -1,5 +1,6 @@
 /* From the texts of a recipe to typed settings. */
 #include "plan/settings.h"
+#include "plan/presets.h"
 #include "plan/value.h"
 
 #include <stddef.h>
@@ -77,9 +78,14 @@ static const awq__setting settings_list[] = {
     SETTING(evaluation.windows),
 };
 
+enum { SETTING_COUNT = sizeof settings_list / sizeof *settings_list };
+
+/* The section whose options a rule may have by their last part. */
+#define GENERAL "quantize."
+
 const awq__setting *awq__setting_list(size_t *count)
 {
-    *count = sizeof settings_list / sizeof *settings_list;
+    *count = SETTING_COUNT;
     return settings_list;
 }
 
@@ -127,17 +133,48 @@ static awq__texts texts_of(const awq_recipe *recipe, const char *option)
     return texts;
 }
 
+static void read(const awq_recipe *recipe, const awq__setting *setting, awq__settings *settings)
+{
+    void *member = (char *)settings + setting->offset;
+    if (setting->kind == AWQ__SETTING_TEXTS)
+        *(awq__texts *)member = texts_of(recipe, setting->option);
+    else
+        set(setting, awq__recipe_text(recipe, setting->option), member);
+}
+
+static void take_preset(const char *name, awq__settings *settings)
+{
+    const awq__preset *preset = awq__preset_find(name);
+    if (!preset)
+        return;
+    settings->quantize.bits = preset->bits;
+    settings->quantize.group_size = preset->group_size;
+    settings->quantize.symmetric = preset->symmetric;
+}
+
 void awq__settings_read(const awq_recipe *recipe, awq__settings *settings)
 {
-    size_t count;
-    const awq__setting *list = awq__setting_list(&count);
-    for (size_t i = 0; i < count; i++) {
-        void *member = (char *)settings + list[i].offset;
-        if (list[i].kind == AWQ__SETTING_TEXTS)
-            *(awq__texts *)member = texts_of(recipe, list[i].option);
-        else
-            set(&list[i], awq__recipe_text(recipe, list[i].option), member);
-    }
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        read(recipe, &settings_list[i], settings);
+    take_preset(settings->quantize.preset, settings);
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        if (awq__recipe_says(recipe, settings_list[i].option))
+            read(recipe, &settings_list[i], settings);
     settings->has_target = awq__recipe_has_target(recipe);
     settings->calibrates = awq__recipe_calibrates(recipe);
+}
+
+void awq__settings_of_rule(const awq_recipe *recipe, const awq__settings *settings, size_t rule,
+                           awq__settings *own)
+{
+    *own = *settings;
+    take_preset(awq_recipe_rule_get(recipe, rule, "preset"), own);
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        const awq__setting *setting = &settings_list[i];
+        bool general = strncmp(setting->option, GENERAL, sizeof GENERAL - 1) == 0;
+        const char *name = awq__option_last_part(setting->option);
+        const char *text = general ? awq_recipe_rule_get(recipe, rule, name) : NULL;
+        if (text)
+            set(setting, text, (char *)own + setting->offset);
+    }
 }

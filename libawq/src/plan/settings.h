@@ -74,8 +74,13 @@ typedef struct awq__settings {
     bool calibrates; /* some method of the recipe, or its target, needs activations */
 } awq__settings;
 
-/* Of a recipe that awq__recipe_check has found whole, and that stays unchanged. */
+/* Of a recipe that awq__recipe_check has found whole, and that stays unchanged. What
+   quantize.preset means is in the members of bits, group_size and symmetric where the recipe does
+   not set them. */
 void awq__settings_read(const awq_recipe *recipe, awq__settings *settings);
+/* The settings with what a rule says, by the same names, in place of quantize.*. */
+void awq__settings_of_rule(const awq_recipe *recipe, const awq__settings *settings, size_t rule,
+                           awq__settings *own);
 
 /* ---- which member an option sets, for the test that all do ---- */
 

@@ -9,6 +9,7 @@
 #include "plan/budget.h"
 #include "plan/value.h"
 #include "layer/experts.h"
+#include "run/job.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -23,14 +24,14 @@ typedef struct mixer {
     int64_t choices;
     bool by_expert;
     int64_t units;
-    int64_t *unit_of; /* [module_count]; -1: not to be chosen */
-    double *loss;     /* [units,choices] */
-    uint64_t *bytes;  /* [units,choices] */
-    int32_t *chosen;  /* [units] */
-    uint64_t weights; /* of all units */
-    uint64_t others;  /* bytes of all that has no choice */
-    uint64_t limit;   /* of the bytes of all units */
-    awq__stream stream;
+    int64_t *unit_of;         /* [module_count]; -1: not to be chosen */
+    double *loss;             /* [units,choices] */
+    uint64_t *bytes;          /* [units,choices] */
+    int32_t *chosen;          /* [units] */
+    uint64_t weights;         /* of all units */
+    uint64_t others;          /* bytes of all that has no choice */
+    uint64_t limit;           /* of the bytes of all units */
+    awq__quantizer quantizer; /* writes nothing */
 } mixer;
 
 static const awq__arch *arch_of(const mixer *m)
@@ -215,7 +216,8 @@ static int64_t layer_units(const mixer *m, int64_t layer, int64_t *first)
 static bool recall_losses(mixer *m, int64_t layer)
 {
     int64_t first, count = layer_units(m, layer, &first), cells = count * m->choices;
-    const cJSON *losses = awq__json_at(awq__journal_layer(m->job, layer), "losses"), *item;
+    const cJSON *losses = awq__json_at(awq__journal_layer(&m->job->journal, layer), "losses"),
+                *item;
     if (!cJSON_IsArray(losses) || cJSON_GetArraySize(losses) != cells)
         return false;
     double *to = m->loss + (cells ? first * m->choices : 0);
@@ -226,7 +228,7 @@ static bool recall_losses(mixer *m, int64_t layer)
 static awq_status note_losses(mixer *m, int64_t layer)
 {
     int64_t first, cells = layer_units(m, layer, &first) * m->choices;
-    cJSON *entry = awq__journal_layer(m->job, layer);
+    cJSON *entry = awq__journal_layer(&m->job->journal, layer);
     if (!entry)
         return AWQ_OK;
     cJSON_DeleteItemFromObjectCaseSensitive(entry, "losses");
@@ -236,7 +238,7 @@ static awq_status note_losses(mixer *m, int64_t layer)
         added = cJSON_AddItemToArray(losses, cJSON_CreateNumber(m->loss[first * m->choices + i]));
     if (!added)
         return awq__fail(m->job->ctx, AWQ_ERROR_MEMORY, "out of memory: the journal");
-    return awq__journal_write(m->job);
+    return awq__journal_write(&m->job->journal);
 }
 
 /* ---- the pass through the model ---- */
@@ -289,8 +291,8 @@ static awq_status add_losses(mixer *m, const awq__experts_job *j, int input)
         m->plan->format->complete(&schemes[c], items[0].weight->dtype);
     }
     if (count)
-        status = awq__scheme_losses(ctx, m->stream.forward.compute, items, count, schemes,
-                                    m->choices, losses);
+        status = awq__scheme_losses(ctx, m->quantizer.calibration.forward.compute, items, count,
+                                    schemes, m->choices, losses);
     for (int64_t i = 0; i < count * m->choices && status == AWQ_OK; i++)
         m->loss[units[i / m->choices] * m->choices + i % m->choices] += losses[i];
     awq__free(items);
@@ -303,10 +305,11 @@ static awq_status add_losses(mixer *m, const awq__experts_job *j, int input)
 static void relate_losses(mixer *m, int64_t layer)
 {
     const awq__arch *arch = arch_of(m);
-    const awq__compute *compute = m->stream.forward.compute;
+    const awq__compute *compute = m->quantizer.calibration.forward.compute;
     int64_t H = arch->model.hidden_size, done = -1;
     double square =
-        compute->weighted_dot(m->stream.tokens, H, m->stream.hidden, m->stream.hidden, NULL);
+        compute->weighted_dot(m->quantizer.calibration.tokens, H, m->quantizer.calibration.hidden,
+                              m->quantizer.calibration.hidden, NULL);
     for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
         if (m->unit_of[i] <= done)
             continue;
@@ -321,7 +324,7 @@ static awq_status measure_experts(mixer *m, const awq__layer *layer, const awq__
     awq__folded folded;
     awq__found_scale found;
     awq__experts_job j = {
-        .job = m->job, .layer = layer, .folded = &folded, .routes = routes, .slopes = true};
+        .job = &m->quantizer, .layer = layer, .folded = &folded, .routes = routes, .slopes = true};
     awq_status status = awq__folded_create(m->job->ctx, layer, &folded);
     if (status == AWQ_OK)
         status = awq__experts_create(&j);
@@ -342,13 +345,10 @@ static awq_status measure(mixer *m, const awq__layer *layer, const awq__routes *
 {
     int64_t first;
     if (!layer_units(m, layer->number, &first) || recall_losses(m, layer->number))
-        return awq__moe_experts(&m->stream.forward, layer, m->stream.x, routes, m->stream.hidden,
+        return awq__moe_experts(&m->quantizer.calibration.forward, layer,
+                                m->quantizer.calibration.x, routes, m->quantizer.calibration.hidden,
                                 NULL, NULL);
-    m->job->calibration = m->stream; /* where the statistics look for it */
-    awq_status status = measure_experts(m, layer, routes);
-    m->job->calibration = (awq__stream){0};
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(measure_experts(m, layer, routes));
     relate_losses(m, layer->number);
     return note_losses(m, layer->number);
 }
@@ -357,13 +357,13 @@ static awq_status measure_layer(mixer *m, int64_t n)
 {
     awq__loaded_layer loaded = {0};
     awq__routes routes = {0};
-    awq_status status = awq__job_enter(m->job, AWQ__STAGE_SENSITIVITY, n, 0);
+    awq_status status = awq__stage_enter(&m->job->stages, AWQ__STAGE_SENSITIVITY, n, 0);
     if (status == AWQ_OK)
         status = awq__model_layer(m->plan->model, n, &loaded);
     if (status == AWQ_OK)
-        status = awq__journal_source(m->job, &loaded);
+        status = awq__journal_source(&m->job->journal, &loaded);
     if (status == AWQ_OK)
-        status = awq__stream_to_experts(&m->stream, &loaded.layer, &routes);
+        status = awq__stream_to_experts(&m->quantizer.calibration, &loaded.layer, &routes);
     if (status == AWQ_OK)
         status = measure(m, &loaded.layer, &routes);
     awq__routes_free(&routes);
@@ -379,8 +379,8 @@ static awq_status measure_layers(mixer *m)
         count--;
     if (!count)
         return AWQ_OK;
-    awq_status status =
-        awq__stream_begin(m->job->ctx, m->plan->model, &m->job->sequences, &m->stream);
+    awq_status status = awq__stream_begin(m->job->ctx, m->plan->model, &m->job->sequences,
+                                          &m->quantizer.calibration);
     for (int64_t n = 0; n < count && status == AWQ_OK; n++)
         status = measure_layer(m, n);
     return status;
@@ -473,7 +473,7 @@ static awq_status apply(mixer *m)
 /* What was measured and chosen, for the report. */
 static awq_status describe(mixer *m)
 {
-    awq__json_builder *b = &m->job->built;
+    awq__json_builder *b = &m->job->quantizer.built;
     cJSON *object = m->job->mixed = awq__json_root(b);
     cJSON *units = awq__json_add_array(b, object, "units");
     const awq__arch *arch = arch_of(m);
@@ -524,7 +524,7 @@ static awq_status prepare(mixer *m)
 
 static void free_mixer(mixer *m)
 {
-    awq__stream_free(&m->stream);
+    awq__stream_free(&m->quantizer.calibration);
     awq__free(m->unit_of);
     awq__free(m->loss);
     awq__free(m->bytes);
@@ -555,7 +555,9 @@ static awq_status choose(mixer *m)
 
 awq_status awq__job_choose_schemes(awq__job *job)
 {
-    mixer m = {.job = job, .plan = job->plan};
+    mixer m = {.job = job,
+               .plan = job->plan,
+               .quantizer = {.ctx = job->ctx, .plan = job->plan, .stages = &job->stages}};
     if (!job->plan->settings.has_target)
         return AWQ_OK;
     awq_status status = prepare(&m);

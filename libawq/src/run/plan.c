@@ -175,11 +175,8 @@ static awq_status choose_schemes(awq_context *ctx, awq_plan *plan)
                                "quantize.target_bits and target_size: schemes are chosen by what "
                                "they do to the weights, which are not there; shown are "
                                "quantize.bits and group_size for all");
-    awq__job job = {.ctx = ctx,
-                    .plan = &plan->plan,
-                    .sensitivity = 1,
-                    .start_seconds = awq__now_seconds(),
-                    .stage_start = awq__now_seconds()};
+    awq__job job;
+    awq__job_begin(ctx, &plan->plan, 1, &job);
     awq_status status = awq__compute_begin(ctx);
     if (status == AWQ_OK)
         status = awq__job_load_calibration(&job);
@@ -188,8 +185,7 @@ static awq_status choose_schemes(awq_context *ctx, awq_plan *plan)
     const cJSON *loss = awq__json_at(job.mixed, "predicted_loss");
     if (cJSON_IsNumber(loss))
         plan->predicted_loss = loss->valuedouble;
-    cJSON_Delete(job.mixed);
-    awq__sequences_free(&job.sequences);
+    awq__job_free(&job);
     return status;
 }
 

@@ -1,11 +1,9 @@
-/* The report, the provenance, and the files beside the weights. */
+/* The report and the provenance. */
 #include "run/job.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-#define MAX_CONFIG_BYTES ((size_t)256 << 20) /* it has been parsed: it is smaller */
 
 static void add_evaluation(awq__json_builder *b, cJSON *root, const awq_eval_result *evaluation)
 {
@@ -37,7 +35,7 @@ awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation, 
     for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++)
         awq__json_add_reference(
             &b, layers, NULL,
-            cJSON_GetObjectItemCaseSensitive(awq__journal_layer(job, n), "report"));
+            cJSON_GetObjectItemCaseSensitive(awq__journal_layer(&job->journal, n), "report"));
     if (evaluation) {
         (*report)->has_evaluation = true;
         (*report)->evaluation = *evaluation;
@@ -50,7 +48,7 @@ awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation, 
     (*report)->json = text.data;
     (*report)->output = awq__strdup(ctx, job->plan->settings.output);
     (*report)->bytes_before = job->plan->model->bytes;
-    (*report)->bytes_after = awq__output_bytes(job->output);
+    (*report)->bytes_after = awq__output_bytes(job->writer.output);
     if (status == AWQ_OK && (*report)->output)
         return AWQ_OK;
     awq_report_free(*report);
@@ -107,7 +105,7 @@ awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, aw
     return status;
 }
 
-/* ---- files beside the weights ---- */
+/* ---- the provenance ---- */
 
 static awq_status write_json(awq__job *job, const char *name, const cJSON *root)
 {
@@ -116,33 +114,8 @@ static awq_status write_json(awq__job *job, const char *name, const cJSON *root)
     if (status == AWQ_OK)
         status = awq__text_append(job->ctx, &text, "\n");
     if (status == AWQ_OK)
-        status = awq__output_json(job->output, name, text.data, text.length);
+        status = awq__output_json(job->writer.output, name, text.data, text.length);
     awq__text_free(&text);
-    return status;
-}
-
-/* The source's text but for one member: readers of it tell 0 from 0.0. */
-static awq_status write_config(awq__job *job)
-{
-    cJSON *quantization = NULL;
-    awq__text printed = {0}, text = {0};
-    char *source = NULL;
-    size_t bytes = 0;
-    const char *path = job->plan->model->arch->config_path;
-    awq_status status = awq__model_plan_config(job->ctx, job->plan, &quantization);
-    if (status == AWQ_OK)
-        status = awq__json_print(job->ctx, quantization, "config.json", &printed);
-    if (status == AWQ_OK)
-        status = awq__read_text_file(job->ctx, path, MAX_CONFIG_BYTES, &source, &bytes);
-    if (status == AWQ_OK)
-        status = awq__json_set_member(job->ctx, path, source, bytes, "quantization_config",
-                                      printed.data, &text);
-    if (status == AWQ_OK)
-        status = awq__output_text(job->output, "config.json", text.data, text.length);
-    cJSON_Delete(quantization);
-    awq__text_free(&printed);
-    awq__text_free(&text);
-    awq__free(source);
     return status;
 }
 
@@ -164,12 +137,12 @@ static void add_treatments(const awq__job *job, awq__json_builder *b, cJSON *roo
 static void add_source(const awq__job *job, awq__json_builder *b, cJSON *root)
 {
     cJSON *source = awq__json_add_object(b, root, "source");
-    awq__json_add_reference(b, source, "ends", awq__json_at(job->journal, "of." AWQ__ENDS));
+    awq__json_add_reference(b, source, "ends", awq__json_at(job->journal.json, "of." AWQ__ENDS));
     cJSON *layers = awq__json_add_array(b, source, "layers");
     for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++)
         awq__json_add_reference(
             b, layers, NULL,
-            cJSON_GetObjectItemCaseSensitive(awq__journal_layer(job, n), "source"));
+            cJSON_GetObjectItemCaseSensitive(awq__journal_layer(&job->journal, n), "source"));
 }
 
 awq_status awq__write_provenance(awq__job *job, const char *recipe_yaml)
@@ -191,17 +164,11 @@ awq_status awq__write_provenance(awq__job *job, const char *recipe_yaml)
                          job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
     awq__json_add_text(&b, object, "ids_xxh3_64", hash);
     add_treatments(job, &b, root);
-    awq__json_add_item(&b, root, "kernels", awq__kernels(job));
+    awq__json_add_item(&b, root, "kernels", awq__kernels(&job->journal));
     awq__json_add_text(&b, root, "recipe", recipe_yaml);
     awq_status status = awq__json_built(job->ctx, &b, AWQ__PROVENANCE_FILE);
     if (status == AWQ_OK)
         status = write_json(job, AWQ__PROVENANCE_FILE, root);
     cJSON_Delete(root);
     return status;
-}
-
-awq_status awq__write_side_files(awq__job *job)
-{
-    awq_status status = write_config(job);
-    return status == AWQ_OK ? awq__side_files_copy(job) : status;
 }

@@ -21,12 +21,10 @@ static uint64_t edge(uint64_t node, char byte)
 
 static awq_status add_node(const awq__source *source, awq__added *added)
 {
-    awq_status status =
-        awq__grow(source->ctx, &added->node_tokens, &added->node_capacity, added->node_count + 1,
-                  sizeof *added->node_tokens, "added tokens");
-    if (status == AWQ_OK)
-        added->node_tokens[added->node_count++] = -1;
-    return status;
+    AWQ__CHECK(awq__grow(source->ctx, &added->node_tokens, &added->node_capacity,
+                         added->node_count + 1, sizeof *added->node_tokens, "added tokens"));
+    added->node_tokens[added->node_count++] = -1;
+    return AWQ_OK;
 }
 
 /* The node that `byte` leads to from *node, made if need be. */
@@ -35,12 +33,8 @@ static awq_status follow(const awq__source *source, awq__added *added, uint64_t 
     uint64_t next;
     if (!awq__map_get(&added->edges, edge(*node, byte), &next)) {
         next = added->node_count;
-        awq_status status = add_node(source, added);
-        if (status == AWQ_OK)
-            status =
-                awq__map_set(source->ctx, source->file, &added->edges, edge(*node, byte), next);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(add_node(source, added));
+        AWQ__CHECK(awq__map_set(source->ctx, source->file, &added->edges, edge(*node, byte), next));
     }
     *node = next;
     return AWQ_OK;
@@ -53,15 +47,15 @@ awq_status awq__added_insert(const awq__source *source, awq__added *added, const
         return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: the added token %d has %zu bytes, supported are 1 to %d",
                          source->file, token.id, bytes, MAX_TOKEN_BYTES);
-    awq_status status = awq__grow(source->ctx, &added->tokens, &added->capacity, added->count + 1,
-                                  sizeof *added->tokens, "added tokens");
-    if (status == AWQ_OK && !added->node_count)
-        status = add_node(source, added);
+    AWQ__CHECK(awq__grow(source->ctx, &added->tokens, &added->capacity, added->count + 1,
+                         sizeof *added->tokens, "added tokens"));
+    if (!added->node_count)
+        AWQ__CHECK(add_node(source, added));
     uint64_t node = 0;
-    for (size_t i = 0; i < bytes && status == AWQ_OK; i++)
-        status = follow(source, added, &node, content[i]);
-    if (status != AWQ_OK || added->node_tokens[node] >= 0)
-        return status;
+    for (size_t i = 0; i < bytes; i++)
+        AWQ__CHECK(follow(source, added, &node, content[i]));
+    if (added->node_tokens[node] >= 0)
+        return AWQ_OK;
     added->node_tokens[node] = (int32_t)added->count;
     added->tokens[added->count++] = token;
     added->begins[(uint8_t)content[0]] = true;

@@ -26,12 +26,9 @@ void awq__bpe_work_free(awq__bpe_work *work)
 
 awq_status awq__ids_append(awq_context *ctx, awq__ids *ids, int32_t id)
 {
-    if (ids->count == ids->capacity) {
-        awq_status status = awq__grow(ctx, &ids->data, &ids->capacity, ids->count + 1,
-                                      sizeof *ids->data, "token ids");
-        if (status != AWQ_OK)
-            return status;
-    }
+    if (ids->count == ids->capacity)
+        AWQ__CHECK(awq__grow(ctx, &ids->data, &ids->capacity, ids->count + 1, sizeof *ids->data,
+                             "token ids"));
     ids->data[ids->count++] = id;
     return AWQ_OK;
 }
@@ -52,26 +49,25 @@ static awq_status load_vocabulary(const awq__source *source, const cJSON *vocabu
         return awq__fail(source->ctx, AWQ_ERROR_FORMAT, "%s: model: \"vocab\" is not an object",
                          source->file);
     bpe->largest = -1;
-    for (const cJSON *item = vocabulary->child; item && status == AWQ_OK; item = item->next) {
+    for (const cJSON *item = vocabulary->child; item; item = item->next) {
         int32_t id;
         uint64_t other;
         uint32_t code_point;
         size_t bytes = strlen(item->string);
-        status = awq__field_id(source, item, item->string, &id);
-        if (status == AWQ_OK && awq__map_get(&ids, (uint64_t)id, &other))
-            status = awq__fail(source->ctx, AWQ_ERROR_FORMAT, "%s: two tokens have the id %d",
-                               source->file, id);
-        if (status == AWQ_OK)
-            status = awq__map_set(source->ctx, source->file, &ids, (uint64_t)id, 0);
-        if (status == AWQ_OK)
-            status = awq__names_add(source->ctx, source->file, &bpe->vocabulary, item->string,
-                                    bytes, id);
-        if (status == AWQ_OK && bytes && awq__utf8_next(item->string, &code_point) == bytes)
-            status =
-                awq__map_set(source->ctx, source->file, &bpe->characters, code_point, (uint64_t)id);
-        if (status == AWQ_OK && id > bpe->largest)
+        AWQ__TRY(awq__field_id(source, item, item->string, &id));
+        if (awq__map_get(&ids, (uint64_t)id, &other))
+            AWQ__TRY(awq__fail(source->ctx, AWQ_ERROR_FORMAT, "%s: two tokens have the id %d",
+                               source->file, id));
+        AWQ__TRY(awq__map_set(source->ctx, source->file, &ids, (uint64_t)id, 0));
+        AWQ__TRY(
+            awq__names_add(source->ctx, source->file, &bpe->vocabulary, item->string, bytes, id));
+        if (bytes && awq__utf8_next(item->string, &code_point) == bytes)
+            AWQ__TRY(awq__map_set(source->ctx, source->file, &bpe->characters, code_point,
+                                  (uint64_t)id));
+        if (id > bpe->largest)
             bpe->largest = id;
     }
+done:
     awq__map_free(&ids);
     return status;
 }
@@ -137,23 +133,17 @@ static awq_status add_merge(const awq__source *source, awq__bpe *bpe, const merg
 {
     int32_t left, right, result = -1;
     joined->length = 0;
-    awq_status status = merge_id(source, bpe, m->left, m->left_bytes, rank, &left);
-    if (status == AWQ_OK)
-        status = merge_id(source, bpe, m->right, m->right_bytes, rank, &right);
-    if (status == AWQ_OK)
-        status = awq__text_append_bytes(source->ctx, joined, m->left, m->left_bytes);
-    if (status == AWQ_OK)
-        status = awq__text_append_bytes(source->ctx, joined, m->right, m->right_bytes);
-    if (status == AWQ_OK)
-        status = merge_id(source, bpe, joined->data, joined->length, rank, &result);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(merge_id(source, bpe, m->left, m->left_bytes, rank, &left));
+    AWQ__CHECK(merge_id(source, bpe, m->right, m->right_bytes, rank, &right));
+    AWQ__CHECK(awq__text_append_bytes(source->ctx, joined, m->left, m->left_bytes));
+    AWQ__CHECK(awq__text_append_bytes(source->ctx, joined, m->right, m->right_bytes));
+    AWQ__CHECK(merge_id(source, bpe, joined->data, joined->length, rank, &result));
     if (!spells_itself(bpe, left) || !spells_itself(bpe, right))
         bpe->has_joints = false;
-    status = awq__map_set(source->ctx, source->file, &bpe->merges,
-                          pair_key((uint32_t)left, (uint32_t)right),
-                          pair_key((uint32_t)rank, (uint32_t)result));
-    return status == AWQ_OK ? add_joint(source, bpe, m) : status;
+    AWQ__CHECK(awq__map_set(source->ctx, source->file, &bpe->merges,
+                            pair_key((uint32_t)left, (uint32_t)right),
+                            pair_key((uint32_t)rank, (uint32_t)result)));
+    return add_joint(source, bpe, m);
 }
 
 static awq_status load_merges(const awq__source *source, const cJSON *merges, awq__bpe *bpe)
@@ -166,14 +156,14 @@ static awq_status load_merges(const awq__source *source, const cJSON *merges, aw
     bool pairs = cJSON_IsArray(merges->child);
     int rank = 0;
     bpe->has_joints = true;
-    for (const cJSON *item = merges->child; item && status == AWQ_OK; item = item->next) {
+    for (const cJSON *item = merges->child; item; item = item->next) {
         merge m = {0};
         if (!pairs && cJSON_IsString(item) && !strncmp(item->valuestring, "#version", 8))
             continue;
-        status = read_merge(source, item, pairs, rank, &m);
-        if (status == AWQ_OK)
-            status = add_merge(source, bpe, &m, rank++, &joined);
+        AWQ__TRY(read_merge(source, item, pairs, rank, &m));
+        AWQ__TRY(add_merge(source, bpe, &m, rank++, &joined));
     }
+done:
     awq__text_free(&joined);
     return status;
 }
@@ -193,26 +183,25 @@ static awq_status refuse_extras(const awq__source *source, const cJSON *item)
 {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     const char *type, *text;
-    awq_status status = awq__field_string(source, item, "model", "type", true, &type);
-    if (status == AWQ_OK && type && strcmp(type, "BPE"))
+    AWQ__CHECK(awq__field_string(source, item, "model", "type", true, &type));
+    if (type && strcmp(type, "BPE"))
         return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: the model \"%s\" is not supported, only \"BPE\"", source->file, type);
-    if (status == AWQ_OK)
-        status = awq__field_names(source, item, "model",
-                                  "type vocab merges dropout unk_token continuing_subword_prefix "
-                                  "end_of_word_suffix fuse_unk byte_fallback ignore_merges");
-    for (int i = 0; i < 2 && status == AWQ_OK; i++) {
-        status = awq__field_string(source, item, "model", affixes[i], true, &text);
-        if (status == AWQ_OK && text && *text)
-            status =
-                awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
-                          "%s: model: %s \"%s\" is not supported", source->file, affixes[i], text);
+    AWQ__CHECK(awq__field_names(source, item, "model",
+                                "type vocab merges dropout unk_token continuing_subword_prefix "
+                                "end_of_word_suffix fuse_unk byte_fallback ignore_merges"));
+    for (int i = 0; i < 2; i++) {
+        AWQ__CHECK(awq__field_string(source, item, "model", affixes[i], true, &text));
+        if (text && *text)
+            return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
+                             "%s: model: %s \"%s\" is not supported", source->file, affixes[i],
+                             text);
     }
     const cJSON *dropout = awq__field(item, "dropout");
-    if (status == AWQ_OK && dropout && !(cJSON_IsNumber(dropout) && dropout->valuedouble == 0))
-        status = awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
-                           "%s: model: a dropout is not supported", source->file);
-    return status;
+    if (dropout && !(cJSON_IsNumber(dropout) && dropout->valuedouble == 0))
+        return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: model: a dropout is not supported", source->file);
+    return AWQ_OK;
 }
 
 awq_status awq__bpe_load(const awq__source *source, const cJSON *item, awq__bpe *bpe)
@@ -221,21 +210,12 @@ awq_status awq__bpe_load(const awq__source *source, const cJSON *item, awq__bpe 
     if (!cJSON_IsObject(item))
         return awq__fail(source->ctx, AWQ_ERROR_FORMAT, "%s: \"model\" is not an object",
                          source->file);
-    awq_status status = refuse_extras(source, item);
-    if (status == AWQ_OK)
-        status = awq__field_string(source, item, "model", "unk_token", true, &unknown);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, "model", "fuse_unk", false, &bpe->fuse_unknown);
-    if (status == AWQ_OK)
-        status =
-            awq__field_bool(source, item, "model", "byte_fallback", false, &bpe->byte_fallback);
-    if (status == AWQ_OK)
-        status =
-            awq__field_bool(source, item, "model", "ignore_merges", false, &bpe->ignore_merges);
-    if (status == AWQ_OK)
-        status = load_vocabulary(source, awq__field(item, "vocab"), bpe);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(refuse_extras(source, item));
+    AWQ__CHECK(awq__field_string(source, item, "model", "unk_token", true, &unknown));
+    AWQ__CHECK(awq__field_bool(source, item, "model", "fuse_unk", false, &bpe->fuse_unknown));
+    AWQ__CHECK(awq__field_bool(source, item, "model", "byte_fallback", false, &bpe->byte_fallback));
+    AWQ__CHECK(awq__field_bool(source, item, "model", "ignore_merges", false, &bpe->ignore_merges));
+    AWQ__CHECK(load_vocabulary(source, awq__field(item, "vocab"), bpe));
     bpe->unknown = unknown ? awq__names_find(&bpe->vocabulary, unknown, strlen(unknown)) : -1;
     bpe->unknown_missing = unknown && bpe->unknown < 0;
     find_byte_tokens(bpe);
@@ -331,10 +311,8 @@ static awq_status merge_symbols(awq_context *ctx, const awq__bpe *bpe, awq__bpe_
     size_t count = work->symbol_count;
     /* Fewer than `count` pairs to begin with, and as many merges, each of which takes a candidate
        and adds at most two. */
-    awq_status status =
-        awq__grow(ctx, &work->heap, &work->heap_capacity, 2 * count, sizeof *work->heap, "merges");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(
+        awq__grow(ctx, &work->heap, &work->heap_capacity, 2 * count, sizeof *work->heap, "merges"));
     work->heap_count = 0;
     for (size_t i = 0; i < count; i++) {
         work->symbols[i].previous = (int32_t)i - 1;
@@ -348,10 +326,10 @@ static awq_status merge_symbols(awq_context *ctx, const awq__bpe *bpe, awq__bpe_
         awq__candidate top = pop(work);
         apply(bpe, work, &top);
     }
-    for (int32_t i = count ? 0 : -1; i >= 0 && status == AWQ_OK; i = work->symbols[i].next)
-        status = awq__ids_append(ctx, ids, work->symbols[i].id);
+    for (int32_t i = count ? 0 : -1; i >= 0; i = work->symbols[i].next)
+        AWQ__CHECK(awq__ids_append(ctx, ids, work->symbols[i].id));
     work->symbol_count = 0;
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status add_symbol(const awq__source *source, awq__bpe_work *work, int32_t id)
@@ -361,25 +339,28 @@ static awq_status add_symbol(const awq__source *source, awq__bpe_work *work, int
             return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
                              "%s: a text without a place to cut it is longer than %d symbols",
                              source->file, INT32_MAX / 4);
-        awq_status status = awq__grow(source->ctx, &work->symbols, &work->symbol_capacity,
-                                      work->symbol_count + 1, sizeof *work->symbols, "symbols");
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(awq__grow(source->ctx, &work->symbols, &work->symbol_capacity,
+                             work->symbol_count + 1, sizeof *work->symbols, "symbols"));
     }
     work->symbols[work->symbol_count++].id = id;
     return AWQ_OK;
 }
 
 /* Adds the byte tokens of a character. False if one of them is missing. */
-static bool fall_back(const awq__source *source, const awq__bpe *bpe, awq__bpe_work *work,
-                      const char *character, size_t bytes, awq_status *status)
+static bool has_bytes(const awq__bpe *bpe, const char *character, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
         if (bpe->byte_ids[(uint8_t)character[i]] < 0)
             return false;
-    for (size_t i = 0; i < bytes && *status == AWQ_OK; i++)
-        *status = add_symbol(source, work, bpe->byte_ids[(uint8_t)character[i]]);
-    return true;
+    return bpe->byte_fallback;
+}
+
+static awq_status add_bytes(const awq__source *source, const awq__bpe *bpe, awq__bpe_work *work,
+                            const char *character, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        AWQ__CHECK(add_symbol(source, work, bpe->byte_ids[(uint8_t)character[i]]));
+    return AWQ_OK;
 }
 
 /*
@@ -389,7 +370,6 @@ static bool fall_back(const awq__source *source, const awq__bpe *bpe, awq__bpe_w
 awq_status awq__bpe_encode(const awq__source *source, const awq__bpe *bpe, awq__bpe_work *work,
                            const char *piece, size_t bytes, awq__ids *ids)
 {
-    awq_status status = AWQ_OK;
     bool unknown = false;
     uint32_t previous = 0, code_point;
     int32_t whole = bpe->ignore_merges && bytes <= bpe->vocabulary.longest
@@ -398,33 +378,33 @@ awq_status awq__bpe_encode(const awq__source *source, const awq__bpe *bpe, awq__
     if (whole >= 0)
         return awq__ids_append(source->ctx, ids, whole);
     work->symbol_count = 0;
-    for (size_t at = 0, length; at < bytes && status == AWQ_OK; at += length) {
+    for (size_t at = 0, length; at < bytes; at += length) {
         uint64_t id, joint;
         length = awq__utf8_next(piece + at, &code_point);
         if (awq__map_get(&bpe->characters, code_point, &id)) {
             if (unknown)
-                status = add_symbol(source, work, bpe->unknown);
+                AWQ__CHECK(add_symbol(source, work, bpe->unknown));
             unknown = false;
             /* No merge reaches across: what is before can be finished, in memory of its own size.
              */
-            if (status == AWQ_OK && bpe->has_joints && work->symbol_count &&
+            if (bpe->has_joints && work->symbol_count &&
                 !awq__map_get(&bpe->joints, pair_key(previous, code_point), &joint))
-                status = merge_symbols(source->ctx, bpe, work, ids);
-            if (status == AWQ_OK)
-                status = add_symbol(source, work, (int32_t)id);
+                AWQ__CHECK(merge_symbols(source->ctx, bpe, work, ids));
+            AWQ__CHECK(add_symbol(source, work, (int32_t)id));
             previous = code_point;
-        } else if (!bpe->byte_fallback ||
-                   !fall_back(source, bpe, work, piece + at, length, &status)) {
+        } else if (has_bytes(bpe, piece + at, length)) {
+            AWQ__CHECK(add_bytes(source, bpe, work, piece + at, length));
+        } else {
             if (bpe->unknown_missing)
                 return awq__fail(source->ctx, AWQ_ERROR_FORMAT,
                                  "%s: U+%04X has no token, and unk_token is not in the vocabulary",
                                  source->file, (unsigned)code_point);
             if (unknown && !bpe->fuse_unknown)
-                status = add_symbol(source, work, bpe->unknown);
+                AWQ__CHECK(add_symbol(source, work, bpe->unknown));
             unknown = bpe->unknown >= 0;
         }
     }
-    if (status == AWQ_OK && unknown)
-        status = add_symbol(source, work, bpe->unknown);
-    return status == AWQ_OK ? merge_symbols(source->ctx, bpe, work, ids) : status;
+    if (unknown)
+        AWQ__CHECK(add_symbol(source, work, bpe->unknown));
+    return merge_symbols(source->ctx, bpe, work, ids);
 }

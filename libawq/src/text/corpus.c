@@ -60,10 +60,8 @@ static awq_status open_builder(awq_context *ctx, const awq__corpus_options *opti
                    .field = options->field ? options->field : "text",
                    .tokenizer_path = tokenizer_path,
                    .vocabulary = vocabulary};
-    awq_status status = check_options(ctx, options);
-    return status == AWQ_OK ? awq__documents_open(ctx, options->files, options->file_count,
-                                                  vocabulary, &b->documents)
-                            : status;
+    AWQ__CHECK(check_options(ctx, options));
+    return awq__documents_open(ctx, options->files, options->file_count, vocabulary, &b->documents);
 }
 
 static void close_builder(builder *b)
@@ -88,12 +86,12 @@ static awq_status need_tokenizer(builder *b)
         return AWQ_OK;
     if (!b->tokenizer_path)
         return awq__fail(b->ctx, AWQ_ERROR_ARGUMENT, "a text corpus needs a tokenizer.json");
-    awq_status status = awq__tokenizer_load(b->ctx, b->tokenizer_path, &b->tokenizer);
-    if (status == AWQ_OK && awq__tokenizer_bos(b->tokenizer) >= b->vocabulary)
+    AWQ__CHECK(awq__tokenizer_load(b->ctx, b->tokenizer_path, &b->tokenizer));
+    if (awq__tokenizer_bos(b->tokenizer) >= b->vocabulary)
         return awq__fail(b->ctx, AWQ_ERROR_FORMAT, "%s: the BOS is %d, the model has ids 0 to %lld",
                          b->tokenizer_path, awq__tokenizer_bos(b->tokenizer),
                          (long long)b->vocabulary - 1);
-    return status;
+    return AWQ_OK;
 }
 
 /* Tokenizes a text to the end of the loose ids. `path` and `line` are where it begins. */
@@ -101,9 +99,7 @@ static awq_status append_text(builder *b, const char *text, size_t bytes, bool s
                               const char *path, int64_t line)
 {
     size_t start = b->loose.count;
-    awq_status status = awq__tokenizer_encode(b->tokenizer, text, bytes, special, &b->loose);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__tokenizer_encode(b->tokenizer, text, bytes, special, &b->loose));
     b->seen += b->loose.count - start;
     for (size_t i = start; i < b->loose.count; i++)
         if (b->loose.data[i] >= b->vocabulary)
@@ -125,31 +121,26 @@ static awq_status append_document(builder *b, const awq__document *document)
     awq__document part = *document;
     if (kind_of(b, document) == AWQ__DOCUMENT_TEXT)
         part.bytes = at_most(b, part.bytes);
-    awq_status status = need_tokenizer(b);
-    if (status == AWQ_OK)
-        status = awq__document_text(&b->documents, &part, b->field, &b->work);
-    return status == AWQ_OK ? append_text(b, b->work.data, at_most(b, b->work.length), true,
-                                          b->documents.paths[document->file], document->number)
-                            : status;
+    AWQ__CHECK(need_tokenizer(b));
+    AWQ__CHECK(awq__document_text(&b->documents, &part, b->field, &b->work));
+    return append_text(b, b->work.data, at_most(b, b->work.length), true,
+                       b->documents.paths[document->file], document->number);
 }
 
 static awq_status add_span(builder *b, size_t order, size_t start)
 {
-    awq_status status = awq__grow(b->ctx, &b->spans, &b->span_capacity, b->span_count + 1,
-                                  sizeof *b->spans, "sequences");
-    if (status == AWQ_OK)
-        b->spans[b->span_count++] = (span){order, start, b->ids.count - start};
-    return status;
+    AWQ__CHECK(awq__grow(b->ctx, &b->spans, &b->span_capacity, b->span_count + 1, sizeof *b->spans,
+                         "sequences"));
+    b->spans[b->span_count++] = (span){order, start, b->ids.count - start};
+    return AWQ_OK;
 }
 
 /* Makes `count` loose ids from `first` on a sequence, after `bos` if that is an id. */
 static awq_status add_loose(builder *b, size_t order, int32_t bos, size_t first, size_t count)
 {
     size_t start = b->ids.count;
-    awq_status status = awq__grow(b->ctx, &b->ids.data, &b->ids.capacity, start + count + 1,
-                                  sizeof *b->ids.data, "sequences");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(b->ctx, &b->ids.data, &b->ids.capacity, start + count + 1,
+                         sizeof *b->ids.data, "sequences"));
     if (bos >= 0)
         b->ids.data[b->ids.count++] = bos;
     memcpy(b->ids.data + b->ids.count, b->loose.data + first, count * sizeof *b->ids.data);
@@ -161,11 +152,10 @@ static awq_status add_loose(builder *b, size_t order, int32_t bos, size_t first,
 static awq_status add_all_loose(builder *b, int32_t bos)
 {
     size_t length = (size_t)b->options->sequence_length - (bos >= 0), first = 0;
-    awq_status status = AWQ_OK;
-    for (; b->loose.count - first >= length && status == AWQ_OK; first += length)
-        status = add_loose(b, b->span_count, bos, first, length);
-    if (!first || status != AWQ_OK)
-        return status;
+    for (; b->loose.count - first >= length; first += length)
+        AWQ__CHECK(add_loose(b, b->span_count, bos, first, length));
+    if (!first)
+        return AWQ_OK;
     b->loose.count -= first;
     memmove(b->loose.data, b->loose.data + first, b->loose.count * sizeof *b->loose.data);
     return AWQ_OK;
@@ -177,10 +167,10 @@ static awq_status add_row(builder *b, const awq__document *document, size_t orde
 {
     size_t start = b->ids.count;
     int64_t left = b->documents.files[document->file].row_length - first;
-    awq_status status = awq__document_row(&b->documents, document, (size_t)first,
-                                          (size_t)awq__min(left, most), &b->ids);
+    AWQ__CHECK(awq__document_row(&b->documents, document, (size_t)first,
+                                 (size_t)awq__min(left, most), &b->ids));
     b->seen += b->ids.count - start;
-    return status == AWQ_OK ? add_span(b, order, start) : status;
+    return add_span(b, order, start);
 }
 
 /* ---- choosing ---- */
@@ -255,15 +245,15 @@ static awq_status list_parts(const builder *b, part **out, size_t *count)
     size_t capacity = 0;
     awq_status status = AWQ_OK;
     *count = 0;
-    for (size_t i = 0; i < b->documents.count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < b->documents.count; i++) {
         int64_t pieces = parts_of(b, &b->documents.items[i]);
-        for (int64_t piece = 0; piece < pieces && status == AWQ_OK; piece++) {
-            status = awq__grow(b->ctx, &parts, &capacity, *count + 1, sizeof *parts,
-                               "the parts of a corpus");
-            if (status == AWQ_OK)
-                parts[(*count)++] = (part){i, piece};
+        for (int64_t piece = 0; piece < pieces; piece++) {
+            AWQ__TRY(awq__grow(b->ctx, &parts, &capacity, *count + 1, sizeof *parts,
+                               "the parts of a corpus"));
+            parts[(*count)++] = (part){i, piece};
         }
     }
+done:
     *out = parts;
     return status;
 }
@@ -276,9 +266,9 @@ static awq_status add_part(builder *b, const part *p, size_t order)
     if (kind_of(b, document) == AWQ__DOCUMENT_ROW)
         return add_row(b, document, order, p->piece * length, length);
     b->loose.count = 0;
-    awq_status status = append_document(b, document);
-    if (status != AWQ_OK || b->loose.count < MIN_SEQUENCE)
-        return status;
+    AWQ__CHECK(append_document(b, document));
+    if (b->loose.count < MIN_SEQUENCE)
+        return AWQ_OK;
     return add_loose(b, order, -1, 0, (size_t)awq__min((int64_t)b->loose.count, length));
 }
 
@@ -291,17 +281,19 @@ static awq_status cut_documents(builder *b)
     part *parts;
     size_t count;
     uint64_t random = b->options->seed;
-    awq_status status = list_parts(b, &parts, &count);
+    size_t *order = NULL;
+    awq_status status;
+    AWQ__TRY(list_parts(b, &parts, &count));
     size_t wanted = b->options->samples ? (size_t)b->options->samples : count;
-    size_t *order = status == AWQ_OK ? rising(b->ctx, count) : NULL;
-    if (status == AWQ_OK && !order)
-        status = AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < count && b->span_count < wanted && status == AWQ_OK; i++) {
+    order = rising(b->ctx, count);
+    AWQ__TRY_ALLOC(order);
+    for (size_t i = 0; i < count && b->span_count < wanted; i++) {
         size_t drawn = wanted < count ? draw(order, count, i, &random) : i;
-        status = add_part(b, &parts[drawn], drawn);
+        AWQ__TRY(add_part(b, &parts[drawn], drawn));
     }
-    if (status == AWQ_OK && b->span_count)
+    if (b->span_count)
         qsort(b->spans, b->span_count, sizeof *b->spans, compare_spans);
+done:
     awq__free(order);
     awq__free(parts);
     return status;
@@ -311,20 +303,18 @@ static awq_status cut_documents(builder *b)
 static awq_status pack_documents(builder *b)
 {
     int64_t length = b->options->sequence_length;
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < b->documents.count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < b->documents.count; i++) {
         const awq__document *document = &b->documents.items[i];
         if (kind_of(b, document) == AWQ__DOCUMENT_ROW) {
             int64_t pieces = parts_of(b, document);
-            for (int64_t piece = 0; piece < pieces && status == AWQ_OK; piece++)
-                status = add_row(b, document, b->span_count, piece * length, length);
+            for (int64_t piece = 0; piece < pieces; piece++)
+                AWQ__CHECK(add_row(b, document, b->span_count, piece * length, length));
             continue;
         }
-        status = append_document(b, document);
-        if (status == AWQ_OK)
-            status = add_all_loose(b, -1);
+        AWQ__CHECK(append_document(b, document));
+        AWQ__CHECK(add_all_loose(b, -1));
     }
-    return status == AWQ_OK ? choose_spans(b) : status;
+    return choose_spans(b);
 }
 
 /* ---- evaluation ---- */
@@ -334,22 +324,24 @@ static awq_status window_texts(builder *b, size_t first, size_t last)
 {
     awq__text joined = {0};
     const awq__text *whole = last - first > 1 ? &joined : &b->work; /* one text needs no copy */
-    awq_status status = need_tokenizer(b);
-    for (size_t i = first; i < last && status == AWQ_OK; i++) {
-        status = awq__document_text(&b->documents, &b->documents.items[i], b->field, &b->work);
-        if (status == AWQ_OK && whole == &joined)
-            status = awq__text_append_bytes(b->ctx, &joined, SEPARATOR,
-                                            i > first ? sizeof SEPARATOR - 1 : 0);
-        if (status == AWQ_OK && whole == &joined)
-            status = awq__text_append_bytes(b->ctx, &joined, b->work.data, b->work.length);
+    AWQ__CHECK(need_tokenizer(b));
+    awq_status status;
+    for (size_t i = first; i < last; i++) {
+        AWQ__TRY(awq__document_text(&b->documents, &b->documents.items[i], b->field, &b->work));
+        if (whole == &joined) {
+            AWQ__TRY(awq__text_append_bytes(b->ctx, &joined, SEPARATOR,
+                                            i > first ? sizeof SEPARATOR - 1 : 0));
+            AWQ__TRY(awq__text_append_bytes(b->ctx, &joined, b->work.data, b->work.length));
+        }
     }
     b->loose.count = 0;
-    if (status == AWQ_OK)
-        status = append_text(b, whole->data, whole->length, false,
-                             b->documents.paths[b->documents.items[first].file],
-                             b->documents.items[first].number);
+    AWQ__TRY(append_text(b, whole->data, whole->length, false,
+                         b->documents.paths[b->documents.items[first].file],
+                         b->documents.items[first].number));
+    AWQ__TRY(add_all_loose(b, awq__tokenizer_bos(b->tokenizer)));
+done:
     awq__text_free(&joined);
-    return status == AWQ_OK ? add_all_loose(b, awq__tokenizer_bos(b->tokenizer)) : status;
+    return status;
 }
 
 static awq_status window_row(builder *b, const awq__document *document)
@@ -365,17 +357,17 @@ static awq_status make_windows(builder *b)
     const awq__document *items = b->documents.items;
     size_t wanted = b->options->samples ? (size_t)b->options->samples : SIZE_MAX, last;
     awq_status status = AWQ_OK;
-    for (size_t i = 0; i < b->documents.count && status == AWQ_OK && b->span_count < wanted;
-         i = last) {
+    for (size_t i = 0; i < b->documents.count && b->span_count < wanted; i = last) {
         last = i + 1;
         if (kind_of(b, &items[i]) == AWQ__DOCUMENT_ROW) {
-            status = window_row(b, &items[i]);
+            AWQ__TRY(window_row(b, &items[i]));
             continue;
         }
         while (last < b->documents.count && kind_of(b, &items[last]) != AWQ__DOCUMENT_ROW)
             last++;
-        status = window_texts(b, i, last);
+        AWQ__TRY(window_texts(b, i, last));
     }
+done:
     if (b->span_count > wanted)
         b->span_count = wanted;
     return status;
@@ -398,21 +390,19 @@ static awq_status add_looked_at(builder *b)
 static awq_status look_at_documents(builder *b)
 {
     size_t file = SIZE_MAX;
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < b->documents.count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < b->documents.count; i++) {
         const awq__document *document = &b->documents.items[i];
         if (b->span_count && document->file == file)
             continue;
         file = document->file;
         if (kind_of(b, document) != AWQ__DOCUMENT_ROW) {
-            status = append_document(b, document);
-            if (status == AWQ_OK)
-                status = add_looked_at(b);
+            AWQ__CHECK(append_document(b, document));
+            AWQ__CHECK(add_looked_at(b));
         } else if (parts_of(b, document)) {
-            status = add_row(b, document, 0, 0, b->options->sequence_length);
+            AWQ__CHECK(add_row(b, document, 0, 0, b->options->sequence_length));
         }
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* ---- the result ---- */
@@ -450,11 +440,11 @@ static awq_status load(awq_context *ctx, const awq__corpus_options *options,
 {
     builder b;
     *out = (awq__sequences){0};
-    awq_status status = open_builder(ctx, options, tokenizer_path, vocabulary, &b);
-    if (status == AWQ_OK)
-        status = make(&b);
-    if (status == AWQ_OK)
-        status = build(&b, out);
+    awq_status status;
+    AWQ__TRY(open_builder(ctx, options, tokenizer_path, vocabulary, &b));
+    AWQ__TRY(make(&b));
+    AWQ__TRY(build(&b, out));
+done:
     close_builder(&b);
     return status;
 }
@@ -463,11 +453,13 @@ awq_status awq__corpus_look(awq_context *ctx, const awq__corpus_options *options
                             const char *tokenizer_path, int64_t vocabulary, bool *found)
 {
     builder b;
-    awq_status status = open_builder(ctx, options, tokenizer_path, vocabulary, &b);
+    *found = false;
+    awq_status status;
+    AWQ__TRY(open_builder(ctx, options, tokenizer_path, vocabulary, &b));
     b.most = (size_t)options->sequence_length * LONG_TOKEN_BYTES;
-    if (status == AWQ_OK)
-        status = look_at_documents(&b);
-    *found = status == AWQ_OK && b.span_count;
+    AWQ__TRY(look_at_documents(&b));
+    *found = b.span_count;
+done:
     close_builder(&b);
     return status;
 }

@@ -31,32 +31,30 @@ static bool ends_with(const char *path, const char *end)
 
 static awq_status add_document(awq__documents *documents, awq__document document)
 {
-    awq_status status =
-        awq__grow(documents->ctx, &documents->items, &documents->capacity, documents->count + 1,
-                  sizeof *documents->items, "the documents of a corpus");
-    if (status == AWQ_OK)
-        documents->items[documents->count++] = document;
-    return status;
+    AWQ__CHECK(awq__grow(documents->ctx, &documents->items, &documents->capacity,
+                         documents->count + 1, sizeof *documents->items,
+                         "the documents of a corpus"));
+    documents->items[documents->count++] = document;
+    return AWQ_OK;
 }
 
 /* Finds and opens a file of text. */
 static awq_status open_source(awq__documents *documents, size_t index)
 {
     awq__document_file *file = &documents->files[index];
-    awq_status status = awq__file_find(documents->ctx, documents->paths[index], &file->file);
-    return status == AWQ_OK ? awq__file_open(documents->ctx, &file->file, &file->fd) : status;
+    AWQ__CHECK(awq__file_find(documents->ctx, documents->paths[index], &file->file));
+    return awq__file_open(documents->ctx, &file->file, &file->fd);
 }
 
 static awq_status open_text(awq__documents *documents, size_t index)
 {
-    awq_status status = open_source(documents, index);
+    AWQ__CHECK(open_source(documents, index));
     uint64_t size = documents->files[index].file.size;
-    if (status == AWQ_OK && size > MAX_TEXT_BYTES)
+    if (size > MAX_TEXT_BYTES)
         return awq__fail(documents->ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: %llu bytes, a text may have %zu", documents->paths[index],
                          (unsigned long long)size, MAX_TEXT_BYTES);
-    return status == AWQ_OK ? add_document(documents, (awq__document){index, 0, (size_t)size, 1})
-                            : status;
+    return add_document(documents, (awq__document){index, 0, (size_t)size, 1});
 }
 
 /* The line that a scan of a file is in. */
@@ -80,18 +78,17 @@ static awq_status end_line(line_scan *scan, size_t end)
 /* at: where the bytes begin in the file. */
 static awq_status scan_bytes(line_scan *scan, const char *text, size_t bytes, size_t at)
 {
-    awq_status status = AWQ_OK;
     size_t i = 0;
     /* Some editors begin a file with a byte order mark, which is no part of its first line. */
     if (at == 0 && bytes >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3))
         scan->begin = i = 3;
-    for (; i < bytes && status == AWQ_OK; i++) {
+    for (; i < bytes; i++) {
         if (text[i] == '\n')
-            status = end_line(scan, at + i);
+            AWQ__CHECK(end_line(scan, at + i));
         else if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r')
             scan->blank = false;
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status open_lines(awq__documents *documents, size_t index)
@@ -99,19 +96,21 @@ static awq_status open_lines(awq__documents *documents, size_t index)
     awq_context *ctx = documents->ctx;
     const awq__document_file *file = &documents->files[index];
     line_scan scan = {.documents = documents, .file = index, .number = 1, .blank = true};
-    awq_status status = open_source(documents, index);
-    char *block = awq__alloc(ctx, SCAN_BYTES, 1, "lines of a corpus");
-    if (status == AWQ_OK && !block)
-        status = AWQ_ERROR_MEMORY;
+    AWQ__CHECK(open_source(documents, index));
     size_t size = (size_t)file->file.size;
-    for (size_t at = 0; at < size && status == AWQ_OK; at += SCAN_BYTES) {
+    char *block = awq__alloc(ctx, SCAN_BYTES, 1, "lines of a corpus");
+    awq_status status;
+    AWQ__TRY_ALLOC(block);
+    for (size_t at = 0; at < size; at += SCAN_BYTES) {
         size_t bytes = size - at < SCAN_BYTES ? size - at : SCAN_BYTES;
-        status = awq__file_read_at(ctx, &file->file, file->fd, at, bytes, block);
-        if (status == AWQ_OK)
-            status = scan_bytes(&scan, block, bytes, at);
+        AWQ__TRY(awq__file_read_at(ctx, &file->file, file->fd, at, bytes, block));
+        AWQ__TRY(scan_bytes(&scan, block, bytes, at));
     }
+    if (size > scan.begin)
+        AWQ__TRY(end_line(&scan, size));
+done:
     awq__free(block);
-    return status == AWQ_OK && size > scan.begin ? end_line(&scan, size) : status;
+    return status;
 }
 
 /* `input_ids`, or the only tensor that can be meant. */
@@ -145,23 +144,21 @@ static awq_status read_rows(awq__documents *documents, size_t index,
                          "%s: %s is %s of rank %d, expected I32 of rank 2", path, tensor->name,
                          awq_dtype_name(tensor->dtype), tensor->rank);
     uint8_t *rows;
-    awq_status status = awq__tensor_copy(documents->ctx, tensor, tensor->bytes, &rows);
+    AWQ__CHECK(awq__tensor_copy(documents->ctx, tensor, tensor->bytes, &rows));
     file->rows = (int32_t *)(void *)rows;
     file->row_count = tensor->shape[0];
     file->row_length = tensor->shape[1];
     /* A row without ids would be a document of no size, as many of them as the header likes. */
-    for (int64_t row = 0; file->row_length && row < file->row_count && status == AWQ_OK; row++)
-        status = add_document(documents, (awq__document){.file = index, .number = row});
-    return status;
+    for (int64_t row = 0; file->row_length && row < file->row_count; row++)
+        AWQ__CHECK(add_document(documents, (awq__document){.file = index, .number = row}));
+    return AWQ_OK;
 }
 
 static awq_status open_rows(awq__documents *documents, size_t index)
 {
     awq__safetensors *tensors;
-    awq_status status = awq__safetensors_open(documents->ctx, documents->paths[index], &tensors);
-    if (status != AWQ_OK)
-        return status;
-    status = read_rows(documents, index, tensors);
+    AWQ__CHECK(awq__safetensors_open(documents->ctx, documents->paths[index], &tensors));
+    awq_status status = read_rows(documents, index, tensors);
     awq__safetensors_free(tensors);
     return status;
 }
@@ -207,13 +204,15 @@ awq_status awq__documents_open(awq_context *ctx, const char *const *paths, size_
 {
     *documents = (awq__documents){.ctx = ctx, .paths = paths, .file_count = count};
     documents->files = awq__alloc(ctx, count, sizeof *documents->files, "the files of a corpus");
-    awq_status status = documents->files ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+    awq_status status;
+    AWQ__TRY_ALLOC(documents->files);
+    for (size_t i = 0; i < count; i++)
         documents->files[i].fd = -1;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
-        status = open_file(documents, i);
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
-        status = check_rows(documents, i, vocabulary);
+    for (size_t i = 0; i < count; i++)
+        AWQ__TRY(open_file(documents, i));
+    for (size_t i = 0; i < count; i++)
+        AWQ__TRY(check_rows(documents, i, vocabulary));
+done:
     if (status != AWQ_OK)
         awq__documents_close(documents);
     return status;
@@ -234,10 +233,9 @@ static awq_status line_text(awq_context *ctx, const char *path, int64_t number, 
     const awq__json_source source = {path, (size_t)number - 1, AWQ__JSON_LITERALS};
     cJSON *root;
     bool escaped;
-    awq_status status = awq__json_parse_nul(ctx, &source, line, bytes, &root, &escaped);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__json_parse_nul(ctx, &source, line, bytes, &root, &escaped));
     const cJSON *item = awq__field(root, field);
+    awq_status status;
     if (!cJSON_IsObject(root))
         status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s:%lld: the line is not an object", path,
                            (long long)number);
@@ -256,13 +254,10 @@ static awq_status read_document(const awq__documents *documents, const awq__docu
 {
     const awq__document_file *file = &documents->files[document->file];
     size_t bytes = document->bytes;
-    awq_status status = awq__grow(documents->ctx, &text->data, &text->capacity,
-                                  text->length + bytes + 1, 1, "a document");
-    if (status == AWQ_OK)
-        status = awq__file_read_at(documents->ctx, &file->file, file->fd, document->offset, bytes,
-                                   text->data + text->length);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(documents->ctx, &text->data, &text->capacity, text->length + bytes + 1, 1,
+                         "a document"));
+    AWQ__CHECK(awq__file_read_at(documents->ctx, &file->file, file->fd, document->offset, bytes,
+                                 text->data + text->length));
     text->length += bytes;
     text->data[text->length] = 0;
     return AWQ_OK;
@@ -276,12 +271,12 @@ awq_status awq__document_text(const awq__documents *documents, const awq__docume
         return read_document(documents, document, text);
     awq__text line = {0};
     const char *path = documents->paths[document->file];
-    awq_status status = check_line(documents->ctx, path, document->number, document->bytes);
-    if (status == AWQ_OK)
-        status = read_document(documents, document, &line);
-    if (status == AWQ_OK)
-        status =
-            line_text(documents->ctx, path, document->number, line.data, line.length, field, text);
+    awq_status status;
+    AWQ__TRY(check_line(documents->ctx, path, document->number, document->bytes));
+    AWQ__TRY(read_document(documents, document, &line));
+    AWQ__TRY(
+        line_text(documents->ctx, path, document->number, line.data, line.length, field, text));
+done:
     awq__text_free(&line);
     return status;
 }
@@ -291,10 +286,8 @@ awq_status awq__document_row(const awq__documents *documents, const awq__documen
 {
     const awq__document_file *file = &documents->files[document->file];
     size_t at = (size_t)document->number * (size_t)file->row_length + first;
-    awq_status status = awq__grow(documents->ctx, &ids->data, &ids->capacity, ids->count + count,
-                                  sizeof *ids->data, "a row of ids");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(documents->ctx, &ids->data, &ids->capacity, ids->count + count,
+                         sizeof *ids->data, "a row of ids"));
     memcpy(ids->data + ids->count, file->rows + at, count * sizeof *ids->data);
     ids->count += count;
     return AWQ_OK;

@@ -50,11 +50,8 @@ static awq_status escape_all(awq_context *ctx, const char *text, size_t bytes, a
         length = token_at(text + at, bytes - at, &instead);
         if (!instead)
             continue;
-        awq_status status = awq__text_append_bytes(ctx, out, text + copied, at - copied);
-        if (status == AWQ_OK)
-            status = awq__text_append_bytes(ctx, out, instead, strlen(instead));
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(awq__text_append_bytes(ctx, out, text + copied, at - copied));
+        AWQ__CHECK(awq__text_append_bytes(ctx, out, instead, strlen(instead)));
         copied = at + length;
     }
     return awq__text_append_bytes(ctx, out, text + copied, bytes - copied);
@@ -71,11 +68,11 @@ awq_status awq__json_parse_nul(awq_context *ctx, const awq__json_source *source,
     awq__json_source with_nul = *source;
     with_nul.allowed |= AWQ__JSON_NUL;
     awq__text changed = {0};
-    awq_status status = awq__json_check(ctx, &with_nul, text, bytes);
-    if (status == AWQ_OK)
-        status = escape_all(ctx, text, bytes, &changed);
-    if (status == AWQ_OK)
-        status = awq__json_parse_from(ctx, source, changed.data, changed.length, root);
+    awq_status status;
+    AWQ__TRY(awq__json_check(ctx, &with_nul, text, bytes));
+    AWQ__TRY(escape_all(ctx, text, bytes, &changed));
+    AWQ__TRY(awq__json_parse_from(ctx, source, changed.data, changed.length, root));
+done:
     awq__text_free(&changed);
     return status;
 }
@@ -83,13 +80,11 @@ awq_status awq__json_parse_nul(awq_context *ctx, const awq__json_source *source,
 awq_status awq__json_unescape(awq_context *ctx, const char *string, bool escaped, awq__text *out)
 {
     const char *mark;
-    awq_status status = AWQ_OK;
-    while (escaped && status == AWQ_OK && (mark = strstr(string, MARK))) {
+    while (escaped && (mark = strstr(string, MARK))) {
         bool nul = mark[MARK_BYTES] == '0';
-        status = awq__text_append_bytes(ctx, out, string, (size_t)(mark - string));
-        if (status == AWQ_OK)
-            status = awq__text_append_bytes(ctx, out, nul ? "" : MARK, nul ? 1 : MARK_BYTES);
+        AWQ__CHECK(awq__text_append_bytes(ctx, out, string, (size_t)(mark - string)));
+        AWQ__CHECK(awq__text_append_bytes(ctx, out, nul ? "" : MARK, nul ? 1 : MARK_BYTES));
         string = mark + MARK_BYTES + 1;
     }
-    return status == AWQ_OK ? awq__text_append_bytes(ctx, out, string, strlen(string)) : status;
+    return awq__text_append_bytes(ctx, out, string, strlen(string));
 }

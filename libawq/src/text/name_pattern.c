@@ -16,8 +16,7 @@ awq_status awq__name_pattern_create(awq_context *ctx, const char *where, const c
     if (!strncmp(text, REGEX_PREFIX, strlen(REGEX_PREFIX)))
         pattern->kind = AWQ__NAME_REGEX;
     pattern->text = awq__strdup(ctx, text);
-    if (!pattern->text)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(pattern->text);
     if (pattern->kind != AWQ__NAME_REGEX)
         return AWQ_OK;
     int error = 0;

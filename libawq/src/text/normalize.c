@@ -25,31 +25,25 @@ static awq_status load_content(const awq__source *source, const cJSON *item, con
                                const char *name, awq__normal_step *step)
 {
     const char *content;
-    awq_status status = awq__field_string(source, item, what, name, false, &content);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_string(source, item, what, name, false, &content));
     step->content = awq__strdup(source->ctx, content);
     return step->content ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
 
 static awq_status load_prepend(const awq__source *source, const cJSON *item, awq__normal_step *step)
 {
-    awq_status status = awq__field_names(source, item, "normalizer Prepend", "type prepend");
+    AWQ__CHECK(awq__field_names(source, item, "normalizer Prepend", "type prepend"));
     step->kind = AWQ__NORMAL_PREPEND;
-    return status == AWQ_OK ? load_content(source, item, "normalizer Prepend", "prepend", step)
-                            : status;
+    return load_content(source, item, "normalizer Prepend", "prepend", step);
 }
 
 static awq_status load_replace(const awq__source *source, const cJSON *item, awq__normal_step *step)
 {
-    awq_status status =
-        awq__field_names(source, item, "normalizer Replace", "type pattern content");
+    AWQ__CHECK(awq__field_names(source, item, "normalizer Replace", "type pattern content"));
     step->kind = AWQ__NORMAL_REPLACE;
-    if (status == AWQ_OK)
-        status = awq__pattern_load(source, awq__field(item, "pattern"), "normalizer Replace",
-                                   &step->pattern);
-    return status == AWQ_OK ? load_content(source, item, "normalizer Replace", "content", step)
-                            : status;
+    AWQ__CHECK(awq__pattern_load(source, awq__field(item, "pattern"), "normalizer Replace",
+                                 &step->pattern));
+    return load_content(source, item, "normalizer Replace", "content", step);
 }
 
 static awq_status load_step(const awq__source *source, const cJSON *item, const char *type,
@@ -58,10 +52,8 @@ static awq_status load_step(const awq__source *source, const cJSON *item, const 
     if (normalizer->count == MAX_STEPS)
         return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED, "%s: more than %d normalizers",
                          source->file, MAX_STEPS);
-    awq_status status = awq__grow(source->ctx, &normalizer->steps, &normalizer->capacity,
-                                  normalizer->count + 1, sizeof *normalizer->steps, "normalizers");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(source->ctx, &normalizer->steps, &normalizer->capacity,
+                         normalizer->count + 1, sizeof *normalizer->steps, "normalizers"));
     awq__normal_step *step = &normalizer->steps[normalizer->count++];
     *step = (awq__normal_step){0};
     if (!strcmp(type, "Prepend"))
@@ -81,9 +73,7 @@ awq_status awq__normalizer_load(const awq__source *source, const cJSON *item,
     const char *type;
     if (!item || cJSON_IsNull(item))
         return AWQ_OK;
-    awq_status status = awq__field_type(source, item, "normalizer", &type);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_type(source, item, "normalizer", &type));
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(type, known[i]))
             return load_step(source, item, type, normalizer);
@@ -91,18 +81,15 @@ awq_status awq__normalizer_load(const awq__source *source, const cJSON *item,
         return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: the normalizer \"%s\" is not supported", source->file, type);
     const cJSON *steps = awq__field(item, "normalizers"), *step;
-    status = awq__field_names(source, item, "normalizer Sequence", "type normalizers");
-    if (status == AWQ_OK && !cJSON_IsArray(steps))
+    AWQ__CHECK(awq__field_names(source, item, "normalizer Sequence", "type normalizers"));
+    if (!cJSON_IsArray(steps))
         return awq__fail(source->ctx, AWQ_ERROR_FORMAT,
                          "%s: normalizer Sequence: \"normalizers\" is not an array", source->file);
-    if (status == AWQ_OK)
-        cJSON_ArrayForEach(step, steps)
-        {
-            status = awq__normalizer_load(source, step, normalizer);
-            if (status != AWQ_OK)
-                break;
-        }
-    return status;
+    cJSON_ArrayForEach(step, steps)
+    {
+        AWQ__CHECK(awq__normalizer_load(source, step, normalizer));
+    }
+    return AWQ_OK;
 }
 
 static awq_status replace(const awq__source *source, const awq__normal_step *step,
@@ -113,15 +100,12 @@ static awq_status replace(const awq__source *source, const awq__normal_step *ste
     size_t content_bytes = strlen(step->content), copied = 0, start, end;
     for (;;) {
         bool found;
-        awq_status status = awq__scan_next(&scan, &found, &start, &end);
-        if (status == AWQ_OK)
-            status = awq__text_append_bytes(source->ctx, out, text + copied,
-                                            (found ? start : bytes) - copied);
-        if (status != AWQ_OK || !found)
-            return status;
-        status = awq__text_append_bytes(source->ctx, out, step->content, content_bytes);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(awq__scan_next(&scan, &found, &start, &end));
+        AWQ__CHECK(awq__text_append_bytes(source->ctx, out, text + copied,
+                                          (found ? start : bytes) - copied));
+        if (!found)
+            return AWQ_OK;
+        AWQ__CHECK(awq__text_append_bytes(source->ctx, out, step->content, content_bytes));
         copied = end;
         if (out->length > limit) /* the caller reports it */
             return AWQ_OK;
@@ -174,21 +158,20 @@ static void order_marks(former *f)
 /* Orders and composes the characters gathered so far, and writes them. */
 static awq_status flush(former *f)
 {
-    awq_status status = awq__grow(f->ctx, &f->spare, &f->spare_capacity, f->count, sizeof *f->spare,
-                                  "normalization");
-    if (status == AWQ_OK)
-        status = awq__grow(f->ctx, &f->composed, &f->composed_capacity, f->count + 1,
-                           sizeof *f->composed, "normalization");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(f->ctx, &f->spare, &f->spare_capacity, f->count, sizeof *f->spare,
+                         "normalization"));
+    AWQ__CHECK(awq__grow(f->ctx, &f->composed, &f->composed_capacity, f->count + 1,
+                         sizeof *f->composed, "normalization"));
     order_marks(f);
     for (size_t i = 0; i < f->count; i++)
         f->composed[i] = f->characters[i].code_point;
     utf8proc_ssize_t length = (utf8proc_ssize_t)f->count;
     if (f->step->compose)
         length = utf8proc_normalize_utf32(f->composed, length, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    for (utf8proc_ssize_t i = 0; i < length && status == AWQ_OK; i++)
-        status = awq__utf8_append(f->ctx, f->out, (uint32_t)f->composed[i]);
+    awq_status status = AWQ_OK;
+    for (utf8proc_ssize_t i = 0; i < length; i++)
+        AWQ__TRY(awq__utf8_append(f->ctx, f->out, (uint32_t)f->composed[i]));
+done:
     f->count = 0;
     return status;
 }
@@ -206,10 +189,8 @@ static awq_status decompose(former *f, uint32_t code_point)
     if (count < 0 || count > MAX_DECOMPOSITION)
         return awq__fail(f->ctx, AWQ_ERROR_FORMAT, "U+%04X cannot be normalized",
                          (unsigned)code_point);
-    awq_status status = awq__grow(f->ctx, &f->characters, &f->capacity, f->count + (size_t)count,
-                                  sizeof *f->characters, "normalization");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(f->ctx, &f->characters, &f->capacity, f->count + (size_t)count,
+                         sizeof *f->characters, "normalization"));
     for (utf8proc_ssize_t i = 0; i < count; i++)
         f->characters[f->count++] =
             (character){parts[i], utf8proc_get_property(parts[i])->combining_class};
@@ -225,21 +206,21 @@ static awq_status unicode_form(awq_context *ctx, const awq__normal_step *step, c
 {
     former f = {.ctx = ctx, .step = step, .out = out};
     awq_status status = AWQ_OK;
-    for (size_t at = 0; at < bytes && status == AWQ_OK;) {
+    for (size_t at = 0; at < bytes;) {
         uint32_t code_point;
         size_t length = awq__utf8_next(text + at, &code_point);
         bool ascii = code_point < 0x80;
         bool alone =
             ascii ? at + 1 == bytes || (uint8_t)text[at + 1] < 0x80 : awq__is_inert(code_point);
         if ((ascii || alone) && f.count)
-            status = flush(&f);
-        if (status == AWQ_OK)
-            status = alone ? awq__text_append_bytes(ctx, out, text + at, length)
-                           : decompose(&f, code_point);
+            AWQ__TRY(flush(&f));
+        AWQ__TRY(alone ? awq__text_append_bytes(ctx, out, text + at, length)
+                       : decompose(&f, code_point));
         at += length;
     }
-    if (status == AWQ_OK && f.count)
-        status = flush(&f);
+    if (f.count)
+        AWQ__TRY(flush(&f));
+done:
     awq__free(f.characters);
     awq__free(f.spare);
     awq__free(f.composed);
@@ -249,8 +230,8 @@ static awq_status unicode_form(awq_context *ctx, const awq__normal_step *step, c
 static awq_status prepend(awq_context *ctx, const char *prefix, const char *text, size_t bytes,
                           awq__text *out)
 {
-    awq_status status = awq__text_append_bytes(ctx, out, prefix, bytes ? strlen(prefix) : 0);
-    return status == AWQ_OK ? awq__text_append_bytes(ctx, out, text, bytes) : status;
+    AWQ__CHECK(awq__text_append_bytes(ctx, out, prefix, bytes ? strlen(prefix) : 0));
+    return awq__text_append_bytes(ctx, out, text, bytes);
 }
 
 awq_status awq__normalize(const awq__source *source, const awq__normalizer *normalizer,
@@ -264,16 +245,13 @@ awq_status awq__normalize(const awq__source *source, const awq__normalizer *norm
     for (size_t i = 0; i < normalizer->count; i++) {
         const awq__normal_step *step = &normalizer->steps[i];
         awq__text *out = &work[i % 2];
-        awq_status status;
         out->length = 0;
         if (step->kind == AWQ__NORMAL_PREPEND)
-            status = prepend(source->ctx, step->content, *text, *bytes, out);
+            AWQ__CHECK(prepend(source->ctx, step->content, *text, *bytes, out));
         else if (step->kind == AWQ__NORMAL_REPLACE)
-            status = replace(source, step, data, *text, *bytes, out, limit);
+            AWQ__CHECK(replace(source, step, data, *text, *bytes, out, limit));
         else
-            status = unicode_form(source->ctx, step, *text, *bytes, out);
-        if (status != AWQ_OK)
-            return status;
+            AWQ__CHECK(unicode_form(source->ctx, step, *text, *bytes, out));
         if (out->length > limit)
             return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
                              "%s: the normalizers make a text more than %d times longer",

@@ -41,22 +41,22 @@ awq_status awq__pattern_literal(const awq__source *source, const char *literal,
 awq_status awq__pattern_regex(const awq__source *source, const char *regex, awq__pattern *pattern)
 {
     awq__text translated = {0};
-    awq_status status = awq__regex_translate(source, regex, &translated);
+    awq_status status;
+    AWQ__TRY(awq__regex_translate(source, regex, &translated));
     int error = 0;
     size_t offset = 0;
-    if (status == AWQ_OK)
-        pattern->code = pcre2_compile((PCRE2_SPTR)(translated.data ? translated.data : ""),
-                                      translated.length, PCRE2_UTF, &error, &offset, NULL);
-    if (status == AWQ_OK && !pattern->code) {
+    pattern->code = pcre2_compile((PCRE2_SPTR)(translated.data ? translated.data : ""),
+                                  translated.length, PCRE2_UTF, &error, &offset, NULL);
+    if (!pattern->code) {
         char reason[128] = "";
         pcre2_get_error_message(error, (PCRE2_UCHAR *)reason, sizeof reason);
-        status = awq__fail(
+        AWQ__TRY(awq__fail(
             source->ctx, error == PCRE2_ERROR_HEAP_FAILED ? AWQ_ERROR_MEMORY : AWQ_ERROR_FORMAT,
-            "%s: the regular expression \"%s\" does not compile: %s", source->file, regex, reason);
+            "%s: the regular expression \"%s\" does not compile: %s", source->file, regex, reason));
     }
     /* Where there is no just-in-time compiler the interpreter gives the same matches. */
-    if (status == AWQ_OK)
-        pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
+    pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
+done:
     awq__text_free(&translated);
     return status;
 }
@@ -65,13 +65,9 @@ awq_status awq__pattern_load(const awq__source *source, const cJSON *item, const
                              awq__pattern *pattern)
 {
     const char *literal, *regex;
-    awq_status status = awq__field_names(source, item, what, "String Regex");
-    if (status == AWQ_OK)
-        status = awq__field_string(source, item, what, "String", true, &literal);
-    if (status == AWQ_OK)
-        status = awq__field_string(source, item, what, "Regex", true, &regex);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_names(source, item, what, "String Regex"));
+    AWQ__CHECK(awq__field_string(source, item, what, "String", true, &literal));
+    AWQ__CHECK(awq__field_string(source, item, what, "Regex", true, &regex));
     if (!literal == !regex)
         return awq__fail(source->ctx, AWQ_ERROR_FORMAT,
                          "%s: %s needs one of \"String\" and \"Regex\"", source->file, what);
@@ -137,9 +133,9 @@ static awq_status next_regex(awq__scan *scan, bool *found, size_t *start, size_t
 {
     while (scan->at <= scan->bytes) {
         int code;
-        awq_status status = search(scan, &code);
-        if (status != AWQ_OK || code < 0)
-            return status;
+        AWQ__CHECK(search(scan, &code));
+        if (code < 0)
+            return AWQ_OK;
         const size_t *offsets = pcre2_get_ovector_pointer(scan->data->match);
         *start = offsets[0];
         *end = offsets[1];

@@ -44,17 +44,11 @@ static awq_status load_split(const awq__source *source, const cJSON *item,
                                             "MergedWithNext", "Contiguous"};
     awq__piece_step *step = NULL;
     const char *behavior;
-    awq_status status = awq__field_names(source, item, what, "type pattern behavior invert");
-    if (status == AWQ_OK)
-        status = awq__field_string(source, item, what, "behavior", false, &behavior);
-    if (status == AWQ_OK)
-        status = add_step(source, pretokenizer, AWQ__PIECE_SPLIT, &step);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, what, "invert", -1, &step->invert);
-    if (status == AWQ_OK)
-        status = awq__pattern_load(source, awq__field(item, "pattern"), what, &step->pattern);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_names(source, item, what, "type pattern behavior invert"));
+    AWQ__CHECK(awq__field_string(source, item, what, "behavior", false, &behavior));
+    AWQ__CHECK(add_step(source, pretokenizer, AWQ__PIECE_SPLIT, &step));
+    AWQ__CHECK(awq__field_bool(source, item, what, "invert", -1, &step->invert));
+    AWQ__CHECK(awq__pattern_load(source, awq__field(item, "pattern"), what, &step->pattern));
     int index = find_word(behavior, behaviors, 5);
     if (index == 5)
         return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
@@ -70,19 +64,17 @@ static awq_status load_byte_level(const awq__source *source, const cJSON *item,
     static const char what[] = "pre-tokenizer ByteLevel";
     awq__piece_step *step = NULL;
     bool space, regex;
-    awq_status status =
-        awq__field_names(source, item, what, "type add_prefix_space trim_offsets use_regex");
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, what, "add_prefix_space", -1, &space);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, what, "use_regex", true, &regex);
-    if (status == AWQ_OK && space)
-        status = add_step(source, pretokenizer, AWQ__PIECE_SPACE, &step);
-    if (status == AWQ_OK && regex)
-        status = add_step(source, pretokenizer, AWQ__PIECE_SPLIT, &step);
-    if (status == AWQ_OK && regex)
-        status = awq__pattern_regex(source, BYTE_LEVEL_REGEX, &step->pattern);
-    return status == AWQ_OK ? add_step(source, pretokenizer, AWQ__PIECE_BYTES, &step) : status;
+    AWQ__CHECK(
+        awq__field_names(source, item, what, "type add_prefix_space trim_offsets use_regex"));
+    AWQ__CHECK(awq__field_bool(source, item, what, "add_prefix_space", -1, &space));
+    AWQ__CHECK(awq__field_bool(source, item, what, "use_regex", true, &regex));
+    if (space)
+        AWQ__CHECK(add_step(source, pretokenizer, AWQ__PIECE_SPACE, &step));
+    if (regex) {
+        AWQ__CHECK(add_step(source, pretokenizer, AWQ__PIECE_SPLIT, &step));
+        AWQ__CHECK(awq__pattern_regex(source, BYTE_LEVEL_REGEX, &step->pattern));
+    }
+    return add_step(source, pretokenizer, AWQ__PIECE_BYTES, &step);
 }
 
 static awq_status load_digits(const awq__source *source, const cJSON *item,
@@ -91,14 +83,11 @@ static awq_status load_digits(const awq__source *source, const cJSON *item,
     static const char what[] = "pre-tokenizer Digits";
     awq__piece_step *step = NULL;
     bool each;
-    awq_status status = awq__field_names(source, item, what, "type individual_digits");
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, what, "individual_digits", -1, &each);
-    if (status == AWQ_OK)
-        status = add_step(source, pretokenizer, AWQ__PIECE_DIGITS, &step);
-    if (status == AWQ_OK)
-        step->behavior = each ? AWQ__ISOLATED : AWQ__CONTIGUOUS;
-    return status;
+    AWQ__CHECK(awq__field_names(source, item, what, "type individual_digits"));
+    AWQ__CHECK(awq__field_bool(source, item, what, "individual_digits", -1, &each));
+    AWQ__CHECK(add_step(source, pretokenizer, AWQ__PIECE_DIGITS, &step));
+    step->behavior = each ? AWQ__ISOLATED : AWQ__CONTIGUOUS;
+    return AWQ_OK;
 }
 
 /* The scheme, which old files say with add_prefix_space too. */
@@ -109,11 +98,8 @@ static awq_status load_prepend_scheme(const awq__source *source, const cJSON *it
     static const char *const schemes[] = {"always", "first", "never"};
     const char *scheme;
     bool prefix;
-    awq_status status = awq__field_string(source, item, what, "prepend_scheme", true, &scheme);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, what, "add_prefix_space", true, &prefix);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_string(source, item, what, "prepend_scheme", true, &scheme));
+    AWQ__CHECK(awq__field_bool(source, item, what, "add_prefix_space", true, &prefix));
     int index = scheme ? find_word(scheme, schemes, 3) : AWQ__PREPEND_ALWAYS;
     if (index == 3)
         return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
@@ -133,18 +119,12 @@ static awq_status load_metaspace(const awq__source *source, const cJSON *item,
     awq__piece_step *step = NULL;
     const char *sign;
     bool split;
-    awq_status status = awq__field_names(
-        source, item, what, "type replacement prepend_scheme split add_prefix_space str_rep");
-    if (status == AWQ_OK)
-        status = awq__field_string(source, item, what, "replacement", false, &sign);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, what, "split", true, &split);
-    if (status == AWQ_OK)
-        status = add_step(source, pretokenizer, AWQ__PIECE_METASPACE, &step);
-    if (status == AWQ_OK)
-        status = load_prepend_scheme(source, item, &step->prepend);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_names(source, item, what,
+                                "type replacement prepend_scheme split add_prefix_space str_rep"));
+    AWQ__CHECK(awq__field_string(source, item, what, "replacement", false, &sign));
+    AWQ__CHECK(awq__field_bool(source, item, what, "split", true, &split));
+    AWQ__CHECK(add_step(source, pretokenizer, AWQ__PIECE_METASPACE, &step));
+    AWQ__CHECK(load_prepend_scheme(source, item, &step->prepend));
     uint32_t code_point;
     if (!*sign || sign[awq__utf8_next(sign, &code_point)])
         return awq__fail(source->ctx, AWQ_ERROR_FORMAT,
@@ -160,9 +140,7 @@ static awq_status load_metaspace(const awq__source *source, const cJSON *item,
     }
     if (!split)
         return AWQ_OK;
-    status = add_step(source, pretokenizer, AWQ__PIECE_SPLIT, &step);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(add_step(source, pretokenizer, AWQ__PIECE_SPLIT, &step));
     step->behavior = AWQ__MERGED_WITH_NEXT;
     return awq__pattern_literal(source, sign, &step->pattern);
 }
@@ -171,20 +149,16 @@ static awq_status load_sequence(const awq__source *source, const cJSON *item,
                                 awq__pretokenizer *pretokenizer)
 {
     static const char what[] = "pre-tokenizer Sequence";
-    awq_status status = awq__field_names(source, item, what, "type pretokenizers");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_names(source, item, what, "type pretokenizers"));
     const cJSON *steps = awq__field(item, "pretokenizers"), *step;
     if (!cJSON_IsArray(steps))
         return awq__fail(source->ctx, AWQ_ERROR_FORMAT, "%s: %s: \"pretokenizers\" is not an array",
                          source->file, what);
     cJSON_ArrayForEach(step, steps)
     {
-        status = awq__pretokenizer_load(source, step, pretokenizer);
-        if (status != AWQ_OK)
-            break;
+        AWQ__CHECK(awq__pretokenizer_load(source, step, pretokenizer));
     }
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__pretokenizer_load(const awq__source *source, const cJSON *item,
@@ -197,9 +171,7 @@ awq_status awq__pretokenizer_load(const awq__source *source, const cJSON *item,
     const char *type;
     if (!item || cJSON_IsNull(item))
         return AWQ_OK;
-    awq_status status = awq__field_type(source, item, "pre-tokenizer", &type);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_type(source, item, "pre-tokenizer", &type));
     int index = find_word(type, types, 5);
     if (index == 5)
         return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
@@ -275,15 +247,13 @@ static awq_status split(splitter *s, size_t bytes)
     size_t done = 0, start, end;
     for (;;) {
         bool found;
-        awq_status status = awq__scan_next(&scan, &found, &start, &end);
-        if (status == AWQ_OK && !found)
+        AWQ__CHECK(awq__scan_next(&scan, &found, &start, &end));
+        if (!found)
             start = bytes;
-        if (status == AWQ_OK && start > done)
-            status = take(s, done, start, false);
-        if (status == AWQ_OK && found)
-            status = take(s, start, end, true);
-        if (status != AWQ_OK)
-            return status;
+        if (start > done)
+            AWQ__CHECK(take(s, done, start, false));
+        if (found)
+            AWQ__CHECK(take(s, start, end, true));
         if (!found)
             return finish(s);
         done = end;
@@ -293,28 +263,26 @@ static awq_status split(splitter *s, size_t bytes)
 static awq_status split_digits(splitter *s, size_t bytes)
 {
     size_t done = 0, at = 0;
-    awq_status status = AWQ_OK;
-    while (at < bytes && status == AWQ_OK) {
+    while (at < bytes) {
         uint32_t code_point;
         size_t start = at;
         at += awq__utf8_next(s->text + at, &code_point);
         if (!awq__is_number(code_point))
             continue;
         if (start > done)
-            status = take(s, done, start, false);
-        if (status == AWQ_OK)
-            status = take(s, start, at, true);
+            AWQ__CHECK(take(s, done, start, false));
+        AWQ__CHECK(take(s, start, at, true));
         done = at;
     }
-    if (status == AWQ_OK && done < bytes)
-        status = take(s, done, bytes, false);
-    return status == AWQ_OK ? finish(s) : status;
+    if (done < bytes)
+        AWQ__CHECK(take(s, done, bytes, false));
+    return finish(s);
 }
 
 static awq_status write_space(awq_context *ctx, const char *text, size_t bytes, awq__text *out)
 {
-    awq_status status = awq__text_append_bytes(ctx, out, " ", text[0] != ' ');
-    return status == AWQ_OK ? awq__text_append_bytes(ctx, out, text, bytes) : status;
+    AWQ__CHECK(awq__text_append_bytes(ctx, out, " ", text[0] != ' '));
+    return awq__text_append_bytes(ctx, out, text, bytes);
 }
 
 static awq_status write_metaspace(awq_context *ctx, const awq__piece_step *step, const char *text,
@@ -325,20 +293,19 @@ static awq_status write_metaspace(awq_context *ctx, const awq__piece_step *step,
         text[0] == ' ' || (bytes >= sign_bytes && !memcmp(text, step->sign, sign_bytes));
     bool wanted =
         step->prepend == AWQ__PREPEND_ALWAYS || (step->prepend == AWQ__PREPEND_FIRST && first);
-    awq_status status = AWQ_OK;
     if (wanted && !has_sign)
-        status = awq__text_append_bytes(ctx, out, step->sign, sign_bytes);
-    while (bytes && status == AWQ_OK) {
+        AWQ__CHECK(awq__text_append_bytes(ctx, out, step->sign, sign_bytes));
+    while (bytes) {
         const char *space = memchr(text, ' ', bytes);
         size_t plain = space ? (size_t)(space - text) : bytes;
-        status = awq__text_append_bytes(ctx, out, text, plain);
-        if (status == AWQ_OK && space)
-            status = awq__text_append_bytes(ctx, out, step->sign, sign_bytes);
+        AWQ__CHECK(awq__text_append_bytes(ctx, out, text, plain));
+        if (space)
+            AWQ__CHECK(awq__text_append_bytes(ctx, out, step->sign, sign_bytes));
         plain += space != NULL;
         text += plain;
         bytes -= plain;
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* GPT-2's bytes: printable ones of Latin-1 stand for themselves, the others follow from U+0100. */
@@ -356,14 +323,14 @@ static awq_status write_bytes(awq_context *ctx, const char *text, size_t bytes, 
     size_t most;
     if (awq__mul_overflows(bytes, 2, &most))
         return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory for %zu bytes of text", bytes);
-    awq_status status = awq__grow(ctx, &out->data, &out->capacity, most, 1, "a text");
-    for (size_t i = 0; i < bytes && status == AWQ_OK; i++) {
+    AWQ__CHECK(awq__grow(ctx, &out->data, &out->capacity, most, 1, "a text"));
+    for (size_t i = 0; i < bytes; i++) {
         char encoded[4];
         size_t length = awq__utf8_put(byte_character((uint8_t)text[i]), encoded);
         memcpy(out->data + out->length, encoded, length);
         out->length += length;
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status run_step(awq__cutter *cutter, size_t index, const char *text, size_t bytes,
@@ -377,7 +344,6 @@ static awq_status run_step(awq__cutter *cutter, size_t index, const char *text, 
     splitter s = {.cutter = cutter, .step = step, .text = text, .first = first};
     awq_context *ctx = cutter->source->ctx;
     awq__text *out = &cutter->work[index];
-    awq_status status = AWQ_OK;
     out->length = 0;
     switch (step->kind) {
     case AWQ__PIECE_SPLIT:
@@ -385,16 +351,16 @@ static awq_status run_step(awq__cutter *cutter, size_t index, const char *text, 
     case AWQ__PIECE_DIGITS:
         return split_digits(&s, bytes);
     case AWQ__PIECE_SPACE:
-        status = write_space(ctx, text, bytes, out);
+        AWQ__CHECK(write_space(ctx, text, bytes, out));
         break;
     case AWQ__PIECE_METASPACE:
-        status = write_metaspace(ctx, step, text, bytes, first, out);
+        AWQ__CHECK(write_metaspace(ctx, step, text, bytes, first, out));
         break;
     case AWQ__PIECE_BYTES:
-        status = write_bytes(ctx, text, bytes, out);
+        AWQ__CHECK(write_bytes(ctx, text, bytes, out));
         break;
     }
-    return status == AWQ_OK ? run_step(cutter, index + 1, out->data, out->length, first) : status;
+    return run_step(cutter, index + 1, out->data, out->length, first);
 }
 
 awq_status awq__cut(awq__cutter *cutter, const char *text, size_t bytes, bool first)

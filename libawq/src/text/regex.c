@@ -156,8 +156,8 @@ static awq_status read_escape(translator *t, escape *e)
 
 static awq_status put_category(translator *t, const char *category)
 {
-    awq_status status = awq__text_append(t->source->ctx, t->out, "\\p{%s}", category);
-    return status == AWQ_OK ? awq__append_newer(t->source->ctx, category, t->out) : status;
+    AWQ__CHECK(awq__text_append(t->source->ctx, t->out, "\\p{%s}", category));
+    return awq__append_newer(t->source->ctx, category, t->out);
 }
 
 /* What \w matches: also circled and squared letters, and, but only where it stands alone, the
@@ -165,11 +165,9 @@ static awq_status put_category(translator *t, const char *category)
 static awq_status put_word(translator *t, bool alone)
 {
     static const char *const categories[] = {"L", "M", "Nd", "Nl", "Pc"};
-    awq_status status = alone ? put(t, "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}") : AWQ_OK;
-    for (size_t i = 0; i < sizeof categories / sizeof *categories && status == AWQ_OK; i++)
-        status = put_category(t, categories[i]);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(alone ? put(t, "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}") : AWQ_OK);
+    for (size_t i = 0; i < sizeof categories / sizeof *categories; i++)
+        AWQ__CHECK(put_category(t, categories[i]));
     return put(t, "\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}"
                   "\\x{1f170}-\\x{1f189}");
 }
@@ -191,10 +189,9 @@ static awq_status put_members(translator *t, const escape *e, bool alone)
 
 static awq_status put_set(translator *t, const escape *e)
 {
-    awq_status status = put(t, e->letter & 0x20 ? "[" : "[^");
-    if (status == AWQ_OK)
-        status = put_members(t, e, true);
-    return status == AWQ_OK ? put(t, "]") : status;
+    AWQ__CHECK(put(t, e->letter & 0x20 ? "[" : "[^"));
+    AWQ__CHECK(put_members(t, e, true));
+    return put(t, "]");
 }
 
 /* One literal outside of brackets. */
@@ -224,9 +221,7 @@ static awq_status class_member(translator *t, uint32_t *code_point, bool *is_set
         return unsupported(t, "a class within a class");
     if (*t->at == '\\') {
         t->at++;
-        awq_status status = read_escape(t, &e);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(read_escape(t, &e));
     } else {
         t->at += awq__utf8_next(t->at, &e.code_point);
     }
@@ -246,28 +241,23 @@ static awq_status class_item(translator *t)
     uint32_t first = 0, last = 0;
     bool is_set = false, last_is_set = false;
     bool dash = *t->at == '-';
-    awq_status status = class_member(t, &first, &is_set);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(class_member(t, &first, &is_set));
     bool range = *t->at == '-' && t->at[1] != ']';
     if (range && (is_set || dash))
         return unsupported(t, "a dash that is neither first nor last in its class");
     if (is_set)
         return AWQ_OK;
-    status = put_character(t, first);
-    if (status != AWQ_OK || !range)
-        return status;
+    AWQ__CHECK(put_character(t, first));
+    if (!range)
+        return AWQ_OK;
     t->at++;
     if (!*t->at)
         return malformed(t, "a class without its end");
-    status = put(t, "-");
-    if (status == AWQ_OK && *t->at == '-')
+    AWQ__CHECK(put(t, "-"));
+    if (*t->at == '-')
         return unsupported(t, "a range that ends with a dash");
     size_t before = t->out->length;
-    if (status == AWQ_OK)
-        status = class_member(t, &last, &last_is_set);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(class_member(t, &last, &last_is_set));
     if (last_is_set || t->out->length != before)
         return unsupported(t, "a range that ends with a set");
     if (last < first)
@@ -285,16 +275,14 @@ static awq_status class(translator *t)
     t->at += negated ? 2 : 1;
     if (*t->at == ']')
         return unsupported(t, "a class that begins with ]");
-    awq_status status = put(t, negated ? "[^" : "[");
-    for (bool first = true; status == AWQ_OK && *t->at != ']'; first = false) {
+    AWQ__CHECK(put(t, negated ? "[^" : "["));
+    for (bool first = true; *t->at != ']'; first = false) {
         if (!*t->at)
             return malformed(t, "a class without its end");
         if (*t->at == '-' && !first && t->at[1] != ']')
             return unsupported(t, "a dash that is neither first nor last in its class");
-        status = class_item(t);
+        AWQ__CHECK(class_item(t));
     }
-    if (status != AWQ_OK)
-        return status;
     t->at++;
     t->previous_letter = 0;
     return put(t, "]");
@@ -356,18 +344,17 @@ static awq_status quantifier(translator *t)
     t->repeatable = false;
     t->previous_letter = 0;
     bool counted = *t->at == '{';
-    awq_status status;
     if (counted) {
-        status = interval(t);
+        AWQ__CHECK(interval(t));
     } else {
         /* lazy and possessive mean the same in both, but not after an interval */
         size_t length = t->at[1] == '?' || t->at[1] == '+' ? 2 : 1;
-        status = awq__text_append_bytes(t->source->ctx, t->out, t->at, length);
+        AWQ__CHECK(awq__text_append_bytes(t->source->ctx, t->out, t->at, length));
         t->at += length;
     }
-    if (status == AWQ_OK && *t->at && strchr("*+?{", *t->at))
+    if (*t->at && strchr("*+?{", *t->at))
         return unsupported(t, "a quantifier of a quantifier");
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status close_group(translator *t)
@@ -384,9 +371,7 @@ static awq_status escaped(translator *t)
 {
     escape e;
     t->at++;
-    awq_status status = read_escape(t, &e);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(read_escape(t, &e));
     t->repeatable = true;
     if (!e.is_set)
         return put_literal(t, e.code_point);
@@ -437,10 +422,7 @@ static awq_status element(translator *t)
 awq_status awq__regex_translate(const awq__source *source, const char *regex, awq__text *out)
 {
     translator t = {.source = source, .regex = regex, .at = regex, .out = out};
-    awq_status status = AWQ_OK;
-    while (status == AWQ_OK && *t.at)
-        status = element(&t);
-    if (status == AWQ_OK && t.depth)
-        status = malformed(&t, "a ( without its )");
-    return status;
+    while (*t.at)
+        AWQ__CHECK(element(&t));
+    return t.depth ? malformed(&t, "a ( without its )") : AWQ_OK;
 }

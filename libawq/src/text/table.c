@@ -39,8 +39,7 @@ static awq_status grow_map(awq_context *ctx, const char *name, awq__map *map)
 {
     size_t slot_count = map->slot_count ? map->slot_count * 2 : 64;
     awq__map_slot *slots = awq__alloc(ctx, slot_count, sizeof *slots, "a hash table");
-    if (!slots)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(slots);
     for (size_t i = 0; i < slot_count; i++)
         slots[i].value = EMPTY;
     for (size_t i = 0; i < map->slot_count; i++) {
@@ -62,11 +61,8 @@ static awq_status grow_map(awq_context *ctx, const char *name, awq__map *map)
 awq_status awq__map_set(awq_context *ctx, const char *name, awq__map *map, uint64_t key,
                         uint64_t value)
 {
-    if (map->count * 2 >= map->slot_count) {
-        awq_status status = grow_map(ctx, name, map);
-        if (status != AWQ_OK)
-            return status;
-    }
+    if (map->count * 2 >= map->slot_count)
+        AWQ__CHECK(grow_map(ctx, name, map));
     awq__map_slot *slot = find_slot(map->slots, map->slot_count, key);
     if (!slot)
         return colliding(ctx, name);
@@ -121,15 +117,11 @@ awq_status awq__names_add(awq_context *ctx, const char *file, awq__names *names,
                          length < 64 ? (int)length : 64, string);
     if (full)
         return colliding(ctx, file);
-    awq_status status = awq__grow(ctx, &names->items, &names->capacity, names->count + 1,
-                                  sizeof *names->items, "the vocabulary");
+    AWQ__CHECK(awq__grow(ctx, &names->items, &names->capacity, names->count + 1,
+                         sizeof *names->items, "the vocabulary"));
     size_t offset = names->bytes.length;
-    if (status == AWQ_OK)
-        status = awq__text_append_bytes(ctx, &names->bytes, string, length);
-    if (status == AWQ_OK)
-        status = awq__map_set(ctx, file, &names->index, key, names->count);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__text_append_bytes(ctx, &names->bytes, string, length));
+    AWQ__CHECK(awq__map_set(ctx, file, &names->index, key, names->count));
     names->items[names->count++] = (awq__name){offset, length, id};
     if (length > names->longest)
         names->longest = length;

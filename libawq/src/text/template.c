@@ -17,11 +17,8 @@ static awq_status append_special(const awq__source *source, const cJSON *piece,
                                  const cJSON *special, awq__ids *ids)
 {
     const char *name;
-    awq_status status = awq__field_names(source, piece, template_name, "id type_id");
-    if (status == AWQ_OK)
-        status = awq__field_string(source, piece, template_name, "id", false, &name);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_names(source, piece, template_name, "id type_id"));
+    AWQ__CHECK(awq__field_string(source, piece, template_name, "id", false, &name));
     const cJSON *list = awq__field(awq__field(special, name), "ids"), *item;
     if (!cJSON_IsArray(list))
         return awq__fail(source->ctx, AWQ_ERROR_FORMAT,
@@ -30,11 +27,8 @@ static awq_status append_special(const awq__source *source, const cJSON *piece,
     cJSON_ArrayForEach(item, list)
     {
         int32_t id;
-        status = awq__field_id(source, item, name, &id);
-        if (status == AWQ_OK)
-            status = awq__ids_append(source->ctx, ids, id);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(awq__field_id(source, item, name, &id));
+        AWQ__CHECK(awq__ids_append(source->ctx, ids, id));
     }
     return AWQ_OK;
 }
@@ -43,41 +37,35 @@ static awq_status append_special(const awq__source *source, const cJSON *piece,
 static awq_status check_text(const awq__source *source, const cJSON *piece, bool seen)
 {
     const char *name;
-    awq_status status = awq__field_names(source, piece, template_name, "id type_id");
-    if (status == AWQ_OK)
-        status = awq__field_string(source, piece, template_name, "id", false, &name);
-    if (status == AWQ_OK && (seen || strcmp(name, "A")))
-        status =
-            awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
-                      "%s: %s: a single text that is not \"A\" once", source->file, template_name);
-    return status;
+    AWQ__CHECK(awq__field_names(source, piece, template_name, "id type_id"));
+    AWQ__CHECK(awq__field_string(source, piece, template_name, "id", false, &name));
+    if (seen || strcmp(name, "A"))
+        return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: %s: a single text that is not \"A\" once", source->file,
+                         template_name);
+    return AWQ_OK;
 }
 
 static awq_status load_processing(const awq__source *source, const cJSON *item,
                                   awq__template *around)
 {
     bool seen = false;
-    awq_status status =
-        awq__field_names(source, item, template_name, "type single pair special_tokens");
-    const cJSON *single = status == AWQ_OK ? awq__field(item, "single") : NULL, *piece;
-    if (status == AWQ_OK && !cJSON_IsArray(single))
-        status = awq__fail(source->ctx, AWQ_ERROR_FORMAT, "%s: %s: \"single\" is not an array",
-                           source->file, template_name);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_names(source, item, template_name, "type single pair special_tokens"));
+    const cJSON *single = awq__field(item, "single"), *piece;
+    if (!cJSON_IsArray(single))
+        return awq__fail(source->ctx, AWQ_ERROR_FORMAT, "%s: %s: \"single\" is not an array",
+                         source->file, template_name);
     cJSON_ArrayForEach(piece, single)
     {
-        status = awq__field_names(source, piece, template_name, "SpecialToken Sequence");
-        const cJSON *token = status == AWQ_OK ? awq__field(piece, "SpecialToken") : NULL;
+        AWQ__CHECK(awq__field_names(source, piece, template_name, "SpecialToken Sequence"));
+        const cJSON *token = awq__field(piece, "SpecialToken");
         if (token) {
-            status = append_special(source, token, awq__field(item, "special_tokens"),
-                                    seen ? &around->after : &around->before);
-        } else if (status == AWQ_OK) {
-            status = check_text(source, awq__field(piece, "Sequence"), seen);
+            AWQ__CHECK(append_special(source, token, awq__field(item, "special_tokens"),
+                                      seen ? &around->after : &around->before));
+        } else {
+            AWQ__CHECK(check_text(source, awq__field(piece, "Sequence"), seen));
             seen = true;
         }
-        if (status != AWQ_OK)
-            return status;
     }
     return seen ? AWQ_OK
                 : awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
@@ -89,9 +77,7 @@ static awq_status load_one(const awq__source *source, const cJSON *item, awq__te
                            int *templates)
 {
     const char *type;
-    awq_status status = awq__field_type(source, item, "post-processor", &type);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_type(source, item, "post-processor", &type));
     if (!strcmp(type, "ByteLevel")) /* moves offsets, no ids */
         return awq__field_names(source, item, "post-processor ByteLevel",
                                 "type add_prefix_space trim_offsets use_regex");
@@ -107,23 +93,20 @@ static awq_status load(const awq__source *source, const cJSON *item, awq__templa
 {
     const cJSON *list, *step;
     const char *type;
-    awq_status status = awq__field_type(source, item, "post-processor", &type);
-    if (status != AWQ_OK || strcmp(type, "Sequence"))
-        return status != AWQ_OK ? status : load_one(source, item, around, templates);
-    status = awq__field_names(source, item, "post-processor Sequence", "type processors");
+    AWQ__CHECK(awq__field_type(source, item, "post-processor", &type));
+    if (strcmp(type, "Sequence"))
+        return load_one(source, item, around, templates);
+    AWQ__CHECK(awq__field_names(source, item, "post-processor Sequence", "type processors"));
     list = awq__field(item, "processors");
-    if (status == AWQ_OK && !cJSON_IsArray(list))
-        status =
-            awq__fail(source->ctx, AWQ_ERROR_FORMAT,
-                      "%s: post-processor Sequence: \"processors\" is not an array", source->file);
-    if (status == AWQ_OK)
-        cJSON_ArrayForEach(step, list)
-        {
-            status = load(source, step, around, templates);
-            if (status != AWQ_OK)
-                break;
-        }
-    return status;
+    if (!cJSON_IsArray(list))
+        return awq__fail(source->ctx, AWQ_ERROR_FORMAT,
+                         "%s: post-processor Sequence: \"processors\" is not an array",
+                         source->file);
+    cJSON_ArrayForEach(step, list)
+    {
+        AWQ__CHECK(load(source, step, around, templates));
+    }
+    return AWQ_OK;
 }
 
 awq_status awq__template_load(const awq__source *source, const cJSON *item, awq__template *around)

@@ -74,10 +74,11 @@ static awq_status insert_normalized(added_loader *loader, const char *content,
     awq__tokenizer *tokenizer = loader->tokenizer;
     awq__text work[2] = {{0}, {0}};
     size_t bytes = strlen(content);
-    awq_status status = awq__normalize(&tokenizer->source, &tokenizer->normalizer, loader->data,
-                                       work, &content, &bytes);
-    if (status == AWQ_OK)
-        status = awq__added_insert(&tokenizer->source, &tokenizer->normal, content, bytes, token);
+    awq_status status;
+    AWQ__TRY(awq__normalize(&tokenizer->source, &tokenizer->normalizer, loader->data, work,
+                            &content, &bytes));
+    AWQ__TRY(awq__added_insert(&tokenizer->source, &tokenizer->normal, content, bytes, token));
+done:
     awq__text_free(&work[0]);
     awq__text_free(&work[1]);
     return status;
@@ -90,27 +91,20 @@ static awq_status load_added_token(added_loader *loader, const cJSON *item, bool
     awq__added_token token;
     const char *content;
     bool special, normalized;
-    awq_status status = awq__field_names(source, item, what,
-                                         "id content single_word lstrip rstrip normalized special");
-    if (status == AWQ_OK)
-        status = awq__field_string(source, item, what, "content", false, &content);
-    if (status == AWQ_OK)
-        status = awq__field_id(source, awq__field(item, "id"), content, &token.id);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, content, "single_word", -1, &token.single_word);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, content, "lstrip", -1, &token.strip_left);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, content, "rstrip", -1, &token.strip_right);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, content, "normalized", -1, &normalized);
-    if (status == AWQ_OK)
-        status = awq__field_bool(source, item, content, "special", -1, &special);
-    if (status == AWQ_OK && special_turn && *content)
-        status = check_id(loader, content, token.id);
+    AWQ__CHECK(awq__field_names(source, item, what,
+                                "id content single_word lstrip rstrip normalized special"));
+    AWQ__CHECK(awq__field_string(source, item, what, "content", false, &content));
+    AWQ__CHECK(awq__field_id(source, awq__field(item, "id"), content, &token.id));
+    AWQ__CHECK(awq__field_bool(source, item, content, "single_word", -1, &token.single_word));
+    AWQ__CHECK(awq__field_bool(source, item, content, "lstrip", -1, &token.strip_left));
+    AWQ__CHECK(awq__field_bool(source, item, content, "rstrip", -1, &token.strip_right));
+    AWQ__CHECK(awq__field_bool(source, item, content, "normalized", -1, &normalized));
+    AWQ__CHECK(awq__field_bool(source, item, content, "special", -1, &special));
+    if (special_turn && *content)
+        AWQ__CHECK(check_id(loader, content, token.id));
     /* An empty token is never found. */
-    if (status != AWQ_OK || special != special_turn || !*content)
-        return status;
+    if (special != special_turn || !*content)
+        return AWQ_OK;
     if (normalized)
         return insert_normalized(loader, content, token);
     return awq__added_insert(source, &loader->tokenizer->raw, content, strlen(content), token);
@@ -127,11 +121,13 @@ static awq_status load_added(awq__tokenizer *tokenizer, const cJSON *list)
         return awq__fail(source->ctx, AWQ_ERROR_FORMAT, "%s: \"added_tokens\" is not an array",
                          source->file);
     loader.data = awq__match_data_create(source->ctx);
-    awq_status status = loader.data ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY_ALLOC(loader.data);
     /* Of tokens that normalize to the same, a special one wins. */
     for (int turn = 0; turn < 2; turn++)
-        for (const cJSON *item = list->child; item && status == AWQ_OK; item = item->next)
-            status = load_added_token(&loader, item, turn == 0);
+        for (const cJSON *item = list->child; item; item = item->next)
+            AWQ__TRY(load_added_token(&loader, item, turn == 0));
+done:
     awq__match_data_free(loader.data);
     awq__names_free(&loader.contents);
     return status;
@@ -156,34 +152,26 @@ static awq_status load_parts(awq__tokenizer *tokenizer, const cJSON *root)
 {
     const awq__source *source = &tokenizer->source;
     const char *version;
-    awq_status status =
-        awq__field_names(source, root, "the tokenizer",
-                         "version truncation padding added_tokens normalizer pre_tokenizer "
-                         "post_processor decoder model");
-    if (status == AWQ_OK)
-        status = awq__field_string(source, root, "the tokenizer", "version", true, &version);
-    if (status == AWQ_OK && version && strcmp(version, "1.0"))
-        status = awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
-                           "%s: version \"%s\", supported is \"1.0\"", source->file, version);
-    if (status == AWQ_OK)
-        status = awq__bpe_load(source, awq__field(root, "model"), &tokenizer->bpe);
-    if (status == AWQ_OK)
-        status =
-            awq__normalizer_load(source, awq__field(root, "normalizer"), &tokenizer->normalizer);
-    if (status == AWQ_OK)
-        status = awq__pretokenizer_load(source, awq__field(root, "pre_tokenizer"),
-                                        &tokenizer->pretokenizer);
-    if (status == AWQ_OK)
-        status = awq__template_load(source, awq__field(root, "post_processor"), &tokenizer->around);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__field_names(source, root, "the tokenizer",
+                                "version truncation padding added_tokens normalizer pre_tokenizer "
+                                "post_processor decoder model"));
+    AWQ__CHECK(awq__field_string(source, root, "the tokenizer", "version", true, &version));
+    if (version && strcmp(version, "1.0"))
+        return awq__fail(source->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: version \"%s\", supported is \"1.0\"", source->file, version);
+    AWQ__CHECK(awq__bpe_load(source, awq__field(root, "model"), &tokenizer->bpe));
+    AWQ__CHECK(
+        awq__normalizer_load(source, awq__field(root, "normalizer"), &tokenizer->normalizer));
+    AWQ__CHECK(awq__pretokenizer_load(source, awq__field(root, "pre_tokenizer"),
+                                      &tokenizer->pretokenizer));
+    AWQ__CHECK(awq__template_load(source, awq__field(root, "post_processor"), &tokenizer->around));
     tokenizer->size = (int64_t)tokenizer->bpe.largest + 1;
     for (size_t i = 0; i < tokenizer->around.before.count; i++)
         count_id(tokenizer, tokenizer->around.before.data[i]);
     for (size_t i = 0; i < tokenizer->around.after.count; i++)
         count_id(tokenizer, tokenizer->around.after.data[i]);
-    status = load_added(tokenizer, awq__field(root, "added_tokens"));
-    return status == AWQ_OK ? check_origin(tokenizer) : status;
+    AWQ__CHECK(load_added(tokenizer, awq__field(root, "added_tokens")));
+    return check_origin(tokenizer);
 }
 
 /* The file as JSON. Strings are compared as C strings later, so none may hold a NUL. */
@@ -191,10 +179,9 @@ static awq_status read_json(awq_context *ctx, const char *path, cJSON **root)
 {
     char *text;
     size_t bytes;
-    awq_status status = awq__read_text_file(ctx, path, MAX_FILE_BYTES, &text, &bytes);
+    AWQ__CHECK(awq__read_text_file(ctx, path, MAX_FILE_BYTES, &text, &bytes));
     *root = NULL;
-    if (status != AWQ_OK)
-        return status;
+    awq_status status;
     if (awq__json_has_nul(text, bytes))
         status =
             awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "%s: a token with U+0000 is not supported", path);
@@ -209,16 +196,15 @@ awq_status awq__tokenizer_load(awq_context *ctx, const char *path, awq__tokenize
     cJSON *root = NULL;
     *out = NULL;
     awq__tokenizer *tokenizer = awq__alloc(ctx, 1, sizeof *tokenizer, "a tokenizer");
-    if (!tokenizer)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(tokenizer);
     tokenizer->source = (awq__source){ctx, awq__strdup(ctx, path)};
-    awq_status status = tokenizer->source.file ? read_json(ctx, path, &root) : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = load_parts(tokenizer, root);
+    awq_status status;
+    AWQ__TRY(tokenizer->source.file ? read_json(ctx, path, &root) : AWQ_ERROR_MEMORY);
+    AWQ__TRY(load_parts(tokenizer, root));
+    *out = tokenizer;
+done:
     cJSON_Delete(root);
-    if (status == AWQ_OK)
-        *out = tokenizer;
-    else
+    if (status != AWQ_OK)
         awq__tokenizer_free(tokenizer);
     return status;
 }
@@ -258,15 +244,13 @@ static awq_status encode_segment(encoder *e, const char *text, size_t bytes, boo
     awq__added_scan scan;
     size_t start, end;
     int32_t id;
-    awq_status status =
-        awq__normalize(source, &e->tokenizer->normalizer, e->cutter.data, e->normal, &text, &bytes);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__normalize(source, &e->tokenizer->normalizer, e->cutter.data, e->normal, &text,
+                              &bytes));
     awq__added_begin(&scan, &e->tokenizer->normal, text, bytes);
-    while (status == AWQ_OK && awq__added_next(&scan, &start, &end, &id))
-        status = id >= 0 ? awq__ids_append(source->ctx, e->ids, id)
-                         : awq__cut(&e->cutter, text + start, end - start, first && !start);
-    return status;
+    while (awq__added_next(&scan, &start, &end, &id))
+        AWQ__CHECK(id >= 0 ? awq__ids_append(source->ctx, e->ids, id)
+                           : awq__cut(&e->cutter, text + start, end - start, first && !start));
+    return AWQ_OK;
 }
 
 static awq_status encode_text(encoder *e, const char *text, size_t bytes)
@@ -274,20 +258,18 @@ static awq_status encode_text(encoder *e, const char *text, size_t bytes)
     awq__added_scan scan;
     size_t start, end;
     int32_t id;
-    awq_status status = AWQ_OK;
     awq__added_begin(&scan, &e->tokenizer->raw, text, bytes);
-    while (status == AWQ_OK && awq__added_next(&scan, &start, &end, &id))
-        status = id >= 0 ? awq__ids_append(e->tokenizer->source.ctx, e->ids, id)
-                         : encode_segment(e, text + start, end - start, !start);
-    return status;
+    while (awq__added_next(&scan, &start, &end, &id))
+        AWQ__CHECK(id >= 0 ? awq__ids_append(e->tokenizer->source.ctx, e->ids, id)
+                           : encode_segment(e, text + start, end - start, !start));
+    return AWQ_OK;
 }
 
 static awq_status append_all(awq_context *ctx, awq__ids *ids, const awq__ids *more)
 {
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < more->count && status == AWQ_OK; i++)
-        status = awq__ids_append(ctx, ids, more->data[i]);
-    return status;
+    for (size_t i = 0; i < more->count; i++)
+        AWQ__CHECK(awq__ids_append(ctx, ids, more->data[i]));
+    return AWQ_OK;
 }
 
 awq_status awq__tokenizer_encode(const awq__tokenizer *tokenizer, const char *text, size_t bytes,
@@ -297,25 +279,24 @@ awq_status awq__tokenizer_encode(const awq__tokenizer *tokenizer, const char *te
     encoder e = {.tokenizer = tokenizer, .ids = ids};
     awq__text repaired = {0};
     size_t before = ids->count;
-    awq_status status = AWQ_OK;
     e.cutter = (awq__cutter){.source = source,
                              .pretokenizer = &tokenizer->pretokenizer,
                              .data = awq__match_data_create(source->ctx),
                              .piece = encode_piece,
                              .arg = &e};
-    if (!e.cutter.data)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(e.cutter.data);
+    awq_status status;
     if (bytes && awq__utf8_valid(text, bytes) < bytes) {
-        status = awq__utf8_repair(source->ctx, text, bytes, &repaired);
+        AWQ__TRY(awq__utf8_repair(source->ctx, text, bytes, &repaired));
         text = repaired.data;
         bytes = repaired.length;
     }
-    if (status == AWQ_OK && add_special)
-        status = append_all(source->ctx, ids, &tokenizer->around.before);
-    if (status == AWQ_OK)
-        status = encode_text(&e, text, bytes);
-    if (status == AWQ_OK && add_special)
-        status = append_all(source->ctx, ids, &tokenizer->around.after);
+    if (add_special)
+        AWQ__TRY(append_all(source->ctx, ids, &tokenizer->around.before));
+    AWQ__TRY(encode_text(&e, text, bytes));
+    if (add_special)
+        AWQ__TRY(append_all(source->ctx, ids, &tokenizer->around.after));
+done:
     if (status != AWQ_OK)
         ids->count = before;
     awq__text_free(&repaired);

@@ -147,10 +147,8 @@ awq_status awq__append_newer(awq_context *ctx, const char *name, awq__text *out)
     for (size_t i = 0; i < COUNT(newer); i++) {
         if (strncmp(newer[i].category, name, strlen(name)))
             continue;
-        awq_status status = awq__text_append(ctx, out, "\\x{%x}-\\x{%x}", (unsigned)newer[i].first,
-                                             (unsigned)newer[i].last);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(awq__text_append(ctx, out, "\\x{%x}-\\x{%x}", (unsigned)newer[i].first,
+                                    (unsigned)newer[i].last));
     }
     return AWQ_OK;
 }

@@ -1,5 +1,5 @@
 /* Hashes of what a layer was made of, and of what was written for it. */
-#include "run/job.h"
+#include "write/journal.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -118,9 +118,9 @@ static awq_status add_written(void *user, const char *name, awq_dtype dtype, int
     return status == AWQ_OK ? add(set, name, dtype, rank, shape, &array) : status;
 }
 
-awq_status awq__written_hash(awq__job *job, int64_t layer, uint64_t *hash)
+awq_status awq__written_hash(const awq__writer *writer, int64_t layer, uint64_t *hash)
 {
-    tensor_set set = {.ctx = job->ctx, .output = job->output};
-    awq_status status = awq__result_tensors(job->ctx, job->plan, layer, add_written, &set);
+    tensor_set set = {.ctx = writer->ctx, .output = writer->output};
+    awq_status status = awq__result_tensors(writer->ctx, writer->plan, layer, add_written, &set);
     return hash_set(&set, status, hash);
 }

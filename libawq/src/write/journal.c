@@ -6,7 +6,7 @@
  * known: "source", the hash of its tensors in the source; "losses", what each scheme does to it;
  * and once the layer is finished "written", the hash of its tensors in the result, and "report".
  */
-#include "run/job.h"
+#include "write/journal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,6 +19,11 @@
 #define WAY_OUT                                                                                    \
     "that run can be discarded by a restart (awqc quantize --restart, or restart in "              \
     "awq_quantize_options)"
+
+static int64_t layer_count(const awq__journal *journal)
+{
+    return journal->writer->plan->model->arch->model.layer_count;
+}
 
 /* ---- the file ---- */
 
@@ -52,60 +57,71 @@ static bool has_form(const cJSON *root, int64_t layers)
     return fits;
 }
 
-static awq_status parse(awq__job *job, const char *path, const char *text, size_t bytes)
+static awq_status parse(awq__journal *journal, const char *path, const char *text, size_t bytes)
 {
+    awq_context *ctx = journal->writer->ctx;
     char line[HASH_LINE_BYTES + 1];
     if (bytes < HASH_LINE_BYTES)
-        return damaged(job->ctx, path);
+        return damaged(ctx, path);
     uint64_t hash = awq__hash(AWQ__HASH_SEED, text + HASH_LINE_BYTES, bytes - HASH_LINE_BYTES);
     snprintf(line, sizeof line, HASH_LINE, hash);
     if (memcmp(line, text, HASH_LINE_BYTES))
-        return damaged(job->ctx, path);
-    awq_status status = awq__json_parse(job->ctx, path, text, bytes, &job->journal);
-    if (status == AWQ_OK && !has_form(job->journal, job->plan->model->arch->model.layer_count))
-        status = damaged(job->ctx, path);
+        return damaged(ctx, path);
+    AWQ__CHECK(awq__json_parse(ctx, path, text, bytes, &journal->json));
+    if (!has_form(journal->json, layer_count(journal)))
+        return damaged(ctx, path);
     /* It is not of what will be written next. */
-    cJSON_DeleteItemFromObjectCaseSensitive(job->journal, "hash");
-    return status;
+    cJSON_DeleteItemFromObjectCaseSensitive(journal->json, "hash");
+    return AWQ_OK;
 }
 
-static awq_status read_file(awq__job *job, const char *path)
+static awq_status read_file(awq__journal *journal, const char *path)
 {
     char *text;
     size_t bytes;
-    awq_status status = awq__read_text_file(job->ctx, path, MAX_BYTES, &text, &bytes);
-    if (status == AWQ_OK)
-        status = parse(job, path, text, bytes);
+    awq_status status;
+    AWQ__TRY(awq__read_text_file(journal->writer->ctx, path, MAX_BYTES, &text, &bytes));
+    AWQ__TRY(parse(journal, path, text, bytes));
+done:
     awq__free(text);
     return status;
 }
 
-awq_status awq__journal_open(awq__job *job, bool restart)
+awq_status awq__journal_open(const awq__writer *writer, bool restart, awq__journal *journal)
 {
-    char *path = awq__path_join(job->ctx, awq__output_partial(job->output), AWQ__JOURNAL_FILE);
-    if (!path)
-        return AWQ_ERROR_MEMORY;
+    *journal = (awq__journal){.writer = writer};
+    char *path =
+        awq__path_join(writer->ctx, awq__output_partial(writer->output), AWQ__JOURNAL_FILE);
+    AWQ__CHECK_ALLOC(path);
     awq_status status = AWQ_OK;
-    job->resumed = !restart && awq__is_file(path);
-    if (job->resumed)
-        status = read_file(job, path);
-    else if (!(job->journal = create_empty(job->plan->model->arch->model.layer_count)))
-        status = awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: %s", path);
+    journal->resumed = !restart && awq__is_file(path);
+    if (journal->resumed)
+        status = read_file(journal, path);
+    else if (!(journal->json = create_empty(layer_count(journal))))
+        status = awq__fail(writer->ctx, AWQ_ERROR_MEMORY, "out of memory: %s", path);
     awq__free(path);
     return status;
 }
 
-awq_status awq__journal_write(awq__job *job)
+void awq__journal_free(awq__journal *journal)
 {
+    cJSON_Delete(journal->json);
+    *journal = (awq__journal){0};
+}
+
+awq_status awq__journal_write(awq__journal *journal)
+{
+    awq_context *ctx = journal->writer->ctx;
+    awq_status status;
     awq__text text = {0};
-    char *printed = cJSON_Print(job->journal);
+    char *printed = cJSON_Print(journal->json);
     if (!printed)
-        return awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: %s", AWQ__JOURNAL_FILE);
+        return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: %s", AWQ__JOURNAL_FILE);
     /* All but the brace that opens the object. */
     uint64_t hash = awq__hash(AWQ__HASH_SEED, printed + 1, strlen(printed + 1));
-    awq_status status = awq__text_append(job->ctx, &text, HASH_LINE "%s", hash, printed + 1);
-    if (status == AWQ_OK)
-        status = awq__output_settle(job->output, AWQ__JOURNAL_FILE, text.data);
+    AWQ__TRY(awq__text_append(ctx, &text, HASH_LINE "%s", hash, printed + 1));
+    AWQ__TRY(awq__output_settle(journal->writer->output, AWQ__JOURNAL_FILE, text.data));
+done:
     awq__text_free(&text);
     cJSON_free(printed);
     return status;
@@ -113,40 +129,40 @@ awq_status awq__journal_write(awq__job *job)
 
 /* ---- what the run is of ---- */
 
-static awq_status no_memory(awq__job *job)
+static awq_status no_memory(awq__journal *journal)
 {
-    return awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: the journal");
+    return awq__fail(journal->writer->ctx, AWQ_ERROR_MEMORY, "out of memory: the journal");
 }
 
 /* Adds a text, or sees that the one that stands there is the same. */
-static awq_status agree(awq__job *job, cJSON *object, const char *key, const char *what,
+static awq_status agree(awq__journal *journal, cJSON *object, const char *key, const char *what,
                         const char *value)
 {
     const cJSON *then = cJSON_GetObjectItemCaseSensitive(object, key);
     if (!then)
-        return cJSON_AddStringToObject(object, key, value) ? AWQ_OK : no_memory(job);
+        return cJSON_AddStringToObject(object, key, value) ? AWQ_OK : no_memory(journal);
     if (awq__json_is_text(then, value))
         return AWQ_OK;
     const char *old = cJSON_IsString(then) ? then->valuestring : "?";
-    return awq__fail(job->ctx, AWQ_ERROR_EXISTS,
+    return awq__fail(journal->writer->ctx, AWQ_ERROR_EXISTS,
                      "%s: holds an interrupted run with another %s: %.*s%s then, %.*s%s now; it "
                      "goes on with what it was, or " WAY_OUT,
-                     awq__output_partial(job->output), what, SHOWN_BYTES, old,
+                     awq__output_partial(journal->writer->output), what, SHOWN_BYTES, old,
                      strlen(old) > SHOWN_BYTES ? "..." : "", SHOWN_BYTES, value,
                      strlen(value) > SHOWN_BYTES ? "..." : "");
 }
 
-awq_status awq__journal_agree(awq__job *job, const char *name, const char *value)
+awq_status awq__journal_agree(awq__journal *journal, const char *name, const char *value)
 {
-    cJSON *of = cJSON_GetObjectItemCaseSensitive(job->journal, "of");
-    return agree(job, of, name, name, value);
+    cJSON *of = cJSON_GetObjectItemCaseSensitive(journal->json, "of");
+    return agree(journal, of, name, name, value);
 }
 
-awq_status awq__journal_agree_hash(awq__job *job, const char *name, uint64_t hash)
+awq_status awq__journal_agree_hash(awq__journal *journal, const char *name, uint64_t hash)
 {
     char text[AWQ__HASH_TEXT];
     awq__hash_text(hash, text);
-    return awq__journal_agree(job, name, text);
+    return awq__journal_agree(journal, name, text);
 }
 
 void awq__hash_text(uint64_t hash, char text[AWQ__HASH_TEXT])
@@ -156,37 +172,37 @@ void awq__hash_text(uint64_t hash, char text[AWQ__HASH_TEXT])
 
 /* ---- its layers ---- */
 
-cJSON *awq__journal_layer(const awq__job *job, int64_t layer)
+cJSON *awq__journal_layer(const awq__journal *journal, int64_t layer)
 {
-    cJSON *list = cJSON_GetObjectItemCaseSensitive(job->journal, "layers");
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(journal->json, "layers");
     return list ? cJSON_GetArrayItem(list, (int)layer) : NULL;
 }
 
-bool awq__journal_has(const awq__job *job, int64_t layer)
+bool awq__journal_has(const awq__journal *journal, int64_t layer)
 {
-    return cJSON_IsObject(awq__json_at(awq__journal_layer(job, layer), "report"));
+    return cJSON_IsObject(awq__json_at(awq__journal_layer(journal, layer), "report"));
 }
 
-awq_status awq__journal_source(awq__job *job, awq__loaded_layer *loaded)
+awq_status awq__journal_source(awq__journal *journal, awq__loaded_layer *loaded)
 {
     int64_t layer = loaded->layer.number;
     uint64_t hash;
     char text[AWQ__HASH_TEXT], what[64];
-    cJSON *entry = awq__journal_layer(job, layer);
+    cJSON *entry = awq__journal_layer(journal, layer);
     if (!entry) /* a plan has no journal */
         return AWQ_OK;
-    awq_status status = awq__source_hash(job->plan->model, layer, &loaded->held, &hash);
+    awq_status status = awq__source_hash(journal->writer->plan->model, layer, &loaded->held, &hash);
     awq__hash_text(hash, text);
     snprintf(what, sizeof what, "source of layer %lld", (long long)layer);
-    return status == AWQ_OK ? agree(job, entry, "source", what, text) : status;
+    return status == AWQ_OK ? agree(journal, entry, "source", what, text) : status;
 }
 
-awq_status awq__journal_add(awq__job *job, int64_t layer, cJSON *report)
+awq_status awq__journal_add(awq__journal *journal, int64_t layer, cJSON *report)
 {
     uint64_t hash;
     char text[AWQ__HASH_TEXT];
-    cJSON *entry = awq__journal_layer(job, layer);
-    awq_status status = awq__written_hash(job, layer, &hash);
+    cJSON *entry = awq__journal_layer(journal, layer);
+    awq_status status = awq__written_hash(journal->writer, layer, &hash);
     if (status != AWQ_OK) {
         cJSON_Delete(report);
         return status;
@@ -198,23 +214,23 @@ awq_status awq__journal_add(awq__job *job, int64_t layer, cJSON *report)
         cJSON_AddItemToObject(entry, "report", report))
         return AWQ_OK;
     cJSON_Delete(report);
-    return no_memory(job);
+    return no_memory(journal);
 }
 
-awq_status awq__journal_check(awq__job *job, int64_t layer, bool *whole)
+awq_status awq__journal_check(awq__journal *journal, int64_t layer, bool *whole)
 {
     uint64_t hash;
     char text[AWQ__HASH_TEXT];
-    const cJSON *written = awq__json_at(awq__journal_layer(job, layer), "written");
-    awq_status status = awq__written_hash(job, layer, &hash);
+    const cJSON *written = awq__json_at(awq__journal_layer(journal, layer), "written");
+    awq_status status = awq__written_hash(journal->writer, layer, &hash);
     awq__hash_text(hash, text);
     *whole = status == AWQ_OK && awq__json_is_text(written, text);
     if (status == AWQ_OK && !*whole)
         awq__log(
-            job->ctx, AWQ_LOG_WARNING,
+            journal->writer->ctx, AWQ_LOG_WARNING,
             "layer %lld: what %s has of it is not what the interrupted run wrote (%s, expected "
             "%s); it is done again",
-            (long long)layer, awq__output_partial(job->output), text,
+            (long long)layer, awq__output_partial(journal->writer->output), text,
             cJSON_IsString(written) ? written->valuestring : "no hash");
     return status;
 }

@@ -3,13 +3,13 @@
  * "kernels", to which each run adds its own, and the provenance of the result gets it.
  */
 #include "core/blas.h"
-#include "run/job.h"
+#include "write/journal.h"
 
 /* {"loops": "cpu-avx512", "blas": "OpenBLAS 0.3.21", "core": "SkylakeX"} */
-static cJSON *kernels_here(const awq__job *job)
+static cJSON *kernels_here(const awq__journal *journal)
 {
     cJSON *here = cJSON_CreateObject();
-    if (cJSON_AddStringToObject(here, "loops", awq__compute_of(job->ctx)->name) &&
+    if (cJSON_AddStringToObject(here, "loops", awq__compute_of(journal->writer->ctx)->name) &&
         cJSON_AddStringToObject(here, "blas", awq__blas_name()) &&
         cJSON_AddStringToObject(here, "core", awq__blas_core()))
         return here;
@@ -23,9 +23,9 @@ static const char *text_of(const cJSON *kernels, const char *name)
     return cJSON_IsString(text) ? text->valuestring : "?";
 }
 
-static void tell_difference(awq__job *job, const cJSON *earlier, const cJSON *here)
+static void tell_difference(awq__journal *journal, const cJSON *earlier, const cJSON *here)
 {
-    awq__log(job->ctx, AWQ_LOG_WARNING,
+    awq__log(journal->writer->ctx, AWQ_LOG_WARNING,
              "the run that goes on had other kernels, %s of %s and %s, than this one has, %s of %s "
              "and %s: the result is right, but not the same bytes as from one kind of processor",
              text_of(earlier, "core"), text_of(earlier, "blas"), text_of(earlier, "loops"),
@@ -46,23 +46,24 @@ static bool has(const cJSON *list, const cJSON *here, const cJSON **other)
     return found;
 }
 
-awq_status awq__kernels_join(awq__job *job)
+awq_status awq__kernels_join(awq__journal *journal)
 {
     const cJSON *other = NULL;
-    cJSON *list = cJSON_GetObjectItemCaseSensitive(job->journal, "kernels");
-    cJSON *here = kernels_here(job);
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(journal->json, "kernels");
+    cJSON *here = kernels_here(journal);
     if (!list)
-        list = cJSON_AddArrayToObject(job->journal, "kernels");
+        list = cJSON_AddArrayToObject(journal->json, "kernels");
     bool listed = list && here && has(list, here, &other);
     if (other)
-        tell_difference(job, other, here);
+        tell_difference(journal, other, here);
     if (!listed && list && here && cJSON_AddItemToArray(list, here))
         return AWQ_OK;
     cJSON_Delete(here);
-    return listed ? AWQ_OK : awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: the journal");
+    return listed ? AWQ_OK
+                  : awq__fail(journal->writer->ctx, AWQ_ERROR_MEMORY, "out of memory: the journal");
 }
 
-cJSON *awq__kernels(const awq__job *job)
+cJSON *awq__kernels(const awq__journal *journal)
 {
-    return cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(job->journal, "kernels"), true);
+    return cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(journal->json, "kernels"), true);
 }

@@ -2,7 +2,7 @@
  * The matrices of the result by the names that engines ask for, for the lists in config.json: those
  * that the architecture describes, and those that are copied because it does not.
  */
-#include "run/job.h"
+#include "write/result.h"
 
 #include <string.h>
 

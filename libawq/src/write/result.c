@@ -1,5 +1,5 @@
 /* The tensors of the result: by the names of modules, or shared by the experts of a layer. */
-#include "run/job.h"
+#include "write/result.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,37 +1,39 @@
 /* What goes to the output: packed codes, changed floats, and copies. */
-#include "run/job.h"
+#include "write/write.h"
 #include "core/convert.h"
 
 #include <math.h>
 
 #define GPTQ_RANGES 8 /* that each group chooses from */
 
-static size_t module_index(const awq__job *job, const awq__module *module)
+static size_t module_index(const awq__writer *writer, const awq__module *module)
 {
-    return (size_t)(module - job->plan->model->arch->modules);
+    return (size_t)(module - writer->plan->model->arch->modules);
 }
 
-static awq_status write_tensor(awq__job *job, const awq__module *module, const char *suffix,
-                               const void *data, size_t bytes)
+static awq_status write_tensor(const awq__writer *writer, const awq__module *module,
+                               const char *suffix, const void *data, size_t bytes)
 {
-    char *name = awq__format(job->ctx, "%s%s", module->name, suffix);
-    awq_status status = name ? awq__output_write(job->output, name, data, bytes) : AWQ_ERROR_MEMORY;
+    char *name = awq__format(writer->ctx, "%s%s", module->name, suffix);
+    awq_status status =
+        name ? awq__output_write(writer->output, name, data, bytes) : AWQ_ERROR_MEMORY;
     awq__free(name);
     return status;
 }
 
-static awq_status pack_codes(awq__job *job, const awq__module *module, const awq__codes *codes)
+static awq_status pack_codes(const awq__writer *writer, const awq__module *module,
+                             const awq__codes *codes)
 {
     awq__spec specs[AWQ__MAX_SPECS];
-    int count = job->plan->format->specs(codes->rows, codes->cols, &codes->scheme, specs);
+    int count = writer->plan->format->specs(codes->rows, codes->cols, &codes->scheme, specs);
     awq_status status = AWQ_OK;
     for (int i = 0; i < count && status == AWQ_OK; i++) {
         size_t bytes = (size_t)awq__spec_bytes(&specs[i]);
-        void *packed = awq__alloc_aligned(job->ctx, bytes, 1, "packed codes");
+        void *packed = awq__alloc_aligned(writer->ctx, bytes, 1, "packed codes");
         if (!packed)
             return AWQ_ERROR_MEMORY;
-        job->plan->format->pack(codes, i, packed);
-        status = write_tensor(job, module, specs[i].suffix, packed, bytes);
+        writer->plan->format->pack(codes, i, packed);
+        status = write_tensor(writer, module, specs[i].suffix, packed, bytes);
         awq__free_aligned(packed);
     }
     return status;
@@ -49,131 +51,136 @@ awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype 
 }
 
 /* Rounds values to the dtype and writes them. */
-static awq_status write_floats(awq__job *job, const awq__module *module, const char *suffix,
-                               awq_dtype dtype, const float *values, int64_t count)
+static awq_status write_floats(const awq__writer *writer, const awq__module *module,
+                               const char *suffix, awq_dtype dtype, const float *values,
+                               int64_t count)
 {
     size_t bytes = (size_t)count * (size_t)awq_dtype_bits(dtype) / 8;
-    void *stored = awq__alloc(job->ctx, bytes, 1, module->name);
-    awq_status status = stored
-                            ? awq__store_check_range(job->ctx, module->name, dtype, values, count)
-                            : AWQ_ERROR_MEMORY;
+    void *stored = awq__alloc(writer->ctx, bytes, 1, module->name);
+    awq_status status =
+        stored ? awq__store_check_range(writer->ctx, module->name, dtype, values, count)
+               : AWQ_ERROR_MEMORY;
     if (status == AWQ_OK)
-        status = awq__narrow(job->ctx, dtype, values, (size_t)count, stored);
+        status = awq__narrow(writer->ctx, dtype, values, (size_t)count, stored);
     if (status == AWQ_OK)
-        status = write_tensor(job, module, suffix, stored, bytes);
+        status = write_tensor(writer, module, suffix, stored, bytes);
     awq__free(stored);
     return status;
 }
 
-static awq_status store_bias(awq__job *job, const awq__module *module, const awq__weight *weight)
+static awq_status store_bias(const awq__writer *writer, const awq__module *module,
+                             const awq__weight *weight)
 {
     awq__found found;
     if (!weight->bias)
         return AWQ_OK;
-    awq_status status = awq__model_find(job->plan->model, module, NULL, &found);
+    awq_status status = awq__model_find(writer->plan->model, module, NULL, &found);
     if (status != AWQ_OK)
         return status;
-    float *values = awq__alloc(job->ctx, (size_t)weight->rows, sizeof *values, module->name);
+    float *values = awq__alloc(writer->ctx, (size_t)weight->rows, sizeof *values, module->name);
     if (!values)
         return AWQ_ERROR_MEMORY;
     for (int64_t n = 0; n < weight->rows; n++)
         values[n] = weight->bias[n] * (weight->bias_scale ? weight->bias_scale[n] : 1);
-    status = write_floats(job, module, ".bias", found.bias_dtype, values, weight->rows);
+    status = write_floats(writer, module, ".bias", found.bias_dtype, values, weight->rows);
     awq__free(values);
     return status;
 }
 
 /* The weight with its multipliers, block by block, in its own dtype. */
-static awq_status store_changed(awq__job *job, const awq__module *module, const awq__weight *weight)
+static awq_status store_changed(const awq__writer *writer, const awq__module *module,
+                                const awq__weight *weight)
 {
     size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
     size_t bytes = (size_t)weight->rows * (size_t)weight->cols * size;
     int64_t block = awq__weight_block(weight);
-    float *work = awq__alloc_aligned(job->ctx, (size_t)awq__weight_work(weight), sizeof *work,
+    float *work = awq__alloc_aligned(writer->ctx, (size_t)awq__weight_work(weight), sizeof *work,
                                      "a changed weight");
-    uint8_t *stored = awq__alloc_aligned(job->ctx, bytes, 1, "a changed weight");
+    uint8_t *stored = awq__alloc_aligned(writer->ctx, bytes, 1, "a changed weight");
     awq_status status = work && stored ? AWQ_OK : AWQ_ERROR_MEMORY;
     for (int64_t first = 0; first < weight->rows && status == AWQ_OK; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
-        awq__weight_read(awq__compute_of(job->ctx), weight, first, n, work);
-        status =
-            awq__store_check_range(job->ctx, weight->name, weight->dtype, work, n * weight->cols);
+        awq__weight_read(awq__compute_of(writer->ctx), weight, first, n, work);
+        status = awq__store_check_range(writer->ctx, weight->name, weight->dtype, work,
+                                        n * weight->cols);
         if (status == AWQ_OK)
-            status = awq__narrow(job->ctx, weight->dtype, work, (size_t)(n * weight->cols),
+            status = awq__narrow(writer->ctx, weight->dtype, work, (size_t)(n * weight->cols),
                                  stored + (size_t)(first * weight->cols) * size);
     }
     if (status == AWQ_OK)
-        status = write_tensor(job, module, module->suffix, stored, bytes);
+        status = write_tensor(writer, module, module->suffix, stored, bytes);
     awq__free_aligned(work);
     awq__free_aligned(stored);
     return status;
 }
 
-awq_status awq__store_weight(awq__job *job, const awq__module *module, const awq__weight *weight)
+awq_status awq__store_weight(const awq__writer *writer, const awq__module *module,
+                             const awq__weight *weight)
 {
     size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
     size_t bytes = (size_t)weight->rows * (size_t)weight->cols * size;
     awq_status status = awq__weight_is_plain(weight)
-                            ? write_tensor(job, module, module->suffix, weight->data, bytes)
-                            : store_changed(job, module, weight);
-    return status == AWQ_OK ? store_bias(job, module, weight) : status;
+                            ? write_tensor(writer, module, module->suffix, weight->data, bytes)
+                            : store_changed(writer, module, weight);
+    return status == AWQ_OK ? store_bias(writer, module, weight) : status;
 }
 
-awq_status awq__store_vector(awq__job *job, const awq__module *module, const float *values)
+awq_status awq__store_vector(const awq__writer *writer, const awq__module *module,
+                             const float *values)
 {
     awq__found found;
-    awq_status status = awq__model_find(job->plan->model, module, NULL, &found);
+    awq_status status = awq__model_find(writer->plan->model, module, NULL, &found);
     if (status != AWQ_OK)
         return status;
-    return write_floats(job, module, module->suffix, found.weight.dtype, values, module->rows);
+    return write_floats(writer, module, module->suffix, found.weight.dtype, values, module->rows);
 }
 
-static awq_status create_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
-                               awq__codes *codes)
+static awq_status create_codes(const awq__writer *writer, const awq__module *module,
+                               const awq__weight *weight, awq__codes *codes)
 {
     awq__scheme scheme =
-        awq__model_plan_scheme(job->plan, module_index(job, module), weight->dtype);
-    awq_status status = awq__codes_create(job->ctx, weight->rows, weight->cols, &scheme, codes);
+        awq__model_plan_scheme(writer->plan, module_index(writer, module), weight->dtype);
+    awq_status status = awq__codes_create(writer->ctx, weight->rows, weight->cols, &scheme, codes);
     codes->dtype = weight->dtype;
     return status;
 }
 
-awq_status awq__store_round(awq__job *job, const awq__module *module, const awq__weight *weight,
-                            const awq__range *range, awq__codes *codes)
+awq_status awq__store_round(const awq__writer *writer, const awq__module *module,
+                            const awq__weight *weight, const awq__range *range, awq__codes *codes)
 {
     *codes = (awq__codes){0};
-    awq_status status = create_codes(job, module, weight, codes);
+    awq_status status = create_codes(writer, module, weight, codes);
     if (status == AWQ_OK)
-        status = awq__codes_round(job->ctx, awq__compute_of(job->ctx), weight, range, codes);
+        status = awq__codes_round(writer->ctx, awq__compute_of(writer->ctx), weight, range, codes);
     return status;
 }
 
-awq_status awq__store_compensate(awq__job *job, const awq__module *module,
+awq_status awq__store_compensate(const awq__writer *writer, const awq__module *module,
                                  const awq__weight *weight, const awq__gptq *gptq,
                                  awq__codes *codes)
 {
     const awq__gptq_effort effort = {.ranges = GPTQ_RANGES,
-                                     .sweeps = (int)job->plan->settings.quantize.gptq_sweeps};
-    awq_status status = create_codes(job, module, weight, codes);
-    return status == AWQ_OK ? awq__gptq_round_all(job->ctx, awq__compute_of(job->ctx), gptq,
+                                     .sweeps = (int)writer->plan->settings.quantize.gptq_sweeps};
+    awq_status status = create_codes(writer, module, weight, codes);
+    return status == AWQ_OK ? awq__gptq_round_all(writer->ctx, awq__compute_of(writer->ctx), gptq,
                                                   &effort, weight, codes)
                             : status;
 }
 
-awq_status awq__store_rounded(awq__job *job, const awq__module *module, const awq__weight *weight,
-                              const awq__range *range)
+awq_status awq__store_rounded(const awq__writer *writer, const awq__module *module,
+                              const awq__weight *weight, const awq__range *range)
 {
     awq__codes codes;
-    awq_status status = awq__store_round(job, module, weight, range, &codes);
+    awq_status status = awq__store_round(writer, module, weight, range, &codes);
     if (status == AWQ_OK)
-        status = awq__store_codes(job, module, weight, &codes);
+        status = awq__store_codes(writer, module, weight, &codes);
     awq__codes_free(&codes);
     return status;
 }
 
-awq_status awq__store_codes(awq__job *job, const awq__module *module, const awq__weight *weight,
-                            const awq__codes *codes)
+awq_status awq__store_codes(const awq__writer *writer, const awq__module *module,
+                            const awq__weight *weight, const awq__codes *codes)
 {
-    awq_status status = pack_codes(job, module, codes);
-    return status == AWQ_OK ? store_bias(job, module, weight) : status;
+    awq_status status = pack_codes(writer, module, codes);
+    return status == AWQ_OK ? store_bias(writer, module, weight) : status;
 }

@@ -1,11 +1,11 @@
 /* What goes to tensors that all experts of a layer share: each expert writes its slab. */
-#include "run/job.h"
+#include "write/write.h"
 #include "core/convert.h"
 
 #include <string.h>
 
 typedef struct fused_job {
-    awq__job *job;
+    const awq__writer *writer;
     const awq__layer *layer;
     int64_t expert;
     awq__range *const *range;
@@ -26,8 +26,8 @@ static size_t slab_bytes(const awq__fused_spec *spec)
 static awq_status write_slab(const fused_job *j, int index, const void *slab)
 {
     size_t bytes = slab_bytes(&j->specs[index]);
-    return awq__output_write_part(j->job->output, j->specs[index].name, (size_t)j->expert * bytes,
-                                  slab, bytes);
+    return awq__output_write_part(j->writer->output, j->specs[index].name,
+                                  (size_t)j->expert * bytes, slab, bytes);
 }
 
 /* The matrices that share the tensors of gate_up (down false) or of down, and where row n of the
@@ -41,7 +41,7 @@ typedef struct member {
 
 static int members_of(const fused_job *j, bool down, member members[2])
 {
-    const awq__arch *arch = j->job->plan->model->arch;
+    const awq__arch *arch = j->writer->plan->model->arch;
     const awq__expert *expert = &j->layer->moe.experts[j->expert];
     const awq__weight *weights[] = {&expert->gate, &expert->up, &expert->down};
     for (int part = down ? 2 : 0; part < (down ? 3 : 2); part++) {
@@ -66,8 +66,8 @@ static awq_status store_biases(const fused_job *j, bool down, int index)
     member members[2];
     const awq__fused_spec *spec = &j->specs[index];
     size_t size = (size_t)awq_dtype_bits(spec->dtype) / 8;
-    float *values = awq__alloc(j->job->ctx, (size_t)spec->shape[1], sizeof *values, spec->name);
-    uint8_t *slab = awq__alloc(j->job->ctx, (size_t)spec->shape[1], size, spec->name);
+    float *values = awq__alloc(j->writer->ctx, (size_t)spec->shape[1], sizeof *values, spec->name);
+    uint8_t *slab = awq__alloc(j->writer->ctx, (size_t)spec->shape[1], size, spec->name);
     awq_status status = values && slab ? AWQ_OK : AWQ_ERROR_MEMORY;
     int count = members_of(j, down, members);
     for (int i = 0; i < count && status == AWQ_OK; i++) {
@@ -78,9 +78,9 @@ static awq_status store_biases(const fused_job *j, bool down, int index)
     }
     if (status == AWQ_OK)
         status =
-            awq__store_check_range(j->job->ctx, spec->name, spec->dtype, values, spec->shape[1]);
+            awq__store_check_range(j->writer->ctx, spec->name, spec->dtype, values, spec->shape[1]);
     if (status == AWQ_OK)
-        status = awq__narrow(j->job->ctx, spec->dtype, values, (size_t)spec->shape[1], slab);
+        status = awq__narrow(j->writer->ctx, spec->dtype, values, (size_t)spec->shape[1], slab);
     if (status == AWQ_OK)
         status = write_slab(j, index, slab);
     awq__free(values);
@@ -95,14 +95,14 @@ static awq_status store_biases(const fused_job *j, bool down, int index)
 static awq_status pack_members(const fused_job *j, const member *members, const awq__codes *codes,
                                int count, int index, int part)
 {
-    awq_context *ctx = j->job->ctx;
+    awq_context *ctx = j->writer->ctx;
     size_t bytes = slab_bytes(&j->specs[index]);
     size_t row_bytes = bytes / (size_t)j->specs[index].shape[1];
     uint8_t *slab = awq__alloc_aligned(ctx, bytes, 1, "packed codes");
     uint8_t *packed = awq__alloc_aligned(ctx, bytes, 1, "packed codes");
     awq_status status = slab && packed ? AWQ_OK : AWQ_ERROR_MEMORY;
     for (int i = 0; i < count && status == AWQ_OK; i++) {
-        j->job->plan->format->pack(&codes[i], part, packed);
+        j->writer->plan->format->pack(&codes[i], part, packed);
         for (int64_t n = 0; n < codes[i].rows; n++)
             memcpy(slab + (size_t)(members[i].first + n * members[i].step) * row_bytes,
                    packed + (size_t)n * row_bytes, row_bytes);
@@ -123,7 +123,7 @@ static awq_status store_packed(const fused_job *j, bool down)
     int parts = (j->count - (j->described->bias ? 2 : 0)) / 2;
     awq_status status = AWQ_OK;
     for (int i = 0; i < count && status == AWQ_OK && !j->codes; i++)
-        status = awq__store_round(j->job, members[i].module, members[i].weight, members[i].range,
+        status = awq__store_round(j->writer, members[i].module, members[i].weight, members[i].range,
                                   &rounded[i]);
     for (int part = 0; part < parts && status == AWQ_OK; part++)
         status = pack_members(j, members, codes, count, down * parts + part, part);
@@ -144,9 +144,9 @@ static bool changed(const awq__weight *w)
 static awq_status copy_slab(const fused_job *j, int index)
 {
     const awq__tensor *tensor =
-        awq__checkpoint_find(j->job->plan->model->arch->checkpoint, j->specs[index].name);
+        awq__checkpoint_find(j->writer->plan->model->arch->checkpoint, j->specs[index].name);
     size_t bytes = slab_bytes(&j->specs[index]), at = (size_t)j->expert * bytes;
-    return awq__output_write_from(j->job->output, tensor->name, at, tensor, at, bytes);
+    return awq__output_write_from(j->writer->output, tensor->name, at, tensor, at, bytes);
 }
 
 /* Scatters rows [count,K] that begin at `first` of a member into its fused slab. */
@@ -159,9 +159,9 @@ static awq_status scatter(const fused_job *j, const member *m, const awq__fused_
     bool transposed = j->described->layout == AWQ_EXPERTS_FUSED_TRANSPOSED;
     int64_t row_stride = transposed ? 1 : K, col_stride = transposed ? spec->shape[2] : 1;
     awq_status status =
-        awq__store_check_range(j->job->ctx, m->module->name, spec->dtype, rows, count * K);
+        awq__store_check_range(j->writer->ctx, m->module->name, spec->dtype, rows, count * K);
     if (status == AWQ_OK)
-        status = awq__narrow(j->job->ctx, spec->dtype, rows, (size_t)(count * K), narrow);
+        status = awq__narrow(j->writer->ctx, spec->dtype, rows, (size_t)(count * K), narrow);
     for (int64_t n = 0; n < count && status == AWQ_OK; n++)
         for (int64_t k = 0; k < K; k++) {
             int64_t to = (m->first + (first + n) * m->step) * row_stride + k * col_stride;
@@ -172,7 +172,7 @@ static awq_status scatter(const fused_job *j, const member *m, const awq__fused_
 
 static awq_status store_floats(const fused_job *j, bool down)
 {
-    awq_context *ctx = j->job->ctx;
+    awq_context *ctx = j->writer->ctx;
     const awq__fused_spec *spec = &j->specs[down];
     size_t size = (size_t)awq_dtype_bits(spec->dtype) / 8;
     member members[2];
@@ -214,17 +214,18 @@ static awq_status store_as_source(const fused_job *j)
     return status == AWQ_OK ? store_floats(j, true) : status;
 }
 
-awq_status awq__store_fused(awq__job *job, const awq__layer *layer, int64_t expert,
+awq_status awq__store_fused(const awq__writer *writer, const awq__layer *layer, int64_t expert,
                             awq__range *const range[3], const awq__codes *codes)
 {
-    fused_job j = {.job = job,
+    fused_job j = {.writer = writer,
                    .layer = layer,
                    .expert = expert,
                    .range = range,
                    .codes = codes,
-                   .described = &job->plan->model->arch->layers[layer->number].experts};
-    awq_status status = awq__result_fused(job->plan, layer->number, j.specs, &j.count);
-    if (status == AWQ_OK && awq__result_experts(job->plan, layer->number) == AWQ__EXPERTS_AS_SOURCE)
+                   .described = &writer->plan->model->arch->layers[layer->number].experts};
+    awq_status status = awq__result_fused(writer->plan, layer->number, j.specs, &j.count);
+    if (status == AWQ_OK &&
+        awq__result_experts(writer->plan, layer->number) == AWQ__EXPERTS_AS_SOURCE)
         return store_as_source(&j);
     if (status == AWQ_OK)
         status = store_packed(&j, false);

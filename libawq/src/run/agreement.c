@@ -17,7 +17,7 @@ static awq_status agree_on_open(awq__job *job, const char *name, const char *pat
         return AWQ_ERROR_IO;
     awq_status status = awq__hash_arrays(job->ctx, &file, 1);
     close(file.fd);
-    return status == AWQ_OK ? awq__journal_agree_hash(job, name, file.hash) : status;
+    return status == AWQ_OK ? awq__journal_agree_hash(&job->journal, name, file.hash) : status;
 }
 
 static awq_status agree_on_file(awq__job *job, const char *name)
@@ -26,7 +26,7 @@ static awq_status agree_on_file(awq__job *job, const char *name)
     if (!path)
         return AWQ_ERROR_MEMORY;
     awq_status status = awq__is_file(path) ? agree_on_open(job, name, path)
-                                           : awq__journal_agree(job, name, "no file");
+                                           : awq__journal_agree(&job->journal, name, "no file");
     awq__free(path);
     return status;
 }
@@ -48,7 +48,7 @@ static awq_status agree_on_option(awq__job *job, const awq_option *option)
     for (size_t i = 0; i < count && status == AWQ_OK; i++)
         status = awq__text_append(job->ctx, &text, "%s%s", i ? ", " : "", values[i]);
     if (status == AWQ_OK)
-        status = awq__journal_agree(job, option->name, text.data);
+        status = awq__journal_agree(&job->journal, option->name, text.data);
     awq__text_free(&text);
     return status;
 }
@@ -62,7 +62,7 @@ static awq_status agree_on_rule(awq__job *job, size_t rule)
         char name[64];
         const char *value = awq_recipe_rule_get(job->recipe, rule, options[i].name);
         snprintf(name, sizeof name, "rules[%zu].%s", rule, options[i].name);
-        status = awq__journal_agree(job, name, value ? value : "nothing");
+        status = awq__journal_agree(&job->journal, name, value ? value : "nothing");
     }
     return status;
 }
@@ -78,7 +78,7 @@ static awq_status agree_on_recipe(awq__job *job)
             status = agree_on_option(job, &options[i]);
     snprintf(text, sizeof text, "%zu", rules);
     if (status == AWQ_OK)
-        status = awq__journal_agree(job, "number of rules", text);
+        status = awq__journal_agree(&job->journal, "number of rules", text);
     for (size_t i = 0; i < rules && status == AWQ_OK; i++)
         status = agree_on_rule(job, i);
     return status;
@@ -97,18 +97,18 @@ uint64_t awq__sequences_hash(const awq__sequences *sequences)
 awq_status awq__job_agree_on_ids(awq__job *job, const char *name, const awq__sequences *sequences)
 {
     if (!sequences->count)
-        return awq__journal_agree(job, name, "none");
-    return awq__journal_agree_hash(job, name, awq__sequences_hash(sequences));
+        return awq__journal_agree(&job->journal, name, "none");
+    return awq__journal_agree_hash(&job->journal, name, awq__sequences_hash(sequences));
 }
 
 awq_status awq__job_agree(awq__job *job)
 {
     const awq_plugin *plugin = &job->plan->model->arch->plugin->table;
-    awq_status status = awq__journal_agree(job, "version of libawq", awq_version());
+    awq_status status = awq__journal_agree(&job->journal, "version of libawq", awq_version());
     if (status == AWQ_OK)
-        status = awq__journal_agree(job, "plugin", plugin->id);
+        status = awq__journal_agree(&job->journal, "plugin", plugin->id);
     if (status == AWQ_OK)
-        status = awq__journal_agree(job, "version of the plugin", plugin->version);
+        status = awq__journal_agree(&job->journal, "version of the plugin", plugin->version);
     for (size_t i = 0; i < sizeof files / sizeof *files && status == AWQ_OK; i++)
         status = agree_on_file(job, files[i]);
     return status == AWQ_OK ? agree_on_recipe(job) : status;

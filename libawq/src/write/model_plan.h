@@ -1,0 +1,27 @@
+/* What a recipe does to a model, module by module: everything that is known before a weight is
+ * read.
+ */
+#ifndef AWQ__MODEL_PLAN_H
+#define AWQ__MODEL_PLAN_H
+
+#include "model/model.h"
+#include "plan/rules.h"
+#include "plan/settings.h"
+
+typedef struct awq__model_plan {
+    awq__settings settings;
+    awq_model *model; /* the source */
+    awq__rules rules;
+    const awq__disk_format *format;
+    uint64_t undescribed_bytes; /* of tensors that the architecture does not describe */
+} awq__model_plan;
+void awq__model_plan_free(awq__model_plan *plan);
+/* The scheme of module `index`, which is quantized and whose weights are of this dtype. */
+awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, size_t index, awq_dtype dtype);
+/* linears.c: quantization_config of the result; NULL without a failure if it has none. */
+awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config);
+/* Does module `index` stay float, but with values changed by a fold that leaves the model's
+ * function as it is? */
+bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);
+
+#endif

@@ -1,0 +1,65 @@
+/* Writes a result: packed codes, changed floats, and copies. */
+#ifndef AWQ__WRITE_H
+#define AWQ__WRITE_H
+
+#include "quant/gptq.h"
+#include "quant/quant.h"
+#include "write/result.h"
+
+typedef struct awq__writer {
+    awq_context *ctx;
+    const awq__model_plan *plan;
+    awq__output *output;
+} awq__writer;
+
+/* ---- whole.c: all tensors ---- */
+
+/* Declares every tensor of the result, and lays them out in shards. */
+awq_status awq__write_layout(const awq__writer *writer, uint64_t shard_bytes);
+/* Writes what stands outside the layers, and what no module has. */
+awq_status awq__write_ends(const awq__writer *writer);
+/* Counts the tensors of a layer as written: an earlier run has done it. */
+awq_status awq__write_keep(const awq__writer *writer, int64_t layer);
+
+/* ---- store.c: what goes to the output by the names of modules ---- */
+
+/* Writes a module that stays float, with its bias: bit for bit where the weight has no multipliers,
+   else rounded to its stored type. */
+awq_status awq__store_weight(const awq__writer *writer, const awq__module *module,
+                             const awq__weight *weight);
+awq_status awq__store_vector(const awq__writer *writer, const awq__module *module,
+                             const float *values);
+/* Rounds within range (or NULL) and writes, with its bias. */
+awq_status awq__store_rounded(const awq__writer *writer, const awq__module *module,
+                              const awq__weight *weight, const awq__range *range);
+/* Writes codes, and the bias of the weight that they stand for. */
+awq_status awq__store_codes(const awq__writer *writer, const awq__module *module,
+                            const awq__weight *weight, const awq__codes *codes);
+/* Share of the mean diagonal that GPTQ adds where tokens are plenty. */
+#define AWQ__GPTQ_DAMPING 0.05
+/* Rounds by GPTQ, with as much effort as the recipe asks for, to codes, which the caller frees. */
+awq_status awq__store_compensate(const awq__writer *writer, const awq__module *module,
+                                 const awq__weight *weight, const awq__gptq *gptq,
+                                 awq__codes *codes);
+/* Rounds to codes, which the caller frees. */
+awq_status awq__store_round(const awq__writer *writer, const awq__module *module,
+                            const awq__weight *weight, const awq__range *range, awq__codes *codes);
+/* AWQ_ERROR_NUMERIC if a fold has made a value larger than the type holds. */
+awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
+                                  const float *values, int64_t count);
+
+/* ---- store_fused.c: what goes to tensors that experts share ---- */
+
+/* One expert's part of its layer's fused tensors. codes [3]: of gate, up and down where they are
+   quantized, or NULL to round within range [3]; each range may be NULL. */
+awq_status awq__store_fused(const awq__writer *writer, const awq__layer *layer, int64_t expert,
+                            awq__range *const range[3], const awq__codes *codes);
+
+/* ---- side_files.c ---- */
+
+/* AWQ_ERROR_IO if one of the source's files that a result has too is a link out of the source. */
+awq_status awq__side_files_check(awq_context *ctx, const awq_model *model);
+/* Writes config.json with quantization_config, and copies those that are there. */
+awq_status awq__write_side_files(const awq__writer *writer);
+
+#endif
