@@ -360,6 +360,68 @@ static void two_tensors_of_ids(void **state)
     refused(f, CUT("two.safetensors"), 9, AWQ_ERROR_FORMAT, "nor a single I32");
 }
 
+/* ---- texts that are tokenized again ---- */
+
+/* `count` lines of one to nine letters, behind so many bytes of blank lines. */
+static void write_lines(fixture *f, const char *name, size_t blank, int count)
+{
+    awq__text text = {0};
+    assert_int_equal(awq__grow(f->ctx, &text.data, &text.capacity, blank + 1, 1, "a file"), AWQ_OK);
+    memset(text.data, '\n', blank);
+    text.length = blank;
+    for (int i = 0; i < count; i++)
+        assert_int_equal(awq__text_append(f->ctx, &text, "{\"text\":\"%.*s\"}\n", 1 + i * i % 9,
+                                          "abcdefghij" + i % 2),
+                         AWQ_OK);
+    write_file(f, name, text.data, text.length);
+    awq__text_free(&text);
+}
+
+/* Ids are kept of the beginning of a file alone: the others are counted, and made again. */
+static void far_lines_are_packed_alike(void **state)
+{
+    fixture *f = *state;
+    request near = PACK("near.jsonl"), far = PACK("far.jsonl");
+    write_text(f, "tokenizer.json", WITH_BOS);
+    write_lines(f, "near.jsonl", 0, 300);
+    write_lines(f, "far.jsonl", AWQ__KEPT_TEXT_BYTES, 300);
+    for (near.samples = 0; near.samples < 40; near.samples += 13)
+        for (int threads = 1; threads < 4; threads++) {
+            far.samples = near.samples;
+            far.seed = near.seed = (uint64_t)threads;
+            assert_int_equal(awq_context_set_threads(f->ctx, 1), AWQ_OK);
+            char *expected = loaded(f, near, 11);
+            assert_int_equal(awq_context_set_threads(f->ctx, threads), AWQ_OK);
+            gives(f, near, 11, expected);
+            gives(f, far, 11, expected);
+            awq__free(expected);
+        }
+}
+
+/* A long document is tokenized by itself, and joins its neighbours as any other. */
+static void long_lines_are_packed_alike(void **state)
+{
+    fixture *f = *state;
+    enum { LETTERS = 1 << 20 };
+    awq__text text = {0};
+    awq__sequences sequences;
+    request r = PACK("a.jsonl");
+    write_text(f, "tokenizer.json", WITH_BOS);
+    assert_int_equal(awq__text_append(f->ctx, &text, "{\"text\":\"abc\"}\n{\"text\":\""), AWQ_OK);
+    for (int i = 0; i < LETTERS; i++)
+        assert_int_equal(awq__text_append_bytes(f->ctx, &text, &"jihg"[i % 4], 1), AWQ_OK);
+    assert_int_equal(awq__text_append(f->ctx, &text, "\"}\n{\"text\":\"def\"}\n"), AWQ_OK);
+    write_file(f, "a.jsonl", text.data, text.length);
+    awq__text_free(&text);
+    r.length = LETTERS + 9;
+    assert_int_equal(load(f, &r, &sequences), AWQ_OK);
+    assert_int_equal(sequences.count, 1);
+    const int32_t first[] = {0, 1, 2, 3, 0, 10, 9}, last[] = {8, 7, 0, 4, 5, 6};
+    assert_memory_equal(sequences.ids, first, sizeof first);
+    assert_memory_equal(sequences.ids + r.length - 6, last, sizeof last);
+    awq__sequences_free(&sequences);
+}
+
 /* ---- evaluation ---- */
 
 static void windows(void **state)
@@ -382,6 +444,9 @@ static void windows(void **state)
     gives(f, r, 4, "0 1 2 3|0 4 5 6|9 9 9|");
     r.samples = 1;
     gives(f, r, 4, "0 1 2 3|");
+    r = WINDOWS("b.jsonl", "a.txt");
+    r.samples = 2;
+    gives(f, r, 5, "0 1 2 11 11|0 3 11 11 1|");
     refused(f, WINDOWS("a.txt"), 9, AWQ_ERROR_FORMAT, "no sequence");
     write_text(f, "tokenizer.json", WITHOUT_BOS);
     gives(f, WINDOWS("a.txt"), 3, "1 2 3|4 5 6|");
@@ -504,14 +569,23 @@ int main(void)
 {
 #define WITH_FILES(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        WITH_FILES(cut_into_documents),      WITH_FILES(packed),
-        WITH_FILES(strings_of_lines),        WITH_FILES(bad_lines),
-        WITH_FILES(choice_by_seed),          WITH_FILES(choice_is_fixed),
-        WITH_FILES(short_ones_are_replaced), WITH_FILES(rows_of_ids),
-        WITH_FILES(two_tensors_of_ids),      WITH_FILES(windows),
-        WITH_FILES(golden_windows),          WITH_FILES(bad_requests),
-        WITH_FILES(foreign_tokenizer),       WITH_FILES(lines_across_blocks),
+        WITH_FILES(cut_into_documents),
+        WITH_FILES(packed),
+        WITH_FILES(strings_of_lines),
+        WITH_FILES(bad_lines),
+        WITH_FILES(choice_by_seed),
+        WITH_FILES(choice_is_fixed),
+        WITH_FILES(short_ones_are_replaced),
+        WITH_FILES(rows_of_ids),
+        WITH_FILES(two_tensors_of_ids),
+        WITH_FILES(windows),
+        WITH_FILES(golden_windows),
+        WITH_FILES(bad_requests),
+        WITH_FILES(foreign_tokenizer),
+        WITH_FILES(lines_across_blocks),
         WITH_FILES(a_corpus_that_shrinks),
+        WITH_FILES(far_lines_are_packed_alike),
+        WITH_FILES(long_lines_are_packed_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,24 @@
 
 /* ---- golden ids ---- */
 
+/* The first ids, as many as are asked for in steps, are those of the whole text. */
+static void first_ids_are(const awq__tokenizer *tokenizer, const awq__text *text, bool special,
+                          const awq__ids *whole, size_t step)
+{
+    awq__ids ids = {0};
+    for (size_t most = 0; most <= whole->count + step; most += step) {
+        size_t expected = most < whole->count ? most : whole->count;
+        ids.count = 0;
+        assert_int_equal(
+            awq__tokenizer_encode_first(tokenizer, text->data, text->length, special, most, &ids),
+            AWQ_OK);
+        assert_int_equal(ids.count, expected);
+        if (expected)
+            assert_memory_equal(ids.data, whole->data, expected * sizeof *ids.data);
+    }
+    awq__free(ids.data);
+}
+
 static void ids_are(const char *what, const awq__ids *ids, const cJSON *expected)
 {
     bool same = cJSON_GetArraySize(expected) == (int)ids->count;
@@ -51,6 +69,7 @@ static void golden(fixture *f, const char *directory)
             assert_int_equal(
                 awq__tokenizer_encode(tokenizer, text.data, text.length, special, &ids), AWQ_OK);
             ids_are(raw, &ids, awq__json_at(item, special ? "ids" : "ids_without_special"));
+            first_ids_are(tokenizer, &text, special, &ids, ids.count / 5 + 1);
         }
         texts++;
     }
@@ -120,7 +139,9 @@ static void encode(fixture *f, const awq__tokenizer *tokenizer, const char *text
                    bool special, awq__text *out)
 {
     awq__ids ids = {0};
+    awq__text whole = {.data = (char *)text, .length = bytes};
     assert_int_equal(awq__tokenizer_encode(tokenizer, text, bytes, special, &ids), AWQ_OK);
+    first_ids_are(tokenizer, &whole, special, &ids, 1);
     out->length = 0;
     assert_int_equal(awq__text_append_bytes(f->ctx, out, "", 0), AWQ_OK);
     for (size_t i = 0; i < ids.count; i++)

@@ -233,13 +233,14 @@ static bool ends_with(const char *path, const char *end)
 }
 
 /* Of reading a set of files: a text is in memory with its ids, as they are found and as they are
-   kept; of lines all ids, one text at a time; and where they are cut, only a few of them. */
-static double corpus_bytes(const awq__texts *files, bool joined, bool cut)
+   kept; of lines there are places and some ids, and one text for each thread. */
+static double corpus_bytes(const awq__texts *files, bool joined)
 {
     double bytes = 0;
     for (size_t i = 0; i < files->count; i++) {
+        double own = (double)awq__file_bytes(files->items[i]);
         bool lines = ends_with(files->items[i], ".jsonl") && !joined;
-        bytes += (double)awq__file_bytes(files->items[i]) * (!lines ? 6 : cut ? 0.5 : 2.5);
+        bytes += lines ? 0.5 * own + 2 * fmin(own, AWQ__KEPT_TEXT_BYTES) : 6 * own;
     }
     return bytes;
 }
@@ -248,9 +249,8 @@ double awq__memory_of_corpora(const awq__model_plan *plan)
 {
     const awq__settings *s = &plan->settings;
     bool calibrates = plan->rules.calibrate || s->has_target;
-    bool cut = s->calibration.packing == AWQ__PACKING_CUT;
-    double calibration = calibrates ? corpus_bytes(&s->calibration.data, false, cut) : 0;
-    double windows = corpus_bytes(&s->evaluation.data, true, false);
+    double calibration = calibrates ? corpus_bytes(&s->calibration.data, false) : 0;
+    double windows = corpus_bytes(&s->evaluation.data, true);
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/tokenizer.json", plan->model->directory);
     return fmax(calibration, windows) + 10 * (double)awq__file_bytes(path);

@@ -254,7 +254,7 @@ static awq_status split(splitter *s, size_t bytes)
             AWQ__CHECK(take(s, done, start, false));
         if (found)
             AWQ__CHECK(take(s, start, end, true));
-        if (!found)
+        if (!found || s->cutter->full)
             return finish(s);
         done = end;
     }
@@ -263,7 +263,7 @@ static awq_status split(splitter *s, size_t bytes)
 static awq_status split_digits(splitter *s, size_t bytes)
 {
     size_t done = 0, at = 0;
-    while (at < bytes) {
+    while (at < bytes && !s->cutter->full) {
         uint32_t code_point;
         size_t start = at;
         at += awq__utf8_next(s->text + at, &code_point);
@@ -336,7 +336,7 @@ static awq_status write_bytes(awq_context *ctx, const char *text, size_t bytes, 
 static awq_status run_step(awq__cutter *cutter, size_t index, const char *text, size_t bytes,
                            bool first)
 {
-    if (!bytes)
+    if (!bytes || cutter->full)
         return AWQ_OK;
     if (index == cutter->pretokenizer->count)
         return cutter->piece(cutter->arg, text, bytes);

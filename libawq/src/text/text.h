@@ -35,6 +35,9 @@ void awq__tokenizer_free(awq__tokenizer *tokenizer);
  */
 awq_status awq__tokenizer_encode(const awq__tokenizer *tokenizer, const char *text, size_t bytes,
                                  bool add_special, awq__ids *ids);
+/* The same for the first `most` of these ids: the text behind them costs little. */
+awq_status awq__tokenizer_encode_first(const awq__tokenizer *tokenizer, const char *text,
+                                       size_t bytes, bool add_special, size_t most, awq__ids *ids);
 /* The first id that the post-processor puts before a single text, or -1: the BOS. */
 int32_t awq__tokenizer_bos(const awq__tokenizer *tokenizer);
 /* One more than the largest id. */
@@ -68,13 +71,15 @@ typedef struct awq__corpus_options {
  * are more sequences than samples, `samples` of them are chosen by seed and kept in their order:
  * with `cut`, documents and pieces are drawn before they are tokenized, one that turns out too
  * short is replaced by the next drawn, and lines that are not drawn are not even parsed; without it
- * everything is tokenized and packed first. When packing, what is left of the texts at the
- * end is dropped, and a .safetensors file between texts does not part them.
+ * everything is tokenized, on the context's threads, to be counted. When packing, what is left of
+ * the texts at the end is dropped, and a .safetensors file between texts does not part them.
  * Ids outside [0, vocabulary) are an error that names file and position. tokenizer_path is opened
  * only if a text needs it. An empty result is an error (AWQ_ERROR_FORMAT).
  */
 awq_status awq__corpus_load(awq_context *ctx, const awq__corpus_options *options,
                             const char *tokenizer_path, int64_t vocabulary, awq__sequences *out);
+/* Of a .jsonl file the ids of so much text are kept while all are counted. */
+#define AWQ__KEPT_TEXT_BYTES ((size_t)1 << 24)
 /*
  * What can be known without reading it all: are there the files, of a kind that is read, and is the
  * beginning of each as it should be? *found: a sequence is there. If not, only the load can tell,

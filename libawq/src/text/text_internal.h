@@ -202,6 +202,7 @@ typedef struct awq__cutter {
     awq__text work[AWQ__MAX_PIECE_STEPS];
     awq__piece_fn piece;
     void *arg;
+    bool full; /* set by `piece` to have no more of them */
 } awq__cutter;
 /* `first`: the segment begins where the text begins. */
 awq_status awq__cut(awq__cutter *cutter, const char *text, size_t bytes, bool first);

@@ -228,13 +228,21 @@ typedef struct encoder {
     awq__bpe_work bpe;
     awq__text normal[2];
     awq__ids *ids;
+    size_t limit; /* of the ids that are wanted */
 } encoder;
+
+static bool is_full(const encoder *e)
+{
+    return e->ids->count >= e->limit;
+}
 
 static awq_status encode_piece(void *arg, const char *piece, size_t bytes)
 {
     encoder *e = arg;
-    return awq__bpe_encode(&e->tokenizer->source, &e->tokenizer->bpe, &e->bpe, piece, bytes,
-                           e->ids);
+    AWQ__CHECK(
+        awq__bpe_encode(&e->tokenizer->source, &e->tokenizer->bpe, &e->bpe, piece, bytes, e->ids));
+    e->cutter.full = is_full(e);
+    return AWQ_OK;
 }
 
 /* What is between tokens of the raw text: normalized, searched for the other tokens, cut. */
@@ -247,7 +255,7 @@ static awq_status encode_segment(encoder *e, const char *text, size_t bytes, boo
     AWQ__CHECK(awq__normalize(source, &e->tokenizer->normalizer, e->cutter.data, e->normal, &text,
                               &bytes));
     awq__added_begin(&scan, &e->tokenizer->normal, text, bytes);
-    while (awq__added_next(&scan, &start, &end, &id))
+    while (!is_full(e) && awq__added_next(&scan, &start, &end, &id))
         AWQ__CHECK(id >= 0 ? awq__ids_append(source->ctx, e->ids, id)
                            : awq__cut(&e->cutter, text + start, end - start, first && !start));
     return AWQ_OK;
@@ -259,7 +267,7 @@ static awq_status encode_text(encoder *e, const char *text, size_t bytes)
     size_t start, end;
     int32_t id;
     awq__added_begin(&scan, &e->tokenizer->raw, text, bytes);
-    while (awq__added_next(&scan, &start, &end, &id))
+    while (!is_full(e) && awq__added_next(&scan, &start, &end, &id))
         AWQ__CHECK(id >= 0 ? awq__ids_append(e->tokenizer->source.ctx, e->ids, id)
                            : encode_segment(e, text + start, end - start, !start));
     return AWQ_OK;
@@ -272,13 +280,15 @@ static awq_status append_all(awq_context *ctx, awq__ids *ids, const awq__ids *mo
     return AWQ_OK;
 }
 
-awq_status awq__tokenizer_encode(const awq__tokenizer *tokenizer, const char *text, size_t bytes,
-                                 bool add_special, awq__ids *ids)
+awq_status awq__tokenizer_encode_first(const awq__tokenizer *tokenizer, const char *text,
+                                       size_t bytes, bool add_special, size_t most, awq__ids *ids)
 {
     const awq__source *source = &tokenizer->source;
-    encoder e = {.tokenizer = tokenizer, .ids = ids};
-    awq__text repaired = {0};
     size_t before = ids->count;
+    encoder e = {.tokenizer = tokenizer,
+                 .ids = ids,
+                 .limit = most < SIZE_MAX - before ? before + most : SIZE_MAX};
+    awq__text repaired = {0};
     e.cutter = (awq__cutter){.source = source,
                              .pretokenizer = &tokenizer->pretokenizer,
                              .data = awq__match_data_create(source->ctx),
@@ -296,6 +306,8 @@ awq_status awq__tokenizer_encode(const awq__tokenizer *tokenizer, const char *te
     AWQ__TRY(encode_text(&e, text, bytes));
     if (add_special)
         AWQ__TRY(append_all(source->ctx, ids, &tokenizer->around.after));
+    if (is_full(&e))
+        ids->count = e.limit;
 done:
     if (status != AWQ_OK)
         ids->count = before;
@@ -307,4 +319,10 @@ done:
     awq__text_free(&e.normal[0]);
     awq__text_free(&e.normal[1]);
     return status;
+}
+
+awq_status awq__tokenizer_encode(const awq__tokenizer *tokenizer, const char *text, size_t bytes,
+                                 bool add_special, awq__ids *ids)
+{
+    return awq__tokenizer_encode_first(tokenizer, text, bytes, add_special, SIZE_MAX, ids);
 }
