@@ -3,9 +3,11 @@
 #define AWQ__CHECKPOINT_INTERNAL_H
 
 #include "checkpoint/checkpoint.h"
+#include "core/ggml.h"
 
 #define AWQ__SINGLE_FILE "model.safetensors"
 #define AWQ__INDEX_FILE "model.safetensors.index.json"
+#define AWQ__SINGLE_GGUF "model.gguf"
 /* Begins the name of every file in a directory that is bookkeeping and no part of a checkpoint. */
 #define AWQ__PRIVATE_PREFIX ".awq-"
 #define AWQ__TEMPORARY_SUFFIX ".tmp"
@@ -23,6 +25,7 @@ typedef struct awq__entry {
     int rank;
     int64_t shape[AWQ__MAX_RANK];
     size_t bytes;
+    const awq__ggml_type *type; /* of GGUF, where the shape is of elements; else NULL */
     size_t shard;
     uint64_t offset;          /* from the beginning of the file */
     _Atomic uint64_t written; /* bytes */
@@ -46,6 +49,7 @@ typedef struct awq__layout {
     awq__entry **by_name, **stored;
     awq__shard *shards;
     size_t shard_count;
+    struct awq__gguf_values *gguf; /* of the model, if files are of GGUF; NULL: safetensors */
 } awq__layout;
 
 /* Fills in everything but the descriptors, from the entries. */
@@ -56,6 +60,12 @@ awq_status awq__layout_index(awq_context *ctx, const awq__layout *layout, awq__t
 awq__entry *awq__layout_find(const awq__layout *layout, const char *name);
 /* Closes the shards that are open. */
 void awq__layout_free(awq__layout *layout);
+
+/* ---- output.c ---- */
+
+/* Declares a tensor, to any format. */
+awq_status awq__output_add(awq__output *output, const char *name, awq_dtype dtype, int rank,
+                           const int64_t *shape, awq__entry **entry);
 
 /* ---- directory.c: files and directories ---- */
 

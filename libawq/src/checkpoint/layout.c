@@ -1,6 +1,6 @@
 /* Where each tensor goes: shards, order within them, their headers and the index. Pure: no file
    is touched. The same declarations give the same bytes. */
-#include "checkpoint/internal.h"
+#include "checkpoint/gguf_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -128,12 +128,16 @@ static awq_status finish_header(awq_context *ctx, awq__shard *shard)
     return AWQ_OK;
 }
 
-static awq_status name_shard(awq_context *ctx, awq__shard *shard, const char *directory,
-                             size_t index, size_t count)
+static awq_status name_shard(awq_context *ctx, awq__layout *layout, const char *directory,
+                             size_t index)
 {
-    shard->name = count == 1
-                      ? awq__strdup(ctx, AWQ__SINGLE_FILE)
-                      : awq__format(ctx, "model-%05zu-of-%05zu.safetensors", index + 1, count);
+    awq__shard *shard = &layout->shards[index];
+    size_t count = layout->shard_count;
+    if (count == 1)
+        shard->name = awq__strdup(ctx, layout->gguf ? AWQ__SINGLE_GGUF : AWQ__SINGLE_FILE);
+    else
+        shard->name = awq__format(ctx, "model-%05zu-of-%05zu.%s", index + 1, count,
+                                  layout->gguf ? "gguf" : "safetensors");
     shard->path = shard->name ? awq__path_join(ctx, directory, shard->name) : NULL;
     return shard->path ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
@@ -199,9 +203,10 @@ awq_status awq__layout_cut(awq_context *ctx, awq__layout *layout, const char *di
             shard->entries[shard->count++] = &layout->entries[end];
     }
     for (size_t i = 0; i < shard_count && status == AWQ_OK; i++) {
-        status = name_shard(ctx, &layout->shards[i], directory, i, shard_count);
+        status = name_shard(ctx, layout, directory, i);
         if (status == AWQ_OK)
-            status = place_entries(ctx, &layout->shards[i]);
+            status = layout->gguf ? awq__gguf_place(ctx, layout, i)
+                                  : place_entries(ctx, &layout->shards[i]);
     }
     return status;
 }
@@ -241,5 +246,8 @@ void awq__layout_free(awq__layout *layout)
     awq__free(layout->by_name);
     awq__free(layout->stored);
     awq__free(layout->shards);
+    if (layout->gguf)
+        awq__text_free(&layout->gguf->bytes);
+    awq__free(layout->gguf);
     *layout = (awq__layout){0};
 }

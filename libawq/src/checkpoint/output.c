@@ -39,8 +39,8 @@ static awq_status declared_bytes(awq_context *ctx, const char *name, awq_dtype d
     return AWQ_OK;
 }
 
-awq_status awq__output_declare(awq__output *output, const char *name, awq_dtype dtype, int rank,
-                               const int64_t *shape)
+awq_status awq__output_add(awq__output *output, const char *name, awq_dtype dtype, int rank,
+                           const int64_t *shape, awq__entry **out)
 {
     awq_context *ctx = output->ctx;
     awq__layout *layout = &output->layout;
@@ -65,7 +65,18 @@ awq_status awq__output_declare(awq__output *output, const char *name, awq_dtype 
     if (!entry->name)
         return AWQ_ERROR_MEMORY;
     layout->count++;
+    *out = entry;
     return AWQ_OK;
+}
+
+awq_status awq__output_declare(awq__output *output, const char *name, awq_dtype dtype, int rank,
+                               const int64_t *shape)
+{
+    awq__entry *entry;
+    if (output->layout.gguf)
+        return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT,
+                         "tensor \"%s\": declared without a type of GGUF", name);
+    return awq__output_add(output, name, dtype, rank, shape, &entry);
 }
 
 /* ---- laying out ---- */
@@ -87,8 +98,9 @@ static bool is_stale(const awq__layout *layout, const char *name)
     if (begins_with(name, AWQ__PRIVATE_PREFIX))
         return ends_with(name, AWQ__TEMPORARY_SUFFIX);
     if (!strcmp(name, AWQ__INDEX_FILE))
-        return layout->shard_count == 1;
-    if (!begins_with(name, "model") || !ends_with(name, ".safetensors"))
+        return layout->shard_count == 1 || layout->gguf;
+    if (!begins_with(name, "model") ||
+        (!ends_with(name, ".safetensors") && !ends_with(name, ".gguf")))
         return false;
     for (size_t i = 0; i < layout->shard_count; i++)
         if (!strcmp(layout->shards[i].name, name))
@@ -209,7 +221,7 @@ awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes)
             status = create_shard(output, shard);
         awq__text_free(&shard->header);
     }
-    if (status == AWQ_OK && layout->shard_count > 1)
+    if (status == AWQ_OK && layout->shard_count > 1 && !layout->gguf)
         status = write_index(output);
     if (status == AWQ_OK)
         status = awq__output_sync(output);
