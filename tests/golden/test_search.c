@@ -23,8 +23,7 @@ typedef struct layer_run {
     awq__job job;
     awq__loaded_layer loaded;
     awq__routes routes;
-    awq__folded folded;
-    awq__experts_job experts;
+    awq__experts experts;
 } layer_run;
 
 static void begin_run(const fixture *f, layer_run *run, const char *model,
@@ -52,12 +51,8 @@ static void begin_layer(const fixture *f, layer_run *run, int64_t n)
     awq__stream *stream = &run->job.quantizer.calibration;
     assert_ok(f, awq__model_layer(run->plan.model, n, &run->loaded));
     assert_ok(f, awq__stream_to_experts(stream, &run->loaded.layer, &run->routes));
-    assert_ok(f, awq__folded_create(f->ctx, &run->loaded.layer, &run->folded));
-    run->experts = (awq__experts_job){.job = &run->job.quantizer,
-                                      .layer = &run->loaded.layer,
-                                      .folded = &run->folded,
-                                      .routes = &run->routes};
-    assert_ok(f, awq__experts_create(&run->experts));
+    assert_ok(f, awq__experts_create(&run->job.quantizer, &run->loaded.layer, &run->routes, false,
+                                     &run->experts));
     assert_ok(f, awq__experts_pass(&run->experts));
     assert_ok(f, awq__experts_statistics(&run->experts));
 }
@@ -65,7 +60,6 @@ static void begin_layer(const fixture *f, layer_run *run, int64_t n)
 static void end_layer(layer_run *run)
 {
     awq__experts_free(&run->experts);
-    awq__folded_free(&run->folded);
     awq__routes_free(&run->routes);
     awq__loaded_layer_free(&run->loaded);
 }
@@ -82,8 +76,10 @@ static double mean_weight(const awq__routes *routes)
 }
 
 /* The statistics of an expert's input are those of its tokens times their weights. */
-static void check_statistics(const layer_run *run, const awq__expert_state *state)
+static void check_statistics(const layer_run *run, int64_t e)
 {
+    const awq__expert_state *state = &run->experts.states[e];
+    const awq__stats *gram = &awq__expert_reader(&run->experts, e, AWQ__EXPERT_GATE)->seen->gram;
     int64_t H = run->loaded.layer.hidden;
     for (int64_t h = 0; h < H; h += 7) {
         double sum = 0, square = 0;
@@ -93,8 +89,8 @@ static void check_statistics(const layer_run *run, const awq__expert_state *stat
             sum += fabs(x);
             square += x * x;
         }
-        assert_true(fabs(state->input.abs_sums[h] / sum - 1) < 1e-4);
-        assert_true(fabs((double)state->input.moments[h * H + h] / square - 1) < 1e-4);
+        assert_true(fabs(gram->abs_sums[h] / sum - 1) < 1e-4);
+        assert_true(fabs((double)gram->moments[h * H + h] / square - 1) < 1e-4);
     }
 }
 
@@ -110,7 +106,7 @@ static void tokens_count_by_routing(void **state)
     double mean = mean_weight(routes);
     int64_t borrowed = 0, unlike = 0;
     for (int64_t e = 0; e < routes->experts; e++) {
-        const awq__expert_state *expert = &run.experts.experts[e];
+        const awq__expert_state *expert = &run.experts.states[e];
         for (int64_t i = 0; i < expert->routed; i++) {
             float routed = routes->weight[routes->slots[routes->first[e] + i]];
             assert_true(expert->weights[i] == routed);
@@ -119,7 +115,7 @@ static void tokens_count_by_routing(void **state)
         for (int64_t i = expert->routed; i < expert->routed + expert->borrowed; i++)
             assert_true(fabs((double)expert->weights[i] - mean) < 1e-5);
         borrowed += expert->borrowed;
-        check_statistics(&run, expert);
+        check_statistics(&run, e);
     }
     assert_true(borrowed > 0 && unlike > 100);
     end_layer(&run);
@@ -128,25 +124,22 @@ static void tokens_count_by_routing(void **state)
 
 /* ---- what a row counts ---- */
 
-/* The loss of gate and up of all experts by plain rounding, with rows weighed or without. */
-static double plain_loss(const fixture *f, const layer_run *run, bool weighed)
+/* The loss of gate and up of all experts by RTN, with rows weighed or without. */
+static double rtn_loss(const fixture *f, const layer_run *run, bool weighed)
 {
     enum { MOST = 64 };
-    const awq__experts_job *j = &run->experts;
+    const awq__input *input = &run->experts.block.inputs[0];
     awq__scheme_item items[MOST];
     double losses[MOST], sum = 0;
-    int64_t count = 0;
-    awq__scheme scheme = awq__expert_scheme(j, 0, 0);
-    assert_true(2 * run->routes.experts <= MOST);
-    for (int64_t e = 0; e < run->routes.experts; e++)
-        for (int part = 0; part < 2; part++)
-            items[count++] =
-                (awq__scheme_item){.weight = awq__expert_weight(j->layer, e, part),
-                                   .stats = &j->experts[e].input,
-                                   .row_weight = weighed ? j->experts[e].row_weight[part] : NULL};
-    assert_ok(f,
-              awq__scheme_losses(f->ctx, awq__compute_fastest(), items, count, &scheme, 1, losses));
-    for (int64_t i = 0; i < count; i++)
+    assert_true(input->reader_count <= MOST);
+    for (int64_t i = 0; i < input->reader_count; i++)
+        items[i] = (awq__scheme_item){.weight = input->readers[i].weight,
+                                      .stats = &input->readers[i].seen->gram,
+                                      .row_weight = weighed ? input->readers[i].row_weight : NULL,
+                                      .schemes = &input->readers[i].scheme};
+    assert_ok(f, awq__scheme_losses(f->ctx, awq__compute_fastest(), items, input->reader_count, 1,
+                                    losses));
+    for (int64_t i = 0; i < input->reader_count; i++)
         sum += losses[i];
     return sum;
 }
@@ -156,13 +149,13 @@ static void rows_count_by_output(void **state)
     const fixture *f = *state;
     const char *options[] = {"quantize.sketch_rows", "0", NULL};
     layer_run run;
-    awq__found_scale found;
     begin_run(f, &run, TINY, options);
     begin_layer(f, &run, 0);
-    assert_ok(f, awq__experts_search(&run.experts, &found));
-    assert_true(fabs(found.identity_loss / plain_loss(f, &run, true) - 1) < 1e-4);
-    assert_true(fabs(found.identity_loss / plain_loss(f, &run, false) - 1) > 0.1);
-    assert_true(found.loss < found.identity_loss);
+    assert_ok(f, awq__search_scales(&run.experts.block));
+    const awq__found_scale *found = &run.experts.block.inputs[0].found;
+    assert_true(fabs(found->identity_loss / rtn_loss(f, &run, true) - 1) < 1e-4);
+    assert_true(fabs(found->identity_loss / rtn_loss(f, &run, false) - 1) > 0.1);
+    assert_true(found->loss < found->identity_loss);
     end_layer(&run);
     end_run(&run);
 }
@@ -182,13 +175,13 @@ static void describe_input(const layer_run *run, double *salience, double *relat
         salience[i % H] += fabs((double)stream->x[i]) / (double)stream->tokens;
     for (int64_t e = 0; e < moe->routed_count; e++)
         for (int part = 0; part < 2; part++) {
-            weights[count++] = awq__expert_weight(&run->loaded.layer, e, part);
+            weights[count++] = awq__expert_reader(&run->experts, e, (awq__expert_part)part)->weight;
             work = awq__max(work, awq__weight_work(weights[count - 1]));
         }
     float *space = malloc((size_t)work * sizeof *space);
     assert_non_null(space);
     awq__mean_relative(awq__compute_fastest(), weights, count,
-                       awq__expert_group(&run->experts, 0, 0), relative, space);
+                       run->experts.block.readers[0].scheme.group, relative, space);
     free(space);
 }
 
@@ -207,7 +200,7 @@ static void exact_losses(const fixture *f, const layer_run *run, double *losses)
     describe_input(run, input, input + H);
     for (int64_t e = 0; e < moe->routed_count; e++) {
         quantized[e] = true;
-        schemes[e] = awq__expert_scheme(&run->experts, e, 0);
+        schemes[e] = awq__expert_reader(&run->experts, e, AWQ__EXPERT_GATE)->scheme;
     }
     const awq__candidates candidates = {.cols = layer->hidden,
                                         .salience = input,
@@ -239,14 +232,14 @@ static double worst_excess(const fixture *f, const char *model, const char *sket
     begin_run(f, &run, model, options);
     for (int64_t n = 0; n < run.plan.model->arch->model.layer_count; n++) {
         double losses[CANDIDATES], least = INFINITY;
-        awq__found_scale found;
         begin_layer(f, &run, n);
-        assert_ok(f, awq__experts_search(&run.experts, &found));
+        assert_ok(f, awq__search_scales(&run.experts.block));
         exact_losses(f, &run, losses);
+        int64_t found = run.experts.block.inputs[0].found.candidate;
         for (int c = 0; c < CANDIDATES; c++)
             least = fmin(least, losses[c]);
-        assert_true(least > 0 && isfinite(losses[found.candidate]));
-        worst = fmax(worst, losses[found.candidate] / least - 1);
+        assert_true(least > 0 && isfinite(losses[found]));
+        worst = fmax(worst, losses[found] / least - 1);
         end_layer(&run);
     }
     end_run(&run);

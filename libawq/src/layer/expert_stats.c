@@ -5,10 +5,11 @@
 #include "layer/experts.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* The step of the differences that stand for the derivatives of the activation. */
 #define STEP 0.01f
+
+/* ---- an expert's tokens ---- */
 
 typedef struct nearness {
     float logit;
@@ -24,21 +25,18 @@ static int compare_nearness(const void *a, const void *b)
 }
 
 /*
- * An expert that saw fewer than min_tokens borrows the tokens that came nearest to being routed to
- * it, by the router's logit, until it has as many: the fewer its own, the more its statistics are
- * the layer's.
+ * An expert that saw fewer tokens than are wanted borrows those that came nearest to being routed
+ * to it, by the router's logit, until it has as many: the fewer its own, the more its statistics
+ * are the layer's.
  */
-static awq_status borrow(awq__experts_job *j, int64_t e)
+static awq_status borrow(const awq__experts *experts, int64_t e, int64_t wanted)
 {
-    awq__expert_state *state = &j->experts[e];
-    const awq__routes *routes = j->routes;
-    int64_t wanted = j->min_tokens - state->routed, others = 0, next = 0;
-    if (wanted <= 0)
-        return AWQ_OK;
+    awq__expert_state *state = &experts->states[e];
+    const awq__routes *routes = experts->routes;
+    int64_t others = 0, next = 0;
     nearness *list =
-        awq__alloc(j->job->ctx, (size_t)routes->tokens, sizeof *list, "tokens to borrow");
-    if (!list)
-        return AWQ_ERROR_MEMORY;
+        awq__alloc(experts->block.ctx, (size_t)routes->tokens, sizeof *list, "tokens to borrow");
+    AWQ__CHECK_ALLOC(list);
     for (int64_t t = 0; t < routes->tokens; t++) {
         while (next < state->routed && state->tokens[next] < t) /* its own tokens rise */
             next++;
@@ -48,15 +46,17 @@ static awq_status borrow(awq__experts_job *j, int64_t e)
     }
     qsort(list, (size_t)others, sizeof *list, compare_nearness);
     state->borrowed = awq__min(wanted, others);
-    for (int64_t i = 0; i < state->borrowed; i++)
+    float weight = state->borrowed ? awq__unrouted_weight(routes) : 0;
+    for (int64_t i = 0; i < state->borrowed; i++) {
         state->tokens[state->routed + i] = list[i].token;
+        state->weights[state->routed + i] = weight;
+    }
     awq__free(list);
     return AWQ_OK;
 }
 
-float awq__unrouted_weight(const awq__experts_job *j)
+float awq__unrouted_weight(const awq__routes *routes)
 {
-    const awq__routes *routes = j->routes;
     double sum = 0;
     int64_t count = 0;
     for (int64_t i = 0; i < routes->tokens * routes->per_token; i++)
@@ -67,215 +67,161 @@ float awq__unrouted_weight(const awq__experts_job *j)
     return count && sum > 0 ? (float)(sum / (double)count) : 1;
 }
 
-static awq_status list_tokens(awq__experts_job *j, int64_t e)
+static awq_status list_tokens(const awq__experts *experts, int64_t e)
 {
-    awq__expert_state *state = &j->experts[e];
-    const awq__routes *routes = j->routes;
+    awq_context *ctx = experts->block.ctx;
+    awq__expert_state *state = &experts->states[e];
+    const awq__routes *routes = experts->routes;
     int64_t first = routes->first[e];
     state->routed = routes->first[e + 1] - first;
-    size_t most = (size_t)(state->routed + awq__max(0, j->min_tokens - state->routed));
-    state->tokens = awq__alloc(j->job->ctx, most, sizeof *state->tokens, "an expert's tokens");
-    state->weights = awq__alloc(j->job->ctx, most, sizeof *state->weights, "an expert's tokens");
-    if (!state->tokens || !state->weights)
-        return AWQ_ERROR_MEMORY;
+    int64_t wanted =
+        experts->block.quantizer->plan->settings.calibration.min_expert_tokens - state->routed;
+    size_t most = (size_t)(state->routed + awq__max(0, wanted));
+    state->tokens = awq__alloc(ctx, most, sizeof *state->tokens, "an expert's tokens");
+    state->weights = awq__alloc(ctx, most, sizeof *state->weights, "an expert's tokens");
+    AWQ__CHECK_ALLOC(state->tokens && state->weights);
     for (int64_t i = 0; i < state->routed; i++) {
         state->tokens[i] = routes->slots[first + i] / routes->per_token;
         state->weights[i] = routes->weight[routes->slots[first + i]];
     }
-    awq_status status = borrow(j, e);
-    float weight = state->borrowed ? awq__unrouted_weight(j) : 0;
-    for (int64_t i = 0; i < state->borrowed; i++)
-        state->weights[state->routed + i] = weight;
-    return status;
+    return wanted > 0 ? borrow(experts, e, wanted) : AWQ_OK;
 }
 
 /* ---- one block of tokens ---- */
 
 typedef struct statistics {
-    awq__experts_job *j;
+    awq__experts *experts;
     awq__scratch scratch;
 } statistics;
 
 /* Adds, for each column, the squares of weight * (moved - inner) / STEP: moved is the activation
    with `input`, which is gate or up, a step further. */
-static void add_slopes(const statistics *s, const awq__expert_block *b, float *input, float *moved,
-                       double *slope)
+static void add_slopes(const awq__experts *experts, const awq__expert_block *b, float *input,
+                       float *moved, double *slopes)
 {
-    const awq__experts_job *j = s->j;
-    const awq__expert *expert = &j->layer->moe.experts[b->expert];
-    const float *weight = j->experts[b->expert].weights + b->first;
-    const awq__compute *compute = j->job->calibration.forward.compute;
+    const awq__block *block = &experts->block;
+    const awq__expert *expert = &block->layer->moe.experts[b->expert];
+    const float *weight = experts->states[b->expert].weights + b->first;
     int64_t I = expert->intermediate;
     for (int64_t t = 0; t < b->tokens; t++) {
         float factor = weight[t] / STEP, *row = input + t * I;
         const float *inner = b->inner + t * I;
-        compute->shift(I, STEP, row, row);
-        awq__expert_activate(&j->job->calibration.forward, j->layer, expert, I, b->gate + t * I,
-                             b->up + t * I, moved);
-        compute->add_squares(1, I, moved, inner, &factor, slope);
-        compute->shift(I, -STEP, row, row);
+        block->compute->shift(I, STEP, row, row);
+        awq__expert_activate(&block->quantizer->calibration.forward, block->layer, expert, I,
+                             b->gate + t * I, b->up + t * I, moved);
+        block->compute->add_squares(1, I, moved, inner, &factor, slopes);
+        block->compute->shift(I, -STEP, row, row);
     }
 }
 
-/* Adds x[T,K], the expert's tokens from `first` on. A sketch that has as many rows as there are
-   tokens gives each its own. */
-static void add_tokens(const awq__compute *compute, awq__stats *stats, awq__stats *blocks,
-                       int64_t tokens, int64_t first, int64_t T, const float *x)
+/* Adds x[T,K], the expert's tokens from `first` on, of so many. A sketch that has as many rows as
+   there are tokens gives each its own. */
+static void add_tokens(const awq__compute *compute, awq__seen *seen, int64_t tokens, int64_t first,
+                       int64_t T, const float *x)
 {
-    int64_t K = stats->cols;
-    if (blocks->cols)
-        awq__stats_add(compute, blocks, T, x, K);
-    if (!stats->rows) {
-        awq__stats_add(compute, stats, T, x, K);
+    awq__stats *gram = &seen->gram;
+    int64_t K = gram->cols;
+    if (seen->blocks.cols)
+        awq__stats_add(compute, &seen->blocks, T, x, K);
+    if (!gram->rows) {
+        awq__stats_add(compute, gram, T, x, K);
         return;
     }
-    compute->add_abs(T, K, x, K, stats->abs_sums);
-    stats->tokens += T;
-    if (stats->rows >= tokens)
+    compute->add_abs(T, K, x, K, gram->abs_sums);
+    gram->tokens += T;
+    if (gram->rows >= tokens)
         for (int64_t t = 0; t < T; t++)
-            awq__stats_sketch(compute, stats, first + t, 1, 0, 1, x + t * K, K);
+            awq__stats_sketch(compute, gram, first + t, 1, 0, 1, x + t * K, K);
     else
-        awq__stats_sketch(compute, stats, 0, stats->rows, (uint64_t)first, T, x, K);
+        awq__stats_sketch(compute, gram, 0, gram->rows, (uint64_t)first, T, x, K);
+}
+
+static awq__seen *seen_of(const awq__experts *experts, int64_t e, awq__expert_part part)
+{
+    return awq__expert_reader(experts, e, part)->seen;
 }
 
 /* Takes a block into the statistics of its expert. moved: I floats. */
-static void take_block(const statistics *s, const awq__expert_block *b, float *moved)
+static void take_block(const awq__experts *experts, const awq__expert_block *b, float *moved)
 {
-    const awq__experts_job *j = s->j;
-    awq__expert_state *state = &j->experts[b->expert];
-    const awq__compute *compute = j->job->calibration.forward.compute;
+    const awq__expert_state *state = &experts->states[b->expert];
+    const awq__compute *compute = experts->block.compute;
     const float *weight = state->weights + b->first;
-    int64_t H = j->layer->hidden, I = j->layer->moe.experts[b->expert].intermediate;
+    int64_t I = experts->block.layer->moe.experts[b->expert].intermediate;
     int64_t T = b->tokens, all = state->routed + state->borrowed;
-    if (state->slope) {
-        add_slopes(s, b, b->gate, moved, state->slope);
-        add_slopes(s, b, b->up, moved, state->slope + I);
+    if (state->slopes) {
+        add_slopes(experts, b, b->gate, moved, state->slopes);
+        add_slopes(experts, b, b->up, moved, state->slopes + I);
     }
-    compute->scale(T, H, weight, NULL, b->x);
+    compute->scale(T, experts->block.layer->hidden, weight, NULL, b->x);
     compute->scale(T, I, weight, NULL, b->inner);
-    add_tokens(compute, &state->input, &state->blocks[0], all, b->first, T, b->x);
-    add_tokens(compute, &state->inner, &state->blocks[1], all, b->first, T, b->inner);
+    add_tokens(compute, seen_of(experts, b->expert, AWQ__EXPERT_GATE), all, b->first, T, b->x);
+    add_tokens(compute, seen_of(experts, b->expert, AWQ__EXPERT_DOWN), all, b->first, T, b->inner);
 }
 
 static awq_status tap_block(void *user, int worker, const awq__expert_block *block)
 {
     statistics *s = user;
-    float *moved = awq__scratch_get(&s->scratch, worker, (size_t)s->j->layer->moe.intermediate);
-    if (!moved)
-        return AWQ_ERROR_MEMORY;
-    take_block(s, block, moved);
+    size_t I = (size_t)s->experts->block.layer->moe.intermediate;
+    float *moved = awq__scratch_get(&s->scratch, worker, I);
+    AWQ__CHECK_ALLOC(moved);
+    take_block(s->experts, block, moved);
     return AWQ_OK;
 }
 
-/* ---- an expert ---- */
+/* ---- the pass ---- */
 
-/* What an error of output n of gate or up does to the expert's output, squared: the mean square of
-   the activation's derivative times the norm of column n of down (a diagonal Gauss-Newton weight).
-   squares: I cleared numbers. */
-static awq_status weigh_rows(const awq__experts_job *j, int64_t e, double *squares, float *work)
+/* Whole, or a sketch and, for clip ranges, exact blocks. */
+static awq_status create_stats(const awq__experts *experts, int64_t e, awq__expert_part part)
 {
-    awq__expert_state *state = &j->experts[e];
-    const awq__weight *down = &j->layer->moe.experts[e].down;
-    const awq__compute *compute = j->job->calibration.forward.compute;
-    int64_t I = down->cols, block = awq__weight_block(down);
-    double total = 0;
-    for (int64_t i = 0; i < state->routed + state->borrowed; i++)
-        total += (double)state->weights[i] * (double)state->weights[i];
-    for (int64_t first = 0; first < down->rows; first += block) {
-        int64_t count = awq__min(block, down->rows - first);
-        awq__weight_read(compute, down, first, count, work);
-        compute->add_squares(count, I, work, NULL, NULL, squares);
-    }
-    for (int part = 0; part < 2; part++) {
-        float *weight = awq__alloc(j->job->ctx, (size_t)I, sizeof *weight, "weights of outputs");
-        if (!weight)
-            return AWQ_ERROR_MEMORY;
-        state->row_weight[part] = weight;
-        for (int64_t n = 0; n < I; n++)
-            weight[n] = (float)(squares[n] * state->slope[part * I + n] / (total > 0 ? total : 1));
-    }
-    return AWQ_OK;
-}
-
-static awq_status measure_weights(awq__experts_job *j, int64_t e, float *work)
-{
-    awq__expert_state *state = &j->experts[e];
-    const awq__expert *expert = &j->layer->moe.experts[e];
-    const awq__weight *weights[2];
-    int64_t count = 0;
-    if (state->treatment[0])
-        weights[count++] = &expert->gate;
-    if (state->treatment[1])
-        weights[count++] = &expert->up;
-    if (!count)
-        return AWQ_OK;
-    state->relative =
-        awq__alloc(j->job->ctx, (size_t)j->layer->hidden, sizeof *state->relative, "weights");
-    if (!state->relative)
-        return AWQ_ERROR_MEMORY;
-    awq__mean_relative(j->job->calibration.forward.compute, weights, count,
-                       awq__expert_group(j, e, 0), state->relative, work);
-    state->relative_rows = count * expert->gate.rows;
-    return AWQ_OK;
-}
-
-/* Second moments of `cols` columns: whole, or a sketch and, for the choice of ranges, exact blocks.
- */
-static awq_status create_stats(const awq__experts_job *j, int64_t e, int input, int64_t cols,
-                               awq__stats *stats, awq__stats *blocks)
-{
-    const awq__expert_state *state = &j->experts[e];
-    const awq__treatment *treatment = state->treatment[input ? 2 : 0];
-    if (!treatment && !input)
-        treatment = state->treatment[1];
-    bool clip = treatment && treatment->clip;
-    int64_t group = awq__expert_group(j, e, input);
-    awq_context *ctx = j->job->ctx;
-    int64_t rows = j->job->plan->settings.quantize.sketch_rows;
+    awq_context *ctx = experts->block.ctx;
+    const awq__expert_state *state = &experts->states[e];
+    awq__seen *seen = seen_of(experts, e, part);
+    const awq__reader *first = awq__seen_quantized(seen);
+    int64_t cols = seen->input->cols, group = first ? first->scheme.group : cols;
+    int64_t rows = experts->block.quantizer->plan->settings.quantize.sketch_rows;
     if (!rows || cols <= rows)
-        return awq__stats_create(ctx, cols, cols, stats);
+        return awq__stats_create(ctx, cols, cols, &seen->gram);
     rows = awq__max(1, awq__min(rows, state->routed + state->borrowed));
-    awq_status status = awq__stats_create_sketch(ctx, cols, rows, stats);
-    if (status == AWQ_OK && clip && group < cols)
-        status = awq__stats_create(ctx, cols, group, blocks);
-    return status;
+    AWQ__CHECK(awq__stats_create_sketch(ctx, cols, rows, &seen->gram));
+    if (first && first->clips && group < cols)
+        AWQ__CHECK(awq__stats_create(ctx, cols, group, &seen->blocks));
+    return AWQ_OK;
 }
 
 /* Lists an expert's tokens and makes room for its statistics: a task. */
 static awq_status begin_expert(void *arg, int64_t e, int worker)
 {
-    awq__experts_job *j = arg;
+    awq__experts *experts = arg;
+    awq__expert_state *state = &experts->states[e];
+    size_t I = (size_t)experts->block.layer->moe.experts[e].intermediate;
     (void)worker;
-    awq__expert_state *state = &j->experts[e];
-    int64_t H = j->layer->hidden, I = j->layer->moe.experts[e].intermediate;
-    awq_status status = list_tokens(j, e);
-    if (status == AWQ_OK)
-        status = create_stats(j, e, 0, H, &state->input, &state->blocks[0]);
-    if (status == AWQ_OK)
-        status = create_stats(j, e, 1, I, &state->inner, &state->blocks[1]);
-    if (status == AWQ_OK && j->slopes && (state->treatment[0] || state->treatment[1])) {
-        state->slope = awq__alloc(j->job->ctx, 2 * (size_t)I, sizeof *state->slope, "slopes");
-        status = state->slope ? AWQ_OK : AWQ_ERROR_MEMORY;
-    }
-    return status;
+    AWQ__CHECK(list_tokens(experts, e));
+    AWQ__CHECK(create_stats(experts, e, AWQ__EXPERT_GATE));
+    AWQ__CHECK(create_stats(experts, e, AWQ__EXPERT_DOWN));
+    if (!experts->slopes || !awq__seen_quantized(seen_of(experts, e, AWQ__EXPERT_GATE)))
+        return AWQ_OK;
+    state->slopes = awq__alloc(experts->block.ctx, 2 * I, sizeof *state->slopes, "slopes");
+    AWQ__CHECK_ALLOC(state->slopes);
+    return AWQ_OK;
 }
 
-awq_status awq__experts_pass(awq__experts_job *j)
+awq_status awq__experts_pass(awq__experts *experts)
 {
-    awq_context *ctx = j->job->ctx;
-    awq__stream *stream = &j->job->calibration;
-    statistics s = {.j = j};
-    awq_status status = awq__parallel_for(ctx, j->layer->moe.expert_count, begin_expert, j);
-    if (status == AWQ_OK)
-        status = awq__scratch_create(ctx, "expert statistics", &s.scratch);
-    if (status == AWQ_OK)
-        status = awq__moe_experts(&stream->forward, j->layer, stream->x, j->routes, stream->hidden,
-                                  tap_block, &s);
+    awq_status status;
+    const awq__block *block = &experts->block;
+    awq__stream *stream = &block->quantizer->calibration;
+    statistics s = {.experts = experts};
+    AWQ__TRY(awq__parallel_for(block->ctx, block->bundle_count, begin_expert, experts));
+    AWQ__TRY(awq__scratch_create(block->ctx, "expert statistics", &s.scratch));
+    AWQ__TRY(awq__moe_experts(&stream->forward, block->layer, stream->x, experts->routes,
+                              stream->hidden, tap_block, &s));
+done:
     awq__scratch_free(&s.scratch);
     return status;
 }
 
-/* ---- what the forward pass does not give ---- */
+/* ---- what the pass does not give ---- */
 
 static int64_t borrowed_floats(const awq__layer *layer)
 {
@@ -288,13 +234,13 @@ size_t awq__expert_statistics_bytes(const awq__layer *layer)
     return (size_t)borrowed_floats(layer) * sizeof(float);
 }
 
-static void pass_borrowed(const statistics *s, int64_t e, float *space)
+static void pass_borrowed(const awq__experts *experts, int64_t e, float *space)
 {
-    const awq__experts_job *j = s->j;
-    const awq__expert_state *state = &j->experts[e];
-    const awq__stream *stream = &j->job->calibration;
-    const awq__expert *expert = &j->layer->moe.experts[e];
-    const int64_t B = awq__expert_tokens(j->layer), H = j->layer->hidden, I = expert->intermediate;
+    const awq__expert_state *state = &experts->states[e];
+    const awq__layer *layer = experts->block.layer;
+    const awq__stream *stream = &experts->block.quantizer->calibration;
+    const awq__expert *expert = &layer->moe.experts[e];
+    const int64_t B = awq__expert_tokens(layer), H = layer->hidden, I = expert->intermediate;
     awq__expert_block b = {.expert = e, .x = space};
     b.gate = b.x + B * H;
     b.up = b.gate + B * I;
@@ -304,40 +250,127 @@ static void pass_borrowed(const statistics *s, int64_t e, float *space)
     for (b.first = state->routed; b.first < end; b.first += B) {
         b.tokens = awq__min(B, end - b.first);
         stream->forward.compute->gather(b.tokens, H, state->tokens + b.first, 1, stream->x, b.x);
-        awq__expert_parts(&stream->forward, j->layer, expert, b.tokens, b.x, b.gate, b.up, b.inner,
+        awq__expert_parts(&stream->forward, layer, expert, b.tokens, b.x, b.gate, b.up, b.inner,
                           work);
-        take_block(s, &b, moved);
+        take_block(experts, &b, moved);
     }
 }
 
-/* The tokens that an expert borrows, and its weights: a task. */
+/* squares[k] = the sum of the squares of column k. */
+static void square_columns(const awq__compute *compute, const awq__weight *weight, float *work,
+                           double *squares)
+{
+    int64_t block = awq__weight_block(weight);
+    for (int64_t first = 0; first < weight->rows; first += block) {
+        int64_t count = awq__min(block, weight->rows - first);
+        awq__weight_read(compute, weight, first, count, work);
+        compute->add_squares(count, weight->cols, work, NULL, NULL, squares);
+    }
+}
+
+/* What an error of output n of gate or up does to the expert's output, squared: the mean square of
+   the activation's derivative times the norm of column n of down (a diagonal Gauss-Newton weight).
+   squares: I cleared numbers. */
+static awq_status weigh_rows(const awq__experts *experts, int64_t e, double *squares, float *work)
+{
+    const awq__expert_state *state = &experts->states[e];
+    const awq__weight *down = &experts->block.layer->moe.experts[e].down;
+    int64_t I = down->cols;
+    double total = 0;
+    for (int64_t i = 0; i < state->routed + state->borrowed; i++)
+        total += (double)state->weights[i] * (double)state->weights[i];
+    square_columns(experts->block.compute, down, work, squares);
+    for (int part = 0; part < 2; part++) {
+        float *weight =
+            awq__alloc(experts->block.ctx, (size_t)I, sizeof *weight, "weights of outputs");
+        AWQ__CHECK_ALLOC(weight);
+        awq__expert_reader(experts, e, (awq__expert_part)part)->row_weight = weight;
+        for (int64_t n = 0; n < I; n++)
+            weight[n] = (float)(squares[n] * state->slopes[part * I + n] / (total > 0 ? total : 1));
+    }
+    return AWQ_OK;
+}
+
+/* The tokens that an expert borrows, and its row weights: a task. */
 static awq_status finish_expert(void *arg, int64_t e, int worker)
 {
+    awq_status status;
     statistics *s = arg;
-    awq__experts_job *j = s->j;
-    const awq__expert_state *state = &j->experts[e];
-    size_t I = (size_t)j->layer->moe.experts[e].intermediate;
-    float *space = awq__scratch_get(&s->scratch, worker, (size_t)borrowed_floats(j->layer));
-    double *squares = awq__alloc(j->job->ctx, I, sizeof *squares, "expert statistics");
-    awq_status status = space && squares ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        pass_borrowed(s, e, space);
-        status = measure_weights(j, e, space);
-    }
-    if (status == AWQ_OK && state->slope)
-        status = weigh_rows(j, e, squares, space);
+    const awq__experts *experts = s->experts;
+    const awq__layer *layer = experts->block.layer;
+    size_t I = (size_t)layer->moe.experts[e].intermediate;
+    float *space = awq__scratch_get(&s->scratch, worker, (size_t)borrowed_floats(layer));
+    double *squares = awq__alloc(experts->block.ctx, I, sizeof *squares, "expert statistics");
+    AWQ__TRY_ALLOC(space && squares);
+    pass_borrowed(experts, e, space);
+    if (experts->states[e].slopes)
+        AWQ__TRY(weigh_rows(experts, e, squares, space));
+done:
     awq__free(squares);
     return status;
 }
 
-awq_status awq__experts_statistics(awq__experts_job *j)
+/* ---- salience ---- */
+
+typedef struct salience_job {
+    const awq__stream *stream;
+    int64_t H;
+    double *sums; /* [blocks of tokens][H] */
+} salience_job;
+
+static awq_status add_abs(void *arg, int64_t index, int worker)
 {
-    awq_context *ctx = j->job->ctx;
-    statistics s = {.j = j};
-    awq_status status = awq__scratch_create(ctx, "expert statistics", &s.scratch);
-    if (status == AWQ_OK)
-        status = awq__parallel_scratch(&s.scratch, (size_t)borrowed_floats(j->layer),
-                                       j->layer->moe.expert_count, finish_expert, &s);
+    salience_job *j = arg;
+    (void)worker;
+    int64_t first = index * AWQ__TOKEN_BLOCK;
+    int64_t T = awq__min(AWQ__TOKEN_BLOCK, j->stream->tokens - first);
+    j->stream->forward.compute->add_abs(T, j->H, j->stream->x + first * j->H, j->H,
+                                        j->sums + index * j->H);
+    return AWQ_OK;
+}
+
+/* Of the input of gate and up, over all tokens of the layer. */
+static awq_status layer_salience(const awq__experts *experts, awq__input *input)
+{
+    awq_status status;
+    awq_context *ctx = experts->block.ctx;
+    const awq__stream *stream = &experts->block.quantizer->calibration;
+    int64_t H = input->cols, T = stream->tokens, blocks = awq__ceil_div(T, AWQ__TOKEN_BLOCK);
+    salience_job j = {.stream = stream, .H = H};
+    j.sums = awq__alloc(ctx, (size_t)(blocks * H), sizeof *j.sums, "salience");
+    AWQ__TRY_ALLOC(j.sums);
+    AWQ__TRY(awq__parallel_for(ctx, blocks, add_abs, &j));
+    for (int64_t h = 0; h < H; h++) {
+        input->salience[h] = 0;
+        for (int64_t b = 0; b < blocks; b++)
+            input->salience[h] += j.sums[b * H + h] / (double)T;
+    }
+done:
+    awq__free(j.sums);
+    return status;
+}
+
+/* Of the input of a down, over its expert's tokens. */
+static void seen_salience(const awq__input *input)
+{
+    const awq__stats *gram = &input->seen->gram;
+    for (int64_t k = 0; k < input->cols && input->salience; k++)
+        input->salience[k] = gram->abs_sums[k] / (double)awq__max(gram->tokens, 1);
+}
+
+awq_status awq__experts_statistics(awq__experts *experts)
+{
+    awq_status status;
+    awq__block *block = &experts->block;
+    statistics s = {.experts = experts};
+    AWQ__TRY(awq__scratch_create(block->ctx, "expert statistics", &s.scratch));
+    AWQ__TRY(awq__parallel_scratch(&s.scratch, (size_t)borrowed_floats(block->layer),
+                                   block->bundle_count, finish_expert, &s));
+    if (block->inputs[0].salience)
+        AWQ__TRY(layer_salience(experts, &block->inputs[0]));
+    for (int64_t i = 1; i < block->input_count; i++)
+        seen_salience(&block->inputs[i]);
+done:
     awq__scratch_free(&s.scratch);
     return status;
 }

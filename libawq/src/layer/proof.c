@@ -1,7 +1,7 @@
 /* The proof that a folded float layer computes what the original does, before anything is rounded.
  */
-#include "layer/quantize.h"
 #include "core/convert.h"
+#include "layer/proof.h"
 
 #include <math.h>
 #include <string.h>
@@ -67,64 +67,68 @@ static void free_output(experts_output *o)
     *o = (experts_output){0};
 }
 
-static awq_status run_experts(awq__quantizer *job, const awq__layer *layer, const float *hidden,
-                              int64_t T, experts_output *o)
+/* Free *o also after a failure. */
+static awq_status run_experts(const awq__forward *forward, const awq__layer *layer,
+                              const float *hidden, int64_t T, experts_output *o)
 {
+    awq_status status;
     size_t floats = (size_t)(T * layer->hidden);
-    const awq__forward *forward = &job->calibration.forward;
-    *o = (experts_output){0};
-    float *x = awq__alloc_aligned(job->ctx, floats, sizeof *x, "the proof");
-    o->out = awq__alloc_aligned(job->ctx, floats, sizeof(float), "the proof");
-    awq_status status = x && o->out ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        memset(o->out, 0, floats * sizeof *o->out);
-    if (status == AWQ_OK)
-        status = awq__moe_input(forward, layer, T, hidden, x);
-    if (status == AWQ_OK)
-        status = awq__moe_route(forward, layer, T, x, &o->routes);
-    if (status == AWQ_OK)
-        status = awq__moe_experts(forward, layer, x, &o->routes, o->out, NULL, NULL);
+    float *x = awq__alloc_aligned(forward->ctx, floats, sizeof *x, "the proof");
+    o->out = awq__alloc_aligned(forward->ctx, floats, sizeof(float), "the proof");
+    AWQ__TRY_ALLOC(x && o->out);
+    memset(o->out, 0, floats * sizeof *o->out);
+    AWQ__TRY(awq__moe_input(forward, layer, T, hidden, x));
+    AWQ__TRY(awq__moe_route(forward, layer, T, x, &o->routes));
+    AWQ__TRY(awq__moe_experts(forward, layer, x, &o->routes, o->out, NULL, NULL));
+done:
     awq__free_aligned(x);
-    if (status != AWQ_OK)
-        free_output(o);
     return status;
+}
+
+/* norm [H] and router [E,H] of a folded layer as they will be stored. */
+static void round_stored(const awq__compute *compute, const awq__layer *folded, float *norm,
+                         float *router)
+{
+    const awq__weight *weight = &folded->moe.router;
+    for (int64_t h = 0; h < folded->hidden; h++)
+        norm[h] = awq__round_to_dtype(folded->moe.norm_dtype, folded->moe.norm[h]);
+    awq__weight_read(compute, weight, 0, weight->rows, router);
+    for (int64_t i = 0; i < weight->rows * folded->hidden; i++)
+        router[i] = awq__round_to_dtype(weight->dtype, router[i]);
+}
+
+static double same_share(const awq__routes *a, const awq__routes *b)
+{
+    int64_t same = 0, k = a->per_token;
+    for (int64_t t = 0; t < a->tokens; t++)
+        same += same_set(a->index + t * k, b->index + t * k, k);
+    return (double)same / (double)a->tokens;
 }
 
 /* The share of tokens that keep their experts when norm and router are rounded as they will be
  * stored. */
-static awq_status stored_agreement(awq__quantizer *job, const awq__layer *folded,
-                                   const float *hidden, int64_t T, const awq__routes *before,
+static awq_status stored_agreement(const awq__forward *forward, const awq__layer *folded,
+                                   const float *hidden, const awq__routes *before,
                                    double *agreement)
 {
-    awq_context *ctx = job->ctx;
-    const awq__forward *forward = &job->calibration.forward;
+    awq_status status;
+    awq_context *ctx = forward->ctx;
     const awq__weight *router = &folded->moe.router;
-    int64_t H = folded->hidden, E = router->rows;
+    int64_t H = folded->hidden, E = router->rows, T = before->tokens;
     awq__layer stored = *folded;
     awq__routes after = {0};
     float *norm = awq__alloc_aligned(ctx, (size_t)H, sizeof *norm, "the proof");
     float *values = awq__alloc_aligned(ctx, (size_t)(E * H), sizeof *values, "the proof");
     float *x = awq__alloc_aligned(ctx, (size_t)(T * H), sizeof *x, "the proof");
-    awq_status status = norm && values && x ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        for (int64_t h = 0; h < H; h++)
-            norm[h] = awq__round_to_dtype(folded->moe.norm_dtype, folded->moe.norm[h]);
-        awq__weight_read(forward->compute, router, 0, E, values);
-        for (int64_t i = 0; i < E * H; i++)
-            values[i] = awq__round_to_dtype(router->dtype, values[i]);
-        stored.moe.norm = norm;
-        stored.moe.router = awq__weight_plain(router->name, AWQ_F32, values, E, H);
-        stored.moe.router.bias = router->bias;
-        status = awq__moe_input(forward, &stored, T, hidden, x);
-    }
-    if (status == AWQ_OK)
-        status = awq__moe_route(forward, &stored, T, x, &after);
-    if (status == AWQ_OK) {
-        int64_t same = 0, k = before->per_token;
-        for (int64_t t = 0; t < T; t++)
-            same += same_set(before->index + t * k, after.index + t * k, k);
-        *agreement = (double)same / (double)T;
-    }
+    AWQ__TRY_ALLOC(norm && values && x);
+    round_stored(forward->compute, folded, norm, values);
+    stored.moe.norm = norm;
+    stored.moe.router = awq__weight_plain(router->name, AWQ_F32, values, E, H);
+    stored.moe.router.bias = router->bias;
+    AWQ__TRY(awq__moe_input(forward, &stored, T, hidden, x));
+    AWQ__TRY(awq__moe_route(forward, &stored, T, x, &after));
+    *agreement = same_share(before, &after);
+done:
     awq__routes_free(&after);
     awq__free_aligned(norm);
     awq__free_aligned(values);
@@ -159,30 +163,33 @@ static void compare_experts(const awq__compute *compute, const experts_output *a
     }
 }
 
-awq_status awq__prove_experts(awq__quantizer *job, const awq__layer *original,
+static awq_status check_experts(const awq__forward *forward, int64_t layer, const awq__proof *proof)
+{
+    if (proof->largest_error <= TOLERANCE && !proof->rerouted)
+        return AWQ_OK;
+    return awq__fail(forward->ctx, AWQ_ERROR_PROOF,
+                     "layer %lld: the folded experts differ from the original ones by %.3g of the "
+                     "largest output (allowed %.3g), and %lld of %lld tokens chose other experts "
+                     "(allowed 0): a consumer of the norm is not compensated",
+                     (long long)layer, proof->largest_error, TOLERANCE, (long long)proof->rerouted,
+                     (long long)proof->tokens);
+}
+
+awq_status awq__prove_experts(const awq__forward *forward, const awq__layer *original,
                               const awq__layer *folded, const float *hidden, int64_t T,
                               awq__proof *proof)
 {
-    int64_t H = original->hidden;
+    awq_status status;
     experts_output before = {0}, after = {0};
-    *proof = (awq__proof){0};
-    awq_status status = run_experts(job, original, hidden, T, &before);
-    if (status == AWQ_OK)
-        status = run_experts(job, folded, hidden, T, &after);
-    if (status == AWQ_OK) {
-        compare_experts(job->calibration.forward.compute, &before, &after, H, proof);
-        if (!(proof->largest_error <= TOLERANCE) || proof->rerouted)
-            status = awq__fail(
-                job->ctx, AWQ_ERROR_PROOF,
-                "layer %lld: the folded experts differ from the original ones by %.3g of the "
-                "largest output (allowed %.3g), and %lld of %lld tokens chose other experts "
-                "(allowed 0): a consumer of the norm is not compensated",
-                (long long)original->number, proof->largest_error, TOLERANCE,
-                (long long)proof->rerouted, (long long)T);
-    }
-    proof->stored_agreement = 1;
-    if (status == AWQ_OK && original->moe.routed_count)
-        status = stored_agreement(job, folded, hidden, T, &before.routes, &proof->stored_agreement);
+    *proof = (awq__proof){.stored_agreement = 1};
+    AWQ__TRY(run_experts(forward, original, hidden, T, &before));
+    AWQ__TRY(run_experts(forward, folded, hidden, T, &after));
+    compare_experts(forward->compute, &before, &after, original->hidden, proof);
+    AWQ__TRY(check_experts(forward, original->number, proof));
+    if (original->moe.routed_count)
+        AWQ__TRY(
+            stored_agreement(forward, folded, hidden, &before.routes, &proof->stored_agreement));
+done:
     free_output(&before);
     free_output(&after);
     return status;
@@ -190,32 +197,35 @@ awq_status awq__prove_experts(awq__quantizer *job, const awq__layer *original,
 
 /* ---- the attention ---- */
 
-awq_status awq__prove_attention(awq__quantizer *job, const awq__layer *original,
+static awq_status check_attention(const awq__forward *forward, int64_t layer,
+                                  const awq__proof *proof)
+{
+    if (proof->largest_error <= TOLERANCE)
+        return AWQ_OK;
+    return awq__fail(forward->ctx, AWQ_ERROR_PROOF,
+                     "layer %lld: the folded attention differs from the original one by %.3g of "
+                     "the largest output (allowed %.3g)",
+                     (long long)layer, proof->largest_error, TOLERANCE);
+}
+
+awq_status awq__prove_attention(const awq__forward *all, const awq__layer *original,
                                 const awq__layer *folded, const float *hidden, awq__proof *proof)
 {
-    awq__sequences sequences =
-        awq__some_sequences(job->calibration.forward.sequences, 0, PROOF_TOKENS);
-    awq__forward forward = job->calibration.forward;
+    awq_status status;
+    awq__sequences sequences = awq__some_sequences(all->sequences, 0, PROOF_TOKENS);
+    awq__forward forward = *all;
     forward.sequences = &sequences;
     int64_t count = awq__token_count(&sequences) * original->hidden;
     *proof = (awq__proof){.tokens = awq__token_count(&sequences)};
-    float *before = awq__alloc_aligned(job->ctx, (size_t)count, sizeof *before, "the proof");
-    float *after = awq__alloc_aligned(job->ctx, (size_t)count, sizeof *after, "the proof");
-    awq_status status = before && after ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = awq__attention_forward(&forward, original, hidden, false, before, NULL, NULL);
-    if (status == AWQ_OK)
-        status = awq__attention_forward(&forward, folded, hidden, false, after, NULL, NULL);
-    if (status == AWQ_OK) {
-        proof->largest_error = forward.compute->largest_difference(count, before, after) /
-                               largest_magnitude(forward.compute, before, count);
-        if (!(proof->largest_error <= TOLERANCE))
-            status = awq__fail(
-                job->ctx, AWQ_ERROR_PROOF,
-                "layer %lld: the folded attention differs from the original one by %.3g of "
-                "the largest output (allowed %.3g)",
-                (long long)original->number, proof->largest_error, TOLERANCE);
-    }
+    float *before = awq__alloc_aligned(all->ctx, (size_t)count, sizeof *before, "the proof");
+    float *after = awq__alloc_aligned(all->ctx, (size_t)count, sizeof *after, "the proof");
+    AWQ__TRY_ALLOC(before && after);
+    AWQ__TRY(awq__attention_forward(&forward, original, hidden, false, before, NULL, NULL));
+    AWQ__TRY(awq__attention_forward(&forward, folded, hidden, false, after, NULL, NULL));
+    proof->largest_error = forward.compute->largest_difference(count, before, after) /
+                           largest_magnitude(forward.compute, before, count);
+    AWQ__TRY(check_attention(all, original->number, proof));
+done:
     awq__free_aligned(before);
     awq__free_aligned(after);
     return status;

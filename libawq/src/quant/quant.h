@@ -140,11 +140,12 @@ typedef struct awq__scheme_item {
     const awq__stats *stats;
     const float *row_weight; /* [N]; NULL: each row counts 1 */
     const float *scale, *unscale;
+    const awq__scheme *schemes; /* [scheme_count] to choose from */
 } awq__scheme_item;
 /* losses[items,schemes]: as awq__moment_loss, with rows weighed, of rounding by each scheme. */
 awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
                               const awq__scheme_item *items, int64_t item_count,
-                              const awq__scheme *schemes, int64_t scheme_count, double *losses);
+                              int64_t scheme_count, double *losses);
 
 /* ---- clip.c ---- */
 

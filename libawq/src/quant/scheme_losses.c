@@ -4,7 +4,6 @@
 typedef struct losses_job {
     const awq__compute *compute;
     const awq__scheme_item *items;
-    const awq__scheme *schemes;
     int64_t scheme_count, space;
     double *losses;
     awq__scratch scratch;
@@ -29,7 +28,7 @@ static awq_status run_item(void *arg, int64_t index, int worker)
         const float *row_weight = item->row_weight ? item->row_weight + first : NULL;
         awq__weight_read(j->compute, weight, first, n, values);
         for (int64_t s = 0; s < j->scheme_count; s++) {
-            j->compute->quantize_error(n, K, &j->schemes[s], NULL, item->scale, item->unscale,
+            j->compute->quantize_error(n, K, &item->schemes[s], NULL, item->scale, item->unscale,
                                        values, error);
             losses[s] += awq__error_loss(j->compute, item->stats, n, error, row_weight, product);
         }
@@ -39,13 +38,10 @@ static awq_status run_item(void *arg, int64_t index, int worker)
 
 awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
                               const awq__scheme_item *items, int64_t item_count,
-                              const awq__scheme *schemes, int64_t scheme_count, double *losses)
+                              int64_t scheme_count, double *losses)
 {
-    losses_job j = {.compute = compute,
-                    .items = items,
-                    .schemes = schemes,
-                    .scheme_count = scheme_count,
-                    .losses = losses};
+    losses_job j = {
+        .compute = compute, .items = items, .scheme_count = scheme_count, .losses = losses};
     for (int64_t i = 0; i < item_count; i++)
         j.space = awq__max(j.space, awq__moment_loss_space(items[i].weight, items[i].stats));
     awq_status status = awq__scratch_create(ctx, "losses of schemes", &j.scratch);

@@ -5,6 +5,7 @@
  */
 #include "core/limits.h"
 #include "layer/experts.h"
+#include "quant/gptq.h"
 #include "run/job.h"
 
 #include <math.h>

@@ -54,12 +54,13 @@ static bool is_automatic(const mixer *m, size_t index)
 }
 
 /* One scheme for a module: its group as a number of columns. */
-static awq__scheme scheme_for(const mixer *m, int64_t choice, const awq__module *module)
+static awq__scheme scheme_for(const mixer *m, int64_t choice, const awq__module *module,
+                              awq_dtype dtype)
 {
     awq__scheme scheme = m->schemes[choice];
     if (scheme.group < 0)
         scheme.group = module->cols;
-    m->plan->format->complete(&scheme, AWQ_BF16);
+    m->plan->format->complete(&scheme, dtype);
     return scheme;
 }
 
@@ -71,7 +72,7 @@ static bool fits_all(mixer *m, int64_t choice)
         const awq__module *module = &arch->modules[i];
         if (!is_automatic(m, i))
             continue;
-        awq__scheme scheme = scheme_for(m, choice, module);
+        awq__scheme scheme = scheme_for(m, choice, module, AWQ_BF16);
         if (module->cols % scheme.group ||
             m->plan->format->check(m->job->ctx, module->name, module->rows, module->cols,
                                    &scheme) != AWQ_OK) {
@@ -172,7 +173,7 @@ static awq_status list_units(mixer *m)
 static uint64_t scheme_bytes(const mixer *m, const awq__module *module, int64_t choice)
 {
     awq__spec specs[AWQ__MAX_SPECS];
-    awq__scheme scheme = scheme_for(m, choice, module);
+    awq__scheme scheme = scheme_for(m, choice, module, AWQ_BF16);
     uint64_t bytes = 0;
     int count = m->plan->format->specs(module->rows, module->cols, &scheme, specs);
     for (int i = 0; i < count; i++)
@@ -243,61 +244,54 @@ static awq_status note_losses(mixer *m, int64_t layer)
 
 /* ---- the pass through the model ---- */
 
-/* The matrices that read the experts' input (0) or their inner activations (1), with the scales
-   that the search has found. Returns their number. */
-static int64_t list_items(const mixer *m, const awq__experts_job *j, int input,
-                          awq__scheme_item *items, int64_t *units)
+/* The matrices of a layer whose schemes are to be chosen, with the scales that are found. */
+typedef struct measured {
+    awq__scheme_item *items; /* [count] */
+    awq__scheme *schemes;    /* [count,choices] */
+    int64_t *units;          /* [count] */
+    double *losses;          /* [count,choices] */
+    int64_t count;
+} measured;
+
+static void add_item(const mixer *m, const awq__reader *reader, measured *all)
 {
-    const awq__folded *folded = j->folded;
-    int64_t count = 0, stride = j->layer->moe.intermediate;
-    for (int64_t e = 0; e < j->layer->moe.expert_count; e++)
-        for (int part = input ? 2 : 0; part < (input ? 3 : 2); part++) {
-            const awq__expert_state *state = &j->experts[e];
-            int64_t unit = m->unit_of[awq__expert_module(j, e, part) - arch_of(m)->modules];
-            if (unit < 0)
-                continue;
-            awq__scheme_item *item = &items[count];
-            *item = (awq__scheme_item){.weight = awq__expert_weight(j->layer, e, part),
-                                       .stats = input ? &state->inner : &state->input,
-                                       .row_weight = input ? NULL : state->row_weight[part]};
-            if (!input && j->fold_input) {
-                item->scale = folded->moe_scale;
-                item->unscale = folded->moe_unscale;
-            } else if (input && awq__expert_scales_down(j, e)) {
-                item->scale = folded->down_scale + e * stride;
-                item->unscale = folded->down_unscale + e * stride;
-            }
-            units[count++] = unit;
-        }
-    return count;
+    int64_t unit = m->unit_of[reader->module - arch_of(m)->modules];
+    awq__scheme *schemes = all->schemes + all->count * m->choices;
+    if (unit < 0)
+        return;
+    for (int64_t c = 0; c < m->choices; c++)
+        schemes[c] = scheme_for(m, c, reader->module, reader->weight->dtype);
+    all->items[all->count] = (awq__scheme_item){.weight = reader->weight,
+                                                .stats = &reader->seen->gram,
+                                                .row_weight = reader->row_weight,
+                                                .scale = reader->input->scale,
+                                                .unscale = reader->input->unscale,
+                                                .schemes = schemes};
+    all->units[all->count++] = unit;
 }
 
-/* Adds the losses of the layer's matrices with one kind of input to their units. */
-static awq_status add_losses(mixer *m, const awq__experts_job *j, int input)
+/* Adds the losses of a block's matrices to their units. */
+static awq_status add_losses(mixer *m, const awq__block *block)
 {
+    awq_status status;
     awq_context *ctx = m->job->ctx;
-    size_t most = 2 * (size_t)j->layer->moe.expert_count;
-    awq__scheme_item *items = awq__alloc(ctx, most, sizeof *items, "losses of schemes");
-    int64_t *units = awq__alloc(ctx, most, sizeof *units, "losses of schemes");
-    double *losses =
-        awq__alloc(ctx, most * (size_t)m->choices, sizeof *losses, "losses of schemes");
-    awq_status status = items && units && losses ? AWQ_OK : AWQ_ERROR_MEMORY;
-    int64_t count = status == AWQ_OK ? list_items(m, j, input, items, units) : 0;
-    awq__scheme schemes[MOST_SCHEMES];
-    for (int64_t c = 0; c < m->choices && count; c++) {
-        schemes[c] = m->schemes[c];
-        if (schemes[c].group < 0)
-            schemes[c].group = items[0].weight->cols;
-        m->plan->format->complete(&schemes[c], items[0].weight->dtype);
-    }
-    if (count)
-        status = awq__scheme_losses(ctx, m->quantizer.calibration.forward.compute, items, count,
-                                    schemes, m->choices, losses);
-    for (int64_t i = 0; i < count * m->choices && status == AWQ_OK; i++)
-        m->loss[units[i / m->choices] * m->choices + i % m->choices] += losses[i];
-    awq__free(items);
-    awq__free(units);
-    awq__free(losses);
+    size_t most = (size_t)block->reader_count, cells = most * (size_t)m->choices;
+    measured all = {0};
+    all.items = awq__alloc(ctx, most, sizeof *all.items, "losses of schemes");
+    all.schemes = awq__alloc(ctx, cells, sizeof *all.schemes, "losses of schemes");
+    all.units = awq__alloc(ctx, most, sizeof *all.units, "losses of schemes");
+    all.losses = awq__alloc(ctx, cells, sizeof *all.losses, "losses of schemes");
+    AWQ__TRY_ALLOC(all.items && all.schemes && all.units && all.losses);
+    for (int64_t i = 0; i < block->reader_count; i++)
+        add_item(m, &block->readers[i], &all);
+    AWQ__TRY(awq__scheme_losses(ctx, block->compute, all.items, all.count, m->choices, all.losses));
+    for (int64_t i = 0; i < all.count * m->choices; i++)
+        m->loss[all.units[i / m->choices] * m->choices + i % m->choices] += all.losses[i];
+done:
+    awq__free(all.items);
+    awq__free(all.schemes);
+    awq__free(all.units);
+    awq__free(all.losses);
     return status;
 }
 
@@ -321,23 +315,15 @@ static void relate_losses(mixer *m, int64_t layer)
 
 static awq_status measure_experts(mixer *m, const awq__layer *layer, const awq__routes *routes)
 {
-    awq__folded folded;
-    awq__found_scale found;
-    awq__experts_job j = {
-        .job = &m->quantizer, .layer = layer, .folded = &folded, .routes = routes, .slopes = true};
-    awq_status status = awq__folded_create(m->job->ctx, layer, &folded);
-    if (status == AWQ_OK)
-        status = awq__experts_create(&j);
-    if (status == AWQ_OK)
-        status = awq__experts_pass(&j);
-    if (status == AWQ_OK)
-        status = awq__experts_statistics(&j);
-    if (status == AWQ_OK)
-        status = awq__experts_search(&j, &found);
-    for (int input = 0; input < 2 && status == AWQ_OK; input++)
-        status = add_losses(m, &j, input);
-    awq__experts_free(&j);
-    awq__folded_free(&folded);
+    awq_status status;
+    awq__experts experts;
+    AWQ__TRY(awq__experts_create(&m->quantizer, layer, routes, true, &experts));
+    AWQ__TRY(awq__experts_pass(&experts));
+    AWQ__TRY(awq__experts_statistics(&experts));
+    AWQ__TRY(awq__search_scales(&experts.block));
+    AWQ__TRY(add_losses(m, &experts.block));
+done:
+    awq__experts_free(&experts);
     return status;
 }
 

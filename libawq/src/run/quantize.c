@@ -60,24 +60,18 @@ static void tell_where_it_goes_on(const awq__job *job)
 
 static awq_status search_and_write(awq__job *job, const awq__layer *layer, cJSON *report)
 {
-    int64_t n = layer->number;
-    awq__stream *stream = &job->quantizer.calibration;
-    awq__folded folded;
+    awq_status status;
+    awq__quantizer *quantizer = &job->quantizer;
     awq__routes routes = {0};
-    awq_status status = awq__folded_create(job->ctx, layer, &folded);
-    if (status == AWQ_OK)
-        status = awq__quantize_attention(&job->quantizer, layer, &folded, stream->hidden, report);
-    if (status == AWQ_OK && job->plan->rules.calibrate) {
-        status = awq__stage_enter(&job->stages, AWQ__STAGE_FORWARD, n, 0.09);
-        if (status == AWQ_OK)
-            status = awq__stream_to_experts(stream, layer, &routes);
+    AWQ__TRY(awq__quantize_attention(quantizer, layer, quantizer->calibration.hidden, report));
+    if (job->plan->rules.calibrate) {
+        AWQ__TRY(awq__stage_enter(&job->stages, AWQ__STAGE_FORWARD, layer->number, 0.09));
+        AWQ__TRY(awq__stream_to_experts(&quantizer->calibration, layer, &routes));
     }
-    if (status == AWQ_OK)
-        status = awq__quantize_experts(&job->quantizer, layer, &folded, &routes, report);
-    if (status == AWQ_OK)
-        status = awq__json_built(job->ctx, &job->quantizer.built, "the report");
+    AWQ__TRY(awq__quantize_experts(quantizer, layer, &routes, report));
+    AWQ__TRY(awq__json_built(job->ctx, &quantizer->built, "the report"));
+done:
     awq__routes_free(&routes);
-    awq__folded_free(&folded);
     return status;
 }
 

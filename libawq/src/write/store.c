@@ -4,13 +4,6 @@
 
 #include <math.h>
 
-#define GPTQ_RANGES 8 /* that each group chooses from */
-
-static size_t module_index(const awq__writer *writer, const awq__module *module)
-{
-    return (size_t)(module - writer->plan->model->arch->modules);
-}
-
 static awq_status write_tensor(const awq__writer *writer, const awq__module *module,
                                const char *suffix, const void *data, size_t bytes)
 {
@@ -133,49 +126,6 @@ awq_status awq__store_vector(const awq__writer *writer, const awq__module *modul
     if (status != AWQ_OK)
         return status;
     return write_floats(writer, module, module->suffix, found.weight.dtype, values, module->rows);
-}
-
-static awq_status create_codes(const awq__writer *writer, const awq__module *module,
-                               const awq__weight *weight, awq__codes *codes)
-{
-    awq__scheme scheme =
-        awq__model_plan_scheme(writer->plan, module_index(writer, module), weight->dtype);
-    awq_status status = awq__codes_create(writer->ctx, weight->rows, weight->cols, &scheme, codes);
-    codes->dtype = weight->dtype;
-    return status;
-}
-
-awq_status awq__store_round(const awq__writer *writer, const awq__module *module,
-                            const awq__weight *weight, const awq__range *range, awq__codes *codes)
-{
-    *codes = (awq__codes){0};
-    awq_status status = create_codes(writer, module, weight, codes);
-    if (status == AWQ_OK)
-        status = awq__codes_round(writer->ctx, awq__compute_of(writer->ctx), weight, range, codes);
-    return status;
-}
-
-awq_status awq__store_compensate(const awq__writer *writer, const awq__module *module,
-                                 const awq__weight *weight, const awq__gptq *gptq,
-                                 awq__codes *codes)
-{
-    const awq__gptq_effort effort = {.ranges = GPTQ_RANGES,
-                                     .sweeps = (int)writer->plan->settings.quantize.gptq_sweeps};
-    awq_status status = create_codes(writer, module, weight, codes);
-    return status == AWQ_OK ? awq__gptq_round_all(writer->ctx, awq__compute_of(writer->ctx), gptq,
-                                                  &effort, weight, codes)
-                            : status;
-}
-
-awq_status awq__store_rounded(const awq__writer *writer, const awq__module *module,
-                              const awq__weight *weight, const awq__range *range)
-{
-    awq__codes codes;
-    awq_status status = awq__store_round(writer, module, weight, range, &codes);
-    if (status == AWQ_OK)
-        status = awq__store_codes(writer, module, weight, &codes);
-    awq__codes_free(&codes);
-    return status;
 }
 
 awq_status awq__store_codes(const awq__writer *writer, const awq__module *module,

@@ -8,7 +8,6 @@ typedef struct fused_job {
     const awq__writer *writer;
     const awq__layer *layer;
     int64_t expert;
-    awq__range *const *range;
     const awq__codes *codes;
     const awq_arch_experts *described;
     awq__fused_spec specs[AWQ__MAX_FUSED];
@@ -35,7 +34,6 @@ static awq_status write_slab(const fused_job *j, int index, const void *slab)
 typedef struct member {
     const awq__module *module;
     const awq__weight *weight;
-    const awq__range *range;
     int64_t first, step;
 } member;
 
@@ -49,7 +47,6 @@ static int members_of(const fused_job *j, bool down, member members[2])
         *m = (member){.module = &arch->modules[awq__arch_index(arch, j->layer->number,
                                                                AWQ__PART_GATE + part, j->expert)],
                       .weight = weights[part],
-                      .range = j->range ? j->range[part] : NULL,
                       .step = 1};
         if (!down) {
             m->first = part && !j->described->interleaved ? weights[part]->rows : part;
@@ -117,21 +114,11 @@ static awq_status pack_members(const fused_job *j, const member *members, const 
 static awq_status store_packed(const fused_job *j, bool down)
 {
     member members[2];
-    awq__codes rounded[2] = {0};
-    const awq__codes *codes = j->codes ? j->codes + 2 * down : rounded;
     int count = members_of(j, down, members);
     int parts = (j->count - (j->described->bias ? 2 : 0)) / 2;
-    awq_status status = AWQ_OK;
-    for (int i = 0; i < count && status == AWQ_OK && !j->codes; i++)
-        status = awq__store_round(j->writer, members[i].module, members[i].weight, members[i].range,
-                                  &rounded[i]);
-    for (int part = 0; part < parts && status == AWQ_OK; part++)
-        status = pack_members(j, members, codes, count, down * parts + part, part);
-    for (int i = 0; i < count; i++)
-        awq__codes_free(&rounded[i]);
-    if (status == AWQ_OK && j->described->bias)
-        status = store_biases(j, down, 2 * parts + down);
-    return status;
+    for (int part = 0; part < parts; part++)
+        AWQ__CHECK(pack_members(j, members, j->codes + 2 * down, count, down * parts + part, part));
+    return j->described->bias ? store_biases(j, down, 2 * parts + down) : AWQ_OK;
 }
 
 /* ---- the source's own layout ---- */
@@ -215,12 +202,11 @@ static awq_status store_as_source(const fused_job *j)
 }
 
 awq_status awq__store_fused(const awq__writer *writer, const awq__layer *layer, int64_t expert,
-                            awq__range *const range[3], const awq__codes *codes)
+                            const awq__codes *codes)
 {
     fused_job j = {.writer = writer,
                    .layer = layer,
                    .expert = expert,
-                   .range = range,
                    .codes = codes,
                    .described = &writer->plan->model->arch->layers[layer->number].experts};
     awq_status status = awq__result_fused(writer->plan, layer->number, j.specs, &j.count);

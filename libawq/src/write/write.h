@@ -2,8 +2,7 @@
 #ifndef AWQ__WRITE_H
 #define AWQ__WRITE_H
 
-#include "quant/gptq.h"
-#include "quant/quant.h"
+#include "compute/codes.h"
 #include "write/result.h"
 
 typedef struct awq__writer {
@@ -29,21 +28,9 @@ awq_status awq__store_weight(const awq__writer *writer, const awq__module *modul
                              const awq__weight *weight);
 awq_status awq__store_vector(const awq__writer *writer, const awq__module *module,
                              const float *values);
-/* Rounds within range (or NULL) and writes, with its bias. */
-awq_status awq__store_rounded(const awq__writer *writer, const awq__module *module,
-                              const awq__weight *weight, const awq__range *range);
 /* Writes codes, and the bias of the weight that they stand for. */
 awq_status awq__store_codes(const awq__writer *writer, const awq__module *module,
                             const awq__weight *weight, const awq__codes *codes);
-/* Share of the mean diagonal that GPTQ adds where tokens are plenty. */
-#define AWQ__GPTQ_DAMPING 0.05
-/* Rounds by GPTQ, with as much effort as the recipe asks for, to codes, which the caller frees. */
-awq_status awq__store_compensate(const awq__writer *writer, const awq__module *module,
-                                 const awq__weight *weight, const awq__gptq *gptq,
-                                 awq__codes *codes);
-/* Rounds to codes, which the caller frees. */
-awq_status awq__store_round(const awq__writer *writer, const awq__module *module,
-                            const awq__weight *weight, const awq__range *range, awq__codes *codes);
 /* AWQ_ERROR_NUMERIC if a fold has made a value larger than the type holds. */
 awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
                                   const float *values, int64_t count);
@@ -51,9 +38,9 @@ awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype 
 /* ---- store_fused.c: what goes to tensors that experts share ---- */
 
 /* One expert's part of its layer's fused tensors. codes [3]: of gate, up and down where they are
-   quantized, or NULL to round within range [3]; each range may be NULL. */
+   quantized. */
 awq_status awq__store_fused(const awq__writer *writer, const awq__layer *layer, int64_t expert,
-                            awq__range *const range[3], const awq__codes *codes);
+                            const awq__codes *codes);
 
 /* ---- side_files.c ---- */
 

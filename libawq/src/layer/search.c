@@ -1,0 +1,175 @@
+/* The scales of a block's inputs. */
+#include "layer/input.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- mean relative magnitudes of weights ---- */
+
+typedef struct weighing {
+    awq__block *block;
+    int64_t work; /* floats */
+    awq__scratch scratch;
+} weighing;
+
+/* Of the readers of the same tokens: a task. */
+static awq_status weigh_seen(void *arg, int64_t index, int worker)
+{
+    weighing *w = arg;
+    awq__seen *seen = &w->block->seen[index];
+    const awq__reader *first = awq__seen_quantized(seen);
+    const awq__weight *weights[AWQ__MOST_READERS];
+    int64_t count = 0;
+    if (!seen->input->scale || !first)
+        return AWQ_OK;
+    seen->w_rows = 0;
+    for (int64_t i = 0; i < seen->reader_count; i++)
+        if (seen->readers[i].treatment) {
+            weights[count++] = seen->readers[i].weight;
+            seen->w_rows += seen->readers[i].weight->rows;
+        }
+    float *work = awq__scratch_get(&w->scratch, worker, (size_t)w->work);
+    seen->w_mean = awq__alloc(w->block->ctx, (size_t)seen->input->cols, sizeof *seen->w_mean,
+                              "magnitudes of weights");
+    AWQ__CHECK_ALLOC(work && seen->w_mean);
+    awq__mean_relative(w->block->compute, weights, count, first->scheme.group, seen->w_mean, work);
+    return AWQ_OK;
+}
+
+static awq_status weigh(awq__block *block)
+{
+    awq_status status;
+    weighing w = {.block = block};
+    for (int64_t i = 0; i < block->reader_count; i++)
+        w.work = awq__max(w.work, awq__weight_work(block->readers[i].weight));
+    AWQ__TRY(awq__scratch_create(block->ctx, "weights", &w.scratch));
+    AWQ__TRY(awq__parallel_scratch(&w.scratch, (size_t)w.work, block->seen_count, weigh_seen, &w));
+done:
+    awq__scratch_free(&w.scratch);
+    return status;
+}
+
+/* Over all readers of an input, in proportion to their rows. */
+static void join_means(const awq__input *input, double *w_mean)
+{
+    int64_t rows = 0;
+    memset(w_mean, 0, (size_t)input->cols * sizeof *w_mean);
+    for (int64_t i = 0; i < input->seen_count; i++)
+        rows += input->seen[i].w_rows;
+    for (int64_t i = 0; i < input->seen_count; i++) {
+        awq__seen *seen = &input->seen[i];
+        for (int64_t k = 0; k < input->cols && seen->w_mean; k++)
+            w_mean[k] += seen->w_rows == rows
+                             ? seen->w_mean[k]
+                             : seen->w_mean[k] * (double)seen->w_rows / (double)rows;
+        awq__free(seen->w_mean);
+        seen->w_mean = NULL;
+    }
+}
+
+/* ---- the search ---- */
+
+typedef struct searcher {
+    awq__block *block;
+    awq__input **inputs; /* that have a set each */
+    awq__search_set *sets;
+    awq__search_item *items;
+    int64_t set_count, item_count;
+    double *w_means; /* [K] of each set, one after the other */
+} searcher;
+
+static awq_status check_salience(const awq__block *block, const awq__input *input)
+{
+    for (int64_t k = 0; k < input->cols; k++)
+        if (!isfinite(input->salience[k]))
+            return awq__fail(block->ctx, AWQ_ERROR_NUMERIC,
+                             "%s: its input on the calibration tokens is not finite in channel "
+                             "%lld",
+                             input->readers[0].module->name, (long long)k);
+    return AWQ_OK;
+}
+
+/* Columns that the same rows make have the mean of their values. */
+static void tie_columns(const awq__input *input, double *values)
+{
+    int64_t D = input->site.run, shared = input->site.shared;
+    for (int64_t first = 0; shared > 1 && first < input->cols; first += shared * D)
+        for (int64_t i = first; i < first + D; i++) {
+            double sum = 0;
+            for (int64_t s = 0; s < shared; s++)
+                sum += values[i + s * D];
+            for (int64_t s = 0; s < shared; s++)
+                values[i + s * D] = sum / (double)shared;
+        }
+}
+
+static void add_set(searcher *s, awq__input *input, double *w_mean)
+{
+    const awq__fold_site *site = &input->site;
+    join_means(input, w_mean);
+    tie_columns(input, input->salience);
+    tie_columns(input, w_mean);
+    s->inputs[s->set_count] = input;
+    s->sets[s->set_count] =
+        (awq__search_set){.candidates = {.cols = input->cols,
+                                         .salience = input->salience,
+                                         .relative = w_mean,
+                                         .steps = s->block->steps,
+                                         .norm = site->kind == AWQ__FOLD_NORM ? site->norm : NULL,
+                                         .norm_dtype = site->norm_dtype},
+                          .name = input->readers[0].module->name,
+                          .scale = input->scale,
+                          .unscale = input->unscale};
+    for (int64_t i = 0; i < input->reader_count; i++) {
+        const awq__reader *reader = &input->readers[i];
+        if (reader->treatment)
+            s->items[s->item_count++] = (awq__search_item){.weight = reader->weight,
+                                                           .stats = &reader->seen->gram,
+                                                           .row_weight = reader->row_weight,
+                                                           .scheme = reader->scheme,
+                                                           .set = s->set_count};
+    }
+    s->set_count++;
+}
+
+static awq_status search(searcher *s)
+{
+    awq__block *block = s->block;
+    double *w_mean = s->w_means;
+    for (int64_t i = 0; i < block->input_count; i++) {
+        awq__input *input = &block->inputs[i];
+        if (!input->scale)
+            continue;
+        AWQ__CHECK(check_salience(block, input));
+        add_set(s, input, w_mean);
+        w_mean += input->cols;
+    }
+    AWQ__CHECK(awq__search_moments(block->ctx, block->compute, s->items, s->item_count, s->sets,
+                                   s->set_count));
+    for (int64_t i = 0; i < s->set_count; i++)
+        s->inputs[i]->found = s->sets[i].found;
+    return AWQ_OK;
+}
+
+awq_status awq__search_scales(awq__block *block)
+{
+    awq_status status;
+    awq_context *ctx = block->ctx;
+    size_t inputs = (size_t)block->input_count, cols = 0;
+    for (int64_t i = 0; i < block->input_count; i++)
+        cols += block->inputs[i].scale ? (size_t)block->inputs[i].cols : 0;
+    searcher s = {.block = block};
+    s.inputs = awq__alloc(ctx, inputs, sizeof *s.inputs, "scale search");
+    s.sets = awq__alloc(ctx, inputs, sizeof *s.sets, "scale search");
+    s.items = awq__alloc(ctx, (size_t)block->reader_count, sizeof *s.items, "scale search");
+    s.w_means = awq__alloc(ctx, cols, sizeof *s.w_means, "scale search");
+    AWQ__TRY_ALLOC(s.inputs && s.sets && s.items && s.w_means);
+    AWQ__TRY(weigh(block));
+    AWQ__TRY(search(&s));
+done:
+    awq__free(s.inputs);
+    awq__free(s.sets);
+    awq__free(s.items);
+    awq__free(s.w_means);
+    return status;
+}
