@@ -1,27 +1,27 @@
 /*
- * awq/awq.h - for who has a checkpoint directory: open it, describe what is
- * wanted in a recipe, see the plan, quantize, evaluate. Who has matrices in
- * memory instead uses awq/tensor.h.
+ * awq/awq.h - quantizes a checkpoint directory: open it, describe what is
+ * wanted in a recipe, see the plan, quantize, evaluate. For matrices in memory
+ * there is awq/tensor.h.
  *
  * Threads: a context and everything made from it belong to one thread at a
  * time; different contexts may be used at once. Work inside a call is spread over
  * the context's threads. The library does its own scheduling: the first call that
- * computes sets OpenBLAS to one thread for the whole process, which is the one
- * change that the library makes to its process. Where OpenBLAS runs on OpenMP,
- * nothing is changed: OpenMP's number of threads stays the host's.
+ * computes sets OpenBLAS to one thread for the whole process. That is the one
+ * change that the library makes to its process. An OpenBLAS that runs on OpenMP is
+ * left alone: OpenMP's number of threads stays the host's.
  *
- * Ownership: what comes back through the last `**out` argument is the caller's, to be
- * freed with the matching function, which takes NULL; on failure *out is NULL.
- * What is returned directly is borrowed from its object.
+ * Ownership: the caller owns what comes back through the last `**out` argument, and frees it with
+ * the matching function, which takes NULL. On failure *out is NULL. What is returned directly is
+ * borrowed from its object.
  *
- * Errors: every function that can fail returns a status; awq_context_message tells the
- * rest. NULL in place of what is needed is AWQ_ERROR_ARGUMENT; what returns no status gives 0, NULL
- * or "" then. Nothing here prints, ends the process, or reads the environment (except that
+ * Errors: every function that can fail returns a status, and awq_context_message gives the message.
+ * NULL for an argument that is needed is AWQ_ERROR_ARGUMENT; a function without a status returns 0,
+ * NULL or "" then. Nothing here prints, ends the process, or reads the environment (except that
  * OpenMP's own runtime honours OMP_NUM_THREADS).
  *
- * Structs of options begin with their size, by which a program that was compiled with an older
- * version, whose structs were shorter, is understood: what it does not know has its default, 0. Of
- * a longer one, all that this version does not know must be 0. Set all else to 0 too.
+ * Structs of options begin with their size. A program that was compiled with an older version has
+ * shorter structs: members that it does not know have their default, 0. In a longer struct, all
+ * members that this version does not know must be 0. Set all else to 0 too.
  */
 #ifndef AWQ_AWQ_H
 #define AWQ_AWQ_H
@@ -50,35 +50,35 @@ AWQ_API void awq_context_set_progress(awq_context *ctx, awq_progress_fn progress
 /* 1 to 1024; 0 is what OpenMP would use, the default. Results do not depend on it. */
 AWQ_API awq_status awq_context_set_threads(awq_context *ctx, int threads);
 AWQ_API int awq_context_threads(const awq_context *ctx);
-/* Adds a plugin file, or a directory searched for awq-arch-*.so. A file is loaded if it is a whole
-   shared object for this machine, belongs with its directory to root, to the effective user or to
-   who owns libawq, and neither it nor a directory above it can be written by every user (a sticky
-   one above it can): else awq_plugin_list tells the reason. Paths are searched in the order they
-   were added. Nothing is loaded yet. */
+/* Adds a plugin file, or a directory that is searched for awq-arch-*.so, in the order of the calls.
+   Nothing is loaded yet. A file is loaded later if it is a whole shared object for this machine and
+   can be trusted; else awq_plugin_list tells the reason. Trusted means two things. File and
+   directory belong to root, to the effective user or to the owner of libawq. And not every user may
+   write the file or a directory above it (except a sticky directory above it). */
 AWQ_API awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path);
-/* Adds an architecture that is linked into the program: `plugin` is a `const awq_plugin *`
-   of awq/plugin.h, checked like a loaded one, and must outlive the context. */
+/* Adds an architecture that is linked into the program. `plugin` is a `const awq_plugin *` of
+   awq/plugin.h; it is checked like a loaded one, and must outlive the context. */
 AWQ_API awq_status awq_context_add_plugin(awq_context *ctx, const void *plugin);
 
 /* ------------------------------------------------------------------ what computes */
 
 /*
- * Matrix products are OpenBLAS', other loops the library's own. OpenBLAS chooses among its kernels
- * when it is loaded, for the kind of processor it finds, and takes the oldest for some that it does
- * not know: then products are several times slower than they could be.
+ * OpenBLAS computes matrix products; all other loops are the library's own. When OpenBLAS is loaded
+ * it chooses kernels for the processor it finds. For some processors that it does not know it takes
+ * its oldest kernels: then products are several times slower than they could be.
  *
- * The first call of a context that computes logs a warning of that, with the remedy; the first in a
- * process compares products of all shapes with exact ones, in a few milliseconds, and fails with
- * AWQ_ERROR_UNSUPPORTED and a remedy if one is wrong, as products of some builds of OpenBLAS are on
- * processors younger than they. Where the address space is limited (RLIMIT_AS), it fails with
- * AWQ_ERROR_MEMORY if OpenBLAS has no room for its buffers, and lets fewer threads work, with a
- * warning, if there is room for these alone. Calls that compute are awq_quantize, awq_evaluate,
- * awq_plan_create with a target, awq_plan_estimate and awq_statistics_create.
+ * The first call of a context that computes logs a warning of that, with the remedy. The first one
+ * in a process also compares products of all shapes with exact ones, in a few milliseconds. It
+ * fails with AWQ_ERROR_UNSUPPORTED and a remedy if one is wrong: some builds of OpenBLAS compute
+ * wrongly on processors that are younger than they. Where the address space is limited (RLIMIT_AS),
+ * it fails with AWQ_ERROR_MEMORY if OpenBLAS has no room for its buffers. If there is room for
+ * these alone, fewer threads work, with a warning. Calls that compute are awq_quantize,
+ * awq_evaluate, awq_plan_create with a target, awq_plan_estimate and awq_statistics_create.
  */
 typedef struct awq_compute_info {
     const char *table;       /* the loops: "cpu-avx512", "cpu-avx2" or "cpu" */
     const char *blas;        /* "OpenBLAS 0.3.21" */
-    const char *core;        /* whose kernels it took: "SkylakeX" */
+    const char *core;        /* the processor whose kernels it took: "SkylakeX" */
     const char *threading;   /* how it would use several threads, which it is never asked to:
                                 "POSIX threads", "OpenMP" or "one thread" */
     const char *better_core; /* "" where the core fits the processor; else what OPENBLAS_CORETYPE
@@ -150,20 +150,20 @@ typedef struct awq_removed_option {
     const char *since; /* the first version without it: "0.2.0" */
     const char *why;   /* for messages: a sentence without its full stop */
 } awq_removed_option;
-/* What went, of an option and a value (or NULL) that this version does not take. NULL if they never
-   were any. */
+/* Tells about an option, and a value of it or NULL, that earlier versions took and this one does
+   not. NULL if no version took them. */
 AWQ_API const awq_removed_option *awq_option_removed(const char *name, const char *value);
 
 typedef struct awq_recipe awq_recipe;
 AWQ_API awq_status awq_recipe_create(awq_context *ctx, awq_recipe **out);
 AWQ_API void awq_recipe_free(awq_recipe *recipe);
-/* Tells the file that the recipe was read from, which its output may then not replace; NULL: none.
-   It is not opened. */
+/* Names the file that the recipe was read from, so that the output cannot replace it; NULL: none.
+   The file is not opened. */
 AWQ_API awq_status awq_recipe_set_source(awq_recipe *recipe, const char *path);
 /* Sets one value; for a list, the whole list becomes this one value. A relative path is taken from
    base_dir (NULL: the working directory). AWQ_ERROR_ARGUMENT for an unknown name or a value
-   outside the option's bounds: the message says what is allowed, or of what earlier versions had
-   why it went, and the recipe is unchanged. */
+   outside the option's bounds: the recipe is unchanged, and the message says what is allowed, or
+   why an option of earlier versions is gone. */
 AWQ_API awq_status awq_recipe_set(awq_recipe *recipe, const char *name, const char *value,
                                   const char *base_dir);
 /* Adds one value to a list, which is empty (not the default) after the first clear. */
@@ -177,10 +177,10 @@ AWQ_API size_t awq_recipe_count(const awq_recipe *recipe, const char *name);
 AWQ_API const char *awq_recipe_get(const awq_recipe *recipe, const char *name, size_t index);
 
 /*
- * Rules treat modules in another way than quantize.* says; of the rules that match a module the
- * first counts. A rule has selectors, all of which must match, and a treatment; what it does not
- * say is as quantize.* has it. A module that no rule matches is quantized if quantize.modules names
- * it.
+ * Rules treat some modules in another way than quantize.* says. The first rule that matches a
+ * module counts. A rule has selectors, all of which must match, and a treatment; what the treatment
+ * leaves open is as quantize.* has it. A module that no rule matches is quantized if
+ * quantize.modules names it.
  */
 /* What a rule may say: names such as "layers" and "bits", in the order of a well-written rule. */
 AWQ_API const awq_option *awq_rule_option_list(size_t *count);
@@ -229,18 +229,18 @@ typedef struct awq_module {
 /*
  * Opens a checkpoint directory, plain or quantized, with the plugin that serves its model_type.
  * `plugin` names one by id where several do; NULL or "" otherwise. JSON must be that of RFC 8259,
- * in UTF-8 without a byte order mark, nested at most 100 deep; only config.json may have NaN and
- * Infinity, which Python writes, and has them in the result as they are spelled. Headers of its
- * files are read, and what some formats store that is the same for all weights; weights are read
- * when they are needed, a layer at a time. A file is opened for each reading and never mapped:
- * where it has shrunk or cannot be read by then, that call fails with AWQ_ERROR_IO.
+ * in UTF-8 without a byte order mark, nested at most 100 deep. Only config.json may hold NaN and
+ * Infinity, which Python writes; the result has them as they are spelled. This call reads the
+ * headers of the files, and what some formats store once for all weights. Weights are read when
+ * they are needed, a layer at a time. A file is opened for each reading and never mapped: if it has
+ * shrunk or cannot be read by then, that call fails with AWQ_ERROR_IO.
  *
- * A model whose weights are not on disk is described by its config.json: `path` is then a directory
- * that has one and no file of weights at all, or the path of a config.json itself, whatever lies
+ * A model whose weights are not on disk is described by its config.json. `path` is then a directory
+ * that has a config.json and no file of weights, or the path of a config.json itself, whatever lies
  * beside it. Its modules are told as they would be stored: plain, of config.json's dtype (or
- * torch_dtype; BF16 where it says nothing), or with the quantization_config of mxfp4. It can be
- * planned; awq_quantize and awq_evaluate refuse it with AWQ_ERROR_IO. A checkpoint that is there in
- * part is an error.
+ * torch_dtype; BF16 where it says nothing), or with the quantization_config of mxfp4. Such a model
+ * can be planned; awq_quantize and awq_evaluate refuse it with AWQ_ERROR_IO. A checkpoint that is
+ * there in part is an error.
  */
 AWQ_API awq_status awq_model_open(awq_context *ctx, const char *path, const char *plugin,
                                   awq_model **out);
@@ -256,7 +256,7 @@ typedef struct awq_model_info {
     int64_t layer_count, hidden_size, vocabulary_size, expert_count, experts_per_token;
     uint64_t bytes;   /* of all tensors */
     uint64_t weights; /* number of weights of all modules, quantized or not */
-    bool described; /* by config.json alone: no weights are on disk, bytes is what they would be */
+    bool described; /* no weights are on disk: all is by config.json, bytes is what they would be */
 } awq_model_info;
 AWQ_API void awq_model_describe(const awq_model *model, awq_model_info *info);
 
@@ -266,10 +266,10 @@ AWQ_API void awq_model_describe(const awq_model *model, awq_model_info *info);
 typedef struct awq_plan_group {
     const char *pattern; /* module names with their numbers as *, e.g. model.layers.*.mlp.gate */
     awq_role role;
-    const char *layers; /* those they are in: "0-3,47"; "" outside the layers */
+    const char *layers; /* the layers of the modules: "0-3,47"; "" outside the layers */
     uint64_t count;     /* modules */
-    /* "awq int4 g128 asymmetric, clip"; "keep BF16", bit for bit; or "rescale BF16", for what
-       stays float but takes up the scales of its neighbours */
+    /* "awq int4 g128 asymmetric, clip"; "keep BF16", bit for bit; or "rescale BF16" of modules that
+       stay float but take up the scales of their neighbours */
     const char *treatment;
     bool quantized;
     double bits_per_weight;
@@ -279,15 +279,18 @@ typedef struct awq_plan_group {
 /* Borrows the recipe, which must not change. */
 typedef struct awq_plan awq_plan;
 /* Checks the recipe against the model and says what would happen. Writes nothing; reads headers,
-   no weights: the model need not have any (awq_model_open). But where schemes are to be chosen
-   within a target, a pass through the model with the calibration measures what each would do; of a
-   model without weights the plan then shows quantize.bits and group_size, and warns.
+   no weights: the model need not have any (awq_model_open). If schemes are to be chosen within a
+   target, a pass through the model with the calibration measures what each would do. For a model
+   without weights the plan then shows quantize.bits and group_size, and warns.
 
-   What a run would find before its first layer is found here, with the same errors: a recipe that
-   cannot be run (AWQ_ERROR_RECIPE), an output that can never be put where it shall
-   (AWQ_ERROR_EXISTS; of one that only `force` replaces there is a warning), and, if the model has
-   weights, data files that are missing, of no known kind or wrong where they begin, and too little memory
-   (see awq_quantize; of a model without weights only a memory_limit that is too small). */
+   A plan finds all that a run would find before its first layer, with the same errors:
+   - a recipe that cannot be run (AWQ_ERROR_RECIPE);
+   - an output that can never be put in its place (AWQ_ERROR_EXISTS); there is only a warning if
+     `force` would replace what is there;
+   - if the model has weights, data files that are missing, of no known kind, or wrong where they
+     begin;
+   - too little memory (see awq_quantize); for a model without weights, only a memory_limit that is
+     too small. */
 AWQ_API awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out);
 AWQ_API void awq_plan_free(awq_plan *plan);
 AWQ_API size_t awq_plan_group_count(const awq_plan *plan);
@@ -296,10 +299,10 @@ AWQ_API size_t awq_plan_warning_count(const awq_plan *plan);
 AWQ_API const char *awq_plan_warning_at(const awq_plan *plan, size_t index);
 AWQ_API uint64_t awq_plan_bytes_before(const awq_plan *plan);
 AWQ_API uint64_t awq_plan_bytes_after(const awq_plan *plan);
-/* Where schemes were chosen within a target: the sum over layers of the mean squared error of what
-   the experts add to the hidden state, over the mean square of that; NAN where none were. */
+/* If schemes were chosen within a target: the sum over layers of the mean squared error of what
+   the experts add to the hidden state, over the mean square of that state. Else NAN. */
 AWQ_API double awq_plan_predicted_loss(const awq_plan *plan);
-/* What a run of the plan's recipe is expected to need; its seconds are without its evaluation. */
+/* What a run of the plan's recipe is expected to need. Its evaluation is not in the seconds. */
 typedef struct awq_estimate {
     uint64_t memory_bytes;         /* most that is resident at any time, within the limit */
     uint64_t least_memory_bytes;   /* the smallest limit with which the run works */
@@ -313,8 +316,8 @@ typedef struct awq_estimate {
     uint64_t calibration_tokens;  /* as many as the recipe allows */
     double operations;            /* of matrix products */
     double operations_per_second; /* of large products on all threads, as just measured */
-    double read_bytes_per_second; /* as just measured on the model's files, which the system may
-                                     have in memory; 0 without weights */
+    double read_bytes_per_second; /* as just measured on the model's files, which may be in the
+                                     system's cache; 0 without weights */
 } awq_estimate;
 /* Measures this machine for some tenths of a second. */
 AWQ_API awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan,
@@ -330,10 +333,10 @@ typedef struct awq_engine_rule {
     const char *versions;   /* "before 0.23"; "" for all that were read */
     const char *formats;    /* that it is about: "awq|compressed-tensors" */
     const char *constraint; /* "takes experts of 4 or 8 bits, integers" */
-    /* What becomes of a result that breaks it: "refused"; "refused by these versions", of which a
-       plan warns; "note", loaded, but slower or larger than it could be */
+    /* What becomes of a result that breaks it: "refused"; "refused by these versions" (a plan
+       warns); "note": it is loaded, but slower or larger than it could be */
     const char *level;
-    const char *source; /* where that is written */
+    const char *source; /* where the engine says so */
 } awq_engine_rule;
 
 typedef struct awq_engine_rule_list awq_engine_rule_list;
@@ -362,7 +365,7 @@ typedef struct awq_eval_options {
 
 typedef struct awq_eval_result {
     double perplexity;
-    int64_t tokens;     /* scored: each window's positions but its first */
+    int64_t tokens;     /* scored: all positions of each window but the first */
     bool has_reference; /* what follows is set only with a reference */
     double reference_perplexity;
     double kl;                    /* mean KL(reference || judged) over all positions, in nats */
@@ -386,48 +389,46 @@ typedef struct awq_report awq_report;
 
 typedef struct awq_quantize_options {
     size_t struct_size; /* sizeof(awq_quantize_options) */
-    bool force;   /* replace an existing output, if libawq has made it, once the new one is whole */
-    bool restart; /* discard an interrupted run instead of going on with it */
+    bool force;         /* once the new output is whole, let it replace one that libawq has made */
+    bool restart;       /* discard an interrupted run instead of going on with it */
 } awq_quantize_options;
 
 /*
  * Does what the plan says. The result is built in OUTPUT.partial and renamed when it is whole, with
- * the sums of its files in SHA256SUMS (see awq_verify). A
- * run that was interrupted goes on with the first layer it had not finished, and says so in the
- * log.
+ * the sums of its files in SHA256SUMS (see awq_verify). An interrupted run goes on with the first
+ * layer it had not finished, and says so in the log.
  *
- * It goes on only if the run is the same: AWQ_ERROR_EXISTS names what is not (the version, the
- * plugin, a file beside the weights, an option, the ids of calibration or evaluation, the weights
- * of a layer), what it was and what it is now. Paths may change, what lies there must not; so may
- * memory_limit. A finished layer that is no longer as it was written is done again, with a warning.
- * A damaged journal, OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT. With `restart` none of
- * this is looked at.
+ * It goes on only if the run is the same. If not, AWQ_ERROR_EXISTS names what differs, what it was
+ * and what it is now: the version, the plugin, a file beside the weights, an option, the ids of
+ * calibration or evaluation, or the weights of a layer. Paths may change if what lies there does
+ * not; memory_limit may change too. A finished layer that is no longer as it was written is done
+ * again, with a warning. A damaged journal, OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT.
+ * `restart` skips all these checks.
  *
  * Tokenizer, generation config, chat template and LICENSE are copied from the model. One of them
- * that is a symbolic link whose end lies neither in the model's directory nor among the blobs of a
- * Hugging Face cache is AWQ_ERROR_IO here and in awq_plan_create. Links of weights, index and
- * config.json are followed anywhere: what they lead to is read as what it must be, and not copied
- * as it is.
+ * may be a symbolic link into the model's directory or to the blobs of a Hugging Face cache. A link
+ * to elsewhere is AWQ_ERROR_IO, here and in awq_plan_create. Links of weights, index and
+ * config.json may lead anywhere, because these files are parsed and not copied.
  *
- * OUTPUT may be missing or an empty directory. AWQ_ERROR_EXISTS for all else, but that with `force`
- * a result of libawq gives way, which its awq_provenance.json tells and to which nobody has added a
- * file that its SHA256SUMS does not list; where the file system can exchange two names, OUTPUT is
- * missing at no time. AWQ_ERROR_RECIPE, whatever the options, if
- * OUTPUT is, holds or lies in the model, or holds a file that the run reads: data, plugin or the
- * recipe itself (awq_recipe_set_source). All that is told before anything takes time.
+ * OUTPUT may be missing or an empty directory. Anything else there is AWQ_ERROR_EXISTS. With
+ * `force` a result of libawq gives way: a directory that has an awq_provenance.json, and no file
+ * that its SHA256SUMS does not list. Where the file system can exchange two names, OUTPUT is
+ * missing at no time. Whatever the options, it is AWQ_ERROR_RECIPE if OUTPUT is, holds or lies in
+ * the model, or holds a file that the run reads: data, plugin or the recipe itself
+ * (awq_recipe_set_source). All these errors come before anything takes time.
  *
  * Warnings are logged as they arise, one line for all of a kind. Once OUTPUT is in place the call
  * succeeds: a cancel in the last progress call, whose fraction is 1, comes too late.
  *
- * Memory: the least of the recipe's memory_limit, what the memory cgroups of the process allow and,
- * without a memory_limit, the machine's memory. Within it fewer workers work at a time, which
- * changes no result; a run that does not fit even so is refused before the first layer, with
- * AWQ_ERROR_RECIPE where the limit is the recipe's, else AWQ_ERROR_MEMORY, and the limit that
- * works.
+ * Memory: the limit is the least of the recipe's memory_limit, what the memory cgroups of the
+ * process allow and, without a memory_limit, the machine's memory. To keep it, fewer workers work
+ * at a time, which changes no result. A run that does not fit even so is refused before the first
+ * layer, with the limit that works: AWQ_ERROR_RECIPE if the limit is the recipe's, else
+ * AWQ_ERROR_MEMORY.
  *
  * Under a limit of the size of files (RLIMIT_FSIZE) the system sends SIGXFSZ, which ends a process
- * that does not ignore or catch it. The library does neither: a program that does gets
- * AWQ_ERROR_IO.
+ * that does not ignore or catch it. The library does neither. In a program that does, the call
+ * fails with AWQ_ERROR_IO.
  *
  * options NULL: all off. report NULL: not wanted.
  */
@@ -465,21 +466,20 @@ typedef struct awq_verify_result {
 
 typedef struct awq_verification awq_verification;
 /*
- * Looks whether a checkpoint is as it was written. AWQ_OK means that it could be looked at; whether
- * it is whole, awq_verification_problem_count tells.
+ * Checks whether a checkpoint is as it was written. AWQ_OK means that it could be checked;
+ * awq_verification_problem_count tells whether it is whole.
  *
  * Checksums: every file that SHA256SUMS lists is there and has its sum. Files that it does not list
- * are noted, weights among them are a problem.
+ * are noted; weights among them are a problem.
  *
- * Structure: the directory opens as a checkpoint, every module that the architecture describes has
- * its tensors, with the shapes and types that config.json asks for.
+ * Structure: the directory opens as a checkpoint, and every module that the architecture describes
+ * has its tensors, with the shapes and types that config.json asks for.
  *
- * With a source: its tensors have the hashes that awq_provenance.json has of them, so that another
- * source is told; what is not quantized is in it bit for bit, or within two roundings where a
- * fold has changed it; and each code stands for the folded weight. By nearest rounding that
- * is the nearest of the values that its group has, where weights beyond the ends of a searched
- * range belong to these; by GPTQ the error of a row is less than a step in the mean, root of
- * squares.
+ * With a source: its tensors have the hashes that awq_provenance.json lists, so that another source
+ * is found out. What is not quantized is as in the source bit for bit, or within two roundings if a
+ * fold has changed it. Each code stands for its folded weight. With nearest rounding it is the
+ * nearest of the values of its group; weights outside a clip range belong to its ends. With GPTQ
+ * the root mean square of a row's errors is less than a step.
  *
  * AWQ_ERROR_IO if directory or source is not there, AWQ_ERROR_PLUGIN if no plugin knows the
  * architecture; a source that cannot be read is an error as awq_model_open gives it. The
@@ -490,11 +490,11 @@ AWQ_API awq_status awq_verify(awq_context *ctx, const awq_verify_options *option
 AWQ_API void awq_verification_free(awq_verification *verification);
 AWQ_API void awq_verification_describe(const awq_verification *verification,
                                        awq_verify_result *result);
-/* One line each, in the order of finding: at most 100, whose files and modules are named. */
+/* One line each, with the file or module, in the order of finding; at most 100. */
 AWQ_API size_t awq_verification_problem_count(const awq_verification *verification);
 /* NULL past the end. */
 AWQ_API const char *awq_verification_problem_at(const awq_verification *verification, size_t index);
-/* What is no problem, but worth knowing. */
+/* Notes: worth knowing, but no problem. */
 AWQ_API size_t awq_verification_note_count(const awq_verification *verification);
 AWQ_API const char *awq_verification_note_at(const awq_verification *verification, size_t index);
 

@@ -46,11 +46,11 @@ struct awq_host {
 
     /*
      * Values of config.json. A key may be a path, "rope_parameters.rope_theta" or
-     * "layer_types.3". A key that is absent or null gives *fallback, or, with fallback
-     * NULL, a failure that names the key; a value of another type is a failure, and so is one on
-     * the way that is neither list nor object as the path has it. On failure return the status from
-     * the describe function as it is: the message is recorded. A key that nobody asks for and that
-     * looks like one that was absent is told to the user.
+     * "layer_types.3". A key that is absent or null gives *fallback; with fallback NULL it is a
+     * failure that names the key. A value of another type is a failure. So is a value on the path
+     * that is not the list or object it should be. On failure, return the status from the describe
+     * function as it is: the message is recorded. The user is told of a key that nobody asks for
+     * and that looks like one that was absent.
      */
     awq_status (*config_int)(const awq_host *host, const char *key, const int64_t *fallback,
                              int64_t *value);
@@ -66,9 +66,9 @@ struct awq_host {
        failure that names it. */
     awq_status (*config_rope)(const awq_host *host, int64_t head_dim, awq_rope *rope);
     /* Does the checkpoint hold this tensor (a full name, such as "lm_head.weight")? A model can be
-       planned before its weights are on disk: then no tensor is there, not even the embedding, and
-       the plugin describes from config.json alone what the family's checkpoints usually hold, or,
-       where only a tensor could tell and guessing would be wrong, fails. */
+       planned before its weights are on disk: then no tensor is there, not even the embedding. The
+       plugin then describes from config.json alone what the family's checkpoints usually hold. It
+       fails if only a tensor could tell and a guess could be wrong. */
     int (*has_tensor)(const awq_host *host, const char *name);
     /* Records a failure of the plugin's own and returns its status: the model is well formed but of
        a kind that the plugin does not know. `text` says what was found and what is supported. */
@@ -95,7 +95,7 @@ typedef struct awq_arch_model {
     awq_rope rope;
     char embedding[AWQ_NAME_BYTES];
     char final_norm[AWQ_NAME_BYTES];
-    char head[AWQ_NAME_BYTES]; /* "": the embedding serves as head too */
+    char head[AWQ_NAME_BYTES]; /* lm_head; "": tied, the embedding serves as head too */
     /* The recipe's `format` that most engines load for this architecture: what `auto` means. "":
        compressed-tensors. */
     char preferred_format[32];
@@ -119,8 +119,8 @@ typedef struct awq_arch_attention {
        norm_across_heads nonzero, of all heads together. */
     char q_norm[AWQ_NAME_BYTES], k_norm[AWQ_NAME_BYTES];
     int32_t norm_across_heads;
-    /* A tensor [heads] (its full name): a logit a head that joins the softmax, unscaled, and whose
-       share is dropped. */
+    /* A tensor [heads] (its full name): attention sinks. Each is a logit of its head that joins the
+       softmax unscaled; its share of the softmax is dropped. */
     char sinks[AWQ_NAME_BYTES];
     uint64_t reserved[8];
 } awq_arch_attention;
@@ -160,9 +160,9 @@ typedef enum awq_expert_layout {
 
 /*
  * The routed experts. gate, up and down name each expert's modules for people, rules and formats
- * with one matrix per expert, and hold AWQ_EXPERT_PLACEHOLDER; in AWQ_EXPERTS_SEPARATE they name
- * the tensors too. fused_gate_up and fused_down name the tensors of the fused layouts (full names;
- * "_blocks" and "_scales" are appended for MXFP4, "_bias" for biases).
+ * with one matrix per expert, and hold AWQ_EXPERT_PLACEHOLDER. In AWQ_EXPERTS_SEPARATE they name
+ * the tensors too. fused_gate_up and fused_down are the full names of the tensors of the fused
+ * layouts; MXFP4 appends "_blocks" and "_scales", biases append "_bias".
  */
 typedef struct awq_arch_experts {
     int64_t count;             /* E; 0: a dense layer, whose only block is `shared` */
@@ -173,8 +173,8 @@ typedef struct awq_arch_experts {
     char down[AWQ_NAME_BYTES]; /* [H, I] */
     awq_arch_activation activation;
     int32_t layout;      /* awq_expert_layout */
-    int32_t interleaved; /* nonzero: gate_up alternates rows of gate and up, gate first; else all
-                            of gate come first */
+    int32_t interleaved; /* nonzero: gate_up alternates rows of gate and up, gate first; zero: all
+                            rows of gate come first */
     int32_t bias; /* nonzero: NAME.bias, or fused_gate_up_bias [E,2I] and fused_down_bias [E,H] */
     int32_t
         mxfp4; /* nonzero: engines read these experts from the MXFP4 layout, by the fused names */
@@ -196,9 +196,9 @@ typedef struct awq_arch_shared {
 enum {
     AWQ_FOLD_ATTENTION_NORM = 1, /* q, k, v columns times s, attention norm divided by s */
     AWQ_FOLD_VALUE = 2,          /* o columns times s, v rows divided by s */
-    AWQ_FOLD_EXPERT_NORM = 4, /* columns of router, token gate, gate and up (of all experts and the
-                                 shared one) times s, expert norm divided by s */
-    AWQ_FOLD_UP = 8,          /* down columns times s, up rows divided by s */
+    AWQ_FOLD_EXPERT_NORM = 4,    /* columns of router, token gate, gate and up (all experts and the
+                                    shared one) times s, expert norm divided by s */
+    AWQ_FOLD_UP = 8,             /* down columns times s, up rows divided by s */
 };
 
 /* h += attention(attention_norm(h)); h += experts(x) + shared(x), x = moe_norm(h) */

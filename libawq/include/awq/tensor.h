@@ -1,13 +1,14 @@
 /*
- * awq/tensor.h - for who has weights and activations in memory: search scales and clips, round to
- * codes, pack, unpack. Knows no models and no files.
+ * awq/tensor.h - quantizes matrices in memory: search scales and clip ranges, round to codes, pack,
+ * unpack. Knows no models and no files.
  *
  * Letters: a linear computes y[T,N] = x[T,K] W[N,K]^T; W is row-major, one row for an output
  * feature. Weights are rounded in groups of G columns of a row: W[n,k] ~ scale[n, k/G] * (code[n,k]
  * - zero[n, k/G]), or scale[n, k/G] * e(code[n,k]) for E2M1 codes.
  *
  * The order of work: gather statistics of x; search scales s[K]; divide the producer of x by s;
- * search clips; quantize W with the scales (its columns are multiplied by s before rounding); pack.
+ * search clip ranges; quantize W with the scales (its columns are multiplied by s before rounding);
+ * pack. README.md has a glossary of the terms.
  *
  * Threads and errors are those of awq/awq.h. Arrays that are passed in are read during the call
  * only.
@@ -48,34 +49,35 @@ typedef enum awq_code {
 typedef struct awq_scheme {
     int bits;           /* 2 to 8 */
     int64_t group_size; /* G, a divisor of K; -1: the whole row */
-    bool symmetric; /* zero point in the middle of the codes; else the range is that of the group
-                       and 0 */
+    bool symmetric;     /* the zero point is the middle code; else the range is that of the group's
+                           weights and 0 */
     awq_scale_type scale_type;
     awq_code code;
 } awq_scheme;
 
-/* What is known of the inputs x of a linear: their mean magnitudes and x^T x. Memory: 4 K^2 bytes.
- */
+/* Of the inputs x of a linear: the salience (mean |x| of each channel) and the Gram matrix x^T x,
+   GPTQ's Hessian but for a factor. Memory: 4 K^2 bytes. */
 typedef struct awq_statistics awq_statistics;
 AWQ_API awq_status awq_statistics_create(awq_context *ctx, int64_t columns, awq_statistics **out);
 AWQ_API void awq_statistics_free(awq_statistics *statistics);
 /* Adds x[tokens, columns]; tokens may be 0. AWQ_ERROR_NUMERIC if a value is not finite; nothing is
  * added then. */
 AWQ_API awq_status awq_statistics_add(awq_statistics *statistics, const float *x, int64_t tokens);
-/* salience[columns]: mean |x| of each channel; 0 before any token. */
+/* salience[columns]; 0 before any token. */
 AWQ_API void awq_statistics_salience(const awq_statistics *statistics, float *salience);
 
 typedef struct awq_scale_result {
-    double ratio;      /* of the chosen candidate, 0 to 1; -1 for the identity */
+    double ratio;      /* the exponent r of the chosen candidate, 0 to 1; -1 for the identity */
     double plain_loss; /* sum over tokens and outputs of the squared error with no scales */
     double loss;       /* the same with the chosen ones; never more */
 } awq_scale_result;
 
 /*
- * Searches one scale vector for matrices that share an input (q, k and v; or gate and up).
- * Candidates are the identity and, for ratio r = 0, 1/steps, ... 1, s = a^r / (w^(1-r) + 1e-4),
- * normalized by sqrt(max(s) min(s)), a being the salience and w the mean over rows of |W| /
- * (largest |W| of its group + 1e-6): the AWQ paper's search (arXiv 2306.00978) in the form that its
+ * Searches one scale vector (pre_quant_scale, smooth scale) for matrices that share an input: q, k
+ * and v, or gate and up. Candidates are the identity and, for the ratios r = 0, 1/steps, ... 1,
+ *   s = a^r / (w^(1-r) + 1e-4), normalized by sqrt(max(s) min(s)).
+ * a is the salience. w (x_mean and w_mean elsewhere) is the mean over rows of |W| / (largest |W| of
+ * its group + 1e-6). This is the AWQ paper's search (arXiv 2306.00978) in the form that its
  * implementations use. The loss is exact for linears. steps is 1 to 1000. scales[K] is set. result
  * may be NULL.
  */
@@ -83,18 +85,18 @@ AWQ_API awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrice
                                      const awq_scheme *scheme, const awq_statistics *statistics,
                                      int steps, float *scales, awq_scale_result *result);
 
-/* What the codes of a group cover; a weight outside takes the nearest end. low <= 0 <= high; high
-   INFINITY: as wide as the group's weights and 0; 0 to 0 is for groups of zeros. Symmetric codes
-   cover the larger side. For E2M1 codes high is the magnitude from which the scale is made:
+/* The clip range: what the codes of a group cover. A weight outside it takes the nearest end.
+   low <= 0 <= high. high INFINITY: as wide as the group's weights and 0. 0 to 0: a group of zeros.
+   Symmetric codes cover the larger side. For E2M1 codes the scale is
    2^(floor(log2(high)) - 2). */
 typedef struct awq_range {
     float low, high;
 } awq_range;
 
 /*
- * Searches, for each group of each row, what range of the scaled weights gives the least error:
- * ranges[N, K/G] is set. scales[K], positive, may be NULL; with scales, statistics are still those
- * of the input before it was divided by them.
+ * Searches the clip range of each group of each row: the range of the scaled weights with the least
+ * error of the output. ranges[N, K/G] is set. scales[K], positive, may be NULL. With scales, the
+ * statistics are still those of the input before it is divided by them.
  */
 AWQ_API awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix,
                                     const awq_scheme *scheme, const awq_statistics *statistics,
@@ -115,7 +117,7 @@ AWQ_API void awq_quantized_describe(const awq_quantized *quantized, awq_scheme *
 AWQ_API const uint8_t *awq_quantized_codes(const awq_quantized *quantized); /* [N,K] */
 AWQ_API const float *awq_quantized_scales(const awq_quantized *quantized);  /* [N,K/G] */
 AWQ_API const uint8_t *awq_quantized_zeros(const awq_quantized *quantized); /* [N,K/G] */
-/* out[N,K]: what the codes stand for; the column scales are not taken out. */
+/* out[N,K]: what the codes stand for, still multiplied by the column scales. */
 AWQ_API void awq_quantized_values(const awq_quantized *quantized, float *out);
 
 /*
@@ -131,11 +133,11 @@ AWQ_API awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t colum
                                    awq_quantized **out);
 
 /*
- * The compressed-tensors "pack-quantized" layout. Codes of b bits, P = 32/b to a word, the first
- * lowest: weight_packed[N, K/P] along K, and weight_zero_point[N/P, K/G] along N, which symmetric
- * codes do not have (it may be NULL then). weight_scale[N, K/G] is of BF16 for AWQ_SCALE_BF16, of
- * F32 for AWQ_SCALE_F32, else of F16. (The layout's weight_shape is I64 {N, K}.) b is 4 or 8.
- * AWQ_ERROR_ARGUMENT for other codes, and where P does not divide K, or N of asymmetric codes.
+ * The compressed-tensors "pack-quantized" layout. Codes have b bits, 4 or 8; P = 32/b of them make
+ * a word, the first lowest. weight_packed[N, K/P] is packed along K, weight_zero_point[N/P, K/G]
+ * along N. Symmetric codes have no zero points; the pointer may be NULL then. weight_scale[N, K/G]
+ * is BF16 for AWQ_SCALE_BF16, F32 for AWQ_SCALE_F32, else F16. (The layout's weight_shape is I64
+ * {N, K}.) AWQ_ERROR_ARGUMENT for other codes, if P does not divide K, or N of asymmetric codes.
  */
 AWQ_API awq_status awq_pack_compressed(awq_context *ctx, const awq_quantized *quantized,
                                        uint32_t *weight_packed, void *weight_scale,
@@ -147,17 +149,17 @@ AWQ_API awq_status awq_unpack_compressed(awq_context *ctx, int64_t rows, int64_t
                                          const uint32_t *weight_zero_point, awq_quantized **out);
 
 /*
- * The GPTQ layout. Codes of b bits, 2, 4 or 8, P = 32/b to a word, the first lowest: qweight[K/P,
- * N] along K and qzeros[K/G, N/P] along N; scales[K/G, N] as F16 bits. (The layout's g_idx is I32
- * [K], k / G.) Zero points are stored less one in version 1, "gptq", which has none of 0; symmetric
- * codes of it are what most engines read. Version 2, "gptq_v2", has them as they are.
- * AWQ_ERROR_ARGUMENT for other codes and versions, where P does not divide K and N, and for scales
- * of other types than AWQ_SCALE_F16 and AWQ_SCALE_BF16_F16.
+ * The GPTQ layout. Codes have b bits, 2, 4 or 8; P = 32/b of them make a word, the first lowest.
+ * qweight[K/P, N] is packed along K, qzeros[K/G, N/P] along N; scales[K/G, N] are F16 bits. (The
+ * layout's g_idx is I32 [K], k / G.) Version 1, "gptq", stores a zero point less one, and so cannot
+ * store 0; most engines read its symmetric codes. Version 2, "gptq_v2", stores zero points as they
+ * are. AWQ_ERROR_ARGUMENT for other codes and versions, if P does not divide K and N, and for
+ * scales of other types than AWQ_SCALE_F16 and AWQ_SCALE_BF16_F16.
  */
 AWQ_API awq_status awq_pack_gptq(awq_context *ctx, const awq_quantized *quantized, int version,
                                  uint32_t *qweight, uint32_t *qzeros, uint16_t *scales);
-/* The scheme is what is stored; zero points are read even where it is symmetric. A stored zero
-   point of 2^b - 1 is 0 in version 1: some writers have put it so. */
+/* The scheme is what is stored; zero points are read even if it is symmetric. In version 1 a stored
+   zero point of 2^b - 1 is 0: some writers wrap it so. */
 AWQ_API awq_status awq_unpack_gptq(awq_context *ctx, int64_t rows, int64_t columns,
                                    const awq_scheme *scheme, int version, const uint32_t *qweight,
                                    const uint32_t *qzeros, const uint16_t *scales,
@@ -165,8 +167,7 @@ AWQ_API awq_status awq_unpack_gptq(awq_context *ctx, int64_t rows, int64_t colum
 
 /*
  * The MXFP4 layout of one expert: blocks[N, K/32, 16] of two codes a byte, the first lower, and
- * scales[N, K/32], a scale being 2^(byte - 127) and 255 standing for NaN. E2M1 codes, else
- * AWQ_ERROR_ARGUMENT.
+ * scales[N, K/32]. A scale is 2^(byte - 127); 255 is NaN. E2M1 codes, else AWQ_ERROR_ARGUMENT.
  */
 AWQ_API awq_status awq_pack_mxfp4(awq_context *ctx, const awq_quantized *quantized, uint8_t *blocks,
                                   uint8_t *scales);

@@ -104,9 +104,9 @@ typedef struct awq_progress {
 } awq_progress;
 
 /*
- * Called on the thread that called the library, when something new begins and within it some times
- * a second where that is possible. Returning nonzero cancels the operation, which then fails with
- * AWQ_ERROR_CANCELLED; but a fraction of 1 says that it is done, and then it succeeds.
+ * Called on the thread that called the library, when a stage begins and, where possible, some times
+ * a second within it. Returning nonzero cancels the operation, which then fails with
+ * AWQ_ERROR_CANCELLED. At a fraction of 1 it is too late: the operation is done and succeeds.
  */
 typedef int (*awq_progress_fn)(void *user, const awq_progress *progress);
 
