@@ -34,8 +34,8 @@ failing() {
     rm -rf disk
     quantize "MEMORY_FAIL=$1" "MEMORY_LAST=$2"
     what="allocations $1 to $2 of $allocations fail: exit code $code, $(cat err.txt)"
-    if [ $code = 0 ]; then
-        diff -r whole disk/out || fail "$what: another result"
+    if [ $code = 0 ]; then # what it could not remove then, the next run does
+        diff -r -x '.awq-*' -x awq_journal.json whole disk/out || fail "$what: another result"
     else
         [ $code = 1 ] || fail "$what"
         grep -Eq 'out of memory|has no memory|no more memory|Cannot allocate memory' err.txt || fail "$what"
