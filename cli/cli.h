@@ -93,8 +93,8 @@ void print_command_help(const cli_command *command);
 /* ---- start.c ---- */
 
 /* Starts the program again, and does not return, where OpenBLAS took kernels that do not fit the
-   processor, unless the user chose them. */
-void fit_kernels(char **argv, bool quiet);
+   processor, unless the user chose them. An exit code: FAILED where that failed. */
+int fit_kernels(char **argv, bool quiet);
 
 /* ---- messages.c: standard error ---- */
 

@@ -99,9 +99,10 @@ static int run(int argc, char **argv, cli_globals *globals, cli_arguments *argum
     } else if (globals->help) {
         print_program_help();
     } else if (command) {
-        if (command->computes)
-            fit_kernels(argv, is_quiet(command, arguments));
-        return run_command(command, globals, arguments);
+        code = command->computes ? fit_kernels(argv, is_quiet(command, arguments)) : DONE;
+        if (code == DONE)
+            code = run_command(command, globals, arguments);
+        return code;
     } else {
         print_error("a command is missing; \"awqc help\" lists them");
         return WRONG_USAGE;

@@ -17,14 +17,14 @@
 
 /* ---- kernels that fit the processor: from main ---- */
 
-void fit_kernels(char **argv, bool quiet)
+int fit_kernels(char **argv, bool quiet)
 {
     awq_compute_info info;
     awq_compute_describe(&info);
     bool again = getenv(STARTED_AGAIN) != NULL;
     unsetenv(STARTED_AGAIN);
     if (!info.better_core[0] || getenv(CORE_TYPE) || again)
-        return;
+        return DONE;
     if (!quiet)
         fprintf(
             stderr,
@@ -33,7 +33,11 @@ void fit_kernels(char **argv, bool quiet)
             info.blas, info.core, info.better_core);
     if (setenv(CORE_TYPE, info.better_core, 1) == 0 && setenv(STARTED_AGAIN, "1", 1) == 0)
         execv(SELF, argv);
-    print_warning("starting again failed; going on as it is");
+    print_error(
+        "cannot start again with kernels for this processor: %s; it does without where " CORE_TYPE
+        "=%s is set",
+        strerror(errno), info.better_core);
+    return FAILED;
 }
 
 /* ---- a limited address space: before OpenBLAS is loaded ---- */
@@ -77,7 +81,10 @@ static void start_with(char **argv, char **environment, char *assignment)
     char **changed = with(environment, assignment);
     if (changed)
         execve(SELF, argv, changed);
-    free(changed); /* going on as it is */
+    fprintf(stderr,
+            "awqc: error: cannot start again with %s, as a limited address space needs: %s\n",
+            assignment, strerror(errno));
+    _exit(FAILED);
 }
 
 /* OpenBLAS of POSIX threads starts as many threads as there are processors, of which each maps its

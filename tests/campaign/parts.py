@@ -14,7 +14,7 @@ import time
 from typing import Callable, NamedTuple
 
 from damage import damage, files_of
-from runs import Bad, Event, contents, difference, expect, killed, without_bookkeeping
+from runs import Bad, Event, contents, difference, expect, killed, read, without_bookkeeping
 
 # The third is PCRE2's, the last the system's.
 SHORTAGE = re.compile("out of memory|has no memory|no more memory|Cannot allocate memory")
@@ -153,22 +153,37 @@ def cut_power(site, details, directory, _):
 
 # ---- memory ----
 
-def count_allocations(site):
+def call_stacks(site):
+    """Of each allocation of a run what tells its call stack from others."""
     event = Event(site, os.path.join(site.directory, "counting"))
-    path = os.path.join(event.directory, "count")
-    event.quantize("--threads", "1", preload="memory", environment={"MEMORY_COUNT": path})
-    with open(path, encoding="ascii") as file:
-        count = int(file.read())
+    path = os.path.join(event.directory, "stacks")
+    event.quantize("--threads", "1", preload="memory", environment={"MEMORY_STACKS": path})
+    stacks = read(path).split()
     event.remove()
-    return count
+    return stacks
+
+
+def alone_and_with_all_after(site, numbers):
+    return [(site, (n, last)) for n in sorted(numbers) for last in (n, 0)]
 
 
 def allocation_failures(sites, count, chance):
     """One allocation fails, or all from it on: of each recipe, unless that is too many."""
     events = []
     for site in sites:
-        for n in range(1, count_allocations(site) + 1):
-            events += [(site, (n, n)), (site, (n, 0))]
+        events += alone_and_with_all_after(site, range(1, len(call_stacks(site)) + 1))
+    return sample(events, count, chance)
+
+
+def stack_failures(sites, count, chance):
+    """The same for the first, the last and a middle one of those with the same call stack."""
+    events = []
+    for site in sites:
+        numbers = {}
+        for n, stack in enumerate(call_stacks(site), 1):
+            numbers.setdefault(stack, []).append(n)
+        chosen = {n for of in numbers.values() for n in (of[0], of[len(of) // 2], of[-1])}
+        events += alone_and_with_all_after(site, chosen)
     return sample(events, count, chance)
 
 
@@ -325,6 +340,7 @@ PARTS = {
     "operations": Part(operation_kills, kill_at_operation, 1000),
     "failures": Part(operation_failures, fail_at_operation, 500),
     "powercuts": Part(power_cuts, cut_power, 1000),
+    "stacks": Part(stack_failures, fail_allocations, 0),
     "allocations": Part(allocation_failures, fail_allocations, 2000),
     "disk": Part(disk_sizes, fill_disk, 40, why_no_tmpfs),
     "limits": Part(limits, limit, 200),

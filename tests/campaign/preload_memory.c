@@ -4,6 +4,8 @@
  *   MEMORY_FAIL   N: allocation N fails, counted from 1 when all libraries are loaded
  *   MEMORY_LAST   with MEMORY_FAIL: the last that fails; 0: no end (N if it is not set)
  *   MEMORY_COUNT  the number of allocations is written into this file at the end
+ *   MEMORY_STACKS for each allocation, a line that tells the call stack of it from others is
+ * written into this file at the end
  *
  * Allocations by OpenMP's runtime and by OpenBLAS do not count: both end the program where one
  * fails, and no caller can help that.
@@ -12,6 +14,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <limits.h>
 #include <link.h>
 #include <stdbool.h>
@@ -20,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static const char *const not_counted[] = {"libgomp", "libomp.", "libopenblas"};
 
@@ -107,7 +111,45 @@ static int add_range(struct dl_phdr_info *info, size_t size, void *user)
     return 0;
 }
 
-static bool fails(const void *caller)
+/* ---- where from ---- */
+
+enum { DEPTH = 12, OWN = 3, MOST = 1 << 22 }; /* OWN: frames of this file */
+
+static uint64_t *stacks; /* of each allocation; NULL: not asked for */
+
+static void begin_stacks(void)
+{
+    void *frames[DEPTH + OWN];
+    void *space = mmap(NULL, MOST * sizeof *stacks, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (space == MAP_FAILED)
+        abort();
+    backtrace(frames, DEPTH + OWN); /* its first call allocates */
+    stacks = space;
+}
+
+static __attribute__((noinline)) void record_stack(long n)
+{
+    void *frames[DEPTH + OWN];
+    int count = backtrace(frames, DEPTH + OWN);
+    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a, by words */
+    for (int i = OWN; i < count; i++)
+        hash = (hash ^ (uintptr_t)frames[i]) * UINT64_C(0x100000001b3);
+    if (n <= MOST)
+        stacks[n - 1] = hash;
+}
+
+static void write_stacks(const char *path)
+{
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return;
+    for (long n = 0; n < allocations && n < MOST; n++)
+        fprintf(file, "%016llx\n", (unsigned long long)stacks[n]);
+    fclose(file);
+}
+
+static __attribute__((noinline)) bool fails(const void *caller)
 {
     if (!counting)
         return false;
@@ -115,6 +157,8 @@ static bool fails(const void *caller)
         if ((uintptr_t)caller - skipped[i].begin < skipped[i].end - skipped[i].begin)
             return false;
     long n = __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+    if (stacks)
+        record_stack(n);
     if (!first_failing || n < first_failing || (last_failing && n > last_failing))
         return false;
     errno = ENOMEM;
@@ -127,6 +171,8 @@ __attribute__((constructor)) static void begin(void)
     first_failing = first ? atol(first) : 0;
     last_failing = last ? atol(last) : first_failing;
     dl_iterate_phdr(add_range, NULL);
+    if (getenv("MEMORY_STACKS"))
+        begin_stacks();
     counting = true;
 }
 
@@ -139,6 +185,8 @@ __attribute__((destructor)) static void end(void)
         fprintf(file, "%ld\n", allocations);
         fclose(file);
     }
+    if (stacks)
+        write_stacks(getenv("MEMORY_STACKS"));
 }
 
 /* ---- in front ---- */

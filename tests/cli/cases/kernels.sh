@@ -45,6 +45,12 @@ with "OLD_CORE_ALWAYS=1" quantize recipe.yaml --force
 [ "$(lines "$again")" = 1 ] || fail "expected that it starts again once"
 [ "$(lines "$slow")" = 1 ] || fail "expected one warning"
 
+# Where it cannot, results would be of other kernels: an error, also when nothing else is said.
+with "OLD_CORE_STAYS=1" quantize recipe.yaml --force --quiet
+[ "$code" = 1 ] || fail "expected an error"
+[ "$(lines "error: cannot start again with kernels for this processor: Cannot allocate memory")" = 1 ] ||
+    fail "expected the reason"
+
 # What does not compute does not start again, and the version tells.
 with "" inspect "$data"
 [ "$code" = 0 ] && [ ! -s "$top/err" ] || fail "expected nothing but the model"
