@@ -241,7 +241,7 @@ static void nothing_is_freed(void **state)
 
 /* ---- structs of other versions ---- */
 
-/* A struct of options that has grown twice, and what a later version might make of it. */
+/* A struct of options, and what an earlier or later version might make of it. */
 typedef struct grown {
     size_t struct_size;
     int64_t first, second, third;
@@ -258,24 +258,44 @@ static void sizes_of_other_versions(void **state)
     grown read;
     for (size_t v = 0; v < 3; v++) {
         given.known.struct_size = sizes[v];
-        succeeds(ctx, awq__read_options(ctx, "options", &given, sizes, 3, &read));
+        succeeds(ctx, awq__read_options(ctx, "options", &given, sizeof read, &read));
         assert_int_equal(read.struct_size, sizes[v]);
         assert_int_equal(read.first, 1);
         assert_int_equal(read.second, v > 0 ? 2 : 0);
         assert_int_equal(read.third, v > 1 ? 3 : 0);
     }
     given.known.struct_size = sizeof given;
-    succeeds(ctx, awq__read_options(ctx, "options", &given, sizes, 3, &read));
+    succeeds(ctx, awq__read_options(ctx, "options", &given, sizeof read, &read));
     assert_int_equal(read.third, 3);
     given.more[15] = 1;
-    fails(ctx, awq__read_options(ctx, "options", &given, sizes, 3, &read), AWQ_ERROR_ARGUMENT,
+    fails(ctx, awq__read_options(ctx, "options", &given, sizeof read, &read), AWQ_ERROR_ARGUMENT,
           "options: struct_size is 48, and something is set behind the 32 bytes");
-    static const size_t wrong[] = {0, 8, 12, 17, 31};
+    static const size_t wrong[] = {0, 8, 12, 17, 31, 1032, SIZE_MAX - 7};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         given.known.struct_size = wrong[i];
-        fails(ctx, awq__read_options(ctx, "options", &given, sizes, 3, &read), AWQ_ERROR_ARGUMENT,
-              "expected 32, or that of another version");
+        fails(ctx, awq__read_options(ctx, "options", &given, sizeof read, &read),
+              AWQ_ERROR_ARGUMENT, "expected 32, or that of another version");
     }
+}
+
+/* Of a version that knew no more than the first member, which comes alone up to the last byte. */
+static void functions_take_shorter_versions(void **state)
+{
+    awq_context *ctx = *state;
+    struct {
+        size_t struct_size;
+        const char *directory;
+    } *first = malloc(sizeof *first);
+    awq_eval_result result;
+    awq_verification *verification;
+    assert_non_null(first);
+    first->struct_size = sizeof *first;
+    first->directory = "there/is/none";
+    fails(ctx, awq_verify(ctx, (const awq_verify_options *)(void *)first, &verification),
+          AWQ_ERROR_IO, "there/is/none: not a directory");
+    fails(ctx, awq_evaluate(ctx, (const awq_eval_options *)(void *)first, &result),
+          AWQ_ERROR_ARGUMENT, "needs a directory and either texts or ids");
+    free(first);
 }
 
 /* Each function that takes such a struct reads it so: a longer one gets as far as what it says. */
@@ -419,6 +439,7 @@ int main(void)
         cmocka_unit_test(questions_about_nothing),
         cmocka_unit_test(nothing_is_freed),
         TEST(sizes_of_other_versions),
+        TEST(functions_take_shorter_versions),
         TEST(functions_take_other_versions),
         cmocka_unit_test_setup_teardown(a_run_that_is_cancelled_at_each_call, set_up, tear_down),
         cmocka_unit_test_setup_teardown(success_leaves_no_message, set_up, tear_down),

@@ -103,15 +103,22 @@ static awq_status check_added(awq_context *ctx, const char *directory)
     if (!awq__holds_file(directory, AWQ__SUMS_FILE))
         return AWQ_OK; /* results of version 0.1 have none */
     awq_status status = awq__sums_read(ctx, directory, &listed);
-    if (status == AWQ_OK)
-        status = awq__sums_list(ctx, directory, AWQ__JOURNAL_FILE, &there);
-    for (size_t i = 0; i < there.count && status == AWQ_OK; i++)
+    if (status == AWQ_ERROR_FORMAT)
+        status = awq__fail(ctx, AWQ_ERROR_EXISTS,
+                           "%s: is not replaced, since its " AWQ__SUMS_FILE " is damaged, which "
+                           "would tell the result from what others have added; remove the "
+                           "directory by hand, or name another output",
+                           directory);
+    AWQ__TRY(status);
+    AWQ__TRY(awq__sums_list(ctx, directory, AWQ__JOURNAL_FILE, &there));
+    for (size_t i = 0; i < there.count; i++)
         if (!awq__sums_find(&listed, there.list[i].name))
-            status = awq__fail(ctx, AWQ_ERROR_EXISTS,
+            AWQ__TRY(awq__fail(ctx, AWQ_ERROR_EXISTS,
                                "%s: is not replaced, since it holds %s, which is no part of the "
                                "result (its " AWQ__SUMS_FILE " does not list it); move that away "
                                "first",
-                               directory, there.list[i].name);
+                               directory, there.list[i].name));
+done:
     awq__sums_free(&listed);
     awq__sums_free(&there);
     return status;

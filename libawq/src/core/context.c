@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#define MAX_OPTIONS_BYTES 1024
 #define MESSAGE_BYTES 1024
 #define REPEAT_SECONDS 0.2
 
@@ -293,26 +294,23 @@ awq_status awq__leave(awq_context *ctx, awq_status status)
     return status;
 }
 
-awq_status awq__read_options(awq_context *ctx, const char *name, const void *given,
-                             const size_t *sizes, size_t count, void *options)
+awq_status awq__read_options(awq_context *ctx, const char *name, const void *given, size_t size,
+                             void *options)
 {
-    size_t size, now = sizes[count - 1];
-    memcpy(&size, given, sizeof size);
-    bool known = size > now;
-    for (size_t i = 0; i < count; i++)
-        known |= size == sizes[i];
-    if (!known)
+    size_t found;
+    memcpy(&found, given, sizeof found);
+    if (found <= sizeof found || found % sizeof found || found > MAX_OPTIONS_BYTES)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                          "%s: struct_size is %zu, expected %zu, or that of another version", name,
-                         size, now);
-    for (size_t i = now; i < size; i++)
+                         found, size);
+    for (size_t i = size; i < found; i++)
         if (((const char *)given)[i])
             return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                              "%s: struct_size is %zu, and something is set behind the %zu bytes "
                              "that this version knows",
-                             name, size, now);
-    memset(options, 0, now);
-    memcpy(options, given, size < now ? size : now);
+                             name, found, size);
+    memset(options, 0, size);
+    memcpy(options, given, found < size ? found : size);
     return AWQ_OK;
 }
 

@@ -70,14 +70,15 @@ awq_status awq__enter(awq_context *ctx, const char *function, const awq__argumen
 /* Where it ends: after success there is no message, whatever was tried in between. */
 awq_status awq__leave(awq_context *ctx, awq_status status);
 /*
- * Reads a struct of options that an older or newer program may have been compiled with: begins with
- * its size. sizes[count] are those that it has had, rising; the last, of *options, is that of now.
- * A shorter one leaves the rest 0, which is every member's default; of a longer one the rest must
- * be 0. AWQ_ERROR_ARGUMENT for any other size. So a new member begins behind the size of before:
- * bytes that only filled a struct up may hold anything.
+ * Reads a struct of options that an older or newer program may have been compiled with: it begins
+ * with its size, and `size` is that of *options. What a shorter one lacks is 0, which is every
+ * member's default; what a longer one has behind must be 0. AWQ_ERROR_ARGUMENT for a size that no
+ * version has: none is shorter than one member, ends within 8 bytes or is longer than a kibibyte.
+ * So a new member begins behind the size of before: bytes that only filled a struct up may hold
+ * anything.
  */
-awq_status awq__read_options(awq_context *ctx, const char *name, const void *given,
-                             const size_t *sizes, size_t count, void *options);
+awq_status awq__read_options(awq_context *ctx, const char *name, const void *given, size_t size,
+                             void *options);
 void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...) AWQ__PRINTF(3, 4);
 /* AWQ_OK, or AWQ_ERROR_CANCELLED (recorded) when the caller's callback said so. The stage's name
    must stay, for loops that tell it again. */

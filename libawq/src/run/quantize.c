@@ -263,13 +263,12 @@ static awq_status run(awq__job *job, const awq_quantize_options *options, awq_re
 awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
                         const awq_quantize_options *options, awq_report **report)
 {
-    static const size_t sizes[] = {sizeof *options};
     awq_quantize_options known = {0};
     if (report)
         *report = NULL;
     awq_status status = awq__enter(ctx, "awq_quantize", (awq__argument[]){{"recipe", recipe}, {0}});
     if (status == AWQ_OK && options)
-        status = awq__read_options(ctx, "awq_quantize_options", options, sizes, 1, &known);
+        status = awq__read_options(ctx, "awq_quantize_options", options, sizeof known, &known);
     if (status != AWQ_OK)
         return status;
     awq__model_plan plan;

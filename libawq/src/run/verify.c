@@ -378,14 +378,13 @@ static awq_status verify(awq_verification *v, const awq_verify_options *options)
 
 awq_status awq_verify(awq_context *ctx, const awq_verify_options *options, awq_verification **out)
 {
-    static const size_t sizes[] = {sizeof *options};
     awq_verify_options known;
     if (out)
         *out = NULL;
     awq_status status =
         awq__enter(ctx, "awq_verify", (awq__argument[]){{"options", options}, {"out", out}, {0}});
     if (status == AWQ_OK)
-        status = awq__read_options(ctx, "awq_verify_options", options, sizes, 1, &known);
+        status = awq__read_options(ctx, "awq_verify_options", options, sizeof known, &known);
     if (status != AWQ_OK)
         return status;
     if (!known.directory)

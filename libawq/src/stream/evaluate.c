@@ -320,14 +320,13 @@ static awq_status evaluate(awq_context *ctx, const awq_eval_options *options,
 
 awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_eval_result *result)
 {
-    static const size_t sizes[] = {sizeof *options};
     awq_eval_options known;
     if (result)
         *result = (awq_eval_result){0};
     awq_status status = awq__enter(
         ctx, "awq_evaluate", (awq__argument[]){{"options", options}, {"result", result}, {0}});
     if (status == AWQ_OK)
-        status = awq__read_options(ctx, "awq_eval_options", options, sizes, 1, &known);
+        status = awq__read_options(ctx, "awq_eval_options", options, sizeof known, &known);
     if (status == AWQ_OK)
         status = check_options(ctx, &known);
     return status == AWQ_OK ? awq__leave(ctx, evaluate(ctx, &known, result)) : status;

@@ -19,6 +19,13 @@ rtn="--quiet --set quantize.method=rtn"
     err_is "awqc: error: out: is not replaced, since it holds notes.md, which is no part of the result (its SHA256SUMS does not list it); move that away first"
     [ "$(cat out/notes.md)" = precious ] || fail "an added file was touched"
     rm out/notes.md
+
+    # Nor where that cannot be told.
+    mv out/SHA256SUMS ../sums
+    tr 0-9a-f g-v <../sums >out/SHA256SUMS
+    expect 1 quantize recipe.yaml --quiet --force
+    err_is "awqc: error: out: is not replaced, since its SHA256SUMS is damaged, which would tell the result from what others have added; remove the directory by hand, or name another output"
+    mv ../sums out/SHA256SUMS
     expect 0 quantize recipe.yaml --quiet --force
 
     # What an earlier run was killed in front of removing goes, and the result is called whole.
