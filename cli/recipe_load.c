@@ -99,7 +99,7 @@ int load_recipe(awq_context *ctx, const char *path, const char *const *sets, siz
 
 int ignore_engine(awq_context *ctx, awq_recipe *recipe)
 {
-    awq_status status = awq_recipe_set(recipe, "engine", "any", NULL);
+    awq_status status = awq_recipe_set(recipe, "ignore_engine", "true", NULL);
     if (status == AWQ_OK)
         return DONE;
     awq_recipe_free(recipe);

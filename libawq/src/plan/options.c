@@ -29,6 +29,8 @@ static const awq_option options[] = {
     {"engine", AWQ_OPTION_CHOICE, "any", AWQ__ENGINE_CHOICES, 0, 0, false,
      "What will serve the result: a recipe whose result it cannot load is refused. any only warns "
      "of what engines cannot load it."},
+    {"ignore_engine", AWQ_OPTION_BOOLEAN, "false", "", 0, 0, false,
+     "Only warn where the engine cannot load the result, and write it."},
     {"tensor_parallel", AWQ_OPTION_INTEGER, "1", "", 1, 1024, false,
      "Devices that the engine spreads each matrix over; each must get whole groups."},
     {"shard_size", AWQ_OPTION_SIZE, "5GB", "", 1000000, EXACT_IN_JSON, false,

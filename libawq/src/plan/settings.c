@@ -43,6 +43,7 @@ static const awq__setting settings_list[] = {
     SETTING(output),
     SETTING(format),
     SETTING(engine),
+    SETTING(ignore_engine),
     SETTING(tensor_parallel),
     SETTING(shard_size),
     SETTING(memory_limit),

@@ -43,6 +43,7 @@ typedef enum awq__target_unit {
  */
 typedef struct awq__settings {
     const char *model, *output, *format, *engine, *plugin;
+    bool ignore_engine;
     int64_t tensor_parallel;
     uint64_t shard_size, memory_limit; /* bytes */
     struct {

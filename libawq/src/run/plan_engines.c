@@ -114,7 +114,7 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
     if (status == AWQ_OK)
         status = awq__engines_check(ctx, plan->settings.engine, &facts, &findings);
     for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
-        if (findings.items[i].refused)
+        if (findings.items[i].refused && !plan->settings.ignore_engine)
             status = refuse(ctx, &findings.items[i]);
     bool any = !strcmp(plan->settings.engine, "any");
     for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)

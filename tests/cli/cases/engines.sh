@@ -62,9 +62,14 @@ out_like '^warning  *llama.cpp: .* convert_hf_to_gguf\.py makes it of the result
 expect 2 plan recipe.yaml --set engine=llama.cpp
 err_like '^awqc: error: engine llama.cpp does not load it: .*; no change of format, bits, group size or symmetry helps$'
 
-# any warns of each, and so do recipes that are refused but for --ignore-engine.
-for words in "--set engine=any" "--set engine=llama.cpp --ignore-engine" \
-    "--ignore-engine --set engine=transformers"; do
+# any warns of each, and so do recipes that are refused but for --ignore-engine: of the engine that
+# they ask for, although any is silent of llama.cpp.
+expect 0 plan recipe.yaml --set engine=llama.cpp --ignore-engine
+err_is ""
+out_like '^warning  *llama.cpp does not load it: .* it reads GGUF, and its converter'
+[ "$(grep -c '^warning' "$top/out")" = 1 ] || fail "expected one warning"
+for words in "--set engine=any" "--set engine=any --ignore-engine" \
+    "--ignore-engine --set engine=transformers" "--set ignore_engine=true --set engine=transformers"; do
     # shellcheck disable=SC2086 # words
     expect 0 plan recipe.yaml $words
     err_is ""
