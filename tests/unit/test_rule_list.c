@@ -61,11 +61,15 @@ static void defaults(int bits, bool *symmetric, int64_t *group)
     *group = 0;
 }
 
+static const awq__serving serving = {
+    .engine = "any", .format = "compressed-tensors", .tensor_parallel = 1, .mixed = true};
+
 static awq_status make_rules(fixture *f)
 {
     awq__rules_free(&f->rules);
     awq_status status = create_rules(f->ctx, f->recipe, f->arch, defaults, &f->rules);
-    return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch) : status;
+    return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch, &serving)
+                            : status;
 }
 
 static void rule(fixture *f, const char *const *pairs)

@@ -60,11 +60,15 @@ static void mxfp4_defaults(int bits, bool *symmetric, int64_t *group)
     *group = bits == 4 ? 32 : 0;
 }
 
+static const awq__serving serving = {
+    .engine = "any", .format = "compressed-tensors", .tensor_parallel = 1, .mixed = true};
+
 /* As a run does it. */
 static awq_status make_rules(fixture *f)
 {
     awq_status status = create_rules(f->ctx, f->recipe, f->arch, defaults, &f->rules);
-    return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch) : status;
+    return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch, &serving)
+                            : status;
 }
 
 /* The rules of these patterns, ended by NULL. */
@@ -240,6 +244,36 @@ static void auto_takes_the_largest_group_that_fits(void **state)
     assert_int_equal(the_treatment(f)->scheme.group, 128);
 }
 
+/* The columns of w2 are 256, whole groups of which each device must get. */
+static void auto_fits_the_devices_and_the_engine(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        awq__serving serving;
+        int64_t attention, experts;
+    } cases[] = {
+        {{"any", "compressed-tensors", 1, true}, 128, 128},
+        {{"any", "compressed-tensors", 2, true}, 64, 128},
+        {{"any", "compressed-tensors", 4, true}, 32, 64},
+        {{"vllm", "compressed-tensors", 4, true}, 32, 64},
+        {{"vllm", "compressed-tensors", 8, true}, 128, 32}, /* attention has no group that fits */
+        {{"vllm", "awq", 4, false}, 32, 32},                /* one for all */
+        {{"sglang", "awq", 4, false}, 32, 32},
+        {{"any", "compressed-tensors", 3, true}, 128, 128},          /* nothing helps */
+        {{"transformers", "compressed-tensors", 4, true}, 128, 128}, /* it splits no matrices */
+    };
+    add_rule(f->ctx, f->recipe, PAIRS("role", "attention", "clip", "false"));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        awq__rules rules;
+        succeeds(f->ctx, create_rules(f->ctx, f->recipe, f->arch, defaults, &rules));
+        succeeds(f->ctx, awq__rules_settle_group(f->ctx, &rules, f->arch, &cases[i].serving));
+        assert_int_equal(rules.treatment_count, 2);
+        assert_int_equal(rules.treatments[0]->scheme.group, cases[i].attention);
+        assert_int_equal(rules.treatments[1]->scheme.group, cases[i].experts);
+        awq__rules_free(&rules);
+    }
+}
+
 static void auto_is_the_formats(void **state)
 {
     fixture *f = *state;
@@ -360,6 +394,7 @@ int main(void)
         TEST(a_pattern_that_matches_nothing_is_told),
         TEST(groups_must_divide_the_columns),
         TEST(auto_takes_the_largest_group_that_fits),
+        TEST(auto_fits_the_devices_and_the_engine),
         TEST(auto_is_the_formats),
         TEST(the_scheme_is_the_recipes),
         TEST(the_method_says_what_is_done),

@@ -72,7 +72,8 @@ static const awq_option options[] = {
     {"quantize.bits", AWQ_OPTION_CHOICE, "4", BITS, 0, 0, false, "Bits of one quantized weight."},
     {"quantize.group_size", AWQ_OPTION_CHOICE, "auto", GROUP_SIZES, 0, 0, false,
      "Weights of a row that share a scale; -1 is one group per row; auto is 32 for mxfp4, for "
-     "bitsandbytes 64 (4 bits) or a row (8), else the largest that fits."},
+     "bitsandbytes 64 (4 bits) or a row (8), else the largest that fits the "
+     "matrices, tensor_parallel and the engine."},
     {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", SYMMETRIC, 0, 0, false,
      "Whether every zero point is the middle code; auto is false for awq, else true."},
     {"quantize.target_bits", AWQ_OPTION_NUMBER, "", "", 1, 16, false,

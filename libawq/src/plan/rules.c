@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const int64_t group_sizes[] = {128, 64, 32};
-
 /* Routers hold almost no weights and tolerate no rounding; embedding and head no format here
  * stores. */
 static bool may_quantize(awq_role role)
@@ -377,67 +375,6 @@ static awq_status judge_patterns(awq_context *ctx, const awq_recipe *recipe, con
             return status;
     }
     return AWQ_OK;
-}
-
-/* ---- group sizes ---- */
-
-/* The group sizes that divide so many columns, as text. */
-static void list_sizes(int64_t cols, char *text, size_t size)
-{
-    size_t at = 0;
-    for (size_t i = 0; i < sizeof group_sizes / sizeof *group_sizes; i++)
-        if (cols % group_sizes[i] == 0)
-            at += (size_t)snprintf(text + at, size - at, "%lld, ", (long long)group_sizes[i]);
-    snprintf(text + at, size - at, "-1");
-}
-
-static bool divides_all(const awq__rules *rules, const awq__arch *arch,
-                        const awq__treatment *treatment, int64_t group)
-{
-    for (size_t i = 0; i < arch->module_count; i++)
-        if (rules->of[i] == treatment && arch->modules[i].cols % group)
-            return false;
-    return true;
-}
-
-static awq_status settle_automatic(awq_context *ctx, awq__rules *rules, const awq__arch *arch,
-                                   awq__treatment *treatment)
-{
-    int64_t *group = &treatment->scheme.group;
-    for (size_t i = 0; i < sizeof group_sizes / sizeof *group_sizes && !*group; i++)
-        if (divides_all(rules, arch, treatment, group_sizes[i]))
-            *group = group_sizes[i];
-    if (*group)
-        return AWQ_OK;
-    for (size_t i = 0; i < arch->module_count; i++) {
-        const awq__module *module = &arch->modules[i];
-        if (rules->of[i] == treatment && module->cols % 32)
-            return awq__fail(ctx, AWQ_ERROR_RECIPE,
-                             "%s: its %lld columns are not a multiple of 128, 64 or 32: only "
-                             "group_size -1, a group a row, fits",
-                             module->name, (long long)module->cols);
-    }
-    return AWQ_OK; /* not reached: 32 divides all */
-}
-
-awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const awq__arch *arch)
-{
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < rules->treatment_count && status == AWQ_OK; i++)
-        status = settle_automatic(ctx, rules, arch, rules->treatments[i]);
-    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
-        const awq__module *module = &arch->modules[i];
-        int64_t g = rules->of[i] ? rules->of[i]->scheme.group : -1;
-        char fits[64];
-        if (g < 0 || module->cols % g == 0)
-            continue;
-        list_sizes(module->cols, fits, sizeof fits);
-        status = awq__fail(ctx, AWQ_ERROR_RECIPE,
-                           "%s: its %lld columns are not a multiple of group_size %lld; "
-                           "sizes that fit: %s",
-                           module->name, (long long)module->cols, (long long)g, fits);
-    }
-    return status;
 }
 
 /* ---- all of it ---- */

@@ -41,8 +41,8 @@ typedef struct awq__rules {
     bool told; /* warnings are logged as they arise */
 } awq__rules;
 
-/* What the recipe's `auto` means for codes of so many bits. A group of 0 is the largest of 128, 64
-   and 32 that divides the columns of every module with the treatment. */
+/* What the recipe's `auto` means for codes of so many bits. A group of 0 is settled by
+   awq__rules_settle_group. */
 typedef void (*awq__rule_defaults)(int bits, bool *symmetric, int64_t *group);
 
 /* AWQ_ERROR_RECIPE if a pattern or rule names only what may never be quantized, if a rule
@@ -50,9 +50,6 @@ typedef void (*awq__rule_defaults)(int bits, bool *symmetric, int64_t *group);
 awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe,
                              const awq__settings *settings, const awq__arch *arch,
                              awq__rule_defaults defaults, awq__rules *rules);
-/* Settles group sizes of `auto`. AWQ_ERROR_RECIPE if a group size does not divide the columns of
-   a module: the message names the module and what fits. */
-awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const awq__arch *arch);
 void awq__rules_free(awq__rules *rules);
 bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b);
 /* Gives module `index` a treatment, a copy of *treatment; NULL lets it stay float. */
@@ -62,6 +59,24 @@ awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,
 void awq__rules_update(awq__rules *rules, const awq__arch *arch);
 /* The scheme of module `index`, which is treated: its group is a number of columns. */
 awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__arch *arch, size_t index);
+
+/* ---- group_size.c ---- */
+
+/* What shall load the result. */
+typedef struct awq__serving {
+    const char *engine; /* of the recipe */
+    const char *format; /* not "auto" */
+    int64_t tensor_parallel;
+    bool mixed; /* modules of the format may have different schemes */
+} awq__serving;
+/*
+ * Settles group sizes of `auto`: of 128, 64 and 32 the largest that divides the columns of every
+ * module with the treatment and is as good as any for the engine and its devices. A format that
+ * is not mixed gets one for all. AWQ_ERROR_RECIPE if a group size does not divide the columns of a
+ * module: the message names the module and what fits.
+ */
+awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const awq__arch *arch,
+                                   const awq__serving *serving);
 
 /* ---- warnings.c ---- */
 

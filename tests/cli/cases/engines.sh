@@ -30,14 +30,18 @@ remedied "--set engine=vllm $ct --set quantize.bits=2" \
     "vllm does not load it: $first.w1: 2 bits (and 23 modules more); vLLM takes experts of 4 or 8 bits, integers" \
     "quantize.bits: 4"
 
-# Devices that share a matrix.
-remedied "$ct --set tensor_parallel=4" \
+# Devices that share a matrix. A group size that is left to awqc fits them.
+expect 0 plan recipe.yaml --set format=compressed-tensors --set tensor_parallel=4
+out_like ' expert .* awq int4 g64 symmetric'
+! grep -q '^warning  *vllm' "$top/out" || fail "expected no warning of vllm"
+remedied "$ct --set tensor_parallel=4 --set quantize.group_size=128" \
     "vllm does not load it: $first.w2: 256 columns over tensor_parallel 4 are 64, which groups of 128 do not divide (and 7 modules more); vLLM takes experts whose columns on one device are a multiple of the group: a device gets whole groups" \
     "quantize.group_size: 64"
-remedied "$ct --set tensor_parallel=3" \
+remedied "$ct --set tensor_parallel=3 --set quantize.group_size=128" \
     "vllm does not load it: $first.w2: 256 columns do not divide by tensor_parallel 3 (and 7 modules more); vLLM takes experts whose columns on one device are a multiple of the group: a device gets whole groups" \
     "tensor_parallel: 1"
-expect 0 plan recipe.yaml --set engine=vllm --set format=awq --set tensor_parallel=4
+expect 0 plan recipe.yaml --set engine=vllm --set format=awq --set tensor_parallel=4 \
+    --set quantize.group_size=128
 out_like '^warning  *vllm: .* slower MoeWNA16 kernels; better: quantize.group_size: 64$'
 expect 0 plan recipe.yaml --set engine=vllm --set format=awq --set tensor_parallel=2
 ! grep -q '^warning' "$top/out" || fail "expected no warning"
