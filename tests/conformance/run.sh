@@ -9,7 +9,8 @@ environment=$build/conformance-venv
 # Threads that wait leave the cores to others.
 export OMP_WAIT_POLICY=passive
 
-for program in bin/awqc tests/conformance/dump_weights tests/conformance/tokenize; do
+for program in bin/awqc tests/conformance/dump_weights tests/conformance/gguf_tensors \
+        tests/conformance/tokenize; do
     [ -x "$build/$program" ] || { echo "run.sh: $build/$program is not built" >&2; exit 1; }
 done
 
@@ -49,5 +50,6 @@ passed=0 failed=0
 run formats.py
 run formats.py --self-test
 run tokens.py
+run gguf_files.py
 echo "$passed passed, $failed failed"
 exit $status

@@ -35,6 +35,8 @@ struct awq__weight {
     /* Packed, scales that are codes themselves (nested.h): F32 [256], F32 [groups]; else NULL. */
     const uint8_t *nested_map, *nested_scales;
     float nested_offset;
+    const struct awq__block_type *blocks; /* of awq__weight_blocks; else NULL */
+    int64_t paired_head;                  /* see there */
 };
 
 /* A plain matrix of F32, F16 or BF16. data may be unaligned. */
@@ -47,6 +49,13 @@ awq__weight awq__weight_strided(const char *name, awq_dtype dtype, const void *d
    scales + n * row_stride * cols/32. cols is a multiple of 32. */
 awq__weight awq__weight_mxfp4(const char *name, const uint8_t *blocks, const uint8_t *scales,
                               int64_t rows, int64_t cols, int64_t row_stride);
+/*
+ * Blocks of GGUF (blocks.h), rows one after the other; cols is whole blocks. Where paired_head is
+ * not 0, rows come in heads of so many, and of a head of 2 * p rows the stored row 2 * i + s is row
+ * s * p + i: what is rotated together lies together.
+ */
+awq__weight awq__weight_blocks(const char *name, const struct awq__block_type *blocks,
+                               const void *data, int64_t rows, int64_t cols, int64_t paired_head);
 /* Are the stored bytes [N,K] of dtype, one row after the other, with nothing to multiply? */
 bool awq__weight_is_plain(const awq__weight *weight);
 /* Rows first .. first+count-1 -> out[count,K], with the multipliers. */
