@@ -79,7 +79,7 @@ static double mean_weight(const awq__routes *routes)
 static void check_statistics(const layer_run *run, int64_t e)
 {
     const awq__expert_state *state = &run->experts.states[e];
-    const awq__stats *gram = &awq__expert_reader(&run->experts, e, AWQ__EXPERT_GATE)->seen->gram;
+    const awq__stats *gram = &awq__expert_reader(&run->experts, e, AWQ__EXPERT_GATE)->seen->stats;
     int64_t H = run->loaded.layer.hidden;
     for (int64_t h = 0; h < H; h += 7) {
         double sum = 0, square = 0;
@@ -90,7 +90,7 @@ static void check_statistics(const layer_run *run, int64_t e)
             square += x * x;
         }
         assert_true(fabs(gram->abs_sums[h] / sum - 1) < 1e-4);
-        assert_true(fabs((double)gram->moments[h * H + h] / square - 1) < 1e-4);
+        assert_true(fabs((double)gram->gram[h * H + h] / square - 1) < 1e-4);
     }
 }
 
@@ -134,7 +134,7 @@ static double rtn_loss(const fixture *f, const layer_run *run, bool weighed)
     assert_true(input->reader_count <= MOST);
     for (int64_t i = 0; i < input->reader_count; i++)
         items[i] = (awq__scheme_item){.weight = input->readers[i].weight,
-                                      .stats = &input->readers[i].seen->gram,
+                                      .stats = &input->readers[i].seen->stats,
                                       .row_weight = weighed ? input->readers[i].row_weight : NULL,
                                       .schemes = &input->readers[i].scheme};
     assert_ok(f, awq__scheme_losses(f->ctx, awq__compute_fastest(), items, input->reader_count, 1,
@@ -164,8 +164,8 @@ static void rows_count_by_output(void **state)
 
 enum { STEPS = 20, CANDIDATES = STEPS + 2, MOST_EXPERTS = 64 };
 
-/* Mean |x| over the tokens, and mean relative weights over gate and up of all experts. */
-static void describe_input(const layer_run *run, double *salience, double *relative)
+/* Mean |x| over the tokens, and w_mean over gate and up of all experts. */
+static void describe_input(const layer_run *run, double *salience, double *w_mean)
 {
     const awq__stream *stream = &run->job.quantizer.calibration;
     const awq__moe *moe = &run->loaded.layer.moe;
@@ -180,8 +180,8 @@ static void describe_input(const layer_run *run, double *salience, double *relat
         }
     float *space = malloc((size_t)work * sizeof *space);
     assert_non_null(space);
-    awq__mean_relative(awq__compute_fastest(), weights, count,
-                       run->experts.block.readers[0].scheme.group, relative, space);
+    awq__w_mean(awq__compute_fastest(), weights, count, run->experts.block.readers[0].scheme.group,
+                w_mean, space);
     free(space);
 }
 
@@ -204,7 +204,7 @@ static void exact_losses(const fixture *f, const layer_run *run, double *losses)
     }
     const awq__candidates candidates = {.cols = layer->hidden,
                                         .salience = input,
-                                        .relative = input + H,
+                                        .w_mean = input + H,
                                         .steps = STEPS,
                                         .norm = moe->norm,
                                         .norm_dtype = moe->norm_dtype};

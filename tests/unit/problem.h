@@ -11,7 +11,7 @@ typedef struct problem {
     float *x, *w;
     awq__weight weight;
     awq__stats stats; /* whole */
-    double *salience, *relative;
+    double *salience, *w_mean;
     awq__candidates candidates;
 } problem;
 
@@ -27,15 +27,15 @@ static inline void make_problem(awq_context *ctx, problem *p, int64_t T, int64_t
     succeeds(ctx, awq__stats_create(ctx, K, K, &p->stats));
     awq__stats_add(awq__compute_fastest(), &p->stats, T, p->x, K);
     p->salience = space_for(K, sizeof(double));
-    p->relative = space_for(K, sizeof(double));
+    p->w_mean = space_for(K, sizeof(double));
     for (int64_t k = 0; k < K; k++)
         p->salience[k] = p->stats.abs_sums[k] / (double)T;
     const awq__weight *list[] = {&p->weight};
     float *work = floats(awq__weight_work(&p->weight));
-    awq__mean_relative(awq__compute_reference(), list, 1, K % 32 ? K : 32, p->relative, work);
+    awq__w_mean(awq__compute_reference(), list, 1, K % 32 ? K : 32, p->w_mean, work);
     free(work);
     p->candidates =
-        (awq__candidates){.cols = K, .salience = p->salience, .relative = p->relative, .steps = 10};
+        (awq__candidates){.cols = K, .salience = p->salience, .w_mean = p->w_mean, .steps = 10};
 }
 
 static inline void free_problem(problem *p)
@@ -44,7 +44,7 @@ static inline void free_problem(problem *p)
     free(p->x);
     free(p->w);
     free(p->salience);
-    free(p->relative);
+    free(p->w_mean);
 }
 
 #endif

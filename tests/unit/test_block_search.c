@@ -14,7 +14,7 @@ enum { H = 16, I = 12, E = 4, PER_TOKEN = 2, T = 1700, STEPS = 5, CANDIDATES = S
 typedef struct tiny {
     float w[E][3][H * I]; /* gate and up [I,H], down [H,I] */
     float x[T * H];
-    double salience[H], relative[H];
+    double salience[H], w_mean[H];
     awq__expert experts[E];
     awq__layer layer;
     awq__forward forward;
@@ -73,7 +73,7 @@ static tiny *make_tiny(awq_context *ctx, const awq__compute *table)
         m->salience[i % H] += fabs((double)m->x[i]) / T;
     }
     for (int h = 0; h < H; h++)
-        m->relative[h] = 0.2 + 0.3 * (double)uniform(&random);
+        m->w_mean[h] = 0.2 + 0.3 * (double)uniform(&random);
     for (int e = 0; e < E; e++) {
         m->experts[e] = (awq__expert){awq__weight_plain(names[0], AWQ_F32, m->w[e][0], I, H),
                                       awq__weight_plain(names[1], AWQ_F32, m->w[e][1], I, H),
@@ -91,8 +91,8 @@ static tiny *make_tiny(awq_context *ctx, const awq__compute *table)
                                     .intermediate = I}};
     m->forward = (awq__forward){.ctx = ctx, .compute = table};
     set_routes(m, &random);
-    m->candidates = (awq__candidates){
-        .cols = H, .salience = m->salience, .relative = m->relative, .steps = STEPS};
+    m->candidates =
+        (awq__candidates){.cols = H, .salience = m->salience, .w_mean = m->w_mean, .steps = STEPS};
     m->search = (block_search){.forward = &m->forward,
                                .layer = &m->layer,
                                .x = m->x,

@@ -20,7 +20,7 @@ static double group_loss(const problem *p, const awq__stats *blocks, const awq__
         d[k] -= p->w[group * g + k];
     for (int64_t i = 0; i < g; i++)
         for (int64_t j = 0; j < g; j++)
-            loss += (double)d[i] * (double)d[j] * (double)blocks->moments[(block * g + i) * g + j];
+            loss += (double)d[i] * (double)d[j] * (double)blocks->gram[(block * g + i) * g + j];
     free(d);
     return loss;
 }
@@ -204,7 +204,7 @@ static void what_is_not_finite_is_left_whole(void **state)
         make_blocks(ctx, &p, G, &blocks);
         succeeds(ctx, awq__search_clip(ctx, awq__compute_fastest(), &p.weight, &scheme, &blocks,
                                        expected));
-        blocks.moments[5 * G + 6] = NAN;
+        blocks.gram[5 * G + 6] = NAN;
         p.w[K + G + 3] = wrong[i % 2]; /* of the second row alone */
         FOR_EACH_TABLE(table)
         {

@@ -30,9 +30,9 @@ static void assert_same_stats(const awq__stats *a, const awq__stats *b, double t
         assert_near_at(a->abs_sums[k], b->abs_sums[k], tolerance * b->abs_sums[k], "sum", k);
     double largest = 0;
     for (int64_t i = 0; i < a->cols * a->group; i++)
-        largest = fmax(largest, fabs((double)b->moments[i]));
+        largest = fmax(largest, fabs((double)b->gram[i]));
     for (int64_t i = 0; i < a->cols * a->group; i++)
-        assert_near_at(a->moments[i], b->moments[i], tolerance * largest, "moment", i);
+        assert_near_at(a->gram[i], b->gram[i], tolerance * largest, "moment", i);
 }
 
 static void statistics_are_sums_over_tokens(void **state)
@@ -58,11 +58,11 @@ static void statistics_are_sums_over_tokens(void **state)
                 double product = 0;
                 for (int64_t t = 0; t < T; t++)
                     product += (double)x[t * (K + 1) + k] * (double)x[t * (K + 1) + k / g * g + j];
-                assert_near_at(stats.moments[k * g + j], product, 1e-6 * T * 400, table->name, j);
+                assert_near_at(stats.gram[k * g + j], product, 1e-6 * T * 400, table->name, j);
             }
         }
         awq__stats_free(&stats);
-        assert_null(stats.moments);
+        assert_null(stats.gram);
     }
     free(x);
 }
@@ -87,10 +87,10 @@ static void whole_moments_are_added_in_strips(void **state)
         assert_int_equal(strips[i].tokens, T);
         assert_same_stats(&strips[i], &direct, 1e-6);
     }
-    assert_memory_equal(strips[0].moments, strips[1].moments, sizeof(float) * K * K);
+    assert_memory_equal(strips[0].gram, strips[1].gram, sizeof(float) * K * K);
     for (int64_t i = 0; i < K; i++)
         for (int64_t k = 0; k < i; k++)
-            if (strips[0].moments[i * K + k] != strips[0].moments[k * K + i])
+            if (strips[0].gram[i * K + k] != strips[0].gram[k * K + i])
                 fail_msg("row %d, column %d is not mirrored", (int)i, (int)k);
     awq__stats_free(&direct);
     awq__stats_free(&strips[0]);
@@ -147,7 +147,7 @@ static void blocks_are_cut_from_the_whole(void **state)
     free(x);
     fails(ctx, awq__stats_create(ctx, INT64_MAX / 2, INT64_MAX / 2, &whole), AWQ_ERROR_MEMORY,
           "out of memory");
-    assert_null(whole.moments);
+    assert_null(whole.gram);
 }
 
 /* ---- sketches ---- */
@@ -186,13 +186,13 @@ static void tokens_with_rows_of_their_own_lose_nothing(void **state)
             awq__stats_sketch(awq__compute_fastest(), &sketch, 1 + t, 1, seed, 1, x + t * (K + 2),
                               K + 2);
         for (int64_t i = 0; i < K; i++) {
-            assert_true(sketch.moments[i] == 0 && sketch.moments[(ROWS - 1) * K + i] == 0);
+            assert_true(sketch.gram[i] == 0 && sketch.gram[(ROWS - 1) * K + i] == 0);
             for (int64_t j = 0; j < K; j++)
-                assert_true(product_of(sketch.moments, ROWS, K, i, j) ==
+                assert_true(product_of(sketch.gram, ROWS, K, i, j) ==
                             product_of(x, T, K + 2, i, j));
         }
         awq__stats_free(&sketch);
-        assert_null(sketch.moments);
+        assert_null(sketch.gram);
     }
     free(x);
 }
@@ -226,9 +226,9 @@ static void a_sketch_expects_the_products(void **state)
             succeeds(ctx, awq__stats_create_sketch(ctx, K, rows[r] + 2, &sketch));
             awq__stats_sketch(awq__compute_fastest(), &sketch, 1, rows[r], seed * T, T, x, K);
             for (int64_t k = 0; k < K; k++) /* rows that are not meant stay */
-                assert_true(sketch.moments[k] == 0 && sketch.moments[(rows[r] + 1) * K + k] == 0);
+                assert_true(sketch.gram[k] == 0 && sketch.gram[(rows[r] + 1) * K + k] == 0);
             for (int64_t at = 0; at < K * K; at++) {
-                double error = product_of(sketch.moments, rows[r] + 2, K, at / K, at % K) -
+                double error = product_of(sketch.gram, rows[r] + 2, K, at / K, at % K) -
                                product_of(x, T, K, at / K, at % K);
                 mean[at] += error / SEEDS;
                 spread[at] += error * error / SEEDS;
@@ -258,22 +258,22 @@ static void sketches_add_up(void **state)
     /* A token's row and sign are those of its number, wherever a block begins. */
     awq__stats_sketch(awq__compute_fastest(), &part, 0, ROWS, 77, 13, x, K);
     awq__stats_sketch(awq__compute_fastest(), &part, 0, ROWS, 77 + 13, T - 13, x + 13 * K, K);
-    assert_memory_equal(part.moments, whole.moments, ROWS * K * sizeof *part.moments);
+    assert_memory_equal(part.gram, whole.gram, ROWS * K * sizeof *part.gram);
     awq__stats_sketch(awq__compute_fastest(), &rescaled, 0, ROWS, 1234, T, x,
                       K); /* other seeds, other rows */
-    assert_memory_not_equal(rescaled.moments, whole.moments, ROWS * K * sizeof *part.moments);
-    memset(rescaled.moments, 0, ROWS * K * sizeof *part.moments);
+    assert_memory_not_equal(rescaled.gram, whole.gram, ROWS * K * sizeof *part.gram);
+    memset(rescaled.gram, 0, ROWS * K * sizeof *part.gram);
 
     part.abs_sums[3] = 7;
     for (int k = 0; k < K; k++)
         factor[k] = ldexpf(1, k % 7 - 3); /* exact in every sum */
     awq__stats_rescale(awq__compute_reference(), &part, factor);
     assert_true(part.abs_sums[3] == 7 * (double)factor[3]);
-    memset(rescaled.moments, 0, ROWS * K * sizeof *part.moments);
+    memset(rescaled.gram, 0, ROWS * K * sizeof *part.gram);
     for (int i = 0; i < T * K; i++)
         x[i] *= factor[i % K];
     awq__stats_sketch(awq__compute_fastest(), &rescaled, 0, ROWS, 77, T, x, K);
-    assert_memory_equal(part.moments, rescaled.moments, ROWS * K * sizeof *part.moments);
+    assert_memory_equal(part.gram, rescaled.gram, ROWS * K * sizeof *part.gram);
     awq__stats_free(&whole);
     awq__stats_free(&part);
     awq__stats_free(&rescaled);
@@ -302,8 +302,8 @@ static void blocks_come_from_a_sketch(void **state)
         assert_int_equal(blocks.tokens, T);
         assert_memory_equal(blocks.abs_sums, sketch.abs_sums, K * sizeof *blocks.abs_sums);
         for (int64_t at = 0; at < K * g; at++)
-            assert_true((double)blocks.moments[at] ==
-                        product_of(sketch.moments, ROWS, K, at / g, at / g / g * g + at % g));
+            assert_true((double)blocks.gram[at] ==
+                        product_of(sketch.gram, ROWS, K, at / g, at / g / g * g + at % g));
         awq__stats_free(&blocks);
     }
     awq__stats_free(&sketch);
@@ -312,7 +312,7 @@ static void blocks_come_from_a_sketch(void **state)
 
 /* ---- weights ---- */
 
-static void relative_weight_is_a_mean_over_all_rows(void **state)
+static void w_mean_is_over_all_rows(void **state)
 {
     (void)state;
     enum { K = 512, N = 600, SECOND = 7, G = 64 };
@@ -326,10 +326,10 @@ static void relative_weight_is_a_mean_over_all_rows(void **state)
     assert_true(awq__weight_block(list[0]) < N);
     for (int64_t k = 0; k < K; k++)
         found[k] = 1e9; /* is cleared first */
-    awq__compute_reference()->add_group_relative(N + SECOND, K, G, w, expected);
-    awq__mean_relative(awq__compute_fastest(), list, 2, G, found, work);
+    awq__compute_reference()->add_w_mean(N + SECOND, K, G, w, expected);
+    awq__w_mean(awq__compute_fastest(), list, 2, G, found, work);
     for (int64_t k = 0; k < K; k++)
-        assert_near_at(found[k], expected[k] / (N + SECOND), 1e-9, "relative", k);
+        assert_near_at(found[k], expected[k] / (N + SECOND), 1e-9, "w_mean", k);
     free(w);
     free(work);
     free(expected);
@@ -341,7 +341,7 @@ static void relative_weight_is_a_mean_over_all_rows(void **state)
 enum { CHANNELS = 50 };
 
 typedef struct sample {
-    double salience[CHANNELS], relative[CHANNELS];
+    double salience[CHANNELS], w_mean[CHANNELS];
     float norm[CHANNELS];
     awq__candidates candidates;
 } sample;
@@ -350,13 +350,13 @@ static void make_sample(sample *s, uint64_t *random, awq_dtype dtype)
 {
     for (int k = 0; k < CHANNELS; k++) {
         s->salience[k] = exp(2 * (double)normal(random));
-        s->relative[k] = 0.05 + 0.5 * (double)uniform(random);
+        s->w_mean[k] = 0.05 + 0.5 * (double)uniform(random);
         s->norm[k] = awq__round_to_dtype(dtype, normal(random));
     }
     s->norm[9] = 0;
     s->candidates = (awq__candidates){.cols = CHANNELS,
                                       .salience = s->salience,
-                                      .relative = s->relative,
+                                      .w_mean = s->w_mean,
                                       .steps = 10,
                                       .norm = s->norm,
                                       .norm_dtype = dtype};
@@ -367,7 +367,7 @@ static void unrounded(const sample *s, double ratio, double *scale)
 {
     double low = INFINITY, high = 0;
     for (int k = 0; k < CHANNELS; k++) {
-        scale[k] = pow(s->salience[k], ratio) / (pow(s->relative[k], 1 - ratio) + 1e-4);
+        scale[k] = pow(s->salience[k], ratio) / (pow(s->w_mean[k], 1 - ratio) + 1e-4);
         scale[k] = fmax(scale[k], 1e-4);
         low = fmin(low, scale[k]);
         high = fmax(high, scale[k]);
@@ -386,7 +386,7 @@ static void candidates_follow_the_formula(void **state)
     make_sample(&s, &random, AWQ_F32);
     s.candidates.norm = NULL;
     s.salience[3] = 0; /* a channel that never was on: the smallest scale, unless r is 0 */
-    s.relative[4] = 0; /* a column of zeros */
+    s.w_mean[4] = 0;   /* a column of zeros */
     assert_int_equal(awq__candidate_count(&s.candidates), 12);
     awq__candidate(&s.candidates, 0, scale);
     for (int k = 0; k < CHANNELS; k++)
@@ -475,7 +475,7 @@ static void scales_are_always_usable(void **state)
             if (round % 4)
                 s.salience[k] = extremes[awq__random(&random) % 8];
             if (round % 4 != 1)
-                s.relative[k] = extremes[awq__random(&random) % 4];
+                s.w_mean[k] = extremes[awq__random(&random) % 4];
         }
         for (int i = 0; i <= 11; i++) {
             awq__candidate(&s.candidates, i, scale);
@@ -526,7 +526,7 @@ int main(void)
         TEST(a_sketch_expects_the_products),
         TEST(sketches_add_up),
         TEST(blocks_come_from_a_sketch),
-        cmocka_unit_test(relative_weight_is_a_mean_over_all_rows),
+        cmocka_unit_test(w_mean_is_over_all_rows),
         cmocka_unit_test(candidates_follow_the_formula),
         cmocka_unit_test(norms_stay_exact_as_stored),
         cmocka_unit_test(norms_that_cannot_be_folded_are_left),

@@ -182,7 +182,7 @@ static void relative_magnitudes_are_right(void **state)
         float *w = normals(&random, N * K);
         double *sums = space_for(K, sizeof *sums);
         memset(w, 0, (size_t)g * sizeof *w); /* a group of zeros adds nothing */
-        table->add_group_relative(N, K, g, w, sums);
+        table->add_w_mean(N, K, g, w, sums);
         for (int64_t k = 0; k < K; k++) {
             double expected = 0;
             for (int64_t n = 0; n < N; n++) {

@@ -152,7 +152,7 @@ typedef struct awq__compute {
     /* sums[K] += sum over rows of |x[T,K]| */
     void (*add_abs)(int64_t T, int64_t K, const float *x, int64_t ldx, double *sums);
     /* sums[K] += sum over rows of |w| / (absmax of its group + 1e-6), w[N,K] */
-    void (*add_group_relative)(int64_t N, int64_t K, int64_t g, const float *w, double *sums);
+    void (*add_w_mean)(int64_t N, int64_t K, int64_t g, const float *w, double *sums);
     /* sums[K] += sum over rows of (weight[t] * (a[t,k] - b[t,k]))^2, a and b [T,K]; b NULL means 0,
        weight NULL 1. Each square is an F32. */
     void (*add_squares)(int64_t T, int64_t K, const float *a, const float *b, const float *weight,

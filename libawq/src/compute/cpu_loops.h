@@ -272,8 +272,7 @@ FUNCTION void add_abs(int64_t T, int64_t K, const float *x, int64_t ldx, double 
             sums[k] += (double)fabsf(x[t * ldx + k]);
 }
 
-FUNCTION void add_group_relative(int64_t N, int64_t K, int64_t g, const float *w,
-                                 double *restrict sums)
+FUNCTION void add_w_mean(int64_t N, int64_t K, int64_t g, const float *w, double *restrict sums)
 {
     for (int64_t n = 0; n < N; n++)
         for (int64_t b = 0; b < K; b += g) {
@@ -427,7 +426,7 @@ const awq__compute *AWQ__TABLE(void)
         .sketch = sketch,
         .largest_difference = awq__reference_largest_difference,
         .add_abs = add_abs,
-        .add_group_relative = add_group_relative,
+        .add_w_mean = add_w_mean,
         .add_squares = add_squares,
         .squared_error = squared_error,
         .weighted_dot = weighted_dot,

@@ -196,7 +196,7 @@ static void add_abs(int64_t T, int64_t K, const float *x, int64_t ldx, double *s
             sums[k] += fabs((double)x[t * ldx + k]);
 }
 
-static void add_group_relative(int64_t N, int64_t K, int64_t g, const float *w, double *sums)
+static void add_w_mean(int64_t N, int64_t K, int64_t g, const float *w, double *sums)
 {
     for (int64_t n = 0; n < N; n++)
         for (int64_t b = 0; b < K; b += g) {
@@ -517,7 +517,7 @@ const awq__compute *awq__compute_reference(void)
         .sketch = sketch,
         .largest_difference = awq__reference_largest_difference,
         .add_abs = add_abs,
-        .add_group_relative = add_group_relative,
+        .add_w_mean = add_w_mean,
         .add_squares = add_squares,
         .squared_error = squared_error,
         .weighted_dot = weighted_dot,

@@ -1,7 +1,7 @@
 /*
  * The attention of a layer: two inputs. q, k and v read what a norm makes, o reads what v's rows
- * make. Clip ranges of v and o stay if they lower the loss by second moments; clipping q and k is
- * known to hurt.
+ * make. Clip ranges of v and o stay if they lower the loss by the gram of their input; clipping q
+ * and k is known to hurt.
  */
 #include "layer/input.h"
 
@@ -51,10 +51,10 @@ static awq_status add_sequences(attention *a)
     AWQ__TRY_ALLOC(a->x && a->c);
     AWQ__TRY(
         awq__attention_forward(&forward, block->layer, a->hidden, false, NULL, keep_inputs, a));
+    AWQ__TRY(awq__stats_add_whole(block->ctx, block->compute, &block->seen[INPUT_QKV].stats, T,
+                                  a->x, H));
     AWQ__TRY(
-        awq__stats_add_whole(block->ctx, block->compute, &block->seen[INPUT_QKV].gram, T, a->x, H));
-    AWQ__TRY(
-        awq__stats_add_whole(block->ctx, block->compute, &block->seen[INPUT_O].gram, T, a->c, Q));
+        awq__stats_add_whole(block->ctx, block->compute, &block->seen[INPUT_O].stats, T, a->c, Q));
 done:
     awq__free_aligned(a->x);
     awq__free_aligned(a->c);
@@ -65,9 +65,9 @@ done:
 static void finish_seen(const awq__block *block, awq__seen *seen)
 {
     awq__input *input = seen->input;
-    awq__stats_mirror(block->compute, &seen->gram);
+    awq__stats_mirror(block->compute, &seen->stats);
     for (int64_t k = 0; k < input->cols && input->salience; k++)
-        input->salience[k] = seen->gram.abs_sums[k] / (double)seen->gram.tokens;
+        input->salience[k] = seen->stats.abs_sums[k] / (double)seen->stats.tokens;
 }
 
 static awq_status gather(awq__block *block)
@@ -77,7 +77,7 @@ static awq_status gather(awq__block *block)
     AWQ__CHECK(awq__block_enter(block, AWQ__STAGE_STATISTICS));
     for (int64_t i = 0; i < block->seen_count; i++) {
         int64_t K = block->seen[i].input->cols;
-        AWQ__CHECK(awq__stats_create(block->ctx, K, K, &block->seen[i].gram));
+        AWQ__CHECK(awq__stats_create(block->ctx, K, K, &block->seen[i].stats));
     }
     for (int64_t first = 0; first < all->count; first += a->sequences.count) {
         a->sequences = awq__some_sequences(all, first, STATS_TOKENS);
@@ -101,8 +101,8 @@ static awq_status prove(const awq__block *block, awq__proof *proof)
 static double loss(const awq__block *block, const awq__reader *reader, const awq__range *ranges,
                    float *space)
 {
-    return awq__moment_loss(block->compute, reader->folded, &reader->scheme, ranges,
-                            &reader->seen->gram, space);
+    return awq__gram_loss(block->compute, reader->folded, &reader->scheme, ranges,
+                          &reader->seen->stats, space);
 }
 
 /* Do the clip ranges of a bundle lower the loss? */
@@ -114,7 +114,7 @@ static awq_status judge(const awq__block *block, awq__bundle *bundle)
         if (!reader->ranges)
             continue;
         float *space = awq__alloc_aligned(
-            block->ctx, (size_t)awq__moment_loss_space(reader->folded, &reader->seen->gram),
+            block->ctx, (size_t)awq__gram_loss_space(reader->folded, &reader->seen->stats),
             sizeof *space, "clip search");
         AWQ__CHECK_ALLOC(space);
         with += loss(block, reader, reader->ranges, space);
@@ -137,12 +137,12 @@ static awq_status clip(const awq__block *block, awq__bundle *bundle)
 
 /* That of the calibration, which nothing needs any more. */
 static awq_status give_gram(const awq__block *block, const awq__bundle *bundle,
-                            const awq__reader *reader, awq__stats *gram, double *damping)
+                            const awq__reader *reader, awq__stats *whole, double *damping)
 {
     (void)block;
     (void)bundle;
-    *gram = reader->seen->gram;
-    reader->seen->gram = (awq__stats){0};
+    *whole = reader->seen->stats;
+    reader->seen->stats = (awq__stats){0};
     *damping = AWQ__GPTQ_DAMPING;
     return AWQ_OK;
 }

@@ -14,7 +14,7 @@ static void drop_sketches(const awq__block *block)
 {
     for (int64_t i = 0; i < block->seen_count; i++)
         if (block->seen[i].blocks.cols)
-            awq__stats_free(&block->seen[i].gram);
+            awq__stats_free(&block->seen[i].stats);
 }
 
 static awq_status clip_bundle(void *arg, int64_t index, int worker)

@@ -8,8 +8,8 @@ void awq__fold_seen(const awq__block *block, const awq__bundle *bundle)
         bool again = i && bundle->readers[i - 1]->seen == seen;
         if (again || !seen->input->folded)
             continue;
-        if (seen->gram.cols)
-            awq__stats_rescale(block->compute, &seen->gram, seen->input->unscale);
+        if (seen->stats.cols)
+            awq__stats_rescale(block->compute, &seen->stats, seen->input->unscale);
         if (seen->blocks.cols)
             awq__stats_rescale(block->compute, &seen->blocks, seen->input->unscale);
     }
@@ -28,7 +28,7 @@ static awq_status search_reader(const awq__block *block, awq__reader *reader)
     awq_status status;
     const awq__weight *weight = reader->folded;
     const awq__seen *seen = reader->seen;
-    const awq__stats *stats = seen->blocks.cols ? &seen->blocks : &seen->gram;
+    const awq__stats *stats = seen->blocks.cols ? &seen->blocks : &seen->stats;
     int64_t group = reader->scheme.group;
     awq__stats cut = {0};
     reader->ranges = awq__alloc_aligned(block->ctx, (size_t)(weight->rows * (weight->cols / group)),

@@ -18,7 +18,7 @@ typedef struct gram_job {
     const awq__experts *experts;
     int64_t expert;
     bool inner; /* of down: tokens pass gate and up */
-    awq__stats *gram;
+    awq__stats *whole;
     float *x, *y, *up; /* a block of tokens: [T,H]; [T,I] where inner */
 } gram_job;
 
@@ -66,12 +66,12 @@ static awq_status add_tokens(const gram_job *j, int64_t count, const int64_t *to
     const int64_t B = awq__expert_tokens(block->layer), H = block->layer->hidden;
     float *rows = j->inner ? j->y : j->x;
     for (int64_t first = 0; first < count; first += B) {
-        int64_t T = awq__min(B, count - first), K = j->gram->cols;
+        int64_t T = awq__min(B, count - first), K = j->whole->cols;
         compute->gather(T, H, tokens + first, 1, block->quantizer->calibration.x, j->x);
         if (j->inner)
             AWQ__CHECK(pass_gate_up(j, T));
         compute->scale(T, K, weights + first, NULL, rows);
-        AWQ__CHECK(awq__stats_add_whole(block->ctx, compute, j->gram, T, rows, K));
+        AWQ__CHECK(awq__stats_add_whole(block->ctx, compute, j->whole, T, rows, K));
     }
     return AWQ_OK;
 }
@@ -117,21 +117,21 @@ done:
 }
 
 awq_status awq__expert_gram(const awq__block *block, const awq__bundle *bundle,
-                            const awq__reader *reader, awq__stats *gram, double *damping)
+                            const awq__reader *reader, awq__stats *whole, double *damping)
 {
     const awq__input *input = reader->input;
     gram_job j = {.experts = block->own,
                   .expert = bundle->expert,
                   .inner = reader == bundle->readers[AWQ__EXPERT_DOWN],
-                  .gram = gram};
+                  .whole = whole};
     double own = (double)own_tokens(&j.experts->states[j.expert]), cols = (double)input->cols;
     *damping = own > 0 ? AWQ__GPTQ_DAMPING * (1 + cols / own) : MOST_DAMPING;
     *damping = *damping < MOST_DAMPING ? *damping : MOST_DAMPING;
-    AWQ__CHECK(awq__stats_create(block->ctx, input->cols, input->cols, gram));
+    AWQ__CHECK(awq__stats_create(block->ctx, input->cols, input->cols, whole));
     AWQ__CHECK(add_all_tokens(&j));
-    awq__stats_mirror(block->compute, gram);
+    awq__stats_mirror(block->compute, whole);
     if (input->folded)
-        awq__stats_rescale(block->compute, gram, input->unscale);
+        awq__stats_rescale(block->compute, whole, input->unscale);
     return AWQ_OK;
 }
 

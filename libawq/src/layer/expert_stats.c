@@ -8,6 +8,7 @@
 
 /* The step of the differences that stand for the derivatives of the activation. */
 #define STEP 0.01f
+#define SLOPE_TOKENS ((int64_t)8) /* whose derivatives are taken at a time */
 
 /* ---- an expert's tokens ---- */
 
@@ -95,7 +96,7 @@ typedef struct statistics {
 } statistics;
 
 /* Adds, for each column, the squares of weight * (moved - inner) / STEP: moved is the activation
-   with `input`, which is gate or up, a step further. */
+   with `input`, which is gate or up, a step further. moved: SLOPE_TOKENS x I floats. */
 static void add_slopes(const awq__experts *experts, const awq__expert_block *b, float *input,
                        float *moved, double *slopes)
 {
@@ -103,14 +104,16 @@ static void add_slopes(const awq__experts *experts, const awq__expert_block *b, 
     const awq__expert *expert = &block->layer->moe.experts[b->expert];
     const float *weight = experts->states[b->expert].weights + b->first;
     int64_t I = expert->intermediate;
-    for (int64_t t = 0; t < b->tokens; t++) {
-        float factor = weight[t] / STEP, *row = input + t * I;
-        const float *inner = b->inner + t * I;
-        block->compute->shift(I, STEP, row, row);
-        awq__expert_activate(&block->quantizer->calibration.forward, block->layer, expert, I,
-                             b->gate + t * I, b->up + t * I, moved);
-        block->compute->add_squares(1, I, moved, inner, &factor, slopes);
-        block->compute->shift(I, -STEP, row, row);
+    for (int64_t first = 0; first < b->tokens; first += SLOPE_TOKENS) {
+        int64_t T = awq__min(SLOPE_TOKENS, b->tokens - first), at = first * I;
+        float factors[SLOPE_TOKENS];
+        for (int64_t t = 0; t < T; t++)
+            factors[t] = weight[first + t] / STEP;
+        block->compute->shift(T * I, STEP, input + at, input + at);
+        awq__expert_activate(&block->quantizer->calibration.forward, block->layer, expert, T * I,
+                             b->gate + at, b->up + at, moved);
+        block->compute->add_squares(T, I, moved, b->inner + at, factors, slopes);
+        block->compute->shift(T * I, -STEP, input + at, input + at);
     }
 }
 
@@ -119,21 +122,21 @@ static void add_slopes(const awq__experts *experts, const awq__expert_block *b, 
 static void add_tokens(const awq__compute *compute, awq__seen *seen, int64_t tokens, int64_t first,
                        int64_t T, const float *x)
 {
-    awq__stats *gram = &seen->gram;
-    int64_t K = gram->cols;
+    awq__stats *stats = &seen->stats;
+    int64_t K = stats->cols;
     if (seen->blocks.cols)
         awq__stats_add(compute, &seen->blocks, T, x, K);
-    if (!gram->rows) {
-        awq__stats_add(compute, gram, T, x, K);
+    if (!stats->rows) {
+        awq__stats_add(compute, stats, T, x, K);
         return;
     }
-    compute->add_abs(T, K, x, K, gram->abs_sums);
-    gram->tokens += T;
-    if (gram->rows >= tokens)
+    compute->add_abs(T, K, x, K, stats->abs_sums);
+    stats->tokens += T;
+    if (stats->rows >= tokens)
         for (int64_t t = 0; t < T; t++)
-            awq__stats_sketch(compute, gram, first + t, 1, 0, 1, x + t * K, K);
+            awq__stats_sketch(compute, stats, first + t, 1, 0, 1, x + t * K, K);
     else
-        awq__stats_sketch(compute, gram, 0, gram->rows, (uint64_t)first, T, x, K);
+        awq__stats_sketch(compute, stats, 0, stats->rows, (uint64_t)first, T, x, K);
 }
 
 static awq__seen *seen_of(const awq__experts *experts, int64_t e, awq__expert_part part)
@@ -141,7 +144,7 @@ static awq__seen *seen_of(const awq__experts *experts, int64_t e, awq__expert_pa
     return awq__expert_reader(experts, e, part)->seen;
 }
 
-/* Takes a block into the statistics of its expert. moved: I floats. */
+/* Takes a block into the statistics of its expert. moved: see add_slopes. */
 static void take_block(const awq__experts *experts, const awq__expert_block *b, float *moved)
 {
     const awq__expert_state *state = &experts->states[b->expert];
@@ -162,8 +165,8 @@ static void take_block(const awq__experts *experts, const awq__expert_block *b, 
 static awq_status tap_block(void *user, int worker, const awq__expert_block *block)
 {
     statistics *s = user;
-    size_t I = (size_t)s->experts->block.layer->moe.intermediate;
-    float *moved = awq__scratch_get(&s->scratch, worker, I);
+    int64_t I = s->experts->block.layer->moe.intermediate;
+    float *moved = awq__scratch_get(&s->scratch, worker, (size_t)(SLOPE_TOKENS * I));
     AWQ__CHECK_ALLOC(moved);
     take_block(s->experts, block, moved);
     return AWQ_OK;
@@ -181,9 +184,9 @@ static awq_status create_stats(const awq__experts *experts, int64_t e, awq__expe
     int64_t cols = seen->input->cols, group = first ? first->scheme.group : cols;
     int64_t rows = experts->block.quantizer->plan->settings.quantize.sketch_rows;
     if (!rows || cols <= rows)
-        return awq__stats_create(ctx, cols, cols, &seen->gram);
+        return awq__stats_create(ctx, cols, cols, &seen->stats);
     rows = awq__max(1, awq__min(rows, state->routed + state->borrowed));
-    AWQ__CHECK(awq__stats_create_sketch(ctx, cols, rows, &seen->gram));
+    AWQ__CHECK(awq__stats_create_sketch(ctx, cols, rows, &seen->stats));
     if (first && first->clips && group < cols)
         AWQ__CHECK(awq__stats_create(ctx, cols, group, &seen->blocks));
     return AWQ_OK;
@@ -226,7 +229,7 @@ done:
 static int64_t borrowed_floats(const awq__layer *layer)
 {
     return awq__expert_tokens(layer) * (layer->hidden + 3 * layer->moe.intermediate) +
-           layer->moe.intermediate + awq__expert_work(layer);
+           SLOPE_TOKENS * layer->moe.intermediate + awq__expert_work(layer);
 }
 
 size_t awq__expert_statistics_bytes(const awq__layer *layer)
@@ -245,7 +248,7 @@ static void pass_borrowed(const awq__experts *experts, int64_t e, float *space)
     b.gate = b.x + B * H;
     b.up = b.gate + B * I;
     b.inner = b.up + B * I;
-    float *moved = b.inner + B * I, *work = moved + I;
+    float *moved = b.inner + B * I, *work = moved + SLOPE_TOKENS * I;
     int64_t end = state->routed + state->borrowed;
     for (b.first = state->routed; b.first < end; b.first += B) {
         b.tokens = awq__min(B, end - b.first);
@@ -353,9 +356,9 @@ done:
 /* Of the input of a down, over its expert's tokens. */
 static void seen_salience(const awq__input *input)
 {
-    const awq__stats *gram = &input->seen->gram;
+    const awq__stats *stats = &input->seen->stats;
     for (int64_t k = 0; k < input->cols && input->salience; k++)
-        input->salience[k] = gram->abs_sums[k] / (double)awq__max(gram->tokens, 1);
+        input->salience[k] = stats->abs_sums[k] / (double)awq__max(stats->tokens, 1);
 }
 
 awq_status awq__experts_statistics(awq__experts *experts)

@@ -52,7 +52,7 @@ float awq__unrouted_weight(const awq__routes *routes);
 
 /* expert_gram.c, expert_sample.c: functions of awq__block_kind. */
 awq_status awq__expert_gram(const awq__block *block, const awq__bundle *bundle,
-                            const awq__reader *reader, awq__stats *gram, double *damping);
+                            const awq__reader *reader, awq__stats *whole, double *damping);
 awq_status awq__expert_clip(const awq__block *block, awq__bundle *bundle);
 awq_status awq__expert_error(const awq__block *block, const awq__bundle *bundle,
                              const awq__codes *codes, double *error);

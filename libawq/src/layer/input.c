@@ -36,7 +36,7 @@ void awq__block_free(awq__block *block)
     for (int64_t i = 0; i < block->input_count; i++)
         free_input(&block->inputs[i]);
     for (int64_t i = 0; i < block->seen_count; i++) {
-        awq__stats_free(&block->seen[i].gram);
+        awq__stats_free(&block->seen[i].stats);
         awq__stats_free(&block->seen[i].blocks);
         awq__free(block->seen[i].w_mean);
     }

@@ -27,10 +27,10 @@ typedef struct awq__seen {
     awq__input *input;
     awq__reader *readers;
     int64_t reader_count;
-    awq__stats gram; /* whole, or a sketch */
+    awq__stats stats; /* whole, or a sketch */
     awq__stats
-        blocks;     /* exact for each group, where clip ranges are searched and gram is a sketch */
-    double *w_mean; /* [K] of the quantized readers: see awq__mean_relative */
+        blocks;     /* exact for each group, where clip ranges are searched and stats is a sketch */
+    double *w_mean; /* [K] of the quantized readers: see awq__w_mean */
     int64_t w_rows; /* of these */
 } awq__seen;
 
@@ -108,10 +108,10 @@ typedef struct awq__block_kind {
     awq_status (*clip)(const awq__block *block, awq__bundle *bundle);
     /* Are scales and clip ranges, over all bundles, worse than RTN? NULL: never. */
     bool (*worse_than_rtn)(const awq__block *block);
-    /* The whole x^T x of what a reader's folded weight sees, for GPTQ, and its damping. *gram is
+    /* The whole x^T x of what a reader's folded weight sees, for GPTQ, and its damping. *whole is
        the caller's to free also after a failure. */
     awq_status (*gram)(const awq__block *block, const awq__bundle *bundle,
-                       const awq__reader *reader, awq__stats *gram, double *damping);
+                       const awq__reader *reader, awq__stats *whole, double *damping);
     /* The bundle's error with these codes; NULL: GPTQ is used unseen. */
     awq_status (*error)(const awq__block *block, const awq__bundle *bundle, const awq__codes *codes,
                         double *error);

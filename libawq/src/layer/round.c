@@ -44,12 +44,12 @@ static awq_status round_by_gptq(const awq__block *block, const awq__bundle *bund
     const awq__gptq_effort effort = {
         .ranges = GPTQ_RANGES,
         .sweeps = (int)block->quantizer->plan->settings.quantize.gptq_sweeps};
-    awq__stats gram = {0};
+    awq__stats whole = {0};
     awq__gptq gptq = {0};
     double damping;
-    AWQ__TRY(block->kind->gram(block, bundle, reader, &gram, &damping));
-    AWQ__TRY(awq__gptq_create(block->ctx, block->compute, reader->module->name, gram.moments,
-                              gram.cols, awq__seen_quantized(reader->seen)->scheme.group, damping,
+    AWQ__TRY(block->kind->gram(block, bundle, reader, &whole, &damping));
+    AWQ__TRY(awq__gptq_create(block->ctx, block->compute, reader->module->name, whole.gram,
+                              whole.cols, awq__seen_quantized(reader->seen)->scheme.group, damping,
                               &gptq));
     for (int i = first; i < end; i++) {
         if (!has_gptq(bundle->readers[i]))
@@ -60,7 +60,7 @@ static awq_status round_by_gptq(const awq__block *block, const awq__bundle *bund
     }
 done:
     awq__gptq_free(&gptq);
-    awq__stats_free(&gram);
+    awq__stats_free(&whole);
     return status;
 }
 

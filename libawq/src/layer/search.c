@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- mean relative magnitudes of weights ---- */
+/* ---- w_mean ---- */
 
 typedef struct weighing {
     awq__block *block;
@@ -32,7 +32,7 @@ static awq_status weigh_seen(void *arg, int64_t index, int worker)
     seen->w_mean = awq__alloc(w->block->ctx, (size_t)seen->input->cols, sizeof *seen->w_mean,
                               "magnitudes of weights");
     AWQ__CHECK_ALLOC(work && seen->w_mean);
-    awq__mean_relative(w->block->compute, weights, count, first->scheme.group, seen->w_mean, work);
+    awq__w_mean(w->block->compute, weights, count, first->scheme.group, seen->w_mean, work);
     return AWQ_OK;
 }
 
@@ -113,7 +113,7 @@ static void add_set(searcher *s, awq__input *input, double *w_mean)
     s->sets[s->set_count] =
         (awq__search_set){.candidates = {.cols = input->cols,
                                          .salience = input->salience,
-                                         .relative = w_mean,
+                                         .w_mean = w_mean,
                                          .steps = s->block->steps,
                                          .norm = site->kind == AWQ__FOLD_NORM ? site->norm : NULL,
                                          .norm_dtype = site->norm_dtype},
@@ -124,7 +124,7 @@ static void add_set(searcher *s, awq__input *input, double *w_mean)
         const awq__reader *reader = &input->readers[i];
         if (reader->treatment)
             s->items[s->item_count++] = (awq__search_item){.weight = reader->weight,
-                                                           .stats = &reader->seen->gram,
+                                                           .stats = &reader->seen->stats,
                                                            .row_weight = reader->row_weight,
                                                            .scheme = reader->scheme,
                                                            .set = s->set_count};
@@ -144,8 +144,8 @@ static awq_status search(searcher *s)
         add_set(s, input, w_mean);
         w_mean += input->cols;
     }
-    AWQ__CHECK(awq__search_moments(block->ctx, block->compute, s->items, s->item_count, s->sets,
-                                   s->set_count));
+    AWQ__CHECK(awq__search_sets(block->ctx, block->compute, s->items, s->item_count, s->sets,
+                                s->set_count));
     for (int64_t i = 0; i < s->set_count; i++)
         s->inputs[i]->found = s->sets[i].found;
     return AWQ_OK;

@@ -11,7 +11,7 @@
 typedef struct clip {
     const awq__compute *compute;
     const awq__scheme *scheme;
-    const float *moments; /* [g,g] */
+    const float *gram; /* [g,g] */
     int64_t rows;
     float *weight, *error, *product; /* [rows,g] */
     awq__range *whole;               /* of the weights and 0 */
@@ -25,7 +25,7 @@ static void evaluate(clip *c, bool first)
 {
     int64_t g = c->scheme->group;
     c->compute->quantize_error(c->rows, g, c->scheme, c->tried, NULL, NULL, c->weight, c->error);
-    c->compute->quadratic(c->rows, g, c->error, c->moments, c->product, c->loss);
+    c->compute->quadratic(c->rows, g, c->error, c->gram, c->product, c->loss);
     for (int64_t n = 0; n < c->rows; n++)
         if (first || c->loss[n] < c->least[n]) {
             c->least[n] = c->loss[n];
@@ -108,7 +108,7 @@ static void search_column(clip *c, const awq__stats *stats, int64_t b, const flo
                           awq__range *range)
 {
     int64_t g = stats->group, K = stats->cols, G = K / g;
-    c->moments = stats->moments + b * g * g;
+    c->gram = stats->gram + b * g * g;
     for (int64_t n = 0; n < c->rows; n++)
         memcpy(c->weight + n * g, values + n * K + b * g, (size_t)g * sizeof *values);
     search_group(c);

@@ -12,7 +12,7 @@
 /* ---- stats.c: what a linear's loss needs to know of its input x[T,K] ---- */
 
 /*
- * Second moments of x: the whole x^T x, its diagonal blocks, or a sketch R[r,K] with R^T R ~ x^T x.
+ * The gram of x: the whole x^T x, its diagonal blocks, or a sketch R[r,K] with R^T R ~ x^T x.
  * In a sketch each token is added, with a random sign, to one of r rows: what the sum of products
  * of two columns expects is kept.
  */
@@ -21,7 +21,7 @@ typedef struct awq__stats {
     int64_t rows;        /* r of a sketch, or 0 */
     int64_t tokens;
     double *abs_sums; /* [K] sum over tokens of |x| */
-    float *moments;   /* [K/g][g,g] sum over tokens of x_b^T x_b; or R[r,K] */
+    float *gram;      /* [K/g][g,g] sum over tokens of x_b^T x_b; or R[r,K] */
 } awq__stats;
 
 awq_status awq__stats_create(awq_context *ctx, int64_t cols, int64_t group, awq__stats *stats);
@@ -48,21 +48,21 @@ awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, cons
 
 /* ---- scales.c: candidates ---- */
 
-/* relative[k] = mean over the rows of all weights of |W| / (absmax of its group + 1e-6). work:
-   awq__weight_work of the largest. relative is cleared first. */
-void awq__mean_relative(const awq__compute *compute, const awq__weight *const *weights,
-                        int64_t count, int64_t group, double *relative, float *work);
+/* w_mean[k] = mean over the rows of all weights of |W| / (absmax of its group + 1e-6). work:
+   awq__weight_work of the largest. w_mean is cleared first. */
+void awq__w_mean(const awq__compute *compute, const awq__weight *const *weights, int64_t count,
+                 int64_t group, double *w_mean, float *work);
 
 /*
  * Candidate 0 is the identity; candidate 1 + i has ratio r = i/steps:
  *   s = a^r / (w^(1-r) + 1e-4), at least 1e-4, divided by sqrt(max(s) min(s)), 1 where not finite,
- * a being the mean |x| of a channel and w the mean relative weight. Where a norm is folded, s is
+ * a being the mean |x| of a channel and w its w_mean. Where a norm is folded, s is
  * rounded so that norm / s is a value of norm_dtype, but for F32's rounding.
  */
 typedef struct awq__candidates {
     int64_t cols;
     const double *salience; /* [K] a */
-    const double *relative; /* [K] w */
+    const double *w_mean;   /* [K] w */
     int64_t steps;
     const float *norm; /* [K] stored weights of the norm that is folded; NULL: none is */
     awq_dtype norm_dtype;
@@ -85,14 +85,14 @@ typedef struct awq__found_scale {
 awq_status awq__choose(awq_context *ctx, const char *name, const double *losses, int64_t count,
                        awq__found_scale *found);
 
-/* ---- moment_search.c: loss from second moments ---- */
+/* ---- scale_search.c: loss from the gram ---- */
 
 /* sum over rows of e G e^T for e = Q(w) - w and the G of stats, whole or a sketch; the weight with
-   its multipliers. range as in awq__compute.quantize. space: awq__moment_loss_space floats. */
-double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
-                        const awq__scheme *scheme, const awq__range *range, const awq__stats *stats,
-                        float *space);
-int64_t awq__moment_loss_space(const awq__weight *weight, const awq__stats *stats);
+   its multipliers. range as in awq__compute.quantize. space: awq__gram_loss_space floats. */
+double awq__gram_loss(const awq__compute *compute, const awq__weight *weight,
+                      const awq__scheme *scheme, const awq__range *range, const awq__stats *stats,
+                      float *space);
+int64_t awq__gram_loss_space(const awq__weight *weight, const awq__stats *stats);
 
 /* sum over the n rows of row_weight[row] * e G e^T for the errors e[n,K]; product has n times the
    larger of K and the rows of a sketch. */
@@ -121,9 +121,9 @@ typedef struct awq__search_item {
  * row_weight[n] * e_n G e_n^T, e = Q(w * scale) / scale - w. Ratios are tried from coarse to fine;
  * all sets have as many steps.
  */
-awq_status awq__search_moments(awq_context *ctx, const awq__compute *compute,
-                               const awq__search_item *items, int64_t item_count,
-                               awq__search_set *sets, int64_t set_count);
+awq_status awq__search_sets(awq_context *ctx, const awq__compute *compute,
+                            const awq__search_item *items, int64_t item_count,
+                            awq__search_set *sets, int64_t set_count);
 
 /* The same for weights that share scheme, input and scales, each row counting 1. */
 awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
@@ -142,7 +142,7 @@ typedef struct awq__scheme_item {
     const float *scale, *unscale;
     const awq__scheme *schemes; /* [scheme_count] to choose from */
 } awq__scheme_item;
-/* losses[items,schemes]: as awq__moment_loss, with rows weighed, of rounding by each scheme. */
+/* losses[items,schemes]: as awq__gram_loss, with rows weighed, of rounding by each scheme. */
 awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
                               const awq__scheme_item *items, int64_t item_count,
                               int64_t scheme_count, double *losses);

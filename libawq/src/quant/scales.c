@@ -7,22 +7,22 @@
 
 #define SMALLEST_SCALE 1e-4f
 
-void awq__mean_relative(const awq__compute *compute, const awq__weight *const *weights,
-                        int64_t count, int64_t group, double *relative, float *work)
+void awq__w_mean(const awq__compute *compute, const awq__weight *const *weights, int64_t count,
+                 int64_t group, double *w_mean, float *work)
 {
     int64_t K = weights[0]->cols, rows = 0;
-    memset(relative, 0, (size_t)K * sizeof *relative);
+    memset(w_mean, 0, (size_t)K * sizeof *w_mean);
     for (int64_t i = 0; i < count; i++) {
         int64_t block = awq__weight_block(weights[i]);
         for (int64_t first = 0; first < weights[i]->rows; first += block) {
             int64_t n = awq__min(block, weights[i]->rows - first);
             awq__weight_read(compute, weights[i], first, n, work);
-            compute->add_group_relative(n, K, group, work, relative);
+            compute->add_w_mean(n, K, group, work, w_mean);
         }
         rows += weights[i]->rows;
     }
     for (int64_t k = 0; k < K; k++)
-        relative[k] /= (double)rows;
+        w_mean[k] /= (double)rows;
 }
 
 static float round_scale(const awq__candidates *c, int64_t k, float s)
@@ -44,7 +44,7 @@ void awq__candidate(const awq__candidates *c, int64_t index, float *scale)
     double ratio = (double)(index - 1) / (double)c->steps;
     float low = INFINITY, high = 0;
     for (int64_t k = 0; k < K; k++) {
-        double s = pow(c->salience[k], ratio) / (pow(c->relative[k], 1 - ratio) + 1e-4);
+        double s = pow(c->salience[k], ratio) / (pow(c->w_mean[k], 1 - ratio) + 1e-4);
         scale[k] = s > (double)SMALLEST_SCALE ? (float)s : SMALLEST_SCALE;
         low = fminf(low, scale[k]);
         high = fmaxf(high, scale[k]);

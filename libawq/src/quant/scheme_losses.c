@@ -43,7 +43,7 @@ awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
     losses_job j = {
         .compute = compute, .items = items, .scheme_count = scheme_count, .losses = losses};
     for (int64_t i = 0; i < item_count; i++)
-        j.space = awq__max(j.space, awq__moment_loss_space(items[i].weight, items[i].stats));
+        j.space = awq__max(j.space, awq__gram_loss_space(items[i].weight, items[i].stats));
     awq_status status = awq__scratch_create(ctx, "losses of schemes", &j.scratch);
     if (status == AWQ_OK)
         status = awq__parallel_scratch(&j.scratch, (size_t)j.space, item_count, run_item, &j);

@@ -4,7 +4,7 @@
 
 #define STRIP 512 /* columns of the whole x^T x that are a task */
 
-/* Allocates the sums and moments of [height, width], cleared. */
+/* Allocates the sums and the gram of [height, width], cleared. */
 static awq_status create(awq_context *ctx, int64_t height, int64_t width, awq__stats *stats)
 {
     size_t floats;
@@ -12,12 +12,12 @@ static awq_status create(awq_context *ctx, int64_t height, int64_t width, awq__s
         return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: statistics of %lld columns",
                          (long long)stats->cols);
     stats->abs_sums = awq__alloc(ctx, (size_t)stats->cols, sizeof *stats->abs_sums, "statistics");
-    stats->moments = awq__alloc_aligned(ctx, floats, sizeof *stats->moments, "statistics");
-    if (!stats->abs_sums || !stats->moments) {
+    stats->gram = awq__alloc_aligned(ctx, floats, sizeof *stats->gram, "statistics");
+    if (!stats->abs_sums || !stats->gram) {
         awq__stats_free(stats);
         return AWQ_ERROR_MEMORY;
     }
-    memset(stats->moments, 0, floats * sizeof *stats->moments);
+    memset(stats->gram, 0, floats * sizeof *stats->gram);
     return AWQ_OK;
 }
 
@@ -36,7 +36,7 @@ awq_status awq__stats_create_sketch(awq_context *ctx, int64_t cols, int64_t rows
 void awq__stats_free(awq__stats *stats)
 {
     awq__free(stats->abs_sums);
-    awq__free_aligned(stats->moments);
+    awq__free_aligned(stats->gram);
     *stats = (awq__stats){0};
 }
 
@@ -44,7 +44,7 @@ void awq__stats_add(const awq__compute *compute, awq__stats *stats, int64_t T, c
                     int64_t ldx)
 {
     compute->add_abs(T, stats->cols, x, ldx, stats->abs_sums);
-    compute->gram(T, stats->cols, stats->group, x, ldx, stats->moments);
+    compute->gram(T, stats->cols, stats->group, x, ldx, stats->gram);
     stats->tokens += T;
 }
 
@@ -65,7 +65,7 @@ static awq_status add_strip(void *arg, int64_t index, int worker)
     const float *x = j->x + first;
     j->compute->add_abs(j->T, count, x, j->ldx, j->stats->abs_sums + first);
     j->compute->multiply_tn(count, K - first, j->T, x, j->ldx, x, j->ldx, 1,
-                            j->stats->moments + first * (K + 1), K);
+                            j->stats->gram + first * (K + 1), K);
     return AWQ_OK;
 }
 
@@ -79,14 +79,14 @@ awq_status awq__stats_add_whole(awq_context *ctx, const awq__compute *compute, a
 
 void awq__stats_mirror(const awq__compute *compute, awq__stats *stats)
 {
-    compute->mirror(stats->cols, stats->moments);
+    compute->mirror(stats->cols, stats->gram);
 }
 
 void awq__stats_sketch(const awq__compute *compute, awq__stats *stats, int64_t first, int64_t count,
                        uint64_t seed, int64_t T, const float *x, int64_t ldx)
 {
     int64_t K = stats->cols;
-    compute->sketch(T, K, x, ldx, seed, count, stats->moments + first * K);
+    compute->sketch(T, K, x, ldx, seed, count, stats->gram + first * K);
 }
 
 void awq__stats_rescale(const awq__compute *compute, awq__stats *stats, const float *factor)
@@ -95,9 +95,9 @@ void awq__stats_rescale(const awq__compute *compute, awq__stats *stats, const fl
     for (int64_t k = 0; k < K; k++)
         stats->abs_sums[k] *= (double)factor[k];
     if (stats->rows)
-        compute->scale(stats->rows, K, NULL, factor, stats->moments);
+        compute->scale(stats->rows, K, NULL, factor, stats->gram);
     for (int64_t k = 0; k < K && !stats->rows; k += g)
-        compute->scale(g, g, factor + k, factor + k, stats->moments + k * g);
+        compute->scale(g, g, factor + k, factor + k, stats->gram + k * g);
 }
 
 awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, const awq__stats *whole,
@@ -110,9 +110,9 @@ awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, cons
     blocks->tokens = whole->tokens;
     memcpy(blocks->abs_sums, whole->abs_sums, (size_t)K * sizeof *blocks->abs_sums);
     if (whole->rows)
-        compute->gram(whole->rows, K, group, whole->moments, K, blocks->moments);
+        compute->gram(whole->rows, K, group, whole->gram, K, blocks->gram);
     for (int64_t k = 0; k < K && !whole->rows; k++)
-        memcpy(blocks->moments + k * group, whole->moments + k * K + k / group * group,
-               (size_t)group * sizeof *blocks->moments);
+        memcpy(blocks->gram + k * group, whole->gram + k * K + k / group * group,
+               (size_t)group * sizeof *blocks->gram);
     return AWQ_OK;
 }

@@ -64,8 +64,8 @@ static double range_count(const awq__scheme *scheme)
     return scheme->code == AWQ__CODE_E2M1 ? 3 : scheme->symmetric ? 14 : 26;
 }
 
-/* Rows of the second moments of `cols` columns that `tokens` tokens give. */
-static double moment_rows(const estimator *e, double cols, double tokens)
+/* Rows of the gram of `cols` columns that `tokens` tokens give. */
+static double gram_rows(const estimator *e, double cols, double tokens)
 {
     double rows = (double)e->plan->settings.quantize.sketch_rows;
     if (rows <= 0 || cols <= rows)
@@ -78,13 +78,13 @@ static bool is_joined(awq__part part)
     return part == AWQ__PART_K || part == AWQ__PART_V || part == AWQ__PART_UP;
 }
 
-/* Search, clip and rounding of a matrix whose input `tokens` tokens pass; `rows` of its moments. */
+/* Search, clip and rounding of a matrix whose input `tokens` tokens pass; `rows` of its gram. */
 static void add_quantized(estimator *e, const awq__module *module, const awq__treatment *treatment,
                           const awq__scheme *scheme, double tokens, double rows)
 {
     double N = (double)module->rows, K = (double)module->cols, g = (double)scheme->group;
     double weights = N * K;
-    if (treatment->calibrate && !is_joined(module->part)) /* what has one input has one moments */
+    if (treatment->calibrate && !is_joined(module->part)) /* what has one input has one gram */
         add(e, 2 * tokens * K * (rows < K ? g : K), STATISTICS_SHARE);
     if (treatment->scale) {
         double tried = candidate_count(e->plan->settings.quantize.ratio_steps);
@@ -148,7 +148,7 @@ static void add_layer(estimator *e, int64_t layer)
         awq__scheme scheme = awq__model_plan_scheme(e->plan, i, AWQ_BF16);
         double least = (double)e->plan->settings.calibration.min_expert_tokens;
         double seen = module->role == AWQ_ROLE_EXPERT ? fmax(tokens, fmin(least, T)) : tokens;
-        double rows = reaches_experts(module) ? moment_rows(e, (double)module->cols, seen)
+        double rows = reaches_experts(module) ? gram_rows(e, (double)module->cols, seen)
                                               : (double)module->cols;
         add_quantized(e, module, treatment, &scheme, seen, rows);
         if (treatment->scale)

@@ -57,12 +57,12 @@ static double stored_bytes(const meter *m, const awq__module *module)
 typedef struct treated {
     const awq__module *module;
     const awq__treatment *treatment;
-    double rows; /* of the second moments of its input */
+    double rows; /* of the gram of its input */
     double group;
 } treated;
 
-/* Rows of second moments: all columns, or a sketch, which has no more than there are tokens. */
-static double moment_rows(const meter *m, const awq__module *module)
+/* Rows of a gram: all columns, or a sketch, which has no more than there are tokens. */
+static double gram_rows(const meter *m, const awq__module *module)
 {
     const awq_arch_experts *experts = &arch_of(m)->layers[module->layer].experts;
     double cols = (double)module->cols, rows = (double)m->plan->settings.quantize.sketch_rows;
@@ -76,7 +76,7 @@ static double moment_rows(const meter *m, const awq__module *module)
     return fmax(1, fmin(rows, T));
 }
 
-static bool has_own_moments(awq__part part)
+static bool has_own_gram(awq__part part)
 {
     return part != AWQ__PART_K && part != AWQ__PART_V && part != AWQ__PART_UP;
 }
@@ -85,7 +85,7 @@ static bool has_own_moments(awq__part part)
 static double kept_bytes(const treated *t)
 {
     double N = (double)t->module->rows, K = (double)t->module->cols, bytes = 0;
-    if (t->treatment->calibrate && has_own_moments(t->module->part))
+    if (t->treatment->calibrate && has_own_gram(t->module->part))
         bytes += 4 * K * (t->rows + (t->rows < K && t->treatment->clip ? t->group : 0)) + 128 * K;
     if (t->treatment->clip)
         bytes += (double)sizeof(awq__range) * N * K / t->group;
@@ -100,7 +100,7 @@ static double worker_bytes(const treated *t)
     const awq__stats stats = {.cols = t->module->cols, .rows = t->rows < K ? (int64_t)t->rows : 0};
     const awq__weight weight = {.rows = t->module->rows, .cols = t->module->cols};
     const awq__gptq gptq = {.cols = t->module->cols, .group = (int64_t)t->group};
-    double search = 4 * (double)awq__moment_loss_space(&weight, &stats);
+    double search = 4 * (double)awq__gram_loss_space(&weight, &stats);
     double store = N * K * (2 + 5 / t->group) + 4 * (double)awq__weight_work(&weight);
     double compensate = t->treatment->gptq ? 4 * (double)awq__gptq_work(&gptq) + store : 0;
     return fmax(search, fmax(store, compensate));
@@ -121,7 +121,7 @@ static void add_module(const meter *m, size_t index, sums *s)
         return;
     awq__scheme scheme = awq__model_plan_scheme(m->plan, index, AWQ_BF16);
     t.group = (double)scheme.group;
-    t.rows = moment_rows(m, module);
+    t.rows = gram_rows(m, module);
     s->kept += kept_bytes(&t);
     s->worker = fmax(s->worker, worker_bytes(&t));
     s->compensates |= t.treatment->gptq;

@@ -3,8 +3,8 @@
  * layer, and a solver chooses among them within the recipe's target.
  *
  * The loss of a unit, a layer or one expert, is the mean squared error of what its experts add to
- * the hidden state, by second moments, over the mean square of that hidden state: the next norm
- * divides both alike, so that losses of different layers can be added.
+ * the hidden state, by the gram of their inputs, over the mean square of that hidden state: the
+ * next norm divides both alike, so that losses of different layers can be added.
  */
 #include "plan/budget.h"
 #include "plan/value.h"
@@ -262,7 +262,7 @@ static void add_item(const mixer *m, const awq__reader *reader, measured *all)
     for (int64_t c = 0; c < m->choices; c++)
         schemes[c] = scheme_for(m, c, reader->module, reader->weight->dtype);
     all->items[all->count] = (awq__scheme_item){.weight = reader->weight,
-                                                .stats = &reader->seen->gram,
+                                                .stats = &reader->seen->stats,
                                                 .row_weight = reader->row_weight,
                                                 .scale = reader->input->scale,
                                                 .unscale = reader->input->unscale,

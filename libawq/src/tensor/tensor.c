@@ -210,9 +210,9 @@ static awq_status search(awq_context *ctx, const awq__weight *const *weights, in
     if (status == AWQ_OK) {
         for (int64_t k = 0; k < K; k++)
             salience[k] = stats->abs_sums[k] / (double)awq__max(stats->tokens, 1);
-        awq__mean_relative(compute, weights, count, scheme->group, salience + K, space);
+        awq__w_mean(compute, weights, count, scheme->group, salience + K, space);
         awq__candidates candidates = {
-            .cols = K, .salience = salience, .relative = salience + K, .steps = steps};
+            .cols = K, .salience = salience, .w_mean = salience + K, .steps = steps};
         status = awq__search_linear(ctx, compute, weights, count, scheme, &candidates, stats,
                                     scales, space + work, found);
     }

@@ -51,7 +51,7 @@ static double moment_loss(const problem *p, const awq__scheme *scheme, const flo
         for (int64_t i = 0; i < rows; i++) {
             double product = 0;
             for (int64_t k = 0; k < K; k++)
-                product += (double)stats->moments[i * K + k] * (double)q[n * K + k];
+                product += (double)stats->gram[i * K + k] * (double)q[n * K + k];
             row_loss += product * (stats->rows ? product : (double)q[n * K + i]);
         }
         loss += row_loss * (row_weight ? (double)row_weight[n] : 1);
@@ -70,8 +70,8 @@ static double found_loss(const awq__compute *table, const awq__weight *weight,
                          const awq__scheme *scheme, const awq__range *range,
                          const awq__stats *stats)
 {
-    float *space = floats(awq__moment_loss_space(weight, stats));
-    double loss = awq__moment_loss(table, weight, scheme, range, stats, space);
+    float *space = floats(awq__gram_loss_space(weight, stats));
+    double loss = awq__gram_loss(table, weight, scheme, range, stats, space);
     free(space);
     return loss;
 }
@@ -132,7 +132,7 @@ static awq__found_scale search_one(awq_context *ctx, const awq__compute *table, 
         .weight = &p->weight, .stats = stats, .row_weight = row_weight, .scheme = *scheme};
     awq__search_set set = {
         .candidates = p->candidates, .name = "layer.w", .scale = scale, .unscale = unscale};
-    succeeds(ctx, awq__search_moments(ctx, table, &item, 1, &set, 1));
+    succeeds(ctx, awq__search_sets(ctx, table, &item, 1, &set, 1));
     awq__candidate(&p->candidates, set.found.candidate, expected);
     assert_memory_equal(scale, expected, (size_t)p->K * sizeof *scale);
     for (int64_t k = 0; k < p->K; k++)
@@ -221,9 +221,9 @@ static void every_block_of_rows_counts(void **state)
     p.weight = awq__weight_plain("layer.w", AWQ_F32, p.w, N, K);
     assert_true(awq__weight_block(&p.weight) < N);
     p.salience = space_for(K, sizeof(double));
-    p.relative = space_for(K, sizeof(double));
+    p.w_mean = space_for(K, sizeof(double));
     p.candidates =
-        (awq__candidates){.cols = K, .salience = p.salience, .relative = p.relative, .steps = 1};
+        (awq__candidates){.cols = K, .salience = p.salience, .w_mean = p.w_mean, .steps = 1};
     succeeds(ctx, awq__stats_create_sketch(ctx, K, ROWS, &p.stats));
     for (int64_t t = 0; t < T; t++)
         awq__stats_sketch(awq__compute_fastest(), &p.stats, t + 1, 1, 7, 1, p.x + t * K, K);
@@ -241,7 +241,7 @@ static void every_block_of_rows_counts(void **state)
     }
     for (int64_t k = 0; k < K; k++) {
         p.salience[k] = between(&random, 0.5f, 2);
-        p.relative[k] = 0.3;
+        p.w_mean[k] = 0.3;
     }
     for (int with = 0; with < 2; with++) {
         double expected = direct_loss(&p, &scheme, NULL, with ? range : NULL);
@@ -418,7 +418,7 @@ static void sets_at_once_are_as_one_by_one(void **state)
     make_crowd(ctx, &c, &random);
     FOR_EACH_TABLE(table)
     {
-        succeeds(ctx, awq__search_moments(ctx, table, c.items, ITEMS, c.sets, SETS));
+        succeeds(ctx, awq__search_sets(ctx, table, c.items, ITEMS, c.sets, SETS));
         for (int s = 0; s < SETS; s++) {
             size_t K = (size_t)c.sets[s].candidates.cols;
             float scale[128], unscale[128];
@@ -436,7 +436,7 @@ static void sets_at_once_are_as_one_by_one(void **state)
             }
             assert_near(c.sets[s].found.loss, expected, 1e-3 * expected);
             assert_true(c.sets[s].found.loss < c.sets[s].found.identity_loss);
-            succeeds(ctx, awq__search_moments(ctx, table, own, PER_SET, &alone, 1));
+            succeeds(ctx, awq__search_sets(ctx, table, own, PER_SET, &alone, 1));
             assert_memory_equal(scale, c.sets[s].scale, K * sizeof *scale);
             assert_memory_equal(unscale, c.sets[s].unscale, K * sizeof *scale);
             assert_memory_equal(&alone.found, &c.sets[s].found, sizeof alone.found);
@@ -459,10 +459,10 @@ static void threads_change_no_bit(void **state)
     large.weight = awq__weight_plain("large", AWQ_F32, large.w, N, K);
     assert_true(awq__weight_block(&large.weight) < N / 2);
     large.salience = space_for(K, sizeof(double));
-    large.relative = space_for(K, sizeof(double));
+    large.w_mean = space_for(K, sizeof(double));
     for (int k = 0; k < K; k++) {
         large.salience[k] = k % 37 == 5 ? 20 : 1;
-        large.relative[k] = 0.3;
+        large.w_mean[k] = 0.3;
     }
     for (int i = 0; i < T * K; i++)
         large.x[i] *= (float)large.salience[i % K];
@@ -473,18 +473,16 @@ static void threads_change_no_bit(void **state)
     memcpy(sets, c.sets, sizeof c.sets);
     items[ITEMS] = (awq__search_item){
         .weight = &large.weight, .stats = &large.stats, .scheme = scheme4, .set = SETS};
-    sets[SETS] = (awq__search_set){.candidates = {.cols = K,
-                                                  .salience = large.salience,
-                                                  .relative = large.relative,
-                                                  .steps = 20},
-                                   .name = "large",
-                                   .scale = floats(K),
-                                   .unscale = floats(K)};
+    sets[SETS] = (awq__search_set){
+        .candidates = {.cols = K, .salience = large.salience, .w_mean = large.w_mean, .steps = 20},
+        .name = "large",
+        .scale = floats(K),
+        .unscale = floats(K)};
     static const int threads[] = {1, 2, 5};
     for (int t = 0; t < 3; t++) {
         succeeds(ctx, awq_context_set_threads(ctx, threads[t]));
-        succeeds(ctx, awq__search_moments(ctx, awq__compute_fastest(), items, ITEMS + 1, sets,
-                                          SETS + 1));
+        succeeds(ctx,
+                 awq__search_sets(ctx, awq__compute_fastest(), items, ITEMS + 1, sets, SETS + 1));
         for (int s = 0; s <= SETS; s++) {
             size_t bytes = (size_t)sets[s].candidates.cols * sizeof(float);
             assert_true(sets[s].found.candidate > 0);
@@ -513,8 +511,8 @@ static void nothing_to_scale_is_no_error(void **state)
     make_problem(ctx, &p, 10, 4, 64, 10, &random);
     awq__search_set set = {
         .candidates = p.candidates, .name = "w", .scale = scale, .unscale = unscale};
-    succeeds(ctx, awq__search_moments(ctx, awq__compute_fastest(), NULL, 0, NULL, 0));
-    succeeds(ctx, awq__search_moments(ctx, awq__compute_fastest(), NULL, 0, &set, 1));
+    succeeds(ctx, awq__search_sets(ctx, awq__compute_fastest(), NULL, 0, NULL, 0));
+    succeeds(ctx, awq__search_sets(ctx, awq__compute_fastest(), NULL, 0, &set, 1));
     assert_int_equal(set.found.candidate, 0);
     for (int k = 0; k < 64; k++)
         assert_true(scale[k] == 1 && unscale[k] == 1);
@@ -537,8 +535,8 @@ static void scales_that_overflow_never_win(void **state)
         for (int64_t n = 0; n < p.N; n++)
             p.w[n * p.K] = 1e25f;
         for (int64_t k = 0; k < p.K; k++) /* what it is worth is next to nothing */
-            p.stats.moments[k] = p.stats.moments[k * p.K] = 0;
-        p.stats.moments[0] = 1e-37f;
+            p.stats.gram[k] = p.stats.gram[k * p.K] = 0;
+        p.stats.gram[0] = 1e-37f;
         p.salience[0] = 1e30;
         p.candidates.steps = 20;
         double *losses = all_losses(&p, &scheme, &p.stats, NULL);
@@ -574,7 +572,7 @@ static void infinite_losses_never_win(void **state)
             p.w[k] = 0.5f + fabsf(p.w[k]);
         p.w[3] = 1.8f; /* its error has the sign of the others */
         for (int64_t i = 0; i < K * K; i++)
-            p.stats.moments[i] = negative ? -3e38f : 3e38f;
+            p.stats.gram[i] = negative ? -3e38f : 3e38f;
         p.salience[3] = 1e12;
         awq__candidate(&p.candidates, p.candidates.steps + 1, scale);
         for (int64_t k = 0; k < K; k++)
@@ -582,7 +580,7 @@ static void infinite_losses_never_win(void **state)
         FOR_EACH_TABLE(table)
         {
             table->quantize_error(1, K, &scheme, NULL, scale, unscale, p.w, errors);
-            table->multiply_nn(1, K, K, errors, K, p.stats.moments, K, 0, product, K);
+            table->multiply_nn(1, K, K, errors, K, p.stats.gram, K, 0, product, K);
             double loss = table->weighted_dot(1, K, product, errors, NULL);
             assert_true(loss == (negative ? -INFINITY : INFINITY));
             awq__found_scale found = search_one(ctx, table, &p, &scheme, &p.stats, NULL);
@@ -603,7 +601,7 @@ static void statistics_that_overflow_are_an_error(void **state)
     const awq__weight *list[] = {&p.weight};
     float scale[32], unscale[32];
     awq__found_scale found;
-    p.stats.moments[5] = INFINITY;
+    p.stats.gram[5] = INFINITY;
     fails(ctx,
           awq__search_linear(ctx, awq__compute_fastest(), list, 1, &scheme4, &p.candidates,
                              &p.stats, scale, unscale, &found),

@@ -1,5 +1,5 @@
 /*
- * Scale search by second moments: the squared error of a linear's output depends on its inputs only
+ * Scale search by the gram: the squared error of a linear's output depends on its inputs only
  * through x^T x, or a sketch of it, so a candidate costs the same for any number of tokens.
  */
 #include "quant/quant.h"
@@ -17,13 +17,13 @@ double awq__error_loss(const awq__compute *compute, const awq__stats *stats, int
 {
     int64_t K = stats->cols, r = stats->rows;
     if (r) {
-        compute->multiply_nt(n, r, K, error, K, stats->moments, K, 0, product, r);
+        compute->multiply_nt(n, r, K, error, K, stats->gram, K, 0, product, r);
         return compute->weighted_dot(n, r, product, product, row_weight);
     }
     double sums[SUMS], loss = 0;
     for (int64_t first = 0; first < n; first += SUMS) {
         int64_t count = awq__min(SUMS, n - first);
-        compute->quadratic(count, K, error + first * K, stats->moments, product, sums);
+        compute->quadratic(count, K, error + first * K, stats->gram, product, sums);
         for (int64_t i = 0; i < count; i++)
             loss += (row_weight ? (double)row_weight[first + i] : 1) * sums[i];
     }
@@ -38,10 +38,10 @@ typedef struct panels {
     int64_t width;
     float *values;  /* [n,width] each, one after the other */
     float *error;   /* of one panel */
-    float *product; /* [n,r] of a sketch, [n,K] of whole moments */
+    float *product; /* [n,r] of a sketch, [n,K] of a whole gram */
 } panels;
 
-/* Whole groups of columns; all of them for whole moments, which need the errors of all at once. */
+/* Whole groups of columns; all of them for a whole gram, which needs the errors of all at once. */
 static int64_t panel_width(const awq__stats *stats, int64_t group)
 {
     return stats->rows ? awq__min(awq__max(PANEL / group, 1) * group, stats->cols) : stats->cols;
@@ -75,16 +75,16 @@ static double block_loss(const awq__compute *compute, const awq__scheme *scheme,
         compute->quantize_error(n, cols, scheme, NULL, scale + col, unscale + col,
                                 p->values + n * col, p->error);
         if (r)
-            compute->multiply_nt(n, r, cols, p->error, cols, stats->moments + col, K, col ? 1 : 0,
+            compute->multiply_nt(n, r, cols, p->error, cols, stats->gram + col, K, col ? 1 : 0,
                                  p->product, r);
     }
     return r ? compute->weighted_dot(n, r, p->product, p->product, row_weight)
              : awq__error_loss(compute, stats, n, p->error, row_weight, p->product);
 }
 
-double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
-                        const awq__scheme *scheme, const awq__range *range, const awq__stats *stats,
-                        float *space)
+double awq__gram_loss(const awq__compute *compute, const awq__weight *weight,
+                      const awq__scheme *scheme, const awq__range *range, const awq__stats *stats,
+                      float *space)
 {
     int64_t K = weight->cols, block = awq__weight_block(weight), G = K / scheme->group;
     float *values = space, *error = values + block * K, *product = error + block * K;
@@ -99,7 +99,7 @@ double awq__moment_loss(const awq__compute *compute, const awq__weight *weight,
     return loss;
 }
 
-int64_t awq__moment_loss_space(const awq__weight *weight, const awq__stats *stats)
+int64_t awq__gram_loss_space(const awq__weight *weight, const awq__stats *stats)
 {
     return panel_space(weight, stats, weight->cols);
 }
@@ -306,9 +306,9 @@ static awq_status prepare(search *s)
     return AWQ_OK;
 }
 
-awq_status awq__search_moments(awq_context *ctx, const awq__compute *compute,
-                               const awq__search_item *items, int64_t item_count,
-                               awq__search_set *sets, int64_t set_count)
+awq_status awq__search_sets(awq_context *ctx, const awq__compute *compute,
+                            const awq__search_item *items, int64_t item_count,
+                            awq__search_set *sets, int64_t set_count)
 {
     search s = {.ctx = ctx,
                 .compute = compute,
@@ -349,7 +349,7 @@ awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
     for (int64_t i = 0; i < count; i++)
         items[i] =
             (awq__search_item){.weight = weights[i], .stats = stats, .scheme = *scheme, .set = 0};
-    awq_status status = awq__search_moments(ctx, compute, items, count, &set, 1);
+    awq_status status = awq__search_sets(ctx, compute, items, count, &set, 1);
     *found = set.found;
     awq__free(items);
     return status;
