@@ -7,6 +7,7 @@
 
 #include "golden/kl.h"
 #include "golden/runs.h"
+#include "golden/values.h"
 #include "run/job.h"
 #include "support/synthetic.h"
 #include "unit/rules.h"
@@ -295,26 +296,6 @@ static void test_an_uncompensated_router_stops_the_run(void **state)
 }
 
 /* ---- what stays float beside what does not ---- */
-
-/* All values of a module of an open model; the caller frees them. */
-static float *values_of(const fixture *f, const awq_model *model, const char *name, int64_t *cols)
-{
-    for (size_t i = 0; i < model->arch->module_count; i++) {
-        const awq__module *module = &model->arch->modules[i];
-        awq__loaded_module loaded;
-        if (strcmp(module->name, name) != 0)
-            continue;
-        assert_ok(f, awq__model_module(model, i, &loaded));
-        float *values = malloc((size_t)(module->rows * module->cols) * sizeof *values);
-        assert_non_null(values);
-        awq__weight_read(awq__compute_fastest(), &loaded.found.weight, 0, module->rows, values);
-        awq__loaded_module_free(&loaded);
-        *cols = module->vector ? module->rows : module->cols;
-        return values;
-    }
-    fail_msg("there is no %s", name);
-    return NULL;
-}
 
 /* The largest change of norm * weight, in the first rows, as a share of the largest value. */
 static double product_change(const fixture *f, awq_model *const models[2], const char *norm_name,

@@ -225,6 +225,8 @@ static awq_status write_tensor(const writer *w, const tensor *t)
     awq_status status = AWQ_ERROR_MEMORY;
     if (values && stored) {
         draw(w->model, t, values);
+        if (w->model->edit)
+            w->model->edit(w->model->by, t->name, t->rows, t->cols, values);
         if (damage == SYNTHETIC_NAN || damage == SYNTHETIC_INFINITE)
             values[count - 1] = damage == SYNTHETIC_NAN ? NAN : INFINITY;
         narrow(dtype, values, count + more, stored);

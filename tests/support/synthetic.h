@@ -51,6 +51,10 @@ typedef struct synthetic {
     synthetic_damage damage;
     const char *damaged;     /* a tensor's full name, for damage */
     const char *config_more; /* NULL, or members for config.json: "\"a\": 1, \"b\": 2" */
+    /* NULL, or changes the values of a tensor [rows,cols] before they are written; a vector has cols
+       0. */
+    void (*edit)(const void *by, const char *name, int64_t rows, int64_t cols, float *values);
+    const void *by;
 } synthetic;
 
 /* About 400 KB. Sizes are multiples of 32, and the head dimension is 16. */

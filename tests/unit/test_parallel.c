@@ -238,6 +238,47 @@ static void work_space_grows(void **state)
     awq__scratch_free(&scratch);
 }
 
+/* ---- memory ---- */
+
+/* Waits until as many tasks have begun as there would be workers without a bound. */
+static awq_status task_of_worker(void *arg, int64_t index, int worker)
+{
+    record *r = arg;
+    (void)index;
+    if (worker >= r->step)
+        atomic_fetch_add(&r->wrong_workers, 1);
+    atomic_fetch_add(&r->begun, 1);
+    wait_for(&r->begun, (int)r->count);
+    return AWQ_OK;
+}
+
+/* Work space for `workers` is all there is; a task that takes more than any loop may runs alone. */
+static void memory_bounds_the_workers(void **state)
+{
+    awq_context *ctx = *state;
+    static const struct {
+        size_t floats;
+        int64_t limit; /* bytes */
+        int workers;
+    } cases[] = {{1 << 18, 7 << 19, 3},
+                 {1 << 18, 1 << 10, 1},
+                 {AWQ__WORK_BYTES / sizeof(float) + 1, INT64_MAX, 1},
+                 {AWQ__WORK_BYTES / sizeof(float) / 2, INT64_MAX, 2}};
+    record r;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        awq__scratch scratch;
+        run(&r, ctx, 5, 5);
+        r.step = cases[i].workers;
+        succeeds(ctx, awq__scratch_create(ctx, "work space", &scratch));
+        awq__context_limit_bytes(ctx, cases[i].limit);
+        succeeds(ctx, awq__parallel_scratch(&scratch, cases[i].floats, 5, task_of_worker, &r));
+        assert_int_equal(atomic_load(&r.wrong_workers), 0);
+        assert_int_equal(atomic_load(&r.begun), 5);
+        awq__context_limit_bytes(ctx, INT64_MAX);
+        awq__scratch_free(&scratch);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
@@ -250,6 +291,7 @@ int main(void)
         TEST(loops_may_be_nested),
         TEST(a_nested_failure_is_its_outer_tasks),
         TEST(work_space_grows),
+        TEST(memory_bounds_the_workers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
