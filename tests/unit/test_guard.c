@@ -21,31 +21,36 @@ static void make_exact(float *row, int count, uint64_t *random)
 }
 
 /*
- * The first half of each expert's inner activations come in pairs of equal ones, which down
- * subtracts from one another: whatever rounding does to them, the output does not change, but the
- * search, which looks at one output at a time, sees nothing else. With `apart` they are added up.
- * All else is exact without scales.
+ * The first half of an expert's inner activations come in pairs of equal ones, which down subtracts
+ * from one another: whatever rounding does to them, the output does not change, but the search,
+ * which looks at one output at a time, sees nothing else. With `apart` they are added up. The other
+ * half, exact without scales, counts `exact`.
  */
-static void deceive(bool apart)
+static void deceive(int expert, bool apart, float exact)
 {
     uint64_t random = 5;
+    for (int n = 0; n < MADE_I; n++) {
+        bool paired = n < MADE_I / 2, second = paired && n % 2;
+        for (int part = 0; part < 2; part++) {
+            float(*rows)[MADE_H] = model.gate_up[expert][part];
+            if (second)
+                memcpy(rows[n], rows[n - 1], sizeof rows[n]);
+            else if (!paired)
+                make_exact(rows[n], MADE_H, &random);
+        }
+        for (int h = 0; h < MADE_H; h++) {
+            float *down = model.down[expert][h];
+            down[n] =
+                second ? (apart ? down[n - 1] : -down[n - 1]) : down[n] * (paired ? 100.0f : exact);
+        }
+    }
+}
+
+static void deceive_all(bool apart)
+{
     handmade_draw(&model, 21);
     for (int e = 0; e < MADE_E; e++)
-        for (int n = 0; n < MADE_I; n++) {
-            bool paired = n < MADE_I / 2, second = paired && n % 2;
-            for (int part = 0; part < 2; part++) {
-                float(*rows)[MADE_H] = model.gate_up[e][part];
-                if (second)
-                    memcpy(rows[n], rows[n - 1], sizeof rows[n]);
-                else if (!paired)
-                    make_exact(rows[n], MADE_H, &random);
-            }
-            for (int h = 0; h < MADE_H; h++) {
-                float *down = model.down[e][h];
-                down[n] = second ? (apart ? down[n - 1] : -down[n - 1])
-                                 : down[n] * (paired ? 100.0f : 1.0f);
-            }
-        }
+        deceive(e, apart, 1);
 }
 
 static char warning[256]; /* of the layer; engines have some of the recipe, too */
@@ -59,7 +64,7 @@ static void listen(void *user, awq_log_level level, const char *text)
 
 static cJSON *run(const fixture *f)
 {
-    const char *options[] = {"quantize.clip", "false", NULL};
+    const char *options[] = {"quantize.clip", "false", "calibration.min_expert_tokens", "20", NULL};
     awq_recipe *recipe = layer_recipe(f, &model, options);
     assert_ok(f, awq_recipe_add_rule(recipe));
     assert_ok(f, awq_recipe_rule_set(recipe, 0, "projection", "down"));
@@ -85,7 +90,7 @@ static bool keeps_norm(const fixture *f)
 static void plain_rounding_is_used_where_it_is_better(void **state)
 {
     const fixture *f = *state;
-    deceive(false);
+    deceive_all(false);
     cJSON *report = run(f);
     const cJSON *experts = experts_of(report);
     assert_true(number_of(experts, "gate_up_loss") <
@@ -102,7 +107,7 @@ static void plain_rounding_is_used_where_it_is_better(void **state)
 static void what_is_better_is_kept(void **state)
 {
     const fixture *f = *state;
-    deceive(true);
+    deceive_all(true);
     cJSON *report = run(f);
     double error = 0, plain = 0;
     assert_true(cJSON_IsFalse(awq__json_at(experts_of(report), "fell_back_to_plain_rounding")));
@@ -116,11 +121,38 @@ static void what_is_better_is_kept(void **state)
     cJSON_Delete(report);
 }
 
+/* An expert with borrowed tokens alone, which takes more harm than the others gain. */
+static void experts_count_by_their_tokens(void **state)
+{
+    enum { STARVED = 1 };
+    const fixture *f = *state;
+    double gain = 0;
+    handmade_draw(&model, 22);
+    handmade_starve(&model, STARVED);
+    for (int e = 0; e < MADE_E; e++)
+        for (int h = 0; h < MADE_H; h++)
+            for (int i = 0; i < MADE_I; i++)
+                model.down[e][h][i] *= e == STARVED ? 1 : 0.1f;
+    deceive(STARVED, false, 30);
+    cJSON *report = run(f);
+    for (int e = 0; e < MADE_E; e++)
+        if (e != STARVED)
+            gain += number_of(expert_of(report, e), "plain_error") -
+                    number_of(expert_of(report, e), "error");
+    const cJSON *starved = expert_of(report, STARVED);
+    assert_true(number_of(starved, "tokens") == 0);
+    assert_true(gain > 0);
+    assert_true(number_of(starved, "error") - number_of(starved, "plain_error") > gain);
+    assert_true(cJSON_IsFalse(awq__json_at(experts_of(report), "fell_back_to_plain_rounding")));
+    cJSON_Delete(report);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         LAYER_TEST(plain_rounding_is_used_where_it_is_better),
         LAYER_TEST(what_is_better_is_kept),
+        LAYER_TEST(experts_count_by_their_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
