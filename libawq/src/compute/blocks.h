@@ -53,6 +53,18 @@ const awq__block_type *awq__block_type_by_name(const char *name);
 /* Of every run. mins are 0 where the type has none. */
 void awq__block_scales(const awq__block_type *type, const awq__block *block,
                        float scales[AWQ__BLOCK_RUNS], float mins[AWQ__BLOCK_RUNS]);
+/* What codes are told apart by. */
+typedef enum awq__block_values {
+    AWQ__VALUES_LINE,  /* code - zero */
+    AWQ__VALUES_TABLE, /* 16 values that rise */
+    AWQ__VALUES_E2M1,  /* those of E2M1, doubled */
+} awq__block_values;
+static inline awq__block_values awq__block_values_of(const awq__block_type *type)
+{
+    return !type->values         ? AWQ__VALUES_LINE
+           : type->values[0] < 0 ? AWQ__VALUES_TABLE
+                                 : AWQ__VALUES_E2M1;
+}
 /* The value of a code, before scale and min. */
 float awq__block_value(const awq__block_type *type, int code);
 /* `count` blocks, one after the other -> out[count * block], as ggml computes them. */

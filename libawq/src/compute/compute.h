@@ -86,6 +86,15 @@ typedef struct awq__logit_stats {
     int64_t same_top1;
 } awq__logit_stats;
 
+/* What rounding runs of weights gives, for each: sums over the weights x of the run with what each
+   counts, h, and the value v of its code, before scale and min. */
+#define AWQ__RUNS 32
+typedef struct awq__run_sums {
+    float error[AWQ__RUNS];                           /* sum of h (x - scale v + min)^2 */
+    float xv[AWQ__RUNS], vv[AWQ__RUNS], v[AWQ__RUNS]; /* of h x v, h v v, h v */
+} awq__run_sums;
+struct awq__block_type;
+
 typedef struct awq__compute {
     const char *name;
     const awq__memory *memory; /* of the arrays that its operations take and give */
@@ -184,6 +193,12 @@ typedef struct awq__compute {
        scale and unscale NULL mean 1. */
     void (*quantize_error)(int64_t N, int64_t K, const awq__scheme *scheme, const awq__range *range,
                            const float *scale, const float *unscale, const float *w, float *error);
+    /* Rounds AWQ__RUNS runs of a block type (blocks.h), side by side: x, h and codes are [length,
+       AWQ__RUNS]. The code is that of the value nearest to (x + min) / scale; a scale that
+       has no inverse, as 0, gives what is nearest to 0. codes NULL: the sums alone. */
+    void (*round_runs)(const struct awq__block_type *type, int length, const float *x,
+                       const float *h, const float scale[AWQ__RUNS], const float min[AWQ__RUNS],
+                       awq__run_sums *sums, uint8_t *codes);
 
     /* Adds up over rows. targets[r] is a column, or -1 for no target; reference NULL: nll alone. */
     void (*compare_logits)(int64_t rows, int64_t V, const float *logits, const float *reference,

@@ -26,6 +26,9 @@ void awq__reference_gather(int64_t T, int64_t K, const int64_t *index, int64_t s
                            float *out);
 void awq__reference_scatter(int64_t T, int64_t K, const int64_t *index, int64_t first,
                             const float *x, float *out);
+void awq__reference_round_runs(const struct awq__block_type *type, int length, const float *x,
+                               const float *h, const float scale[AWQ__RUNS],
+                               const float min[AWQ__RUNS], awq__run_sums *sums, uint8_t *codes);
 double awq__reference_largest_difference(int64_t count, const float *a, const float *b);
 void awq__tiled_mirror(int64_t K, float *m);
 /* What the sketch does with a row: where to, and whether with its sign changed. */

@@ -11,6 +11,7 @@
  * reference exactly (quantize, quantize_error) do the same float operations as it, or others that
  * are exact.
  */
+#include "compute/blocks.h"
 #include "compute/compute.h"
 #include "compute/cpu.h"
 #include "compute/nf4.h"
@@ -345,6 +346,7 @@ FUNCTION void scale(int64_t N, int64_t K, const float *row, const float *restric
 }
 
 #include "compute/cpu_quantize.h"
+#include "compute/cpu_runs.h"
 
 /* The logarithm of the sum of e^x. */
 INLINE double log_sum_exp(int64_t V, const float *x)
@@ -436,6 +438,7 @@ const awq__compute *AWQ__TABLE(void)
         .scale = scale,
         .quantize = quantize,
         .quantize_error = quantize_error,
+        .round_runs = round_runs,
         .compare_logits = compare_logits,
     };
     return &table;

@@ -527,6 +527,7 @@ const awq__compute *awq__compute_reference(void)
         .scale = scale,
         .quantize = quantize,
         .quantize_error = quantize_error,
+        .round_runs = awq__reference_round_runs,
         .compare_logits = compare_logits,
     };
     return &table;
