@@ -85,6 +85,10 @@ static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer
     name(experts->gate, n, "block_sparse_moe.experts." AWQ_EXPERT_PLACEHOLDER ".w1");
     name(experts->up, n, "block_sparse_moe.experts." AWQ_EXPERT_PLACEHOLDER ".w3");
     name(experts->down, n, "block_sparse_moe.experts." AWQ_EXPERT_PLACEHOLDER ".w2");
+    name(experts->fused_gate_up, n, "mlp.experts.gate_up_proj");
+    name(experts->fused_down, n, "mlp.experts.down_proj");
+    experts->layout =
+        host->has_tensor(host, experts->fused_gate_up) ? AWQ_EXPERTS_FUSED : AWQ_EXPERTS_SEPARATE;
 
     const char *silu = "silu", *activation = NULL;
     awq_status status = attention_sizes(host, &layer->attention);
@@ -104,6 +108,13 @@ static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer
 
 static const char *const model_types[] = {"mixtral", NULL};
 
+/* As transformers 5 calls them in memory, and tools that store what it has. */
+static const awq_other_name other_names[] = {{".block_sparse_moe.", ".mlp."},
+                                             {".w1", ".gate_proj"},
+                                             {".w2", ".down_proj"},
+                                             {".w3", ".up_proj"},
+                                             {NULL, NULL}};
+
 extern AWQ_API const awq_plugin awq_plugin_v1;
 const awq_plugin awq_plugin_v1 = {
     .magic = AWQ_PLUGIN_MAGIC,
@@ -114,4 +125,5 @@ const awq_plugin awq_plugin_v1 = {
     .model_types = model_types,
     .describe_model = describe_model,
     .describe_layer = describe_layer,
+    .other_names = other_names,
 };

@@ -135,6 +135,34 @@ static void patterns_choose_modules(void **state)
     }
 }
 
+/* The tensor of all experts, as checkpoints, transformers and engines call it, is its parts. */
+static void names_of_fused_tensors_are_their_parts(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *pattern;
+        bool layers[2], gate, down;
+    } cases[] = {
+        {"mlp.experts.gate_up_proj", {true, true}, true, false},
+        {"*.layers.1.mlp.experts.gate_up_proj", {false, true}, true, false},
+        {"layers.0.block_sparse_moe.experts.gate_up_proj", {true, false}, true, false},
+        {"model.layers.1.mlp.experts.down_proj", {false, true}, false, true},
+        {"re:.*\\.experts\\.(gate_up_proj|down_proj)$", {true, true}, true, true},
+        {"*.down_proj", {true, true}, false, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        succeeds(f->ctx, apply(f, PATTERNS(cases[i].pattern)));
+        for (size_t m = 0; m < f->arch->module_count; m++) {
+            const awq__module *module = &f->arch->modules[m];
+            bool part = module->part == AWQ__PART_DOWN ? cases[i].down : cases[i].gate;
+            bool expected =
+                module->role == AWQ_ROLE_EXPERT && cases[i].layers[module->layer] && part;
+            assert_int_equal(f->rules.of[m] != NULL, expected);
+        }
+    }
+    fails(f->ctx, apply(f, PATTERNS("*.gate*")), AWQ_ERROR_RECIPE, "never quantized");
+}
+
 static void everything_is_what_may_be_quantized(void **state)
 {
     fixture *f = *state;
@@ -389,6 +417,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_model, close_model)
     const struct CMUnitTest tests[] = {
         TEST(patterns_choose_modules),
+        TEST(names_of_fused_tensors_are_their_parts),
         TEST(everything_is_what_may_be_quantized),
         TEST(what_is_never_quantized_is_refused_by_name),
         TEST(a_pattern_that_matches_nothing_is_told),

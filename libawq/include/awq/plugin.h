@@ -29,7 +29,7 @@ extern "C" {
 
 #define AWQ_PLUGIN_SYMBOL "awq_plugin_v1"
 #define AWQ_PLUGIN_MAGIC UINT64_C(0x0068637261717761) /* "awqarch" and a zero byte */
-#define AWQ_PLUGIN_ABI_MINOR 0
+#define AWQ_PLUGIN_ABI_MINOR 1
 #define AWQ_NAME_BYTES 192
 #define AWQ_ROPE_MAX_PAIRS 256
 /* Stands for the expert's number in the name of an expert's module. */
@@ -213,6 +213,11 @@ typedef struct awq_arch_layer {
     awq_arch_shared shared;
 } awq_arch_layer;
 
+/* {".block_sparse_moe.", ".mlp."} */
+typedef struct awq_other_name {
+    const char *described, *stored;
+} awq_other_name;
+
 typedef struct awq_plugin {
     uint64_t magic;       /* AWQ_PLUGIN_MAGIC */
     uint32_t struct_size; /* sizeof(awq_plugin) as the plugin was compiled */
@@ -233,6 +238,10 @@ typedef struct awq_plugin {
     /* gate, up [count] -> out [count], which may be gate. Replaces awq_arch_activation, of the
      * shared expert too. */
     void (*activate)(int64_t layer, const float *gate, const float *up, int64_t count, float *out);
+    /* Parts of names that some checkpoints of the family have in another spelling; the last has NULL
+       members. Where no tensor has the name that the description has, the other spellings are
+       looked for, of several parts too. The result has the description's names. At most 8. */
+    const awq_other_name *other_names;
 } awq_plugin;
 
 #ifdef __cplusplus

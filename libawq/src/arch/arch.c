@@ -186,7 +186,7 @@ static awq_status list_modules(awq_context *ctx, awq__arch *arch)
 static int compare_names(const void *a, const void *b)
 {
     const awq__module *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
+    return strcmp(awq__stored_name(*x), awq__stored_name(*y));
 }
 
 static awq_status sort_names(awq_context *ctx, awq__arch *arch)
@@ -227,6 +227,7 @@ static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *path
     AWQ__CHECK(open_weights(ctx, arch, path));
     AWQ__CHECK(describe(ctx, arch));
     AWQ__CHECK(list_modules(ctx, arch));
+    AWQ__CHECK(awq__find_other_names(ctx, arch));
     return sort_names(ctx, arch);
 }
 
@@ -248,6 +249,8 @@ void awq__arch_free(awq__arch *arch)
 {
     if (!arch)
         return;
+    for (size_t i = 0; i < arch->module_count; i++)
+        awq__free(arch->modules[i].stored);
     awq__free(arch->modules);
     awq__free(arch->by_name);
     awq__free(arch->parts);
@@ -291,6 +294,7 @@ int64_t awq__arch_experts(const awq__arch *arch, int64_t layer)
 static const awq__module *module_of(const awq__arch *arch, const char *tensor, const char *suffix)
 {
     awq__module wanted;
+    wanted.stored = NULL;
     const awq__module *key = &wanted;
     size_t length = strlen(tensor), end = strlen(suffix);
     if (length <= end || strcmp(tensor + length - end, suffix) || length - end >= AWQ_NAME_BYTES)

@@ -92,6 +92,7 @@ typedef enum awq__part {
 
 typedef struct awq__module {
     char name[AWQ_NAME_BYTES];
+    char *stored;       /* the name that this checkpoint has, where it is another; or NULL */
     const char *suffix; /* of its tensor: ".weight", or "" where the name is the tensor's */
     awq__part part;
     awq_role role;
@@ -116,7 +117,7 @@ typedef struct awq__arch {
     awq_arch_layer *layers; /* [model.layer_count] */
     awq__module *modules;   /* in the model's order */
     size_t module_count;
-    const awq__module **by_name; /* all modules, sorted */
+    const awq__module **by_name; /* all modules, sorted by their names in the checkpoint */
     size_t *layer_first;         /* [layer_count + 1] index of each layer's first module */
     size_t *parts; /* [layer_count][AWQ__PART_GATE + 1] index of each part, SIZE_MAX where
                       the layer has none; the last is the first expert's gate */
@@ -142,6 +143,16 @@ int64_t awq__arch_layer_beyond(const awq__arch *arch, const char **tensor);
 
 /* Is it a matrix that a linear layer multiplies with? */
 bool awq__role_is_linear(awq_role role);
+
+/* ---- other_names.c ---- */
+
+/* The module's name in the checkpoint. */
+static inline const char *awq__stored_name(const awq__module *module)
+{
+    return module->stored ? module->stored : module->name;
+}
+/* Finds the modules whose tensors have another of the names that the plugin knows. */
+awq_status awq__find_other_names(awq_context *ctx, awq__arch *arch);
 
 /* The tensors of a layer's fused experts. */
 #define AWQ__FUSED_NAME_BYTES (AWQ_NAME_BYTES + 8)

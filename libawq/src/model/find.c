@@ -77,7 +77,7 @@ static awq_status find_tensor(const finder *f, const char *name, unsigned dtypes
 static awq_status find_named(const finder *f, const awq__module *module, const char *suffix,
                              int rank, const int64_t *shape, located *tensor)
 {
-    char *name = awq__format(f->model->ctx, "%s%s", module->name, suffix);
+    char *name = awq__format(f->model->ctx, "%s%s", awq__stored_name(module), suffix);
     if (!name)
         return AWQ_ERROR_MEMORY;
     awq_status status = find_tensor(f, name, FLOATS, rank, shape, tensor);
@@ -220,7 +220,7 @@ static awq_status add_stored_bytes(const awq_model *model, const awq__module *mo
     awq__spec specs[AWQ__MAX_SPECS];
     int count = model->format->specs(module->rows, module->cols, &found->scheme, specs);
     for (int i = 0; i < count; i++) {
-        char *name = awq__format(model->ctx, "%s%s", module->name, specs[i].suffix);
+        char *name = awq__format(model->ctx, "%s%s", awq__stored_name(module), specs[i].suffix);
         if (!name)
             return AWQ_ERROR_MEMORY;
         const awq__tensor *tensor = awq__checkpoint_find(model->arch->checkpoint, name);
@@ -236,10 +236,12 @@ static awq_status find_packed(const finder *f, const awq__module *module, awq__f
     const awq_model *model = f->model;
     const awq__disk_format *format = model->format;
     const awq__stored_scheme *stored;
-    awq_status status = awq__stored_find(model->ctx, &model->stored, module->name, &stored);
+    awq_status status =
+        awq__stored_find(model->ctx, &model->stored, awq__stored_name(module), &stored);
     if (status == AWQ_OK && stored)
-        status = format->open(model->ctx, model->arch->checkpoint, f->held, stored, module->name,
-                              module->rows, module->cols, &found->weight, &found->packed);
+        status = format->open(model->ctx, model->arch->checkpoint, f->held, stored,
+                              awq__stored_name(module), module->rows, module->cols, &found->weight,
+                              &found->packed);
     if (status != AWQ_OK || !found->packed)
         return status;
     found->scheme = (awq__scheme){

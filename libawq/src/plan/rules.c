@@ -118,6 +118,43 @@ static bool is_router(const awq__module *module)
     return module->role == AWQ_ROLE_ROUTER;
 }
 
+/* The tensor of all experts of a layer that the matrix is a part of, as the plugin names it, or,
+   `derived`, beside the experts' own names; false if it has none. */
+static bool fused_name(const awq__arch *arch, const awq__module *module, bool derived,
+                       char name[AWQ_NAME_BYTES])
+{
+    static const char part[] = ".experts.";
+    if (module->role != AWQ_ROLE_EXPERT)
+        return false;
+    const awq_arch_experts *experts = &arch->layers[module->layer].experts;
+    const char *fused =
+        module->part == AWQ__PART_DOWN ? experts->fused_down : experts->fused_gate_up;
+    const char *leaf = strrchr(fused, '.'), *at = strstr(module->name, part);
+    if (!leaf || (derived && !at))
+        return false;
+    if (derived)
+        snprintf(name, AWQ_NAME_BYTES, "%.*s%s", (int)(at + sizeof part - 2 - module->name),
+                 module->name, leaf);
+    else
+        snprintf(name, AWQ_NAME_BYTES, "%s", fused);
+    return true;
+}
+
+/* Does the pattern name the module, or the tensor of all experts that it is a part of? That only
+   where it has the last component of such a name. */
+static awq_status names_module(awq_context *ctx, const awq__arch *arch,
+                               const awq__name_pattern *pattern, const awq__module *module,
+                               bool *matches)
+{
+    char fused[AWQ_NAME_BYTES];
+    AWQ__CHECK(awq__name_pattern_match(ctx, pattern, module->name, matches));
+    for (int derived = 0; derived < 2 && !*matches; derived++)
+        if (fused_name(arch, module, derived != 0, fused) &&
+            strstr(pattern->text, strrchr(fused, '.') + 1))
+            AWQ__CHECK(awq__name_pattern_match(ctx, pattern, fused, matches));
+    return AWQ_OK;
+}
+
 static bool projection_matches(const char *projections, awq__part part)
 {
     static const struct {
@@ -155,8 +192,7 @@ static awq_status rule_matches(awq_context *ctx, const awq__arch *arch, const ru
     if (r->projection && !projection_matches(r->projection, module->part))
         return AWQ_OK;
     *matches = true;
-    return r->has_pattern ? awq__name_pattern_match(ctx, &r->pattern, module->name, matches)
-                          : AWQ_OK;
+    return r->has_pattern ? names_module(ctx, arch, &r->pattern, module, matches) : AWQ_OK;
 }
 
 #define RULE_NAME_BYTES 256
@@ -338,7 +374,7 @@ static awq_status apply_patterns(awq_context *ctx, const awq__arch *arch, patter
     const awq__module *module = &arch->modules[index];
     for (size_t i = 0; i < list->count; i++) {
         bool matches;
-        awq_status status = awq__name_pattern_match(ctx, &list->items[i], module->name, &matches);
+        awq_status status = names_module(ctx, arch, &list->items[i], module, &matches);
         if (status == AWQ_OK && matches) {
             count_match(module, &list->matched[i]);
             awq__treatment own = *treatment;
