@@ -76,17 +76,23 @@ int number_argument(const cli_command *command, const cli_arguments *arguments, 
 /* Which of the names is nearest to `word` by edit distance. */
 const char *nearest_name(const char *word, const char *const *names, size_t count);
 
-/* ---- the commands: main.c has the table ---- */
+/* ---- the commands ---- */
 
-extern const cli_command *const commands[];
-extern const size_t command_count;
 extern const cli_command command_new, command_quantize, command_plan, command_inspect, command_eval,
     command_verify, command_plugins, command_help;
 
+/* ---- commands.c ---- */
+
+/* All of them, with NULL at the end; main.c sets them. */
+void set_commands(const cli_command *const *all);
+const cli_command *const *all_commands(void);
 const cli_command *find_command(const char *name);
 /* Prints "PROBLEM "NAME"; did you mean "..."?" with the nearest command, or one of `others`, which
    ends with NULL (NULL: none). */
 int refuse_command(const char *problem, const char *name, const char *const *others);
+
+/* ---- cmd_help.c ---- */
+
 void print_program_help(void);
 void print_command_help(const cli_command *command);
 
@@ -111,6 +117,9 @@ void print_warning(const char *text);
 void show_log(void *user, awq_log_level level, const char *text);
 /* Prints the context's message and returns the exit code that fits the status. */
 int report_failure(const awq_context *ctx, awq_status status);
+
+/* ---- memory.c ---- */
+
 /* malloc, realloc and strdup that end the program when there is no memory. */
 void *must_realloc(void *pointer, size_t count, size_t size);
 char *must_copy(const char *text, size_t length);
@@ -124,7 +133,7 @@ void clean_line(char *text);
 /* A text as JSON has it, in quotes; what is no UTF-8 becomes U+FFFD. */
 void print_json_text(const char *text);
 
-/* ---- text.c: numbers and tables on standard output ---- */
+/* ---- numbers.c ---- */
 
 enum { TEXT_BYTES = 64 };
 /* "1.23 GB" */
@@ -135,6 +144,8 @@ const char *format_count(char text[TEXT_BYTES], uint64_t count);
 const char *format_duration(char text[TEXT_BYTES], double seconds);
 /* The fewest digits that read back to the same number; "null" for what JSON has no number for. */
 const char *format_exact(char text[TEXT_BYTES], double number);
+
+/* ---- table.c, facts.c: standard output ---- */
 
 enum { MAX_COLUMNS = 8 };
 /* Cells are collected, then printed in columns as wide as their content. */

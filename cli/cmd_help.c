@@ -61,11 +61,12 @@ void print_program_help(void)
     puts("usage: awqc COMMAND [OPTIONS]\n\n"
          "Activation-aware 4-bit quantization of mixture-of-experts models.\n\n"
          "commands:");
-    for (size_t i = 0; i < command_count; i++) {
+    for (const cli_command *const *all = all_commands(); *all; all++) {
         char term[TERM_BYTES];
-        snprintf(term, sizeof term, "%s%s%s", commands[i]->name, commands[i]->operand ? " " : "",
-                 commands[i]->operand ? commands[i]->operand : "");
-        print_term(term, commands[i]->summary);
+        const char *operand = (*all)->operand;
+        snprintf(term, sizeof term, "%s%s%s", (*all)->name, operand ? " " : "",
+                 operand ? operand : "");
+        print_term(term, (*all)->summary);
     }
     print_options("options of every command", global_options, global_option_count);
     puts("\nexit codes:");

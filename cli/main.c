@@ -9,36 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-const cli_command *const commands[] = {
-    &command_new,  &command_plan,   &command_quantize, &command_inspect,
-    &command_eval, &command_verify, &command_plugins,  &command_help,
+static const cli_command *const commands[] = {
+    &command_new,     &command_plan, &command_quantize,
+    &command_inspect, &command_eval, &command_verify,
+    &command_plugins, &command_help, NULL,
 };
-const size_t command_count = sizeof commands / sizeof commands[0];
-
-const cli_command *find_command(const char *name)
-{
-    for (size_t i = 0; i < command_count; i++)
-        if (!strcmp(commands[i]->name, name))
-            return commands[i];
-    return NULL;
-}
-
-int refuse_command(const char *problem, const char *name, const char *const *others)
-{
-    const char **names = NULL;
-    size_t count = 0;
-    for (size_t i = 0; i < command_count; i++) {
-        names = must_realloc(names, count + 1, sizeof *names);
-        names[count++] = commands[i]->name;
-    }
-    for (; others && *others; others++) {
-        names = must_realloc(names, count + 1, sizeof *names);
-        names[count++] = *others;
-    }
-    print_error("%s \"%s\"; did you mean \"%s\"?", problem, name, nearest_name(name, names, count));
-    free(names);
-    return WRONG_USAGE;
-}
 
 static void print_version(void)
 {
@@ -121,6 +96,7 @@ static void keep_standard_streams(void)
 int main(int argc, char **argv)
 {
     keep_standard_streams();
+    set_commands(commands);
     signal(SIGXFSZ, SIG_IGN); /* a file that would be larger than allowed is an error like others */
     cli_globals globals = {0};
     cli_arguments arguments = {0};

@@ -3,8 +3,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* Names in a hostile file must neither break the line nor command the terminal. */
 static void print_line(const char *kind, const char *text)
@@ -53,24 +51,4 @@ int report_failure(const awq_context *ctx, awq_status status)
     default:
         return FAILED;
     }
-}
-
-void *must_realloc(void *pointer, size_t count, size_t size)
-{
-    size_t bytes;
-    void *grown =
-        __builtin_mul_overflow(count, size, &bytes) ? NULL : realloc(pointer, bytes + !bytes);
-    if (!grown) {
-        print_error("out of memory");
-        exit(FAILED);
-    }
-    return grown;
-}
-
-char *must_copy(const char *text, size_t length)
-{
-    char *copy = must_realloc(NULL, length + 1, 1);
-    memcpy(copy, text, length);
-    copy[length] = 0;
-    return copy;
 }

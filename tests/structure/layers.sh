@@ -8,23 +8,21 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$1
+. "$here/rooms.sh"
 cd "$root"
 
 files=$(find libawq plugins cli -name '*.[ch]' | sort)
 [ -n "$files" ] || { echo "layers.sh: no sources under $root"; exit 1; }
 
 # shellcheck disable=SC2086 # a list of names without spaces
-awk -f "$here/code.awk" $files | awk '
+awk -f "$here/code.awk" $files | awk -v rooms="$rooms" '
 function wrong(why)
 {
     print where ": includes " name ", but " why
     faults++
 }
 BEGIN {
-    # design: core < checkpoint, compute < text, arch < plan < forward < quant, format < model <
-    # stream, write < layer < run, tensor
-    split("core:0 checkpoint:1 compute:1 text:2 arch:2 plan:3 forward:4 quant:5 format:5 model:6 " \
-          "stream:7 write:7 layer:8 run:9 tensor:9", list, " ")
+    split(rooms, list, " ")
     for (i in list) {
         split(list[i], pair, ":")
         floor_of[pair[1]] = pair[2]

@@ -49,7 +49,8 @@ void awq__pair_free(pair *p)
     *p = (pair){0};
 }
 END
-    printf '#include "plan/plan.h"\n#include "core/core.h"\n' >"$tree/libawq/src/plan/plan.c"
+    printf '#include "plan/plan.h"\n#include "core/core.h"\nint awq__plan(void) { return !awq_version(); }\n' \
+        >"$tree/libawq/src/plan/plan.c"
     : >"$tree/libawq/src/plan/plan.h"
     echo '#include "awq/plugin.h"' >"$tree/plugins/one/one.c"
     printf '#include "awq/types.h"\n#include "cli.h"\n#include <yaml.h>\n' >"$tree/cli/main.c"
@@ -62,9 +63,20 @@ build_library()
         -I"$tree/libawq/src" "$tree"/libawq/src/*/*.c -o "$work/libawq.so"
 }
 
+build_objects()
+{
+    rm -rf "$work/objects"
+    for source in "$tree"/libawq/src/*/*.c; do
+        object=$work/objects/src/${source#"$tree/libawq/src/"}.o
+        mkdir -p "$(dirname "$object")"
+        "$cc" -c -I"$tree/libawq/include" -I"$tree/libawq/src" "$source" -o "$object" || return 1
+    done
+}
+
 check()
 {
     case $1 in
+    circles) build_objects && sh "$here/circles.sh" "$work"/objects/src/*/*.o ;;
     headers) sh "$here/headers.sh" "$tree" "$cc" "$cxx" ;;
     symbols) build_library && sh "$here/symbols.sh" "$tree" "$work/libawq.so" ;;
     imports) build_library && sh "$here/calls.sh" "$tree" "$work/libawq.so" ;;
@@ -93,7 +105,7 @@ catches()
 }
 
 fresh_tree
-for name in layers calls headers symbols imports length release unchecked ladders; do
+for name in layers circles calls headers symbols imports length release unchecked ladders; do
     passes $name
 done
 
@@ -108,6 +120,17 @@ catches layers plugins/one/one.c '#include "core/core.h"'
 catches layers cli/main.c '#include "core/core.h"'
 catches layers libawq/include/awq/types.h '#include "core/core.h"'
 catches layers libawq/include/awq/plugin.h '#include "awq/awq.h"'
+
+catches circles libawq/src/core/core.c 'int awq__plan(void);\nint awq__up(void) { return awq__plan(); }'
+
+# Two files of one room that use each other.
+fresh_tree
+printf 'int awq__two(void);\nint awq__one(void) { return awq__two(); }\n' >"$tree/libawq/src/core/one.c"
+printf 'int awq__one(void);\nint awq__two(void) { return awq__one(); }\n' >"$tree/libawq/src/core/two.c"
+if check circles; then
+    echo "FAULT: circles does not see two files that use each other"
+    status=1
+fi
 
 catches calls libawq/src/core/core.c 'void f(void) { exit (1); }'
 catches calls libawq/src/core/core.c 'void f(void) { /* why */ printf("x"); }'

@@ -1,6 +1,5 @@
 /* The files of a checkpoint being written. How it begins and ends is in transaction.c. */
 #include "checkpoint/internal.h"
-#include "core/json.h"
 #include "core/utf8.h"
 
 #include <errno.h>
@@ -10,8 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define COPY_BYTES 65536
 
 /* ---- declaring ---- */
 
@@ -325,145 +322,4 @@ awq_status awq__output_array(const awq__output *output, const char *name, awq__h
     *array = (awq__hashed){
         .fd = shard->fd, .path = shard->path, .offset = entry->offset, .bytes = entry->bytes};
     return AWQ_OK;
-}
-
-awq_status awq__output_sync(awq__output *output)
-{
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < output->layout.shard_count && status == AWQ_OK; i++) {
-        const awq__shard *shard = &output->layout.shards[i];
-        status = awq__sync_file(output->ctx, shard->path, shard->fd);
-    }
-    return status == AWQ_OK ? awq__sync_directory(output->ctx, output->partial) : status;
-}
-
-awq_status awq__output_close_shards(awq__output *output)
-{
-    awq_status status = awq__output_sync(output);
-    for (size_t i = 0; i < output->layout.shard_count; i++) {
-        awq__shard *shard = &output->layout.shards[i];
-        if (shard->fd >= 0 && close(shard->fd) != 0 && status == AWQ_OK)
-            status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be closed: %s", shard->path,
-                               strerror(errno));
-        shard->fd = -1;
-    }
-    return status;
-}
-
-/* ---- small files ---- */
-
-/* A file that takes its name only when it is whole. */
-typedef struct small_file {
-    char *path, *temporary;
-    int fd;
-} small_file;
-
-static awq_status open_small(awq__output *output, const char *name, small_file *file)
-{
-    awq_context *ctx = output->ctx;
-    *file = (small_file){.fd = -1};
-    if (!awq__is_plain_name(name) || begins_with(name, AWQ__PRIVATE_PREFIX))
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
-                         "%s: \"%s\" is not the plain name of a file, or reserved", output->partial,
-                         name);
-    file->path = awq__path_join(ctx, output->partial, name);
-    file->temporary = awq__format(ctx, "%s/" AWQ__PRIVATE_PREFIX "%s" AWQ__TEMPORARY_SUFFIX,
-                                  output->partial, name);
-    if (!file->path || !file->temporary)
-        return AWQ_ERROR_MEMORY;
-    file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (file->fd < 0)
-        return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", file->temporary,
-                         strerror(errno));
-    return AWQ_OK;
-}
-
-/* Puts the file in place if all went well so far, and frees in any case. */
-static awq_status close_small(awq__output *output, small_file *file, awq_status status)
-{
-    awq_context *ctx = output->ctx;
-    if (status == AWQ_OK)
-        status = awq__sync_file(ctx, file->path, file->fd);
-    if (file->fd >= 0) {
-        if (close(file->fd) != 0 && status == AWQ_OK)
-            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be closed: %s", file->path,
-                               strerror(errno));
-        if (status == AWQ_OK && rename(file->temporary, file->path) != 0)
-            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be replaced: %s", file->path,
-                               strerror(errno));
-        if (status != AWQ_OK)
-            unlink(file->temporary);
-    }
-    if (status == AWQ_OK)
-        status = awq__sync_directory(ctx, output->partial);
-    awq__free(file->path);
-    awq__free(file->temporary);
-    return status;
-}
-
-awq_status awq__output_text(awq__output *output, const char *file_name, const char *text,
-                            size_t bytes)
-{
-    small_file file;
-    awq_status status = open_small(output, file_name, &file);
-    if (status == AWQ_OK)
-        status = awq__write_at(output->ctx, file.path, file.fd, text, bytes, 0);
-    return close_small(output, &file, status);
-}
-
-awq_status awq__output_json(awq__output *output, const char *file_name, const char *text,
-                            size_t bytes)
-{
-    awq__json_source source = {.name = file_name};
-    awq_status status = awq__json_check(output->ctx, &source, text, bytes);
-    return status == AWQ_OK ? awq__output_text(output, file_name, text, bytes) : status;
-}
-
-static awq_status copy_bytes(awq_context *ctx, int source, const char *source_path,
-                             const small_file *file)
-{
-    char *buffer = awq__alloc(ctx, COPY_BYTES, 1, "a copy buffer");
-    if (!buffer)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = AWQ_OK;
-    uint64_t done = 0;
-    while (status == AWQ_OK) {
-        ssize_t count = read(source, buffer, COPY_BYTES);
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count == 0)
-            break;
-        if (count < 0) {
-            status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be read: %s", source_path,
-                               strerror(errno));
-        } else {
-            status = awq__write_at(ctx, file->path, file->fd, buffer, (size_t)count, done);
-            done += (uint64_t)count;
-        }
-    }
-    awq__free(buffer);
-    return status;
-}
-
-awq_status awq__output_copy(awq__output *output, const char *source_path)
-{
-    awq_context *ctx = output->ctx;
-    int source = open(source_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (source < 0 && errno == ENOENT)
-        return AWQ_OK;
-    struct stat info;
-    if (source < 0 || fstat(source, &info) != 0 || !S_ISREG(info.st_mode)) {
-        awq__fail(ctx, AWQ_ERROR_IO, "%s: %s", source_path,
-                  source < 0 ? strerror(errno) : "not a regular file");
-        if (source >= 0)
-            close(source);
-        return AWQ_ERROR_IO;
-    }
-    small_file file;
-    awq_status status = open_small(output, awq__base_name(source_path), &file);
-    if (status == AWQ_OK)
-        status = copy_bytes(ctx, source, source_path, &file);
-    status = close_small(output, &file, status);
-    close(source);
-    return status;
 }

@@ -9,7 +9,6 @@
 #define MAX_SUMS_BYTES ((size_t)16 << 20)
 #define DIGITS (AWQ__SHA256_HEX - 1)
 #define TURN_BYTES ((uint64_t)64 << 20) /* hashed of a file before the caller is asked again */
-#define STEP_BYTES ((uint64_t)1 << 20)  /* hashed before a thread looks whether it shall stop */
 
 static int compare_sums(const void *a, const void *b)
 {
@@ -151,34 +150,7 @@ awq_status awq__sums_compute(awq_context *ctx, const char *directory, awq__sums 
     }
 }
 
-/* ---- of an output, as far as it is written ---- */
-
-/* Where the first tensor begins that is not written: what is before stays as it is. */
-static uint64_t written_end(awq__shard *shard)
-{
-    const awq__entry *last = NULL;
-    for (; shard->whole < shard->count; shard->whole++)
-        if (atomic_load(&shard->entries[shard->whole]->written) <
-            shard->entries[shard->whole]->bytes)
-            break;
-    if (shard->whole)
-        last = shard->entries[shard->whole - 1];
-    return last ? last->offset + last->bytes : 0;
-}
-
-awq_status awq__output_hash(awq__output *output, const _Atomic bool *stop)
-{
-    for (size_t i = 0; i < output->layout.shard_count; i++) {
-        awq__shard *shard = &output->layout.shards[i];
-        uint64_t end = written_end(shard);
-        while (shard->sha.bytes < end && !atomic_load(stop)) {
-            uint64_t left = end - shard->sha.bytes;
-            AWQ__CHECK(awq__sha256_read(output->ctx, &shard->sha, shard->path, shard->fd,
-                                        left < STEP_BYTES ? left : STEP_BYTES));
-        }
-    }
-    return AWQ_OK;
-}
+/* ---- of an output ---- */
 
 /* Takes over what the shards' hashes have come to. */
 static void begin_sums(const awq__layout *layout, awq__sums *sums)

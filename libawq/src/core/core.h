@@ -46,7 +46,7 @@
 typedef struct awq_context awq_context;
 struct awq__compute;
 
-/* ---- context.c: errors, log, progress ---- */
+/* ---- message.c: errors and log ---- */
 
 /*
  * Records a failure and returns its status. The message is one line that names
@@ -80,6 +80,9 @@ awq_status awq__leave(awq_context *ctx, awq_status status);
 awq_status awq__read_options(awq_context *ctx, const char *name, const void *given, size_t size,
                              void *options);
 void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...) AWQ__PRINTF(3, 4);
+
+/* ---- progress.c ---- */
+
 /* AWQ_OK, or AWQ_ERROR_CANCELLED (recorded) when the caller's callback said so. The stage's name
    must stay, for loops that tell it again. */
 awq_status awq__progress(awq_context *ctx, const awq_progress *progress);
@@ -88,13 +91,27 @@ awq_status awq__progress(awq_context *ctx, const awq_progress *progress);
 bool awq__progress_again(awq_context *ctx);
 /* Records that it did, in the stage of the latest progress. */
 awq_status awq__cancelled(awq_context *ctx);
+double awq__now_seconds(void);
+
+/* ---- context.c ---- */
+
 #define AWQ__MAX_THREADS 1024
 int awq__threads(const awq_context *ctx);
 /* True at its first call for this context. */
 bool awq__context_begins(awq_context *ctx);
 /* For blas.c: no more than these, whatever is asked for. */
 void awq__context_limit_threads(awq_context *ctx, int most_threads);
-double awq__now_seconds(void);
+
+/* Plugin paths and linked-in plugins, kept here for src/arch. */
+typedef struct awq__plugin_sources {
+    char **paths; /* files or directories, in the order they were added */
+    size_t path_count;
+    const void **linked; /* const awq_plugin * */
+    size_t linked_count;
+} awq__plugin_sources;
+awq__plugin_sources *awq__context_plugins(awq_context *ctx);
+
+/* ---- arrays.c ---- */
 
 /*
  * Bytes of arrays (awq__alloc_aligned, awq__held) that the context has now, and had at most. What
@@ -123,15 +140,6 @@ void awq__context_set_compute(awq_context *ctx, const struct awq__compute *compu
 const struct awq__compute *awq__context_compute(const awq_context *ctx);
 const awq__memory *awq__context_memory(const awq_context *ctx);
 
-/* Plugin paths and linked-in plugins, kept here for src/arch. */
-typedef struct awq__plugin_sources {
-    char **paths; /* files or directories, in the order they were added */
-    size_t path_count;
-    const void **linked; /* const awq_plugin * */
-    size_t linked_count;
-} awq__plugin_sources;
-awq__plugin_sources *awq__context_plugins(awq_context *ctx);
-
 /* ---- alloc.c ---- */
 
 /* Zeroed; NULL with AWQ_ERROR_MEMORY recorded, also where count * size overflows.
@@ -149,6 +157,9 @@ void awq__give_back(void);
 /* Grows *array (elements of `size` bytes) so that it holds at least `count`. */
 awq_status awq__grow(awq_context *ctx, void *array, size_t *capacity, size_t count, size_t size,
                      const char *what);
+
+/* ---- string.c ---- */
+
 char *awq__strdup(awq_context *ctx, const char *text);
 char *awq__format(awq_context *ctx, const char *format, ...) AWQ__PRINTF(2, 3);
 /* "a/b" from "a" and "b"; b alone when it is absolute. NULL on failure. */

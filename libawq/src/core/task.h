@@ -1,4 +1,4 @@
-/* Shared by context.c and parallel.c alone: which task a thread is working on, for awq__fail. */
+/* Shared by message.c and parallel.c alone: which task a thread is working on, for awq__fail. */
 #ifndef AWQ__TASK_H
 #define AWQ__TASK_H
 

@@ -1,18 +1,11 @@
-/* UTF-8: decoding what is valid, repairing what is not. */
+/* UTF-8: finding and decoding what is valid. */
 #include "core/utf8.h"
 
 #include <string.h>
 
-#define REPLACEMENT "\xEF\xBF\xBD"
-
-/*
- * Looks at the sequence that begins at text[0]. Returns its length if it is valid; else 0, and
- * *bad is the length of the maximal subpart: as many bytes as begin some valid sequence, at
- * least one (Unicode 16, chapter 3, table 3-7 and "U+FFFD substitution of maximal subparts").
- */
-static size_t sequence_length(const uint8_t *text, size_t bytes, size_t *bad)
+size_t awq__utf8_sequence(const char *text, size_t bytes, size_t *bad)
 {
-    uint8_t lead = text[0], low = 0x80, high = 0xBF;
+    uint8_t lead = (uint8_t)text[0], low = 0x80, high = 0xBF;
     size_t length;
     *bad = 1;
     if (lead < 0x80)
@@ -31,7 +24,7 @@ static size_t sequence_length(const uint8_t *text, size_t bytes, size_t *bad)
         return 0;
     }
     for (size_t i = 1; i < length; i++) {
-        if (i >= bytes || text[i] < low || text[i] > high)
+        if (i >= bytes || (uint8_t)text[i] < low || (uint8_t)text[i] > high)
             return 0;
         low = 0x80;
         high = 0xBF;
@@ -44,7 +37,7 @@ size_t awq__utf8_valid(const char *text, size_t bytes)
 {
     size_t at = 0, bad;
     while (at < bytes) {
-        size_t length = sequence_length((const uint8_t *)text + at, bytes - at, &bad);
+        size_t length = awq__utf8_sequence(text + at, bytes - at, &bad);
         if (!length)
             break;
         at += length;
@@ -85,28 +78,6 @@ size_t awq__utf8_put(uint32_t code_point, char out[4])
     return length;
 }
 
-awq_status awq__utf8_append(awq_context *ctx, awq__text *text, uint32_t code_point)
-{
-    char encoded[4];
-    return awq__text_append_bytes(ctx, text, encoded, awq__utf8_put(code_point, encoded));
-}
-
-awq_status awq__utf8_repair(awq_context *ctx, const char *text, size_t bytes, awq__text *out)
-{
-    size_t at = 0;
-    while (at < bytes) {
-        size_t valid = awq__utf8_valid(text + at, bytes - at), bad;
-        AWQ__CHECK(awq__text_append_bytes(ctx, out, text + at, valid));
-        at += valid;
-        if (at < bytes) {
-            sequence_length((const uint8_t *)text + at, bytes - at, &bad);
-            at += bad;
-            AWQ__CHECK(awq__text_append_bytes(ctx, out, REPLACEMENT, sizeof REPLACEMENT - 1));
-        }
-    }
-    return AWQ_OK;
-}
-
 /* ---- what is shown to people ---- */
 
 /* Controls; marks, embeddings, overrides and isolates of the writing direction; line and paragraph
@@ -124,7 +95,7 @@ void awq__clean_line(char *text, size_t size, bool cut)
         length -= 3;
     while (at < length) {
         uint32_t code_point;
-        size_t step = sequence_length((const uint8_t *)text + at, length - at, &bad);
+        size_t step = awq__utf8_sequence(text + at, length - at, &bad);
         bool shown =
             step && (awq__utf8_next(text + at, &code_point), !commands_terminal(code_point));
         if (!step && cut && at + bad == length)

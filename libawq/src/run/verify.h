@@ -17,7 +17,7 @@ struct awq_verification {
     awq__findings problems, notes;
     awq_verify_result result;
 };
-/* Adds one, formatted. AWQ_ERROR_MEMORY alone. */
+/* findings.c: adds one, formatted. AWQ_ERROR_MEMORY alone. */
 awq_status awq__find_problem(awq_verification *v, const char *format, ...) AWQ__PRINTF(2, 3);
 awq_status awq__find_note(awq_verification *v, const char *format, ...) AWQ__PRINTF(2, 3);
 
