@@ -92,7 +92,7 @@ static awq__codes round_by(const problem *p, double damping, awq__gptq_effort ef
                  awq__gptq_choose(p->ctx, awq__compute_fastest(), &gptq, &effort, &p->weight, first,
                                   awq__min(cut, p->N - first), work, &codes));
     if (settles)
-        awq__codes_settle(&codes);
+        awq__codes_nest(&codes);
     for (int64_t first = (p->N - 1) / cut * cut; first >= 0; first -= cut)
         succeeds(p->ctx, awq__gptq_round(p->ctx, p->table, &gptq, &effort, &p->weight, first,
                                          awq__min(cut, p->N - first), work, &codes));

@@ -68,7 +68,7 @@ static awq_status make_rules(fixture *f)
 {
     awq__rules_free(&f->rules);
     awq_status status = create_rules(f->ctx, f->recipe, f->arch, defaults, &f->rules);
-    return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch, &serving)
+    return status == AWQ_OK ? awq__rules_resolve_groups(f->ctx, &f->rules, f->arch, &serving)
                             : status;
 }
 

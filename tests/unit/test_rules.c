@@ -67,7 +67,7 @@ static const awq__serving serving = {
 static awq_status make_rules(fixture *f)
 {
     awq_status status = create_rules(f->ctx, f->recipe, f->arch, defaults, &f->rules);
-    return status == AWQ_OK ? awq__rules_settle_group(f->ctx, &f->rules, f->arch, &serving)
+    return status == AWQ_OK ? awq__rules_resolve_groups(f->ctx, &f->rules, f->arch, &serving)
                             : status;
 }
 
@@ -294,7 +294,7 @@ static void auto_fits_the_devices_and_the_engine(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         awq__rules rules;
         succeeds(f->ctx, create_rules(f->ctx, f->recipe, f->arch, defaults, &rules));
-        succeeds(f->ctx, awq__rules_settle_group(f->ctx, &rules, f->arch, &cases[i].serving));
+        succeeds(f->ctx, awq__rules_resolve_groups(f->ctx, &rules, f->arch, &cases[i].serving));
         assert_int_equal(rules.treatment_count, 2);
         assert_int_equal(rules.treatments[0]->scheme.group, cases[i].attention);
         assert_int_equal(rules.treatments[1]->scheme.group, cases[i].experts);

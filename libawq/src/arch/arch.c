@@ -202,7 +202,7 @@ static awq_status sort_names(awq_context *ctx, awq__arch *arch)
 
 /* ---- opening ---- */
 
-/* Opens the checkpoint, if anything of one is there: what is damaged is not taken for absent. */
+/* Opens the checkpoint if any file of it is there: a damaged checkpoint is not an absent one. */
 static awq_status open_weights(awq_context *ctx, awq__arch *arch, const char *path)
 {
     bool absent = awq__is_file(path);

@@ -36,7 +36,7 @@ awq_status awq__plugins_choose(awq_context *ctx, const awq__plugins *plugins,
 
 #define AWQ__REASON_BYTES 512
 /* Is it safe to load the file with this resolved path: regular, whole, for this kind of machine,
-   and in the hands of those alone who may be trusted? Else the reason is told. Sets no message. */
+   and writable only for trusted users? If not, `reason` says why; no message is set. */
 bool awq__plugin_file_check(const char *path, char reason[AWQ__REASON_BYTES]);
 
 /* ---- host.c ---- */

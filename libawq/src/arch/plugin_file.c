@@ -61,8 +61,9 @@ static bool check_owner(const plugin_file *file, const char *what, uid_t user)
                   what, (unsigned long)user, (unsigned long)geteuid());
 }
 
-/* A directory above the file. `below` is the owner of what lies in it on the way: where all may
-   write and nobody may remove what is another's, as in /tmp, that owner decides. */
+/* Checks a directory above the file. `below` is the owner of its entry on the way to the file. That
+   owner decides in a sticky directory such as /tmp: all users may write there, but only remove what
+   is their own. */
 static bool check_directory(const plugin_file *file, const char *path, uid_t *below, bool nearest)
 {
     struct stat info;

@@ -38,8 +38,8 @@ static awq_status number(const source *from, const char *member, const double *f
     return from->table->config_number(from->table, key(from, member).text, fallback, value);
 }
 
-/* Newer files have rope_parameters, older ones rope_scaling, which takes the place of the whole of
-   rope_parameters where both are there, as in transformers. */
+/* Newer files have rope_parameters, older ones rope_scaling. If both are there, rope_scaling
+   replaces rope_parameters as a whole, as in transformers. */
 static awq_status find_object(source *from)
 {
     const awq__host *host = from->host;

@@ -38,7 +38,7 @@ awq_status awq__check_link(awq_context *ctx, const char *directory, const char *
 {
     struct stat info;
     if (lstat(path, &info) != 0 || !S_ISLNK(info.st_mode))
-        return AWQ_OK; /* who opens it tells what is wrong with it */
+        return AWQ_OK; /* opening it tells what is wrong with it */
     char *from = realpath(directory, NULL), *to = realpath(path, NULL);
     awq_status status = AWQ_OK;
     if (!from || !to)

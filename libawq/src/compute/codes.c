@@ -40,7 +40,7 @@ const char *awq__scale_type(const awq__scheme *scheme)
     return scheme->code == AWQ__CODE_E2M1 ? "E8M0, which ends at 2^127" : names[scheme->grid];
 }
 
-void awq__codes_settle(awq__codes *codes)
+void awq__codes_nest(awq__codes *codes)
 {
     awq__nested_quantize(codes->rows * (codes->cols / codes->scheme.group), codes->scales,
                          &codes->nested);
@@ -89,15 +89,15 @@ static awq_status round_blocks(awq_context *ctx, const awq__compute *compute,
     return status;
 }
 
-/* Codes for the scales as they are stored, which no longer are those that rounding chose. */
-static awq_status round_settled(awq_context *ctx, const awq__compute *compute,
-                                const awq__weight *weight, awq__codes *codes)
+/* Codes for the scales as they are stored, which differ from those that rounding chose. */
+static awq_status round_nested(awq_context *ctx, const awq__compute *compute,
+                               const awq__weight *weight, awq__codes *codes)
 {
     int64_t groups = codes->rows * (codes->cols / codes->scheme.group);
     awq__range *range = awq__alloc(ctx, (size_t)groups, sizeof *range, "ranges of groups");
     if (!range)
         return AWQ_ERROR_MEMORY;
-    awq__codes_settle(codes);
+    awq__codes_nest(codes);
     for (int64_t i = 0; i < groups; i++)
         range[i] = (awq__range){-codes->scales[i], codes->scales[i]};
     awq_status status = round_blocks(ctx, compute, weight, range, codes);
@@ -110,7 +110,7 @@ awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
 {
     awq_status status = round_blocks(ctx, compute, weight, range, codes);
     if (status == AWQ_OK && codes->scheme.grid == AWQ__GRID_NESTED)
-        status = round_settled(ctx, compute, weight, codes);
+        status = round_nested(ctx, compute, weight, codes);
     return status;
 }
 

@@ -13,7 +13,7 @@ typedef struct awq__codes {
     uint8_t *codes; /* [N,K] */
     float *scales;  /* [N,K/g] */
     uint8_t *zeros; /* [N,K/g] */
-    /* What the scales are on disk, where the scheme's grid is NESTED; they are settled when all are
+    /* What the scales are on disk, where the scheme's grid is NESTED: made when all scales are
        chosen, before codes are. */
     awq__nested nested;
     awq_dtype dtype; /* of the weights that were rounded, for formats that say it; the caller's */
@@ -27,8 +27,8 @@ void awq__codes_free(awq__codes *codes);
    the stored type. */
 awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__range *range, awq__codes *codes);
-/* With a grid of NESTED the scales have been chosen: they become what is stored. */
-void awq__codes_settle(awq__codes *codes);
+/* With a grid of NESTED, when all scales are chosen: rounds them to what is stored. */
+void awq__codes_nest(awq__codes *codes);
 /* What bounds the scales that can be stored, for messages. */
 const char *awq__scale_type(const awq__scheme *scheme);
 /* Back to F32: rows first .. first+count-1 -> out[count,K]. */

@@ -1,16 +1,17 @@
+/* clang-format off */
 /*
- * The loops of the fast tables, included once for each instruction set with
- *   AWQ__TARGET  the function attribute that selects it
- *   AWQ__TABLE   the name of the function that gives the table
- *   AWQ__LABEL   the table's name
+ * The loops of the fast tables. They are included once for each instruction set, with
+ *   AWQ__TARGET     the function attribute that selects it
+ *   AWQ__TABLE      the name of the function that gives the table
+ *   AWQ__LABEL      the table's name
  *   AWQ__TILE_ROWS  rows of LANES sums that its registers hold; 0: it has no fused multiply-adds
  *
- * Plain C, written so that compilers vectorize it without reordering: sums and maxima
- * run in LANES independent lanes that are joined in a fixed order, so all instruction sets
- * give the same bits, quadratic forms of small groups apart. Operations that must match the
- * reference exactly (quantize, quantize_error) do the same float operations as it, or others that
- * are exact.
+ * Plain C, written so that compilers vectorize it without reordering. Sums and maxima run in LANES
+ * independent lanes that are added in a fixed order. All instruction sets therefore give the same
+ * bits, except in quadratic forms of small groups. Operations that must match the reference exactly
+ * (quantize, quantize_error) do the same float operations as it, or others that are exact.
  */
+/* clang-format on */
 #include "compute/blocks.h"
 #include "compute/compute.h"
 #include "compute/cpu.h"

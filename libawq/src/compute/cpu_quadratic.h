@@ -5,8 +5,8 @@
  * e m e^T of a symmetric m is the sum over panels j of columns of e_j . (2 sum over earlier panels
  * i of e_i m_ij + e_j m_jj): little more than half of the product.
  */
-/* Products of so few rows that OpenBLAS multiplies them without packing, and that they are still in
-   the first cache when their sums are taken (measured). */
+/* Products of few rows: OpenBLAS multiplies them without packing, and they are still in the first
+   cache when their sums are taken (measured). */
 #define QUADRATIC_BLOCK 16384
 #define QUADRATIC_PANEL 256
 
@@ -32,10 +32,10 @@ FUNCTION void quadratic_by_products(int64_t N, int64_t K, const float *e, const 
 
 #if AWQ__TILE_ROWS
 /*
- * The groups that weights are rounded in are small: m stays in the cache, and what products cost
- * beside their operations (copies of both sides, writing and reading the result) is a third of all.
- * Here LANES columns of the product of AWQ__TILE_ROWS rows stay in registers from their first term
- * to their place in the sum. A product and its sum are one operation, fmaf, as OpenBLAS has them.
+ * Groups of weights are small, so that m stays in the cache. A third of the cost of products is
+ * then no arithmetic: it copies both sides, and writes and reads the result. Here LANES columns of
+ * the product of AWQ__TILE_ROWS rows stay in registers from their first term to their place in the
+ * sum. A product and its sum are one operation, fmaf, as in OpenBLAS.
  */
 #define TILED_COLUMNS 256 /* m of more leaves the cache */
 /* Under a sanitizer these loops take a hundred times longer: there they get what tests of them

@@ -22,14 +22,14 @@ static inline int64_t awq__nested_groups(int64_t count)
 
 /*
  * What the codes stand for, rising: the "dynamic" data type of 8 bits with a sign (Dettmers, arXiv
- * 1511.04561). For each i from 0 to 6 the range from 0.1 to 1 is cut into 2^i parts, whose middles
+ * 1511.04561). For each i from 0 to 6, the range from 0.1 to 1 is cut into 2^i parts. Their middles
  * times 10^(i-6), with both signs, are values; so are 0 and 1.
  */
 void awq__nested_map(float map[AWQ__NESTED_CODES]);
 
-/* Codes for scales[count], which become what is stored: the offset is their mean, the scale of a
-   group of differences from it the largest, and each gets the nearest code. The arrays of *nested
-   have been made. */
+/* Rounds scales[count] to codes, and sets them to the values that are stored. The offset is their
+   mean. The scale of a group is the largest difference from the offset in it. Each difference gets
+   the nearest code. The arrays of *nested exist already. */
 void awq__nested_quantize(int64_t count, float *scales, awq__nested *nested);
 
 #endif

@@ -1,11 +1,11 @@
 /*
- * Whether the products of a table are right on this machine: older builds of OpenBLAS have kernels
- * that compute something else, or leave part of it out, on some younger processors.
+ * Checks that the products of a table are right on this machine. Older builds of OpenBLAS have
+ * kernels that compute something else, or leave part of it out, on some younger processors.
  *
- * All numbers here are integers, so small that every partial sum is an integer below 2^24: in F32
- * any order of additions gives the same, exact result, and a single wrong bit is a fault. A product
- * y = x w is right if y v = x (w v) for a vector v without zeros, but for faults that cancel each
- * other within a row. This takes a small part of the time of the product itself.
+ * All numbers here are integers, so small that every partial sum is an integer below 2^24. In F32
+ * any order of additions then gives the same, exact result, and a single wrong bit is a fault. A
+ * product y = x w is right if y v = x (w v) for a vector v without zeros, unless faults cancel each
+ * other within a row. This check takes a small part of the time of the product itself.
  */
 #include "compute/begin.h"
 #include "compute/processor.h"

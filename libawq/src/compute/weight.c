@@ -18,7 +18,8 @@
 #define ROWS_AHEAD 8
 #define MXFP4_GROUP 32
 
-/* Rows of a panel lie apart, so that processors do not see the next ones coming. */
+/* Rows of a panel lie far apart in memory, so that the processor does not prefetch them by itself.
+ */
 static void fetch(const uint8_t *from, int64_t bytes)
 {
     for (int64_t at = 0; at < bytes; at += CACHE_LINE)

@@ -45,8 +45,8 @@ awq__weight awq__weight_plain(const char *name, awq_dtype dtype, const void *dat
 /* The same, element (n, k) lying at n * row_stride + k * col_stride. */
 awq__weight awq__weight_strided(const char *name, awq_dtype dtype, const void *data, int64_t rows,
                                 int64_t cols, int64_t row_stride, int64_t col_stride);
-/* MXFP4: row n is the 16-byte blocks at blocks + n * row_stride * cols/2 and the E8M0 bytes at
-   scales + n * row_stride * cols/32. cols is a multiple of 32. */
+/* MXFP4. Row n has its blocks of 16 bytes at blocks + n * row_stride * cols/2, and its E8M0 bytes
+   at scales + n * row_stride * cols/32. cols is a multiple of 32. */
 awq__weight awq__weight_mxfp4(const char *name, const uint8_t *blocks, const uint8_t *scales,
                               int64_t rows, int64_t cols, int64_t row_stride);
 /*

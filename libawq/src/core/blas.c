@@ -27,9 +27,9 @@ static bool chooses;
 static pthread_mutex_t reserving = PTHREAD_MUTEX_INITIALIZER;
 static int buffers; /* that are mapped already */
 
-/* The one change that this library makes to its process. In the flavour that uses OpenMP it sets
-   OpenMP's own number too, which belongs to the host, and lets go of the buffers of all threads but
-   one: products have them. */
+/* The one change that this library makes to its process. The OpenMP flavour would also set OpenMP's
+   own number of threads, which belongs to the host, and free the buffers of all threads but one,
+   which products need. */
 static void begin(void)
 {
     int host_threads = omp_get_max_threads();
@@ -111,10 +111,9 @@ size_t awq__blas_bytes(int threads)
     return (size_t)threads * BUFFER_BYTES;
 }
 
-/* What so many threads still need, one that writes behind them, and the arrays that the context
-   expects, or else the smallest of runs. Room for arenas must be there although malloc does
-   without: it would take that of a stack, and OpenMP ends the process where it cannot start a
-   thread. */
+/* What so many threads still need, with one more that writes, and the arrays that the context
+   expects, or else those of the smallest run. Arenas need room too. Without it malloc would still
+   work, but take the room of a stack, and OpenMP ends the process if it cannot start a thread. */
 static size_t missing_bytes(const awq_context *ctx, int threads)
 {
     int missing = threads > buffers ? threads - buffers : 0;

@@ -23,10 +23,11 @@
 #endif
 
 /*
- * Steps of which each may fail, in a function that returns awq_status. The first failure ends the
- * steps. AWQ__TRY keeps it in `status` and goes to the function's one label `done:`, behind which
- * is freed what the function owns, after success as after failure. AWQ__CHECK returns it at once,
- * where nothing is to be freed. The _ALLOC forms do the same for an allocation that gave NULL.
+ * Steps that may fail, in a function that returns awq_status. The first failure ends the steps.
+ * AWQ__TRY keeps it in `status` and goes to the function's one label, `done:`. Behind that label
+ * the function frees what it owns, after success and after failure. AWQ__CHECK returns the failure
+ * at once; it is for functions with nothing to free. The _ALLOC forms do the same where an
+ * allocation gave NULL.
  */
 #define AWQ__TRY(step)                                                                             \
     do {                                                                                           \
@@ -63,19 +64,18 @@ typedef struct awq__argument {
     const char *name;
     const void *value;
 } awq__argument;
-/* Where a public function begins: forgets the last failure. AWQ_ERROR_ARGUMENT if there is no
-   context, which records nothing then, or if one of the arguments is NULL, which is named; they end
-   with one without a name, and NULL is none. */
+/* Where a public function begins: forgets the last failure. AWQ_ERROR_ARGUMENT if the context is
+   NULL, without a message, or if an argument is NULL; the message names it. `arguments` ends with
+   one that has no name; NULL is an empty list. */
 awq_status awq__enter(awq_context *ctx, const char *function, const awq__argument *arguments);
-/* Where it ends: after success there is no message, whatever was tried in between. */
+/* Where a public function ends: after success there is no message, whatever was tried before. */
 awq_status awq__leave(awq_context *ctx, awq_status status);
 /*
- * Reads a struct of options that an older or newer program may have been compiled with: it begins
- * with its size, and `size` is that of *options. What a shorter one lacks is 0, which is every
- * member's default; what a longer one has behind must be 0. AWQ_ERROR_ARGUMENT for a size that no
- * version has: none is shorter than one member, ends within 8 bytes or is longer than a kibibyte.
- * So a new member begins behind the size of before: bytes that only filled a struct up may hold
- * anything.
+ * Reads a struct of options that begins with its size, from a program that was compiled with an
+ * older or newer version. `size` is the present size of *options. A shorter struct leaves the rest
+ * 0, every member's default. In a longer struct the rest must be 0. AWQ_ERROR_ARGUMENT for a size
+ * that no version can have: 8 bytes or fewer, no multiple of 8, or over a kibibyte. A new member
+ * must begin behind the former size, because padding at the end of a struct may hold anything.
  */
 awq_status awq__read_options(awq_context *ctx, const char *name, const void *given, size_t size,
                              void *options);
@@ -83,13 +83,13 @@ void awq__log(awq_context *ctx, awq_log_level level, const char *format, ...) AW
 
 /* ---- progress.c ---- */
 
-/* AWQ_OK, or AWQ_ERROR_CANCELLED (recorded) when the caller's callback said so. The stage's name
-   must stay, for loops that tell it again. */
+/* AWQ_OK, or AWQ_ERROR_CANCELLED (recorded) when the caller's callback says so. The stage's name is
+   borrowed: loops report it again. */
 awq_status awq__progress(awq_context *ctx, const awq_progress *progress);
-/* For parallel.c, on the thread that called the library: the latest again, if it was some time ago,
-   with the time that has passed. False if the caller's callback says that this is enough. */
+/* For parallel.c, on the thread that called the library: reports the latest progress again, with
+   the time that has passed, if that was some time ago. False if the caller's callback cancels. */
 bool awq__progress_again(awq_context *ctx);
-/* Records that it did, in the stage of the latest progress. */
+/* Records that the callback cancelled, in the stage of the latest progress. */
 awq_status awq__cancelled(awq_context *ctx);
 double awq__now_seconds(void);
 
@@ -114,9 +114,9 @@ awq__plugin_sources *awq__context_plugins(awq_context *ctx);
 /* ---- arrays.c ---- */
 
 /*
- * Bytes of arrays (awq__alloc_aligned, awq__held) that the context has now, and had at most. What
- * they should take together is a goal, not a bound: loops have fewer workers where work space of
- * more would pass it, but at least one.
+ * Bytes of arrays (awq__alloc_aligned, awq__held) that the context has now, and had at most. The
+ * limit is a goal, not a bound: a loop has as many workers as their work space has room for, but at
+ * least one.
  */
 void awq__context_count(awq_context *ctx, int64_t bytes);
 int64_t awq__context_most_bytes(const awq_context *ctx);
@@ -212,8 +212,8 @@ static inline int64_t awq__ceil_div(int64_t a, int64_t b)
 /* ---- hash.c ---- */
 
 #define AWQ__HASH_SEED UINT64_C(0)
-/* XXH3, 64 bits (Collet): tells data apart, but for who means to deceive. A hash may be the seed of
-   the next. */
+/* XXH3, 64 bits (Collet): tells data apart, but is no protection against forgery. A hash may be the
+   seed of the next. */
 uint64_t awq__hash(uint64_t seed, const void *data, size_t bytes);
 /* An array to hash, in memory or, where data is NULL, in an open file. */
 typedef struct awq__hashed {
@@ -224,8 +224,8 @@ typedef struct awq__hashed {
     size_t bytes;
     uint64_t hash; /* the outcome */
 } awq__hashed;
-/* Hashes large arrays, on all threads: each one's hash is that of the hashes of its blocks of 16
-   MiB, with its size as the seed. */
+/* Hashes large arrays, on all threads. An array's hash is the hash of the hashes of its blocks of
+   16 MiB, with its size as the seed. */
 awq_status awq__hash_arrays(awq_context *ctx, awq__hashed *arrays, size_t count);
 /* The next number of a splitmix64 sequence (Steele, Lea, Flood 2014). */
 uint64_t awq__random(uint64_t *state);
@@ -235,10 +235,10 @@ uint64_t awq__random(uint64_t *state);
 /*
  * Runs task(arg, index, worker) for index 0 .. count-1 on the context's threads.
  * Tasks start in rising order; `worker` is below awq__threads(ctx) and selects
- * private work space. After a failure at index i no task above i is begun, every task
- * below still runs, and the failure of the lowest index is returned: what fails
- * does not depend on timing. Between tasks of a loop that is in no task the caller's progress
- * callback is called now and then; if it cancels, no further task is begun, and the loop fails.
+ * private work space. After a failure at index i no task above i is begun, and every task below
+ * still runs. The failure of the lowest index is returned, so that it does not depend on timing. An
+ * outermost loop calls the caller's progress callback now and then, between tasks; if that cancels,
+ * no further task is begun, and the loop fails.
  * What a task computes must depend on its index alone. A loop inside a task runs on that task's
  * thread, and its failures count as the task's.
  */
@@ -254,9 +254,9 @@ typedef struct awq__scratch awq__scratch;
 awq_status awq__parallel_scratch(awq__scratch *scratch, size_t floats, int64_t count,
                                  awq__task_fn task, void *arg);
 /*
- * For tasks that consist of loops, and whose workers need `bytes` each: where so few tasks, or so
- * few that have room, would leave threads idle, they run one after the other, and the loops inside
- * them have all threads.
+ * For tasks that consist of loops, and whose workers need `bytes` each. If there are fewer tasks
+ * than threads, or room for fewer, they run one after the other, and the loops inside them have all
+ * threads.
  */
 awq_status awq__parallel_nested(awq_context *ctx, size_t bytes, int64_t count, awq__task_fn task,
                                 void *arg);
@@ -264,10 +264,10 @@ awq_status awq__parallel_nested(awq_context *ctx, size_t bytes, int64_t count, a
 /* ---- turns.c ---- */
 
 /*
- * Lets the tasks of a loop do one part of their work in the order of their indices, within queues
- * that are independent of each other: a task waits for its place, does that part, and passes on.
- * Places of a queue are counted from 0 and must rise with the tasks. A task that fails must say so,
- * since tasks behind it may never begin.
+ * Lets the tasks of a loop do one part of their work in the order of their indices: a task waits
+ * for its place, does that part, and passes on. Queues are independent of each other. Places of a
+ * queue count from 0 and must rise with the tasks. A task that fails must call awq__turns_fail, or
+ * the tasks behind it would wait for ever.
  */
 typedef struct awq__turns {
     pthread_mutex_t lock;
@@ -281,7 +281,7 @@ void awq__turns_free(awq__turns *turns);
 /* False if a task below has failed and the turn does not come: then this one fails too, and the
    loop tells the failure of the one below. */
 bool awq__turns_wait(awq__turns *turns, int64_t queue, int64_t place, int64_t task);
-/* It is the turn of what is `places` further. */
+/* Moves the queue's turn on by so many places. */
 void awq__turns_pass(awq__turns *turns, int64_t queue, int64_t places);
 void awq__turns_fail(awq__turns *turns, int64_t task);
 

@@ -20,9 +20,9 @@ typedef struct awq__json_source {
 } awq__json_source;
 
 /*
- * The strict pass: AWQ_ERROR_FORMAT with line and column unless the text is one JSON value as RFC
- * 8259 has it, in UTF-8 without a byte order mark, nested at most 100 deep, with whole surrogate
- * pairs, and without \u0000 and literals where they are not allowed.
+ * The strict pass. The text must be one JSON value of RFC 8259, in UTF-8 without a byte order mark,
+ * nested at most 100 deep, with whole surrogate pairs. \u0000 and literals such as NaN must be
+ * allowed. Else AWQ_ERROR_FORMAT with line and column.
  */
 awq_status awq__json_check(awq_context *ctx, const awq__json_source *source, const char *text,
                            size_t bytes);
@@ -71,7 +71,7 @@ void awq__json_add_text(awq__json_builder *builder, cJSON *parent, const char *k
                         const char *text);
 /* An item, which is taken over; NULL is one that could not be made. Returns it, or NULL. */
 cJSON *awq__json_add_item(awq__json_builder *builder, cJSON *parent, const char *key, cJSON *item);
-/* A text, object or array that stays its owner's, who must outlive it. */
+/* A text, object or array that stays its owner's, which must outlive it. */
 void awq__json_add_reference(awq__json_builder *builder, cJSON *parent, const char *key,
                              const cJSON *item);
 /* AWQ_ERROR_MEMORY if anything is missing; `what` names the whole. */

@@ -11,9 +11,9 @@ typedef struct awq__memory_limit {
 } awq__memory_limit;
 
 /*
- * The smallest of what is asked for (0: nothing) and the limits of this process's memory cgroup and
- * those above it; where nothing is asked for, also of the machine's memory. A limit of the address
- * space is another matter: core/blas.h.
+ * The smallest of `asked` (0: nothing is asked for) and the limits of this process's memory cgroup
+ * and of those above it. If nothing is asked for, the machine's memory is a limit too. For limits
+ * of the address space see core/blas.h.
  */
 void awq__memory_limit_find(uint64_t asked, awq__memory_limit *limit);
 /* Bytes of the address space that are used, as RLIMIT_AS counts them, 0 where that is not known;

@@ -24,10 +24,9 @@ awq_status awq__utf8_append(awq_context *ctx, awq__text *text, uint32_t code_poi
 awq_status awq__utf8_repair(awq_context *ctx, const char *text, size_t bytes, awq__text *out);
 
 /*
- * Makes of what a message's buffer of `size` bytes holds one line that no terminal obeys, in place:
- * a '?' stands for each control character, C0 or C1, each byte that is not UTF-8, and each
- * character that changes the direction of writing or breaks a line. A text that was cut to fit ends
- * in "...".
+ * Makes a message's buffer of `size` bytes one line that cannot command a terminal, in place. A '?'
+ * replaces each control character (C0 or C1), each byte that is not UTF-8, and each character that
+ * changes the direction of writing or breaks a line. A text that was cut to fit ends in "...".
  */
 void awq__clean_line(char *text, size_t size, bool cut);
 

@@ -105,9 +105,9 @@ void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t
             codes->scales[n * G + b] = awq__f16_to_f32(scales[b * N + n]);
 }
 
-/* Engines ask for gate and up as one, by a name that holds neither's: gates add it, but those of
-   experts, who are one module altogether. *names is made, and fused, whose texts are the caller's
-   to free. */
+/* Engines ask for gate and up by one name, which contains neither's: each gate adds it. Gates of
+   experts do not, because engines make one module of all experts. The caller frees *names, and
+   *fused with its texts. */
 static awq_status add_fused_names(awq_context *ctx, const char *const *given, size_t given_count,
                                   const char ***names, size_t *count, char ***fused)
 {

@@ -1,3 +1,4 @@
+/* clang-format off */
 /*
  * The compressed-tensors layout "pack-quantized", which vLLM, SGLang and transformers 5 load. For a
  * linear [N,K], group g, codes of b bits, 2, 4 or 8:
@@ -8,6 +9,7 @@
  *   w = scale * (code - zero)
  * Words are little-endian, so that bit i of a row lies in its byte i/8.
  */
+/* clang-format on */
 #include "format/format.h"
 #include "core/convert.h"
 
@@ -215,7 +217,7 @@ static cJSON *make_group(awq_context *ctx, const awq__scheme *scheme)
     return object;
 }
 
-/* The names of one scheme, or of what is kept (NULL), as patterns that match no other. */
+/* Patterns that match the names of one scheme (NULL: of kept modules) and no others. */
 static awq_status list_names(awq_context *ctx, const awq__treated *modules, size_t count,
                              const awq__scheme *scheme, cJSON *parent, const char *key)
 {

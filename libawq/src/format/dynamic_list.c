@@ -89,8 +89,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp(p->name, q->name);
 }
 
-/* Modules and, by their names, those that engines make of them, where these are treated alike:
-   what is not, no engine loads, but the modules can still be told apart. */
+/* Modules, and the fused modules that engines make of those that are treated alike. No engine loads
+   parts of a fused module that are treated differently; they can still be told apart. */
 typedef struct asked {
     awq__treated *items;
     size_t count;

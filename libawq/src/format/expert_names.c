@@ -1,5 +1,5 @@
 /*
- * Engines that hold the experts of a layer as one module ask whether that is quantized, by a name
+ * Engines that make one module of all experts of a layer ask whether it is quantized, by a name
  * that no tensor has: "a.mlp.experts" for "a.mlp.experts.0.up_proj".
  */
 #include "format/names.h"

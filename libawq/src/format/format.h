@@ -91,8 +91,7 @@ typedef struct awq__disk_format {
     /* Packs the codes for spec number `index` into out, which has the spec's size. */
     void (*pack)(const awq__codes *codes, int index, void *out);
     /* The quantization_config object of all linears; some module is quantized. NULL, with the
-       failure recorded, where memory is short or no list of names can tell apart what has
-       different schemes. */
+       failure recorded, if memory is short or no list of names can tell different schemes apart. */
     cJSON *(*config)(awq_context *ctx, const awq__treated *modules, size_t count);
 
     /* ---- reading ---- */
@@ -143,9 +142,9 @@ awq_status awq__suffix_find(awq_context *ctx, const awq__checkpoint *checkpoint,
 awq_status awq__spec_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
                           const awq__spec *spec, const awq__tensor **tensor);
 
-/* The names of modules by what happens to them, in the order of the modules: those of one scheme,
-   or, for a scheme of NULL, those that stay float, and all others. Zero-initialise; the names are
-   borrowed; free with awq__partition_free. */
+/* The names of modules in two lists, in the order of the modules: modules of one scheme (NULL: that
+   stay float), and all others. Zero-initialise; the names are borrowed; free with
+   awq__partition_free. */
 typedef struct awq__partition {
     const char **in, **out;
     size_t in_count, out_count;
@@ -155,7 +154,7 @@ awq_status awq__partition_create(awq_context *ctx, const awq__treated *modules, 
 void awq__partition_free(awq__partition *partition);
 /* Are these the same on disk? */
 bool awq__same_scheme(const awq__scheme *a, const awq__scheme *b);
-/* A scheme, and of how many modules it is. */
+/* A scheme, and how many modules have it. */
 typedef struct awq__scheme_use {
     const awq__scheme *scheme;
     size_t count, first; /* first: its first module */
@@ -171,58 +170,58 @@ awq_status awq__config_names(awq_context *ctx, cJSON *config, const char *key, c
                              size_t count);
 
 /*
- * A short list that tells kept names from quantized ones: by it each name of `kept` is skipped and
- * none of `quantized`, by readers that look for an entry anywhere in a name, at its end, or, as a
- * regular expression, at its beginning. So are the experts of a layer by the name that engines have
- * for all of them ("model.layers.0.mlp.experts"), if all are kept. A kept name that no earlier
- * entry covers adds its last component if that is safe, else more of its end, at last all of it. An
- * ending with the number of a layer or an expert gives way to a beginning ("model.layers.0.mlp."),
- * of two components or more, that more kept names have. The caller frees the list and each entry.
- * AWQ_ERROR_RECIPE if a whole kept name is part of a quantized one.
+ * A short list that tells kept names from quantized ones. Readers of it skip each name of `kept`
+ * and none of `quantized`, whether they look for an entry anywhere in a name, at its end, or, as a
+ * regular expression, at its beginning. If all experts of a layer are kept, readers also skip the
+ * name that engines have for all of them ("model.layers.0.mlp.experts").
+ *
+ * A kept name that no earlier entry covers adds its last component if that is safe, else more of
+ * its end, at last all of it. An ending with the number of a layer or an expert is replaced by a
+ * beginning of two components or more that more kept names have ("model.layers.0.mlp."). The caller
+ * frees the list and each entry. AWQ_ERROR_RECIPE if a whole kept name is part of a quantized one.
  */
 awq_status awq__skip_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count);
 
 /*
- * The same for compressed-tensors, whose readers match whole names, or, after "re:", a regular
+ * The same for compressed-tensors. Its readers match whole names, or, after "re:", a regular
  * expression from the beginning of a name. An entry is an ending of whole components, in every
- * spelling that engines have for them ("mlp" for "block_sparse_moe"), or a name without a dot. An
- * ending with a number, or one of the name of all experts, gives way to components from the middle
- * of names, with all that lies under them ("layers.0.mlp", "experts.1"): never the first alone,
- * before which engines put others. Entries that differ in their last number alone become one.
- * AWQ_ERROR_RECIPE if a whole kept name is a quantized one in some spelling.
+ * spelling that engines have for them ("mlp" for "block_sparse_moe"), or a name without a dot.
+ *
+ * An ending with a number, or of the name of all experts, is replaced by components from the middle
+ * of names, with all that lies under them ("layers.0.mlp", "experts.1"). These never begin with the
+ * first component alone, because engines put others before it. Entries that differ only in their
+ * last number become one. AWQ_ERROR_RECIPE if a kept name is a quantized one in some spelling.
  */
 awq_status awq__ignore_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                             const char *const *quantized, size_t quantized_count, char ***list,
                             size_t *count);
 
 /*
- * The same for MXFP4, whose readers match beginnings of names: components that are numbers become
- * "*", and a name gives way to its shortest beginning, of two components or more, under which
- * nothing is quantized. AWQ_ERROR_RECIPE if a quantized module of some layer lies under a kept
- * name.
+ * The same for MXFP4, whose readers match beginnings of names. Components that are numbers become
+ * "*". A name is replaced by its shortest beginning, of two components or more, under which nothing
+ * is quantized. AWQ_ERROR_RECIPE if a quantized module of some layer lies under a kept name.
  */
 awq_status awq__star_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count);
 
 /*
- * Adds `dynamic` to a config of GPTQ: rules by regular expressions, as those of the ignore list, of
- * which the first that matches from the beginning of a name counts. They keep what is kept, and
- * give every scheme but the first its bits and group size. Engines ask for several modules as one
- * (all experts of a layer, q, k and v, gate and up), by a name that the rules for these match too.
+ * Adds `dynamic` to a config of GPTQ: rules by regular expressions like those of the ignore list.
+ * The first rule that matches from the beginning of a name counts. Rules keep what is kept, and
+ * give every scheme but the first its bits and group size. Engines ask for several modules by one
+ * name (all experts of a layer; q, k and v; gate and up); the rules match that name too.
  */
 awq_status awq__dynamic_rules(awq_context *ctx, const awq__treated *modules, size_t count,
                               const awq__scheme_use *uses, size_t use_count, cJSON *config);
 
 /*
- * The same for bitsandbytes, whose readers find an entry at the end of a name, before a dot in it,
- * or, as a regular expression, at its beginning; and not all of them each of these. An entry is the
- * last component of a name or the whole name, which all of them find. Where q_proj or gate_proj is
- * kept there is an entry for qkv_proj or gate_up_proj too, by which some ask for it; of layers
- * whose experts are all kept one for all of them. AWQ_ERROR_RECIPE if a whole kept name is found in
- * a quantized one.
+ * A skip list for bitsandbytes. Some of its readers find an entry at the end of a name, some before
+ * a dot in it, some, as a regular expression, at its beginning. An entry is the last component of a
+ * name or the whole name, which all of them find. A kept q_proj or gate_proj adds qkv_proj or
+ * gate_up_proj, by which some engines ask for it. A layer whose experts are all kept adds one entry
+ * for all of them. AWQ_ERROR_RECIPE if a whole kept name is found in a quantized one.
  */
 awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,

@@ -214,8 +214,8 @@ static choice choose_ending(builder *b)
     return (choice){0};
 }
 
-/* May the ending give way to a part of names that tells more of them? Not if it is a kind of
-   module, as "q_proj" is. */
+/* May a part of names that covers more of them replace the ending? Not if the ending is a kind of
+   module, such as "q_proj". */
 static bool may_give_way(const builder *b, const choice *ending, bool is_made)
 {
     bool may = is_made && ending->node;
@@ -273,9 +273,9 @@ static bool is_better(const choice *c, const choice *best, bool is_made)
 }
 
 /*
- * An ending if it tells a kind of module, as "q_proj" does; one with the number of a layer or an
- * expert gives way to a part of names that more kept names have, and so does the name of all
- * experts.
+ * Chooses an ending if it is a kind of module, such as "q_proj". An ending with the number of a
+ * layer or an expert, or of the name of all experts, is replaced by a part that more kept names
+ * have.
  */
 static void choose(builder *b, bool is_made)
 {

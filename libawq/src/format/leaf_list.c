@@ -72,7 +72,7 @@ static awq_status append(name_list *list, char *name)
     return AWQ_OK;
 }
 
-/* The first part of what is joined stands for the whole. */
+/* The first part of a fused module stands for all of it: q_proj for qkv_proj. */
 static awq_status add_joined(awq_context *ctx, const char *const *given, size_t count,
                              name_list *out)
 {

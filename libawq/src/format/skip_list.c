@@ -184,8 +184,8 @@ static bool is_covered(const tree *t, const char *name)
     }
 }
 
-/* The length of the shortest beginning, of two components with the dot behind them, more, or all of
-   the name, that no reader finds in a quantized name; 0 if there is none. */
+/* The length of the shortest beginning that no reader finds in a quantized name; 0 if there is
+   none. It has two components or more, with the dot behind them, or is the whole name. */
 static size_t shortest_beginning(const builder *b, const char *name, uint32_t *node)
 {
     const awq__trie *trie = &b->beginnings.trie;

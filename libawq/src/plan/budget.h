@@ -14,11 +14,11 @@ typedef struct awq__budget {
 } awq__budget;
 
 /*
- * chosen[units]: the least sum of losses that the limit allows, but for the last few bytes: steps
- * along each unit's lower convex hull of loss over bytes, the most loss saved a byte first, until
- * no other fits; then what still fits (a multiple-choice knapsack by its linear relaxation).
- * *least_bytes is the smallest size there is; AWQ_ERROR_RECIPE, without a message, if the limit is
- * below it.
+ * chosen[units] has nearly the least sum of losses within the limit: a multiple-choice knapsack by
+ * its linear relaxation. It goes along each unit's lower convex hull of loss over bytes, and takes
+ * the step that saves most loss a byte first, until none fits; then it fills up with what still
+ * fits. *least_bytes is the smallest possible size. AWQ_ERROR_RECIPE, without a message, if the
+ * limit is below it.
  */
 awq_status awq__budget_solve(awq_context *ctx, const awq__budget *budget, int32_t *chosen,
                              uint64_t *least_bytes);

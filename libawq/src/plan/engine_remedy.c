@@ -277,7 +277,7 @@ static void try_devices(search *s, change c)
     try_change(s, &c);
 }
 
-/* Does it set what is so already? */
+/* Does the change leave the scheme as it is? */
 static bool is_idle(const trial *t, const change *c)
 {
     return (c->bits && !t->mixed_bits && c->bits == t->largest_bits) ||

@@ -119,8 +119,8 @@ static awq_status choose(awq_context *ctx, const awq__arch *arch, const awq__ser
     return *group || !s->count ? AWQ_OK : none_divides(ctx, s);
 }
 
-static awq_status settle_automatic(awq_context *ctx, awq__rules *rules, const awq__arch *arch,
-                                   const awq__serving *serving, sharers *s)
+static awq_status resolve_automatic(awq_context *ctx, awq__rules *rules, const awq__arch *arch,
+                                    const awq__serving *serving, sharers *s)
 {
     for (size_t i = 0; i < rules->treatment_count; i++) {
         awq__treatment *treatment = rules->treatments[i];
@@ -153,8 +153,8 @@ static awq_status check_divides(awq_context *ctx, const awq__rules *rules, const
     return AWQ_OK;
 }
 
-awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const awq__arch *arch,
-                                   const awq__serving *serving)
+awq_status awq__rules_resolve_groups(awq_context *ctx, awq__rules *rules, const awq__arch *arch,
+                                     const awq__serving *serving)
 {
     awq_status status = AWQ_OK;
     sharers s = {0};
@@ -162,7 +162,7 @@ awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const aw
                        awq__alloc(ctx, arch->module_count, sizeof *s.modules, "group sizes"));
     AWQ__TRY_ALLOC(s.schemes =
                        awq__alloc(ctx, arch->module_count, sizeof *s.schemes, "group sizes"));
-    AWQ__TRY(settle_automatic(ctx, rules, arch, serving, &s));
+    AWQ__TRY(resolve_automatic(ctx, rules, arch, serving, &s));
     AWQ__TRY(check_divides(ctx, rules, arch));
 done:
     awq__free(s.modules);

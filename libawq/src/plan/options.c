@@ -28,7 +28,7 @@ static const awq_option options[] = {
      "architecture."},
     {"engine", AWQ_OPTION_CHOICE, "any", AWQ__ENGINE_CHOICES, 0, 0, false,
      "What will serve the result: a recipe whose result it cannot load is refused. any only warns "
-     "of what engines cannot load it."},
+     "of engines that cannot load it."},
     {"ignore_engine", AWQ_OPTION_BOOLEAN, "false", "", 0, 0, false,
      "Only warn where the engine cannot load the result, and write it."},
     {"tensor_parallel", AWQ_OPTION_INTEGER, "1", "", 1, 1024, false,
@@ -37,8 +37,7 @@ static const awq_option options[] = {
      "Largest size of one output file; a single tensor may exceed it."},
     {"memory_limit", AWQ_OPTION_SIZE, "", "", 1000000, EXACT_IN_JSON, false,
      "Most memory that the run may take: with less, fewer threads work at a time, and the result "
-     "is "
-     "the same. By default what the system allows: the limit of the memory cgroup, else the "
+     "is the same. By default what the system allows: the limit of the memory cgroup, else the "
      "machine's memory."},
     {"plugin", AWQ_OPTION_TEXT, "", "", 0, 0, false,
      "Id of the architecture plugin, needed where several serve the model's type."},
@@ -60,10 +59,10 @@ static const awq_option options[] = {
      "An expert that saw fewer tokens borrows those that came nearest to being routed to it."},
 
     {"quantize.preset", AWQ_OPTION_CHOICE, "none", "none|" PRESETS, 0, 0, false,
-     "Bits, groups and codes by a name that people know; what else quantize says goes before it."},
+     "Bits, groups and codes by a name that people know; other options of quantize override it."},
     {"quantize.method", AWQ_OPTION_CHOICE, "awq", METHODS, 0, 0, false,
-     "awq searches scales and ranges on activations; gptq only compensates errors of rounding; rtn "
-     "only rounds to nearest."},
+     "awq searches scales and clip ranges on activations; gptq only rounds, with compensation of "
+     "errors; rtn only rounds to nearest."},
     {"quantize.rounding", AWQ_OPTION_CHOICE, "nearest", ROUNDINGS, 0, 0, false,
      "How awq rounds: to nearest, or with each column taking back the error of those before it "
      "(GPTQ), which takes longer."},
@@ -87,16 +86,16 @@ static const awq_option options[] = {
     {"quantize.target_unit", AWQ_OPTION_CHOICE, "layer", "layer|expert", 0, 0, false,
      "What has one scheme. Engines join the experts of a layer and load only layer."},
     {"quantize.clip", AWQ_OPTION_BOOLEAN, "true", "", 0, 0, false,
-     "Whether to search for a better range of each group: a smaller one, or another exponent for "
+     "Whether to search the clip range of each group: a smaller one, or another exponent for "
      "mxfp4."},
     {"quantize.modules", AWQ_OPTION_TEXT_LIST, "*.experts.*", "", 0, 0, false,
      "Patterns for the names of the modules to quantize, as a rule's match has them; what neither "
      "these nor rules name stays as it is."},
     {"quantize.ratio_steps", AWQ_OPTION_INTEGER, "20", "", 1, 1000, false,
-     "The scale search tries the ratios 0/n to n/n of this n."},
+     "Steps of the scale search: it tries the ratios (alpha) 0/n to n/n of this n."},
     {"quantize.sketch_rows", AWQ_OPTION_INTEGER, "512", "", 0, MEBI, false,
-     "Second moments of more columns than this are kept as a sketch of so many rows; 0 keeps them "
-     "whole."},
+     "Gram matrices (Hessians) of more columns than this are kept as a sketch of so many rows; 0 "
+     "keeps them whole."},
 
     {"evaluation.data", AWQ_OPTION_PATH_LIST, "", "", 0, 0, false,
      "Files to evaluate the result on, of the same kinds as calibration.data; none is no "

@@ -41,8 +41,8 @@ typedef struct awq__rules {
     bool told; /* warnings are logged as they arise */
 } awq__rules;
 
-/* What the recipe's `auto` means for codes of so many bits. A group of 0 is settled by
-   awq__rules_settle_group. */
+/* What the recipe's `auto` means for codes of so many bits. A group of 0 is chosen by
+   awq__rules_resolve_groups. */
 typedef void (*awq__rule_defaults)(int bits, bool *symmetric, int64_t *group);
 
 /* AWQ_ERROR_RECIPE if a pattern or rule names only what may never be quantized, if a rule
@@ -75,8 +75,8 @@ typedef struct awq__serving {
  * is not mixed gets one for all. AWQ_ERROR_RECIPE if a group size does not divide the columns of a
  * module: the message names the module and what fits.
  */
-awq_status awq__rules_settle_group(awq_context *ctx, awq__rules *rules, const awq__arch *arch,
-                                   const awq__serving *serving);
+awq_status awq__rules_resolve_groups(awq_context *ctx, awq__rules *rules, const awq__arch *arch,
+                                     const awq__serving *serving);
 
 /* ---- warnings.c ---- */
 

@@ -125,8 +125,7 @@ typedef struct clip_job {
     awq__scratch scratch;
 } clip_job;
 
-/* Cuts a worker's space: what is [ROWS] first, so that all parts are aligned; returns what is left.
- */
+/* Divides a worker's space, arrays of [ROWS] first, so that all are aligned. Returns the rest. */
 static float *cut_space(float *space, int64_t g, clip *c)
 {
     c->loss = (double *)(void *)space;

@@ -1,8 +1,8 @@
 /*
  * Error-compensated rounding of blocks of rows. All work is on the transposed block, [columns in
- * the order of rounding][ROWS], so that rows lie side by side in every loop; a block of fewer rows
- * is filled up with zeros, so that all products have one shape and a row's bits depend on nothing
- * else.
+ * the order of rounding][ROWS], so that rows lie side by side in every loop. A block of fewer rows
+ * is filled up with zeros: all products then have one shape, and a row's bits depend on that row
+ * alone.
  */
 #include "quant/gptq.h"
 #include "compute/nf4.h"
@@ -290,8 +290,7 @@ static void round_columns(const pass *p, int64_t begin, int64_t end)
 
 /* ---- sweeps ---- */
 
-/* block[S,S] = columns first .. first+S-1 of the damped Hessian, of which h has what is below its
-   diagonal */
+/* block[S,S] = columns first .. first+S-1 of the damped Hessian; h has it below its diagonal */
 static void copy_block(const awq__gptq *gptq, int64_t first, int64_t S, float *block)
 {
     int64_t K = gptq->cols;
@@ -315,8 +314,8 @@ static void gather(const awq__compute *compute, const awq__gptq *gptq, const til
                              ROWS, 1, t->x, ROWS);
 }
 
-/* The scales of one group, columns `at` and on of the block, moved to where the loss is least with
-   the codes as they are. */
+/* Moves the scales of one group, columns `at` and on of the block, to the least loss with the codes
+   as they are. */
 static void fit_group(const awq__compute *compute, const awq__scheme *scheme, const tile *t,
                       int64_t first, int64_t S, int64_t at)
 {
@@ -415,7 +414,8 @@ static void write_codes(const awq__gptq *gptq, const tile *t, int64_t first, int
             codes->codes[(first + r) * K + gptq->order[p]] = t->codes[p * ROWS + r];
 }
 
-/* The scales of codes that have been settled; rows that fill up the block get 0. */
+/* The scales of codes with a grid of NESTED, which are stored already; rows that fill up the block
+ * get 0. */
 static void load_scales(const awq__gptq *gptq, const awq__codes *codes, int64_t first, int64_t rows,
                         const tile *t)
 {
@@ -462,7 +462,7 @@ awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const 
                            int64_t count, float *work, awq__codes *codes)
 {
     const awq__scheme *scheme = &codes->scheme;
-    const bool settled = scheme->grid == AWQ__GRID_NESTED;
+    const bool nested = scheme->grid == AWQ__GRID_NESTED;
     int64_t K = gptq->cols, end = first + count;
     tile t;
     cut_tile(gptq, work, &t);
@@ -470,7 +470,7 @@ awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const 
         int64_t rows = awq__min(ROWS, end - first);
         awq_status status = AWQ_OK;
         read_tile(compute, gptq, weight, first, rows, &t);
-        if (settled)
+        if (nested)
             load_scales(gptq, codes, first, rows, &t);
         else
             status = choose_scales(ctx, gptq, scheme, effort, weight->name, first, rows, &t);
@@ -486,7 +486,7 @@ awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const 
         round_columns(&p, 0, K);
         for (int i = 0; i < effort->sweeps; i++)
             sweep(compute, gptq, scheme, &t);
-        if (!settled)
+        if (!nested)
             write_scales(gptq, &t, first, rows, codes);
         write_codes(gptq, &t, first, rows, codes);
     }
@@ -535,12 +535,12 @@ awq_status awq__gptq_round_all(awq_context *ctx, const awq__compute *compute, co
                   .codes = codes};
     int64_t blocks = awq__ceil_div(weight->rows, ROWS);
     size_t floats = (size_t)awq__gptq_work(gptq);
-    bool settles = codes->scheme.grid == AWQ__GRID_NESTED;
+    bool nested = codes->scheme.grid == AWQ__GRID_NESTED;
     awq_status status = awq__scratch_create(ctx, "rounding work space", &j.scratch);
-    if (status == AWQ_OK && settles)
+    if (status == AWQ_OK && nested)
         status = awq__parallel_scratch(&j.scratch, floats, blocks, choose_block, &j);
-    if (status == AWQ_OK && settles)
-        awq__codes_settle(codes);
+    if (status == AWQ_OK && nested)
+        awq__codes_nest(codes);
     if (status == AWQ_OK)
         status = awq__parallel_scratch(&j.scratch, floats, blocks, round_block, &j);
     awq__scratch_free(&j.scratch);

@@ -1,12 +1,12 @@
 /*
- * Error-compensated rounding (GPTQ, Frantar et al., arXiv 2210.17323): the error that rounding one
- * column makes in the output is taken back, as far as the inputs allow, by what the columns after
- * it are rounded from.
+ * Error-compensated rounding (GPTQ, Frantar et al., arXiv 2210.17323). Rounding a column makes an
+ * error in the output. The columns after it are rounded from changed values, which take that error
+ * back as far as the inputs allow.
  *
- * It is done without an inverse. With the Hessian H = (I + V) D (I + V)^T, V strictly upper
- * triangular, column k is rounded from w_k + sum over j < k of (w_j - q_j) V_jk, and the loss of a
- * row, (w - q) H (w - q)^T, is the sum over k of D_k times the square of what rounding column k
- * adds. That is the same as the paper's updates by the Cholesky factor of the inverse of H.
+ * No inverse is needed. Let the Hessian be H = (I + V) D (I + V)^T, V strictly upper triangular.
+ * Then column k is rounded from w_k + sum over j < k of (w_j - q_j) V_jk. The loss of a row,
+ * (w - q) H (w - q)^T, is the sum over k of D_k times the square of what rounding column k adds.
+ * This equals the paper's updates by the Cholesky factor of the inverse of H.
  */
 #ifndef AWQ__GPTQ_H
 #define AWQ__GPTQ_H
@@ -27,11 +27,11 @@ typedef struct awq__gptq {
 } awq__gptq;
 
 /*
- * gram[K,K] is the sum over tokens of x^T x, x being the input as the folded weight sees it. It is
- * borrowed and factorized in place. damping is the share of the mean diagonal that is added to the
- * diagonal: raised ten-fold, at most three times, while H is not positive definite. A gram of zeros
- * is taken as the identity. Groups come in the order of their falling sum of the diagonal, columns
- * of a group in that of their diagonal. AWQ_ERROR_NUMERIC names `name`, a module.
+ * gram[K,K] is the sum over tokens of x^T x, where x is the input as the folded weight sees it. It
+ * is borrowed and factorized in place. damping is the share of the mean diagonal that is added to
+ * the diagonal. While H is not positive definite it is raised ten-fold, at most three times. A gram
+ * of zeros stands for the identity. Groups are rounded by falling sum of their diagonals, columns
+ * of a group by falling diagonal. AWQ_ERROR_NUMERIC names `name`, a module.
  */
 awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const char *name,
                             float *gram, int64_t cols, int64_t group, double damping,
@@ -51,9 +51,8 @@ typedef struct awq__gptq_effort {
 
 /* Floats of work space. */
 int64_t awq__gptq_work(const awq__gptq *gptq);
-/* Chooses the scales of these rows and nothing else: what comes before awq__codes_settle where the
-   grid is NESTED. Otherwise as awq__gptq_round, which then takes the scales that have been settled.
-   */
+/* Chooses the scales of these rows and nothing else, else like awq__gptq_round. With a grid of
+   NESTED, awq__codes_nest follows, and awq__gptq_round then takes the stored scales. */
 awq_status awq__gptq_choose(awq_context *ctx, const awq__compute *compute, const awq__gptq *gptq,
                             const awq__gptq_effort *effort, const awq__weight *weight,
                             int64_t first, int64_t count, float *work, awq__codes *codes);

@@ -12,9 +12,9 @@
 /* ---- stats.c: what a linear's loss needs to know of its input x[T,K] ---- */
 
 /*
- * The gram of x: the whole x^T x, its diagonal blocks, or a sketch R[r,K] with R^T R ~ x^T x.
- * In a sketch each token is added, with a random sign, to one of r rows: what the sum of products
- * of two columns expects is kept.
+ * The gram of x: the whole Gram matrix x^T x, its diagonal blocks, or a sketch R[r,K] with
+ * R^T R ~ x^T x. A sketch adds each token, with a random sign, to one of its r rows: the expected
+ * value of R^T R is x^T x.
  */
 typedef struct awq__stats {
     int64_t cols, group; /* K, g; g == K: the whole x^T x, or a sketch */
@@ -31,8 +31,8 @@ void awq__stats_free(awq__stats *stats);
 /* Not for sketches. */
 void awq__stats_add(const awq__compute *compute, awq__stats *stats, int64_t T, const float *x,
                     int64_t ldx);
-/* The same for the whole x^T x, of which what is below the diagonal waits for awq__stats_mirror:
-   half the operations, in a parallel loop. */
+/* The same for the whole x^T x, in a parallel loop. It takes half the operations, because it leaves
+   what is below the diagonal to awq__stats_mirror. */
 awq_status awq__stats_add_whole(awq_context *ctx, const awq__compute *compute, awq__stats *stats,
                                 int64_t T, const float *x, int64_t ldx);
 void awq__stats_mirror(const awq__compute *compute, awq__stats *stats);
@@ -40,9 +40,9 @@ void awq__stats_mirror(const awq__compute *compute, awq__stats *stats);
    alone. abs_sums and tokens are left to the caller. */
 void awq__stats_sketch(const awq__compute *compute, awq__stats *stats, int64_t first, int64_t count,
                        uint64_t seed, int64_t T, const float *x, int64_t ldx);
-/* What the statistics would be had column k of every x been multiplied by factor[k]. */
+/* Changes the statistics as if column k of every x had been multiplied by factor[k]. */
 void awq__stats_rescale(const awq__compute *compute, awq__stats *stats, const float *factor);
-/* The blocks of `group` columns of what is whole or a sketch: *blocks is made. */
+/* Makes *blocks of whole or sketched statistics: their diagonal blocks of `group` columns. */
 awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, const awq__stats *whole,
                              int64_t group, awq__stats *blocks);
 
@@ -55,9 +55,9 @@ void awq__w_mean(const awq__compute *compute, const awq__weight *const *weights,
 
 /*
  * Candidate 0 is the identity; candidate 1 + i has ratio r = i/steps:
- *   s = a^r / (w^(1-r) + 1e-4), at least 1e-4, divided by sqrt(max(s) min(s)), 1 where not finite,
- * a being the mean |x| of a channel and w its w_mean. Where a norm is folded, s is
- * rounded so that norm / s is a value of norm_dtype, but for F32's rounding.
+ *   s = a^r / (w^(1-r) + 1e-4), at least 1e-4, divided by sqrt(max(s) min(s)), 1 where not finite.
+ * a is the mean |x| of a channel, w its w_mean. If a norm is folded, s is rounded so that norm / s
+ * is a value of norm_dtype, but for F32's rounding.
  */
 typedef struct awq__candidates {
     int64_t cols;
@@ -117,9 +117,9 @@ typedef struct awq__search_item {
 } awq__search_item;
 
 /*
- * For each set, the scale with the least sum over its items and their rows n of
- * row_weight[n] * e_n G e_n^T, e = Q(w * scale) / scale - w. Ratios are tried from coarse to fine;
- * all sets have as many steps.
+ * Finds for each set the scale with the least loss: the sum over its items and their rows n of
+ * row_weight[n] * e_n G e_n^T, where e = Q(w * scale) / scale - w. Ratios are tried from coarse to
+ * fine.
  */
 awq_status awq__search_sets(awq_context *ctx, const awq__compute *compute,
                             const awq__search_item *items, int64_t item_count,
@@ -150,12 +150,12 @@ awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
 /* ---- clip.c ---- */
 
 /*
- * range[N,K/g]: for each group of each row what its codes cover (see awq__compute.quantize), by the
- * least (w - q) G_b (w - q)^T with the block G_b of stats (whose group is the scheme's). Tried are
- * the whole range; both ends cut to 0.95, 0.9, ... 0.45 of the larger magnitude; from the best of
- * these, smaller changes, and, where codes are asymmetric, of each end alone. E2M1
- * schemes have three choices: the power of two of the largest magnitude, the next one, with which
- * nothing is cut off, and the one below. weight and stats are in folded coordinates.
+ * range[N,K/g]: the clip range of each group of each row (see awq__compute.quantize). It has the
+ * least (w - q) G_b (w - q)^T with the block G_b of stats, whose group is the scheme's. First the
+ * whole range is tried, and both ends cut to 0.95, 0.9, ... 0.45 of the larger magnitude. Then come
+ * smaller changes of the best of these; asymmetric codes also change each end alone. E2M1 schemes
+ * have three choices: the power of two of the largest magnitude, the one above, which cuts nothing
+ * off, and the one below. weight and stats are in folded coordinates.
  */
 awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__scheme *scheme,

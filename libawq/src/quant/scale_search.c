@@ -1,6 +1,6 @@
 /*
- * Scale search by the gram: the squared error of a linear's output depends on its inputs only
- * through x^T x, or a sketch of it, so a candidate costs the same for any number of tokens.
+ * Scale search by the gram. The squared error of a linear's output depends on its inputs only
+ * through x^T x, or a sketch of it. A candidate therefore costs the same for any number of tokens.
  */
 #include "quant/quant.h"
 
@@ -226,7 +226,7 @@ static awq_status run_round(search *s, bool first, int64_t stride)
 }
 
 /* A loss that is not finite never wins, and does not count as not tried. */
-static void settle_losses(const set_state *state)
+static void exclude_unbounded(const set_state *state)
 {
     for (int64_t c = 0; c < state->count; c++)
         if (!isfinite(state->losses[state->tried[c]]))
@@ -242,11 +242,11 @@ static awq_status run_rounds(search *s)
         stride *= 2;
     awq_status status = run_round(s, true, stride);
     for (int64_t i = 0; i < s->set_count && status == AWQ_OK; i++)
-        settle_losses(&s->states[i]);
+        exclude_unbounded(&s->states[i]);
     for (stride /= 2; stride && status == AWQ_OK; stride /= 2) {
         status = run_round(s, false, stride);
         for (int64_t i = 0; i < s->set_count && status == AWQ_OK; i++)
-            settle_losses(&s->states[i]);
+            exclude_unbounded(&s->states[i]);
     }
     return status;
 }

@@ -185,13 +185,13 @@ static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq_
     return AWQ_OK;
 }
 
-static awq_status settle_groups(awq_context *ctx, awq__model_plan *plan)
+static awq_status resolve_groups(awq_context *ctx, awq__model_plan *plan)
 {
     const awq__serving serving = {.engine = plan->settings.engine,
                                   .format = plan->format->name,
                                   .tensor_parallel = plan->settings.tensor_parallel,
                                   .mixed = plan->format->mixed};
-    return awq__rules_settle_group(ctx, &plan->rules, plan->model->arch, &serving);
+    return awq__rules_resolve_groups(ctx, &plan->rules, plan->model->arch, &serving);
 }
 
 /* The recipe's treatment of each module. */
@@ -205,7 +205,7 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
     if (status == AWQ_OK)
         status = keep_packed(ctx, plan);
     if (status == AWQ_OK)
-        status = settle_groups(ctx, plan);
+        status = resolve_groups(ctx, plan);
     if (status == AWQ_OK)
         status = check_alike(ctx, plan);
     if (status == AWQ_OK)

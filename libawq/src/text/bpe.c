@@ -364,8 +364,8 @@ static awq_status add_bytes(const awq__source *source, const awq__bpe *bpe, awq_
 }
 
 /*
- * A run of unknown characters is written when a known one follows, not when bytes of a
- * fallback do, which it then comes behind: so does every tokenizer that this one must agree with.
+ * A run of unknown characters is written when a known character follows. Bytes of a fallback do not
+ * end the run, so that it comes behind them. All tokenizers that this one must agree with do so.
  */
 awq_status awq__bpe_encode(const awq__source *source, const awq__bpe *bpe, awq__bpe_work *work,
                            const char *piece, size_t bytes, awq__ids *ids)

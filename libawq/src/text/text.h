@@ -64,15 +64,17 @@ typedef struct awq__corpus_options {
 } awq__corpus_options;
 
 /*
- * For calibration. A .txt file of up to 4 GiB is one document; a .jsonl line of up to 256 MiB is
- * one, and blank lines are none; a .safetensors row of `input_ids` I32 [n, length] (or of its only
- * I32 tensor of rank 2) is used as it is, cut into pieces of sequence_length of which a last one
- * with a single id is passed over. Documents have the order of files, lines and rows. When there
- * are more sequences than samples, `samples` of them are chosen by seed and kept in their order:
- * with `cut`, documents and pieces are drawn before they are tokenized, one that turns out too
- * short is replaced by the next drawn, and lines that are not drawn are not even parsed; without it
- * everything is tokenized, on the context's threads, to be counted. When packing, what is left of
- * the texts at the end is dropped, and a .safetensors file between texts does not part them.
+ * For calibration. A document is a .txt file of up to 4 GiB, a .jsonl line of up to 256 MiB that is
+ * not blank, or a row of a .safetensors file. Rows are those of `input_ids` I32 [n, length], or of
+ * the only I32 tensor of rank 2. They are cut into pieces of sequence_length; a last piece of a
+ * single id is passed over. Documents have the order of files, lines and rows.
+ *
+ * When there are more sequences than samples, `samples` of them are chosen by seed and kept in
+ * their order. With `cut`, documents and pieces are drawn before they are tokenized, and lines that
+ * are not drawn are not even parsed. A document that turns out too short is replaced by the next
+ * drawn. Without `cut`, everything is tokenized to be counted, on the context's threads. The rest
+ * of the texts at the end is dropped; a .safetensors file between texts does not part them.
+ *
  * Ids outside [0, vocabulary) are an error that names file and position. tokenizer_path is opened
  * only if a text needs it. An empty result is an error (AWQ_ERROR_FORMAT).
  */
@@ -88,11 +90,11 @@ awq_status awq__corpus_load(awq_context *ctx, const awq__corpus_options *options
 awq_status awq__corpus_look(awq_context *ctx, const awq__corpus_options *options,
                             const char *tokenizer_path, int64_t vocabulary, bool *found);
 /*
- * For evaluation. Documents that follow one another are joined with an empty line between ("\n\n"),
- * tokenized without special tokens and cut into windows of exactly sequence_length ids, each
- * beginning with the BOS where there is one; the last partial window is dropped. A .safetensors
- * file's rows are the windows, whatever their length; it ends the text before it. At most `samples`
- * windows, from the start (0: all). seed and cut mean nothing here. Errors are as above.
+ * For evaluation. Documents that follow one another are joined with an empty line between ("\n\n")
+ * and tokenized without special tokens. The ids are cut into windows of exactly sequence_length,
+ * which begin with the BOS if there is one; the last partial window is dropped. Rows of a
+ * .safetensors file are windows as they are; the file ends the text before it. There are at most
+ * `samples` windows, from the start (0: all). seed and cut mean nothing here. Errors are as above.
  */
 awq_status awq__windows_load(awq_context *ctx, const awq__corpus_options *options,
                              const char *tokenizer_path, int64_t vocabulary, awq__sequences *out);
