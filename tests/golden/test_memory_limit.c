@@ -46,8 +46,6 @@ static void check_run(fixture *f, const char *model, const char *const *options)
     awq_quantize_options how = {.struct_size = sizeof how, .restart = true};
     assert_ok(f, awq_quantize(f->ctx, recipe, &how, NULL));
     double taken = (double)awq__context_most_bytes(f->ctx);
-    print_message("%.1f MB of %.1f, least %.1f\n", 1e-6 * taken, 1e-6 * need.usual,
-                  1e-6 * need.least);
     assert_true(taken <= need.usual);
     awq_recipe_free(recipe);
 
@@ -63,7 +61,6 @@ static void check_run(fixture *f, const char *model, const char *const *options)
     set_limit(&limited, recipe, need.process + need.least);
     assert_ok(&limited, awq_quantize(other, recipe, &how, NULL));
     taken = (double)awq__context_most_bytes(other);
-    print_message("%.1f MB within the limit\n", 1e-6 * taken);
     assert_true(taken <= need.least);
     awq_recipe_free(recipe);
     awq_context_free(other);

@@ -57,20 +57,9 @@ static int set_up_resume(void **state)
 
 static void write_ids(const fixture *f, const char *name, uint64_t seed)
 {
-    int32_t values[SEQUENCES * LENGTH];
-    const int64_t shape[] = {SEQUENCES, LENGTH};
     char directory[1024];
-    awq__output *out;
-    for (int i = 0; i < SEQUENCES * LENGTH; i++)
-        values[i] = (int32_t)(awq__random(&seed) % 128);
     snprintf(directory, sizeof directory, "%s/%s", f->directory, name);
-    assert_ok(f, synthetic_remove(f->ctx, directory));
-    assert_ok(f, awq__output_begin(f->ctx, directory, false, &out));
-    assert_ok(f, awq__output_declare(out, "input_ids", AWQ_I32, 2, shape));
-    assert_ok(f, awq__output_layout(out, 1 << 20));
-    assert_ok(f, awq__output_write(out, "input_ids", values, sizeof values));
-    assert_ok(f, awq__output_commit(out));
-    awq__output_free(out);
+    assert_ok(f, synthetic_random_ids(f->ctx, directory, SEQUENCES, LENGTH, 128, seed));
 }
 
 /* A model of LAYERS layers, ids to calibrate and to evaluate with, and a recipe. */

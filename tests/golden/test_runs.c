@@ -39,30 +39,13 @@ static void assert_ok(const fixture *f, awq_status status)
         fail_msg("%s: %s", awq_status_name(status), awq_context_message(f->ctx));
 }
 
-/* Random ids below the vocabulary, as people who tokenized elsewhere bring them. */
-static void write_ids(const fixture *f, int64_t vocabulary)
-{
-    int32_t values[SEQUENCES * LENGTH];
-    const int64_t shape[] = {SEQUENCES, LENGTH};
-    uint64_t state = 7;
-    char directory[1024];
-    awq__output *out;
-    for (int i = 0; i < SEQUENCES * LENGTH; i++)
-        values[i] = (int32_t)(awq__random(&state) % (uint64_t)vocabulary);
-    snprintf(directory, sizeof directory, "%s/ids", f->directory);
-    assert_ok(f, awq__output_begin(f->ctx, directory, false, &out));
-    assert_ok(f, awq__output_declare(out, "input_ids", AWQ_I32, 2, shape));
-    assert_ok(f, awq__output_layout(out, 1 << 20));
-    assert_ok(f, awq__output_write(out, "input_ids", values, sizeof values));
-    assert_ok(f, awq__output_commit(out));
-    awq__output_free(out);
-}
-
 static awq_recipe *begin(const fixture *f, const synthetic *model)
 {
     awq_recipe *recipe;
+    char directory[1024];
+    snprintf(directory, sizeof directory, "%s/ids", f->directory);
     assert_ok(f, synthetic_write(f->ctx, source, model));
-    write_ids(f, model->vocabulary);
+    assert_ok(f, synthetic_random_ids(f->ctx, directory, SEQUENCES, LENGTH, model->vocabulary, 7));
     assert_ok(f, awq_recipe_create(f->ctx, &recipe));
     assert_ok(f, awq_recipe_set(recipe, "model", source, NULL));
     assert_ok(f, awq_recipe_set(recipe, "output", output, NULL));
@@ -162,7 +145,6 @@ static void test_attention_shapes(void **state)
         double plain = quantized_kl(*state, &models[i], "*", "rtn");
         tear_down(state);
         assert_int_equal(set_up_run(state), 0);
-        print_message("shape %d: KL %.5f, by plain rounding %.5f\n", i, searched, plain);
         assert_true(searched < plain);
     }
 }

@@ -1,7 +1,6 @@
 #include "support/handmade.h"
 
 #include "awq/tensor.h"
-#include "checkpoint/checkpoint.h"
 #include "support/synthetic.h"
 
 #include <math.h>
@@ -64,25 +63,6 @@ static void take(const void *by, const char *name, int64_t rows, int64_t cols, f
         memcpy(values, from, bytes);
 }
 
-static awq_status write_ids(awq_context *ctx, const char *directory)
-{
-    int32_t ids[T];
-    const int64_t shape[] = {1, T};
-    awq__output *out;
-    for (int t = 0; t < T; t++)
-        ids[t] = t;
-    awq_status status = awq__output_begin(ctx, directory, false, &out);
-    if (status != AWQ_OK)
-        return status;
-    AWQ__TRY(awq__output_declare(out, "input_ids", AWQ_I32, 2, shape));
-    AWQ__TRY(awq__output_layout(out, UINT64_MAX));
-    AWQ__TRY(awq__output_write(out, "input_ids", ids, sizeof ids));
-    AWQ__TRY(awq__output_commit(out));
-done:
-    awq__output_free(out);
-    return status;
-}
-
 awq_status handmade_write(awq_context *ctx, const char *directory, const char *ids,
                           const handmade *m)
 {
@@ -98,8 +78,11 @@ awq_status handmade_write(awq_context *ctx, const char *directory, const char *i
                              .starved = -1,
                              .edit = take,
                              .by = m};
+    int32_t tokens[T];
+    for (int t = 0; t < T; t++)
+        tokens[t] = t;
     AWQ__CHECK(synthetic_write(ctx, directory, &model));
-    return write_ids(ctx, ids);
+    return synthetic_ids(ctx, ids, 1, T, tokens);
 }
 
 /* ---- the layer ---- */

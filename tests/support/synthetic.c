@@ -334,3 +334,35 @@ awq_status synthetic_remove(awq_context *ctx, const char *directory)
         status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be removed", directory);
     return status;
 }
+
+awq_status synthetic_ids(awq_context *ctx, const char *directory, int64_t sequences, int64_t length,
+                         const int32_t *ids)
+{
+    awq_status status;
+    awq__output *output = NULL;
+    const int64_t shape[] = {sequences, length};
+    AWQ__CHECK(synthetic_remove(ctx, directory));
+    AWQ__TRY(awq__output_begin(ctx, directory, false, &output));
+    AWQ__TRY(awq__output_declare(output, "input_ids", AWQ_I32, 2, shape));
+    AWQ__TRY(awq__output_layout(output, UINT64_MAX));
+    AWQ__TRY(
+        awq__output_write(output, "input_ids", ids, (size_t)(sequences * length) * sizeof *ids));
+    AWQ__TRY(awq__output_commit(output));
+done:
+    awq__output_free(output);
+    return status;
+}
+
+awq_status synthetic_random_ids(awq_context *ctx, const char *directory, int64_t sequences,
+                                int64_t length, int64_t vocabulary, uint64_t seed)
+{
+    int64_t count = sequences * length;
+    int32_t *ids = awq__alloc(ctx, (size_t)count, sizeof *ids, "ids");
+    if (!ids)
+        return AWQ_ERROR_MEMORY;
+    for (int64_t i = 0; i < count; i++)
+        ids[i] = (int32_t)(awq__random(&seed) % (uint64_t)vocabulary);
+    awq_status status = synthetic_ids(ctx, directory, sequences, length, ids);
+    awq__free(ids);
+    return status;
+}

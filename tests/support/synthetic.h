@@ -51,8 +51,8 @@ typedef struct synthetic {
     synthetic_damage damage;
     const char *damaged;     /* a tensor's full name, for damage */
     const char *config_more; /* NULL, or members for config.json: "\"a\": 1, \"b\": 2" */
-    /* NULL, or changes the values of a tensor [rows,cols] before they are written; a vector has cols
-       0. */
+    /* NULL, or changes the values of a tensor [rows,cols] before they are written; a vector has
+       cols 0. */
     void (*edit)(const void *by, const char *name, int64_t rows, int64_t cols, float *values);
     const void *by;
 } synthetic;
@@ -73,6 +73,13 @@ typedef struct synthetic {
  * with a large negative weight. Call synthetic_remove when done.
  */
 awq_status synthetic_write(awq_context *ctx, const char *directory, const synthetic *model);
+/* Writes ids [sequences,length] to `directory`/model.safetensors, as people who tokenized elsewhere
+   bring them; an earlier directory of plain files is replaced. */
+awq_status synthetic_ids(awq_context *ctx, const char *directory, int64_t sequences, int64_t length,
+                         const int32_t *ids);
+/* The same with random ids below the vocabulary. */
+awq_status synthetic_random_ids(awq_context *ctx, const char *directory, int64_t sequences,
+                                int64_t length, int64_t vocabulary, uint64_t seed);
 /* What the random numbers of a part of a model begin with. Measured bounds of tests hold for the
    numbers that this gives: FNV-1a (Fowler, Noll, Vo). */
 uint64_t synthetic_seed(uint64_t seed, const void *data, size_t bytes);

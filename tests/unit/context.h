@@ -36,4 +36,14 @@ static inline void fails(const awq_context *ctx, awq_status status, awq_status e
         fail_msg("the message \"%s\" does not say \"%s\"", awq_context_message(ctx), part);
 }
 
+/* It succeeds where `part` is NULL. */
+static inline void ends(const awq_context *ctx, awq_status status, awq_status error,
+                        const char *part)
+{
+    if (part)
+        fails(ctx, status, error, part);
+    else
+        succeeds(ctx, status);
+}
+
 #endif

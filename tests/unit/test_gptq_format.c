@@ -7,6 +7,7 @@
 
 #include "core/half.h"
 #include "temp_checkpoint.h"
+#include "format_frame.h"
 #include "treated.h"
 
 static const awq__disk_format *const format = &awq__disk_format_gptq;
@@ -179,11 +180,7 @@ static void specs_say_names_and_shapes(void **state)
 static void what_cannot_be_stored_is_refused(void **state)
 {
     awq_context *ctx = *state;
-    static const struct {
-        int64_t rows, cols;
-        awq__scheme scheme;
-        const char *message; /* NULL: it can be stored */
-    } cases[] = {
+    static const asked_to_store cases[] = {
         {40, 96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16}, NULL},
         {40, 96, {AWQ__CODE_INTEGER, 4, 96, false, AWQ__GRID_F16}, NULL},
         {44, 100, {AWQ__CODE_INTEGER, 8, 100, true, AWQ__GRID_F16}, NULL},
@@ -196,14 +193,7 @@ static void what_cannot_be_stored_is_refused(void **state)
         {40, 96, {AWQ__CODE_INTEGER, 2, 32, true, AWQ__GRID_F16}, "packs 16 codes of 2 bits"},
         {42, 96, {AWQ__CODE_INTEGER, 8, 32, true, AWQ__GRID_F16}, "packs 4 codes of 8 bits"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        awq_status status =
-            format->check(ctx, "m.w", cases[i].rows, cases[i].cols, &cases[i].scheme);
-        if (cases[i].message)
-            fails(ctx, status, AWQ_ERROR_RECIPE, cases[i].message);
-        else
-            succeeds(ctx, status);
-    }
+    check_refusals(ctx, format, cases, sizeof cases / sizeof *cases);
 }
 
 /* ---- tensors on disk ---- */
@@ -250,31 +240,11 @@ static awq_status open_w(fixture *f, const awq__checkpoint *checkpoint,
     return status;
 }
 
-/* A copy of memory that is aligned to nothing; free `base`. */
-typedef struct unaligned {
-    uint8_t *base, *data;
-} unaligned;
-
-static unaligned unaligned_copy(const uint8_t *data, int64_t bytes)
-{
-    unaligned u = {.base = space_for(bytes + 1, 1)};
-    u.data = u.base + 1;
-    memcpy(u.data, data, (size_t)bytes);
-    return u;
-}
-
 /* The open weight reads as expected, in pieces and from unaligned memory too. */
 static void check_values(const awq__weight *weight, const float *expected)
 {
     int64_t N = weight->rows, K = weight->cols, G = K / weight->group;
-    float *values = floats(N * K);
-    weight->read(weight, 0, N, values);
-    assert_memory_equal(values, expected, (size_t)(N * K) * sizeof *values);
-    for (int64_t n = 1; n < N; n += 5) {
-        int64_t count = awq__min(67, N - n); /* more than is read at a time */
-        weight->read(weight, n, count, values);
-        assert_memory_equal(values, expected + n * K, (size_t)(count * K) * sizeof *values);
-    }
+    check_rows(weight, expected, 5, 67); /* more than is read at a time */
     awq__weight moved = *weight;
     unaligned parts[PARTS] = {unaligned_copy(weight->data, N * K * weight->bits / 8),
                               unaligned_copy(weight->zeros, N * G * weight->bits / 8),
@@ -286,11 +256,9 @@ static void check_values(const awq__weight *weight, const float *expected)
         parts[G_IDX] = unaligned_copy(weight->group_of, K * 4);
         moved.group_of = parts[G_IDX].data;
     }
-    moved.read(&moved, 0, N, values);
-    assert_memory_equal(values, expected, (size_t)(N * K) * sizeof *values);
+    check_rows(&moved, expected, 5, 67);
     for (int i = 0; i < PARTS; i++)
         free(parts[i].base);
-    free(values);
 }
 
 static void packed_tensors_are_read_as_values(void **state)
@@ -457,10 +425,7 @@ static void symmetric_zero_points_are_the_middle(void **state)
         awq__checkpoint *checkpoint = write_checkpoint(f, tensors, data, 3);
         awq__weight weight;
         awq_status status = open_w(f, checkpoint, &stored, N, K, &weight);
-        if (cases[i].message)
-            fails(f->ctx, status, AWQ_ERROR_FORMAT, cases[i].message);
-        else
-            succeeds(f->ctx, status);
+        ends(f->ctx, status, AWQ_ERROR_FORMAT, cases[i].message);
         let_go(checkpoint);
     }
 }
@@ -527,10 +492,7 @@ static void wrong_tensors_are_refused(void **state)
         awq__weight weight;
         awq_status status =
             open_w(f, checkpoint, &cases[i].stored, cases[i].rows, cases[i].cols, &weight);
-        if (cases[i].message)
-            fails(f->ctx, status, AWQ_ERROR_FORMAT, cases[i].message);
-        else
-            succeeds(f->ctx, status);
+        ends(f->ctx, status, AWQ_ERROR_FORMAT, cases[i].message);
         let_go(checkpoint);
     }
 }

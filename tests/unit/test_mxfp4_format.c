@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "numbers.h"
+#include "format_frame.h"
 #include "treated.h"
 
 #include <stdio.h>
@@ -137,21 +138,15 @@ static void specs_are_of_one_expert(void **state)
 static void what_cannot_be_stored_is_refused(void **state)
 {
     awq_context *ctx = *state;
-    static const struct {
-        int64_t cols;
-        awq__scheme scheme;
-        const char *message;
-    } cases[] = {
-        {96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16}, "m.w: integer codes"},
-        {96, {AWQ__CODE_E2M1, 3, 32, true, AWQ__GRID_F32}, "m.w: symmetric codes of 3 bits"},
-        {96, {AWQ__CODE_E2M1, 4, 96, true, AWQ__GRID_F32}, "in groups of 96"},
-        {96, {AWQ__CODE_E2M1, 4, 32, false, AWQ__GRID_F32}, "m.w: asymmetric"},
-        {80, {AWQ__CODE_E2M1, 4, 32, true, AWQ__GRID_F32}, "m.w: 80 input features"},
+    static const asked_to_store cases[] = {
+        {41, 96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16}, "m.w: integer codes"},
+        {41, 96, {AWQ__CODE_E2M1, 3, 32, true, AWQ__GRID_F32}, "m.w: symmetric codes of 3 bits"},
+        {41, 96, {AWQ__CODE_E2M1, 4, 96, true, AWQ__GRID_F32}, "in groups of 96"},
+        {41, 96, {AWQ__CODE_E2M1, 4, 32, false, AWQ__GRID_F32}, "m.w: asymmetric"},
+        {41, 80, {AWQ__CODE_E2M1, 4, 32, true, AWQ__GRID_F32}, "m.w: 80 input features"},
     };
     succeeds(ctx, format->check(ctx, "m.w", 41, 96, &scheme));
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        fails(ctx, format->check(ctx, "m.w", 41, cases[i].cols, &cases[i].scheme), AWQ_ERROR_RECIPE,
-              cases[i].message);
+    check_refusals(ctx, format, cases, sizeof cases / sizeof *cases);
 }
 
 /* ---- quantization_config ---- */

@@ -199,17 +199,11 @@ static void packing_gptq_checks_its_arguments(void **state)
         memset(scales, 0, sizeof scales);
         q = quantize(ctx, w, cases[i].rows, cases[i].columns, &cases[i].scheme);
         awq_status packed = awq_pack_gptq(ctx, q, cases[i].version, words, zeros, scales);
-        if (cases[i].message)
-            fails(ctx, packed, AWQ_ERROR_ARGUMENT, cases[i].message);
-        else
-            succeeds(ctx, packed);
+        ends(ctx, packed, AWQ_ERROR_ARGUMENT, cases[i].message);
         awq_status unpacked =
             awq_unpack_gptq(ctx, cases[i].rows, cases[i].columns, &cases[i].scheme,
                             cases[i].version, words, zeros, scales, &back);
-        if (cases[i].message)
-            fails(ctx, unpacked, AWQ_ERROR_ARGUMENT, cases[i].message);
-        else
-            succeeds(ctx, unpacked);
+        ends(ctx, unpacked, AWQ_ERROR_ARGUMENT, cases[i].message);
         assert_true((back == NULL) == (cases[i].message != NULL));
         awq_quantized_free(back);
         awq_quantized_free(q);
@@ -304,10 +298,7 @@ static void packing_compressed_checks_its_arguments(void **state)
     for (size_t i = 0; i < sizeof unpacks / sizeof *unpacks; i++) {
         awq_status status = awq_unpack_compressed(ctx, unpacks[i].rows, unpacks[i].columns,
                                                   &unpacks[i].scheme, words, scales, words, &q);
-        if (unpacks[i].message)
-            fails(ctx, status, AWQ_ERROR_ARGUMENT, unpacks[i].message);
-        else
-            succeeds(ctx, status);
+        ends(ctx, status, AWQ_ERROR_ARGUMENT, unpacks[i].message);
         assert_true((q == NULL) == (unpacks[i].message != NULL));
         awq_quantized_free(q);
     }
