@@ -168,9 +168,9 @@ catches ladders libawq/src/core/core.c 'int f(int status)\n{\n    if ((status = 
 catches unchecked libawq/src/core/core.h 'awq_status awq__f(int a);\nstatic void g(int a)\n{\n    if (a)\n        awq__f(a);\n}'
 
 fresh_tree
-awk 'BEGIN { for (i = 0; i < 701; i++) print "" }' >"$tree/cli/long.c"
+awk 'BEGIN { for (i = 0; i < 601; i++) print "" }' >"$tree/cli/long.c"
 if check length; then
-    echo "FAULT: length does not see a file of 701 lines"
+    echo "FAULT: length does not see a file of 601 lines"
     status=1
 fi
 
