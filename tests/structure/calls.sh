@@ -3,6 +3,7 @@
 # that belongs to the whole process (environment, signals, locale, directory, standard streams). It
 # maps no file: one that shrinks would end the process.
 # The sources are read, and the symbols that the built library imports.
+# A recipe is seen by the rooms plan/ and run/ alone: all others have its settings.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$1
@@ -24,6 +25,15 @@ found=$(awk -f "$here/code.awk" $files |
     grep -E "(^|[^A-Za-z0-9_.>])(($calls)[[:space:]]*\(|($streams)([^A-Za-z0-9_]|\$))" || true)
 if [ -n "$found" ]; then
     echo "Forbidden in the library:"
+    echo "$found"
+    status=1
+fi
+
+# shellcheck disable=SC2086 # a list of names without spaces
+found=$(awk -f "$here/code.awk" $files | grep -vE '^libawq/src/(plan|run)/' |
+    grep -E "awq_recipe|awq__recipe" || true)
+if [ -n "$found" ]; then
+    echo "Recipes are for plan/ and run/; below them are awq__settings:"
     echo "$found"
     status=1
 fi

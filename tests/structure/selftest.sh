@@ -137,6 +137,7 @@ catches calls libawq/src/core/core.c 'void f(void) { /* why */ printf("x"); }'
 catches calls libawq/src/core/core.c 'void f(void) { fputs("x",\n stderr); }'
 catches calls libawq/src/core/core.c 'char *f(void) { char c = 34; return c ? getenv("HOME") : 0; }'
 catches calls libawq/src/core/core.c '#include <assert.h>\nvoid f(int i) { assert(i); }'
+catches calls libawq/src/core/core.c 'int f(const awq_recipe *r) { return r != 0; }'
 catches imports libawq/src/core/core.c '#include <stdlib.h>\nint awq__f(void) { return !getenv; }\n__attribute__((visibility("default"))) void *awq_f(void) { return (void *)getenv; }'
 
 catches headers libawq/include/awq/types.h 'static inline int f(unsigned u) { return u < -1; }'

@@ -4,23 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What engines make one of, and how it is treated. */
-typedef struct joined {
+/* A fused module: several modules that engines make one of; and the scheme of a part of it. */
+typedef struct fused {
     char *name;
     const awq__scheme *scheme;
-} joined;
+} fused;
 
-typedef struct joined_list {
-    joined *items;
+typedef struct fused_list {
+    fused *items;
     size_t count, capacity;
-} joined_list;
+} fused_list;
 
-static void free_joined(joined_list *list)
+static void free_fused(fused_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
         awq__free(list->items[i].name);
     awq__free(list->items);
-    *list = (joined_list){0};
+    *list = (fused_list){0};
 }
 
 static bool same_treatment(const awq__scheme *a, const awq__scheme *b)
@@ -39,9 +39,9 @@ static size_t experts_length(const char *name)
                : 0;
 }
 
-/* The name by which engines ask for the module's treatment, where they ask for that of several
-   modules as one: all experts of a layer, q, k and v, gate and up. *joint NULL: by its own. */
-static awq_status join(awq_context *ctx, const char *name, char **joint)
+/* The name of the fused module that the module is a part of: all experts of a layer, q, k and v, or
+   gate and up. NULL if it is a part of none. */
+static awq_status fused_name(awq_context *ctx, const char *name, char **out)
 {
     static const char *const leaves[][2] = {{"q_proj", "qkv_proj"},
                                             {"k_proj", "qkv_proj"},
@@ -50,42 +50,42 @@ static awq_status join(awq_context *ctx, const char *name, char **joint)
                                             {"up_proj", "gate_up_proj"}};
     const char *dot = strrchr(name, '.'), *leaf = dot ? dot + 1 : name;
     size_t length = experts_length(name);
-    *joint = NULL;
+    *out = NULL;
     if (length) {
-        *joint = awq__format(ctx, "%.*s", (int)length, name);
-        return *joint ? AWQ_OK : AWQ_ERROR_MEMORY;
+        *out = awq__format(ctx, "%.*s", (int)length, name);
+        return *out ? AWQ_OK : AWQ_ERROR_MEMORY;
     }
     for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++) {
         if (strcmp(leaf, leaves[i][0]) != 0)
             continue;
-        *joint = awq__format(ctx, "%.*s%s", (int)(leaf - name), name, leaves[i][1]);
-        return *joint ? AWQ_OK : AWQ_ERROR_MEMORY;
+        *out = awq__format(ctx, "%.*s%s", (int)(leaf - name), name, leaves[i][1]);
+        return *out ? AWQ_OK : AWQ_ERROR_MEMORY;
     }
     return AWQ_OK;
 }
 
-static awq_status add_joined(awq_context *ctx, const awq__treated *module, joined_list *list)
+static awq_status add_fused(awq_context *ctx, const awq__treated *module, fused_list *list)
 {
     char *name;
-    awq_status status = join(ctx, module->name, &name);
+    awq_status status = fused_name(ctx, module->name, &name);
     if (status != AWQ_OK || !name)
         return status;
-    /* Modules that become one stand together as a rule: one entry is enough for them. */
-    const joined *last = list->count ? &list->items[list->count - 1] : NULL;
+    /* Parts of a fused module stand together as a rule: one entry is enough for them. */
+    const fused *last = list->count ? &list->items[list->count - 1] : NULL;
     bool known = last && !strcmp(last->name, name) && same_treatment(last->scheme, module->scheme);
     if (!known)
         status = awq__grow(ctx, &list->items, &list->capacity, list->count + 1, sizeof *list->items,
-                           "names of joined modules");
+                           "names of fused modules");
     if (known || status != AWQ_OK)
         awq__free(name);
     else
-        list->items[list->count++] = (joined){name, module->scheme};
+        list->items[list->count++] = (fused){name, module->scheme};
     return status;
 }
 
 static int compare_names(const void *a, const void *b)
 {
-    const joined *p = a, *q = b;
+    const fused *p = a, *q = b;
     return strcmp(p->name, q->name);
 }
 
@@ -94,12 +94,12 @@ static int compare_names(const void *a, const void *b)
 typedef struct asked {
     awq__treated *items;
     size_t count;
-    joined_list joined; /* has the names */
+    fused_list fused; /* has the names */
 } asked;
 
 static void free_asked(asked *all)
 {
-    free_joined(&all->joined);
+    free_fused(&all->fused);
     awq__free(all->items);
     *all = (asked){0};
 }
@@ -107,11 +107,11 @@ static void free_asked(asked *all)
 static awq_status make_asked(awq_context *ctx, const awq__treated *modules, size_t count,
                              asked *all)
 {
-    joined_list *list = &all->joined;
+    fused_list *list = &all->fused;
     awq_status status = AWQ_OK;
     *all = (asked){0};
     for (size_t i = 0; i < count && status == AWQ_OK; i++)
-        status = add_joined(ctx, &modules[i], list);
+        status = add_fused(ctx, &modules[i], list);
     if (status != AWQ_OK)
         return status;
     all->items = awq__alloc(ctx, count + list->count, sizeof *all->items, "names of modules");

@@ -73,10 +73,10 @@ static awq_status append(name_list *list, char *name)
 }
 
 /* The first part of a fused module stands for all of it: q_proj for qkv_proj. */
-static awq_status add_joined(awq_context *ctx, const char *const *given, size_t count,
-                             name_list *out)
+static awq_status add_fused(awq_context *ctx, const char *const *given, size_t count,
+                            name_list *out)
 {
-    static const char *const joined[][2] = {{"q_proj", "qkv_proj"}, {"gate_proj", "gate_up_proj"}};
+    static const char *const fused[][2] = {{"q_proj", "qkv_proj"}, {"gate_proj", "gate_up_proj"}};
     out->count = 0;
     out->names = awq__alloc(ctx, 2 * count, sizeof *out->names, "the skip list");
     awq_status status = out->names ? AWQ_OK : AWQ_ERROR_MEMORY;
@@ -84,9 +84,9 @@ static awq_status add_joined(awq_context *ctx, const char *const *given, size_t 
         const char *leaf = last_component(given[i]);
         status = append(out, awq__strdup(ctx, given[i]));
         for (int j = 0; j < 2 && status == AWQ_OK; j++)
-            if (!strcmp(leaf, joined[j][0]))
-                status = append(out, awq__format(ctx, "%.*s%s", (int)(leaf - given[i]), given[i],
-                                                 joined[j][1]));
+            if (!strcmp(leaf, fused[j][0]))
+                status = append(
+                    out, awq__format(ctx, "%.*s%s", (int)(leaf - given[i]), given[i], fused[j][1]));
     }
     return status;
 }
@@ -99,7 +99,7 @@ static awq_status add_asked(awq_context *ctx, const char *const *given, size_t c
     awq__name_set set;
     awq_status status = awq__name_set_create(ctx, given, count, others, other_count, &set);
     if (status == AWQ_OK)
-        status = add_joined(ctx, set.names, set.count, out);
+        status = add_fused(ctx, set.names, set.count, out);
     awq__name_set_free(&set);
     return status;
 }

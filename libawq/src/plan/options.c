@@ -84,7 +84,7 @@ static const awq_option options[] = {
     {"quantize.target_schemes", AWQ_OPTION_TEXT, "4:128,4:64,4:32,8:128", "", 0, 0, false,
      "What target_bits and target_size choose from: bits and group sizes, with commas between."},
     {"quantize.target_unit", AWQ_OPTION_CHOICE, "layer", "layer|expert", 0, 0, false,
-     "What has one scheme. Engines join the experts of a layer and load only layer."},
+     "What has one scheme. Engines fuse the experts of a layer and load only layer."},
     {"quantize.clip", AWQ_OPTION_BOOLEAN, "true", "", 0, 0, false,
      "Whether to search the clip range of each group: a smaller one, or another exponent for "
      "mxfp4."},

@@ -21,22 +21,18 @@ static const char *const units[] = {
 
 /* The member tells the option's name and how its text is read, so that neither can be wrong. */
 #define MEMBER(member) (((awq__settings *)0)->member)
-#define KIND(member)                                                                               \
-    _Generic(MEMBER(member),                                                                       \
-        const char *: AWQ__SETTING_TEXT,                                                           \
-        awq__texts: AWQ__SETTING_TEXTS,                                                            \
-        int64_t: AWQ__SETTING_INTEGER,                                                             \
-        uint64_t: AWQ__SETTING_BYTES,                                                              \
-        double: AWQ__SETTING_NUMBER,                                                               \
-        bool: AWQ__SETTING_BOOLEAN)
-#define SETTING(member)                                                                            \
-    {                                                                                              \
-#member, KIND(member), offsetof(awq__settings, member), NULL                               \
-    }
-#define WORD(member, words)                                                                        \
-    {                                                                                              \
-#member, AWQ__SETTING_WORD, offsetof(awq__settings, member), words                         \
-    }
+/* clang-format off */
+#define KIND(member)                         \
+    _Generic(MEMBER(member),                 \
+             const char *: AWQ__SETTING_TEXT, \
+             awq__texts: AWQ__SETTING_TEXTS,  \
+             int64_t: AWQ__SETTING_INTEGER,   \
+             uint64_t: AWQ__SETTING_BYTES,    \
+             double: AWQ__SETTING_NUMBER,     \
+             bool: AWQ__SETTING_BOOLEAN)
+#define SETTING(member) {#member, KIND(member), offsetof(awq__settings, member), NULL}
+#define WORD(member, words) {#member, AWQ__SETTING_WORD, offsetof(awq__settings, member), words}
+/* clang-format on */
 
 static const awq__setting settings_list[] = {
     SETTING(model),

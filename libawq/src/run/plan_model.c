@@ -25,10 +25,10 @@ static awq_status check_fused(awq_context *ctx, const awq__model_plan *plan,
     return AWQ_OK;
 }
 
-/* Matrices with one input are searched together, and engines join them to one: where both are
-   quantized, so are they alike. */
-static awq_status check_joined(awq_context *ctx, const awq__model_plan *plan, size_t index,
-                               size_t other)
+/* Matrices with one input are searched together, and engines fuse them: if both are quantized, they
+   must be treated alike. */
+static awq_status check_fused_pair(awq_context *ctx, const awq__model_plan *plan, size_t index,
+                                   size_t other)
 {
     const awq__module *modules = plan->model->arch->modules;
     const awq__treatment *a = plan->rules.of[index], *b = plan->rules.of[other];
@@ -72,8 +72,8 @@ static awq_status check_alike(awq_context *ctx, const awq__model_plan *plan)
                              ? AWQ__PART_Q
                              : module->part;
         for (; part < module->part && status == AWQ_OK; part++)
-            status = check_joined(ctx, plan, i,
-                                  awq__arch_index(arch, module->layer, part, module->expert));
+            status = check_fused_pair(ctx, plan, i,
+                                      awq__arch_index(arch, module->layer, part, module->expert));
     }
     return status;
 }
