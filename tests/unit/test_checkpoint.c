@@ -46,6 +46,28 @@ static void single_file(void **state)
     awq__checkpoint_free(NULL);
 }
 
+/* The names of numbered shards tell how many there are; their headers name all tensors. */
+static void shards_without_an_index(void **state)
+{
+    fixture *f = *state;
+    awq__checkpoint *checkpoint;
+    make_directory(f, "m");
+    write_safetensors(f, "m/model-00002-of-00002.safetensors", HEADER_BC, 4);
+    write_safetensors(f, "m/model-0001-of-0003.safetensors", HEADER_A, 2); /* no such name */
+    write_safetensors(f, "m/model-00003-of-00002.safetensors", HEADER_A, 2);
+    assert_int_equal(open_directory(f, "m", &checkpoint), AWQ_ERROR_IO);
+    assert_message(f, "/m: model-00001-of-00002.safetensors is not there, one of 2 files");
+    write_safetensors(f, "m/model-00001-of-00002.safetensors", HEADER_A, 2);
+    assert_int_equal(open_directory(f, "m", &checkpoint), AWQ_OK);
+    assert_int_equal(awq__checkpoint_count(checkpoint), 3);
+    assert_true(tensor_is(f->ctx, awq__checkpoint_find(checkpoint, "b"), "\1\2\3", 3));
+    assert_true(tensor_is(f->ctx, awq__checkpoint_find(checkpoint, "a"), "\0\1", 2));
+    awq__checkpoint_free(checkpoint);
+    write_safetensors(f, "m/model-00001-of-00003.safetensors", HEADER_A, 2);
+    assert_int_equal(open_directory(f, "m", &checkpoint), AWQ_ERROR_FORMAT);
+    assert_message(f, "with model.safetensors.index.json it would be plain which are meant");
+}
+
 static void shards(void **state)
 {
     fixture *f = *state;
@@ -233,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(single_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(shards, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(shards_without_an_index, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_indices_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mutated_indices_do_no_harm, set_up, tear_down),
         cmocka_unit_test_setup_teardown(single_file_goes_before_index, set_up, tear_down),

@@ -1,4 +1,5 @@
-/* A checkpoint directory: one safetensors file, or shards that agree with their index. */
+/* A checkpoint directory: one safetensors file, or shards that agree with their index, or that are
+   all there without one. */
 #include "checkpoint/internal.h"
 #include "core/json.h"
 
@@ -188,6 +189,27 @@ static awq_status open_index(awq_context *ctx, awq__checkpoint *checkpoint, cons
     return status;
 }
 
+/* Files that name all tensors themselves. */
+static awq_status open_numbered(awq_context *ctx, awq__checkpoint *checkpoint, int64_t count)
+{
+    checkpoint->files =
+        awq__alloc(ctx, (size_t)count, sizeof(awq__safetensors *), "files of a model");
+    AWQ__CHECK_ALLOC(checkpoint->files);
+    for (int64_t i = 1; i <= count; i++) {
+        char name[AWQ__NUMBERED_BYTES];
+        awq__numbered_shard(i, count, name);
+        char *path = awq__path_join(ctx, checkpoint->directory, name);
+        AWQ__CHECK_ALLOC(path);
+        bool there = awq__is_file(path);
+        awq__free(path);
+        if (!there)
+            return awq__fail(ctx, AWQ_ERROR_IO, "%s: %s is not there, one of %lld files of weights",
+                             checkpoint->directory, name, (long long)count);
+        AWQ__CHECK(open_file(ctx, checkpoint, name));
+    }
+    return gather(ctx, checkpoint);
+}
+
 /* The pickled weights of older checkpoints. */
 static bool is_pickle(const char *name)
 {
@@ -253,7 +275,10 @@ static awq_status open_directory(awq_context *ctx, awq__checkpoint *checkpoint,
     } else if (awq__is_file(index)) {
         status = open_index(ctx, checkpoint, index);
     } else {
-        status = no_weights(ctx, directory);
+        int64_t shards;
+        status = awq__numbered_shards(ctx, directory, &shards);
+        if (status == AWQ_OK)
+            status = shards ? open_numbered(ctx, checkpoint, shards) : no_weights(ctx, directory);
     }
     awq__free(single);
     awq__free(index);

@@ -17,6 +17,14 @@
 /* Larger numbers are not exact in every JSON reader. */
 #define AWQ__MAX_JSON_INT (INT64_C(1) << 53)
 
+/* ---- numbered.c: shards without an index ---- */
+
+/* How many shards the names of files in the directory tell of; 0 if there is none. */
+awq_status awq__numbered_shards(awq_context *ctx, const char *directory, int64_t *count);
+#define AWQ__NUMBERED_BYTES 64
+/* The name of shard 1 .. count. */
+void awq__numbered_shard(int64_t shard, int64_t count, char name[AWQ__NUMBERED_BYTES]);
+
 /* ---- layout.c: where each tensor goes ---- */
 
 typedef struct awq__entry {
