@@ -103,6 +103,10 @@ static void configs_of_others_are_read(void **state)
          USUAL "\"num_bits\": 4, \"strategy\": \"group\", \"group_size\": 1, \"dynamic\": null,"
                "\"actorder\": null",
          STORED(4, 1, false)},
+        {NULL, NULL, USUAL "\"num_bits\": 3, \"strategy\": \"channel\", \"actorder\": \"static\"",
+         STORED(3, -1, false)},
+        {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\", \"actorder\": \"weight\"",
+         STORED(4, -1, false)},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *config = make_config(ctx, cases[i].outer, cases[i].group, cases[i].weights);
@@ -132,8 +136,9 @@ static void configs_that_cannot_be_read_are_refused(void **state)
         {NULL, "\"format\": \"int-quantized\"", NULL, "a group's format is \"int-quantized\""},
         {NULL, "\"input_activations\": {\"num_bits\": 8}", NULL, "input_activations is an object"},
         {NULL, "\"output_activations\": {}", NULL, "output_activations is an empty object"},
-        {NULL, NULL, USUAL "\"strategy\": \"channel\"", "num_bits is missing, but only 2, 4 or 8"},
-        {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": 3", "num_bits is 3"},
+        {NULL, NULL, USUAL "\"strategy\": \"channel\"",
+         "num_bits is missing, but only 2, 3, 4 or 8"},
+        {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": 5", "num_bits is 5"},
         {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": 4.5", "num_bits is 4.5"},
         {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": \"4\"", "num_bits is \"4\""},
         {NULL, NULL, USUAL "\"strategy\": \"channel\", \"num_bits\": 1e300", "num_bits is 1e+300"},
@@ -156,7 +161,7 @@ static void configs_that_cannot_be_read_are_refused(void **state)
         {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\", \"dynamic\": true",
          "dynamic is true, but only false"},
         {NULL, NULL, USUAL "\"num_bits\": 4, \"strategy\": \"channel\", \"actorder\": \"group\"",
-         "actorder is \"group\", but only null"},
+         "actorder is \"group\", but only null, \"static\" or \"weight\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *config = make_config(ctx, cases[i].outer, cases[i].group, cases[i].weights);

@@ -356,6 +356,56 @@ static void rounded_weights_are_read_back(void **state)
     free(w);
 }
 
+/* Three bits, packed here by hand: each word has whole codes, or codes follow one another. */
+static void three_bits_are_read_in_both_packings(void **state)
+{
+    fixture *f = *state;
+    enum { N = 20, K = 96, G = K / 32 };
+    uint64_t random = 8;
+    for (int variant = 0; variant < 4; variant++) {
+        bool dense = variant % 2, symmetric = variant < 2;
+        const int64_t row_words = dense ? K * 3 / 32 : (K + 9) / 10;
+        const int64_t zero_words = dense ? (N * 3 + 31) / 32 : N / 10;
+        uint32_t *packed = space_for(N * row_words, sizeof *packed);
+        uint32_t *zeros = space_for(zero_words * G, sizeof *zeros);
+        float scales[N * G], expected[N * K], found_values[N * K];
+        uint8_t zero_of[N * G];
+        memset(packed, 0, (size_t)(N * row_words) * sizeof *packed);
+        memset(zeros, 0, (size_t)(zero_words * G) * sizeof *zeros);
+        for (int i = 0; i < N * G; i++) {
+            int n = i / G, bit = dense ? n * 3 : n / 10 * 32 + n % 10 * 3;
+            scales[i] = (float)(1 + awq__random(&random) % 100) / 64;
+            zero_of[i] = symmetric ? 4 : (uint8_t)(awq__random(&random) % 8);
+            for (int b = 0; b < 3; b++)
+                zeros[(bit + b) / 32 * G + i % G] |= (uint32_t)(zero_of[i] >> b & 1)
+                                                     << (bit + b) % 32;
+        }
+        for (int i = 0; i < N * K; i++) {
+            int n = i / K, k = i % K, bit = dense ? k * 3 : k / 10 * 32 + k % 10 * 3;
+            uint8_t code = (uint8_t)(awq__random(&random) % 8);
+            for (int b = 0; b < 3; b++)
+                packed[n * row_words + (bit + b) / 32] |= (uint32_t)(code >> b & 1)
+                                                          << (bit + b) % 32;
+            expected[i] = scales[n * G + k / 32] * (float)(code - zero_of[n * G + k / 32]);
+        }
+        const stored_tensor tensors[] = {{"w.weight_packed", AWQ_I32, 2, {N, row_words}},
+                                         {"w.weight_scale", AWQ_F32, 2, {N, G}},
+                                         {"w.weight_zero_point", AWQ_I32, 2, {zero_words, G}}};
+        const void *data[] = {packed, scales, zeros};
+        awq__checkpoint *checkpoint = write_checkpoint(f, tensors, data, symmetric ? 2 : 3);
+        const awq__stored_scheme stored = STORED(3, 32, symmetric);
+        awq__weight weight;
+        bool found;
+        succeeds(f->ctx, open_held(f, format, checkpoint, &stored, "w", N, K, &weight, &found));
+        assert_true(found);
+        awq__weight_read(awq__compute_fastest(), &weight, 0, N, found_values);
+        assert_memory_equal(found_values, expected, sizeof expected);
+        let_go(checkpoint);
+        free(packed);
+        free(zeros);
+    }
+}
+
 /* The same codes mean the same in both layouts. */
 static void the_awq_layout_holds_the_same_weights(void **state)
 {
@@ -534,10 +584,15 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_context, free_context)
 #define DISK_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_format_is_found),    TEST(words_are_those_of_the_layout),
-        TEST(scales_have_the_type_of_their_grid), cmocka_unit_test(specs_say_names_and_shapes),
-        TEST(what_cannot_be_stored_is_refused),   DISK_TEST(packed_tensors_are_read_as_values),
-        DISK_TEST(rounded_weights_are_read_back), DISK_TEST(the_awq_layout_holds_the_same_weights),
+        cmocka_unit_test(the_format_is_found),
+        TEST(words_are_those_of_the_layout),
+        TEST(scales_have_the_type_of_their_grid),
+        cmocka_unit_test(specs_say_names_and_shapes),
+        TEST(what_cannot_be_stored_is_refused),
+        DISK_TEST(packed_tensors_are_read_as_values),
+        DISK_TEST(rounded_weights_are_read_back),
+        DISK_TEST(three_bits_are_read_in_both_packings),
+        DISK_TEST(the_awq_layout_holds_the_same_weights),
         DISK_TEST(wrong_tensors_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -249,7 +249,8 @@ static void test_part_of_a_checkpoint(void **state)
         {"model.safetensors.index.json",
          "{\"weight_map\": {\"lm_head.weight\": \"model-00001-of-00002.safetensors\"}}",
          AWQ_ERROR_IO, "is placed in \"model-00001-of-00002.safetensors\", which is not there"},
-        {"model-00001-of-00002.safetensors", "", AWQ_ERROR_IO, "neither model.safetensors nor"},
+        {"model-00002-of-00002.safetensors", "", AWQ_ERROR_IO,
+         "m: model-00001-of-00002.safetensors is not there, one of 2 files of weights"},
         {"model.safetensors.incomplete", "", AWQ_ERROR_IO, "neither model.safetensors nor"},
         {"pytorch_model.bin", "", AWQ_ERROR_IO, "is not read, only safetensors is"},
     };

@@ -209,6 +209,34 @@ static void packed_tensors_are_read_as_values(void **state)
         }
 }
 
+/* GPTQModel's, of a BF16 model: the type of the scales is the tensor's. */
+static void scales_of_bf16_are_read(void **state)
+{
+    fixture *f = *state;
+    enum { N = 8, K = 32 };
+    static const stored_tensor tensors[] = {{"w.qweight", AWQ_I32, 2, {K, 1}},
+                                            {"w.qzeros", AWQ_I32, 2, {1, 1}},
+                                            {"w.scales", AWQ_BF16, 2, {1, N}}};
+    uint32_t words[K], zero = 0x33333333u;
+    uint16_t scales[N];
+    float values[N * K];
+    for (int k = 0; k < K; k++)
+        words[k] = 0x55555555u;
+    for (int n = 0; n < N; n++)
+        scales[n] = awq__f32_to_bf16(0x1p-30f * (float)(n + 1)); /* no value of F16 */
+    const void *const data[] = {words, &zero, scales};
+    awq__checkpoint *checkpoint = write_checkpoint(f, tensors, data, 3);
+    const awq__stored_scheme stored = STORED(4, 32, false);
+    awq__weight weight;
+    bool found;
+    succeeds(f->ctx, open_held(f, format, checkpoint, &stored, "w", N, K, &weight, &found));
+    assert_true(found && weight.dtype == AWQ_BF16);
+    awq__weight_read(awq__compute_fastest(), &weight, 0, N, values);
+    for (int i = 0; i < N * K; i++)
+        assert_true(values[i] == 2 * 0x1p-30f * (float)(i / K + 1));
+    let_go(checkpoint);
+}
+
 static void wrong_tensors_are_refused(void **state)
 {
     fixture *f = *state;
@@ -227,7 +255,8 @@ static void wrong_tensors_are_refused(void **state)
         {0, {"w.qweight", AWQ_I32, 3, {64, 2, 1}}, 16, 64, 32, "w.qweight is not I32"},
         {1, {"w.qzeros", AWQ_I32, 2, {4, 2}}, 16, 64, 32, "w.qzeros is not I32 [2, 2]"},
         {1, {"other", AWQ_I32, 2, {2, 2}}, 16, 64, 32, "w.qzeros is missing"},
-        {2, {"w.scales", AWQ_BF16, 2, {2, 16}}, 16, 64, 32, "w.scales is not F16 [2, 16]"},
+        {2, {"w.scales", AWQ_F32, 2, {2, 16}}, 16, 64, 32, "w.scales is not F16 [2, 16]"},
+        {2, {"w.scales", AWQ_BF16, 2, {16, 2}}, 16, 64, 32, "w.scales is not BF16 [2, 16]"},
         {2, {"other", AWQ_F16, 2, {2, 16}}, 16, 64, 32, "w.scales is missing"},
         {9, {0}, 16, 64, 64, "w.qzeros is not I32 [1, 2]"},
         {9, {0}, 16, 64, 48, "groups of 48"},
@@ -426,6 +455,7 @@ int main(void)
         cmocka_unit_test(specs_say_names_and_shapes),
         TEST(what_cannot_be_stored_is_refused),
         cmocka_unit_test_setup_teardown(packed_tensors_are_read_as_values, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(scales_of_bf16_are_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_tensors_are_refused, set_up, tear_down),
         TEST(the_config_says_what_readers_want),
         TEST(kept_gates_name_gate_and_up_as_one_too),

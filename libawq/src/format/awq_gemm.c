@@ -240,7 +240,8 @@ static void read_rows(const awq__weight *weight, int64_t first, int64_t count, f
         for (int64_t b = 0; b < K / weight->group; b++) {
             uint16_t half;
             memcpy(&half, weight->scales + (b * N + n) * 2, sizeof half);
-            float scale = awq__f16_to_f32(half);
+            float scale =
+                weight->scale_dtype == AWQ_BF16 ? awq__bf16_to_f32(half) : awq__f16_to_f32(half);
             int zero = (load_word(weight->zeros, b * words + n / PACK) >> shift) & 15;
             for (int64_t k = b * weight->group; k < (b + 1) * weight->group; k++) {
                 int code = (load_word(weight->data, k * words + n / PACK) >> shift) & 15;
@@ -270,6 +271,10 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
     awq__spec wanted[AWQ__MAX_SPECS];
     const awq__tensor *tensors[3] = {0};
     specs(rows, cols, &scheme, wanted);
+    /* GPTQModel leaves the scales of a BF16 model in its type. */
+    AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, ".scales", &tensors[2]));
+    if (tensors[2] && tensors[2]->dtype == AWQ_BF16)
+        wanted[2].dtype = AWQ_BF16;
     for (int i = 0; i < 3; i++) {
         awq_status status = awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]);
         if (status != AWQ_OK)
@@ -279,10 +284,10 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
                             .cols = cols,
                             .read = read_rows,
                             .data = awq__held_at(held, tensors[0]),
-                            .dtype = AWQ_F16,
+                            .dtype = tensors[2]->dtype,
                             .zeros = awq__held_at(held, tensors[1]),
                             .scales = awq__held_at(held, tensors[2]),
-                            .scale_dtype = AWQ_F16,
+                            .scale_dtype = tensors[2]->dtype,
                             .bits = stored->bits,
                             .group = group,
                             .name = module};

@@ -136,60 +136,91 @@ static void pack(const awq__codes *codes, int index, void *out)
 
 /* ---- unpacking ---- */
 
-/* Code number `index` of a row of codes that never cross bytes. */
-static uint8_t code_at(const uint8_t *row, int bits, int64_t index)
+/* How codes follow one another in words: whole codes in each, with bits left over where 3 bits are
+   10 codes, or, from compressed-tensors 0.18 on, without a gap. */
+typedef struct packing {
+    int bits;
+    bool dense;
+} packing;
+
+static int64_t packed_words(packing p, int64_t count)
 {
-    int64_t bit = index * bits;
-    return (uint8_t)(row[bit / 8] >> (bit % 8) & ((1 << bits) - 1));
+    return p.dense ? awq__ceil_div(count * p.bits, WORD_BITS) : words_for(count, p.bits);
+}
+
+static uint32_t load_word(const uint8_t *words, int64_t index)
+{
+    uint32_t word;
+    memcpy(&word, words + index * (WORD_BITS / 8), sizeof word);
+    return word;
+}
+
+/* Code number `index` of words that lie `stride` words apart. */
+static uint8_t code_at(const uint8_t *words, packing p, int64_t stride, int64_t index)
+{
+    int pack = WORD_BITS / p.bits;
+    int64_t bit = p.dense ? index * p.bits : index / pack * WORD_BITS + index % pack * p.bits;
+    int64_t word = bit / WORD_BITS, shift = bit % WORD_BITS;
+    uint64_t both = load_word(words, word * stride);
+    if (shift + p.bits > WORD_BITS)
+        both |= (uint64_t)load_word(words, (word + 1) * stride) << WORD_BITS;
+    return (uint8_t)(both >> shift & ((1u << p.bits) - 1));
 }
 
 /* The zero point of row n and group b, in words[N*b/32, G]; words NULL is symmetric. */
-static uint8_t zero_at(const uint8_t *words, int bits, int64_t G, int64_t n, int64_t b)
+static uint8_t zero_at(const uint8_t *words, packing p, int64_t G, int64_t n, int64_t b)
 {
-    if (!words)
-        return (uint8_t)(1 << (bits - 1));
-    int pack = WORD_BITS / bits;
-    return code_at(words + (n / pack * G + b) * (WORD_BITS / 8), bits, n % pack);
+    return words ? code_at(words + b * (WORD_BITS / 8), p, G, n) : (uint8_t)(1 << (p.bits - 1));
 }
 
-static const uint8_t *packed_row(const void *words, int bits, int64_t K, int64_t n)
+static const uint8_t *packed_row(const void *words, packing p, int64_t K, int64_t n)
 {
-    return (const uint8_t *)words + n * words_for(K, bits) * (WORD_BITS / 8);
+    return (const uint8_t *)words + n * packed_words(p, K) * (WORD_BITS / 8);
 }
 
 void awq__compressed_unpack(awq__codes *codes, const uint32_t *weight_packed,
                             const void *weight_scale, const uint32_t *weight_zero_point)
 {
-    int bits = codes->scheme.bits;
+    const packing p = {codes->scheme.bits, .dense = true}; /* of 2, 4 or 8 there are no gaps */
     int64_t N = codes->rows, K = codes->cols, G = K / codes->scheme.group;
     const void *zeros = codes->scheme.symmetric ? NULL : weight_zero_point;
     for (int64_t n = 0; n < N; n++) {
-        const uint8_t *row = packed_row(weight_packed, bits, K, n);
+        const uint8_t *row = packed_row(weight_packed, p, K, n);
         for (int64_t k = 0; k < K; k++)
-            codes->codes[n * K + k] = code_at(row, bits, k);
+            codes->codes[n * K + k] = code_at(row, p, 1, k);
         for (int64_t b = 0; b < G; b++)
-            codes->zeros[n * G + b] = zero_at(zeros, bits, G, n, b);
+            codes->zeros[n * G + b] = zero_at(zeros, p, G, n, b);
     }
     /* Cannot fail: the dtype is a float. */
     awq__widen(NULL, scale_dtype(codes->scheme.grid), weight_scale, (size_t)(N * G), codes->scales);
 }
 
-static void read_rows(const awq__weight *weight, int64_t first, int64_t count, float *out)
+static void read_packed(const awq__weight *weight, packing p, int64_t first, int64_t count,
+                        float *out)
 {
     int64_t K = weight->cols, g = weight->group, G = K / g;
-    int bits = weight->bits;
     size_t scale_bytes = (size_t)awq_dtype_bits(weight->scale_dtype) / 8;
     for (int64_t n = first; n < first + count; n++) {
-        const uint8_t *row = packed_row(weight->data, bits, K, n);
+        const uint8_t *row = packed_row(weight->data, p, K, n);
         float *to = out + (n - first) * K;
         for (int64_t b = 0; b < G; b++) {
-            float scale = 0, zero = zero_at(weight->zeros, bits, G, n, b);
+            float scale = 0, zero = zero_at(weight->zeros, p, G, n, b);
             awq__widen(NULL, weight->scale_dtype,
                        weight->scales + (size_t)(n * G + b) * scale_bytes, 1, &scale);
             for (int64_t k = b * g; k < (b + 1) * g; k++)
-                to[k] = scale * ((float)code_at(row, bits, k) - zero);
+                to[k] = scale * ((float)code_at(row, p, 1, k) - zero);
         }
     }
+}
+
+static void read_rows(const awq__weight *weight, int64_t first, int64_t count, float *out)
+{
+    read_packed(weight, (packing){.bits = weight->bits}, first, count, out);
+}
+
+static void read_dense(const awq__weight *weight, int64_t first, int64_t count, float *out)
+{
+    read_packed(weight, (packing){weight->bits, .dense = true}, first, count, out);
 }
 
 /* ---- config.json ---- */
@@ -321,8 +352,8 @@ static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *g
          is_nothing(group_format) || awq__json_is_text(group_format, LAYOUT), "\"" LAYOUT "\""},
         {"weights", weights, cJSON_IsObject(weights), "an object"},
         {"num_bits", bits,
-         awq__json_int(bits, &bit_count) && (bit_count == 2 || bit_count == 4 || bit_count == 8),
-         "2, 4 or 8"},
+         awq__json_int(bits, &bit_count) && ((bit_count >= 2 && bit_count <= 4) || bit_count == 8),
+         "2, 3, 4 or 8"},
         {"type", type, awq__json_is_text(type, "int"), "\"int\""},
         {"symmetric", symmetric, cJSON_IsBool(symmetric), "true or false"},
         {"strategy", strategy,
@@ -331,7 +362,10 @@ static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *g
         {"group_size", size, read_group(strategy, size, &group_size),
          "a positive integer for strategy \"group\", or null or -1 for \"channel\","},
         {"dynamic", dynamic, is_nothing(dynamic) || cJSON_IsFalse(dynamic), "false"},
-        {"actorder", order, is_nothing(order), "null"},
+        {"actorder", order,
+         is_nothing(order) || awq__json_is_text(order, "static") ||
+             awq__json_is_text(order, "weight"),
+         "null, \"static\" or \"weight\""},
         {"input_activations", inputs, is_nothing(inputs), "null"},
         {"output_activations", outputs, is_nothing(outputs), "null"},
     };
@@ -469,6 +503,13 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
     awq__scheme scheme = {.bits = stored->bits, .group = group, .symmetric = stored->symmetric};
     awq__spec wanted[AWQ__MAX_SPECS];
     int count = specs(rows, cols, &scheme, wanted);
+    const packing dense = {stored->bits, .dense = true};
+    bool is_dense =
+        tensors[PACKED]->rank == 2 && tensors[PACKED]->shape[1] == packed_words(dense, cols);
+    if (is_dense) {
+        wanted[PACKED].shape[1] = packed_words(dense, cols);
+        wanted[ZERO_POINT].shape[0] = packed_words(dense, rows);
+    }
     const awq__tensor *scale = tensors[SCALE];
     wanted[SCALE].dtype =
         scale && (scale->dtype == AWQ_F16 || scale->dtype == AWQ_F32) ? scale->dtype : AWQ_BF16;
@@ -482,7 +523,7 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
     *weight = (awq__weight){
         .rows = rows,
         .cols = cols,
-        .read = read_rows,
+        .read = is_dense ? read_dense : read_rows,
         .data = awq__held_at(held, tensors[PACKED]),
         .dtype = tensors[SCALE]->dtype == AWQ_BF16 ? AWQ_BF16 : AWQ_F16,
         .scales = awq__held_at(held, tensors[SCALE]),

@@ -115,6 +115,11 @@ extern const awq__disk_format awq__disk_format_compressed;
 extern const awq__disk_format awq__disk_format_gptq;
 extern const awq__disk_format awq__disk_format_mxfp4;
 extern const awq__disk_format awq__disk_format_bitsandbytes;
+/* auto_round.c: what auto-round says in its own words, and of which format the tensors are. The
+   caller frees *stored, also after a failure. */
+bool awq__is_auto_round(const char *quant_method);
+awq_status awq__auto_round_read(awq_context *ctx, const char *file, const cJSON *config,
+                                const awq__disk_format **format, awq__stored *stored);
 /* The inverse of its pack, for tensors in memory; codes has been created with the shape. */
 void awq__gemm_unpack(awq__codes *codes, const uint32_t *qweight, const uint32_t *qzeros,
                       const uint16_t *scales);

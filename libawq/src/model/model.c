@@ -26,22 +26,52 @@ static awq_status check_described_format(const awq_model *model)
                      model->arch->config_path, model->format->method);
 }
 
+/* ModelOpt says beside config.json what it has done. */
+static awq_status check_modelopt(awq_model *model)
+{
+    static const char name[] = "hf_quant_config.json";
+    awq_status status = AWQ_OK;
+    cJSON *root = NULL;
+    char *path = NULL;
+    if (!awq__model_has_weights(model))
+        return AWQ_OK;
+    AWQ__TRY_ALLOC(path = awq__path_join(model->ctx,
+                                         awq__checkpoint_directory(model->arch->checkpoint), name));
+    if (!awq__is_file(path))
+        goto done;
+    AWQ__TRY(awq__json_read(model->ctx, path, &root));
+    const cJSON *algorithm = awq__json_at(awq__json_at(root, "quantization"), "quant_algo");
+    if (cJSON_IsString(algorithm))
+        status = awq__fail(model->ctx, AWQ_ERROR_UNSUPPORTED,
+                           "%s: quantization.quant_algo is \"%s\": a model that ModelOpt has "
+                           "quantized cannot be read",
+                           path, algorithm->valuestring);
+done:
+    cJSON_Delete(root);
+    awq__free(path);
+    return status;
+}
+
 static awq_status read_quantization(awq_model *model)
 {
     const cJSON *config = awq__json_at(model->arch->config, "quantization_config");
     if (!config || cJSON_IsNull(config))
-        return AWQ_OK;
+        return check_modelopt(model);
     const cJSON *method = awq__json_at(config, "quant_method");
     const char *file = model->arch->config_path;
     if (!cJSON_IsString(method))
         return awq__fail(model->ctx, AWQ_ERROR_FORMAT,
                          "%s: quantization_config.quant_method is missing or not a text", file);
+    if (awq__is_auto_round(method->valuestring)) {
+        AWQ__CHECK(awq__auto_round_read(model->ctx, file, config, &model->format, &model->stored));
+        return check_described_format(model);
+    }
     model->format = awq__disk_format_by_method(method->valuestring);
     if (!model->format)
         return awq__fail(
             model->ctx, AWQ_ERROR_UNSUPPORTED,
             "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors, "
-            "gptq, mxfp4 or bitsandbytes",
+            "gptq, mxfp4, bitsandbytes or auto-round",
             file, method->valuestring);
     awq_status status = check_described_format(model);
     return status == AWQ_OK ? model->format->read_config(model->ctx, file, config, &model->stored)
@@ -141,9 +171,14 @@ static awq_status describe_modules(awq_model *model)
         return AWQ_ERROR_MEMORY;
     for (size_t i = 0; i < count && status == AWQ_OK; i++) {
         status = describe_module(model, i);
+        model->has_codes |= status == AWQ_OK && model->modules[i].quantized;
         if (status == AWQ_OK && !awq__model_has_weights(model))
             status = add_bytes(model, model->modules[i].bytes);
     }
+    if (status == AWQ_OK && model->format && !model->has_codes && awq__model_has_weights(model))
+        awq__log(ctx, AWQ_LOG_WARNING,
+                 "%s: quantization_config says %s, but no weight is in codes: it is read as plain",
+                 model->arch->config_path, model->format->method);
     return status;
 }
 

@@ -18,6 +18,7 @@ struct awq_model {
     uint64_t bytes;                 /* of all tensors */
     const awq__disk_format *format; /* NULL: a plain checkpoint */
     awq__stored stored;
+    bool has_codes;      /* some module is stored in codes; of a model that is open as a whole */
     awq_module *modules; /* the public list */
     char **texts;        /* their storage strings */
 };

@@ -258,7 +258,13 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, aw
     status = awq_model_open(ctx, settings->model, settings->plugin, &plan->model);
     if (status == AWQ_OK)
         status = awq__check_output_place(ctx, recipe, plan->model);
-    if (status == AWQ_OK && plan->model->format && !plan->model->format->fused)
+    if (status == AWQ_OK && plan->model->format && !plan->model->has_codes &&
+        awq__model_has_weights(plan->model))
+        status = awq__fail(ctx, AWQ_ERROR_RECIPE,
+                           "%s: quantization_config says %s, but no weight is in codes; if the "
+                           "model was made plain again, remove quantization_config from it",
+                           plan->model->arch->config_path, plan->model->format->method);
+    else if (status == AWQ_OK && plan->model->format && !plan->model->format->fused)
         status =
             awq__fail(ctx, AWQ_ERROR_RECIPE,
                       "%s: is quantized already (%s); the model must be in BF16, F16 or F32, or "
