@@ -236,11 +236,10 @@ awq_status awq__arch_open(awq_context *ctx, const char *path, const char *plugin
     *out = NULL;
     awq__arch *arch = awq__alloc(ctx, 1, sizeof *arch, "a model");
     AWQ__CHECK_ALLOC(arch);
-    awq_status status;
-    AWQ__TRY(open_parts(ctx, arch, path, plugin));
-    *out = arch;
-done:
-    if (status != AWQ_OK)
+    awq_status status = open_parts(ctx, arch, path, plugin);
+    if (status == AWQ_OK)
+        *out = arch;
+    else
         awq__arch_free(arch);
     return status;
 }

@@ -41,12 +41,11 @@ static int compare_place_files(const void *a, const void *b)
 static awq_status open_file(awq_context *ctx, awq__checkpoint *checkpoint, const char *name)
 {
     char *path = awq__path_join(ctx, checkpoint->directory, name);
-    if (!path)
-        return AWQ_ERROR_MEMORY;
-    awq_status status =
-        awq__safetensors_open(ctx, path, &checkpoint->files[checkpoint->file_count]);
-    if (status == AWQ_OK)
-        checkpoint->file_count++;
+    AWQ__CHECK_ALLOC(path);
+    awq_status status;
+    AWQ__TRY(awq__safetensors_open(ctx, path, &checkpoint->files[checkpoint->file_count]));
+    checkpoint->file_count++;
+done:
     awq__free(path);
     return status;
 }
@@ -58,8 +57,7 @@ static awq_status gather(awq_context *ctx, awq__checkpoint *checkpoint)
     for (size_t i = 0; i < checkpoint->file_count; i++)
         count += awq__safetensors_count(checkpoint->files[i]);
     const awq__tensor **tensors = awq__alloc(ctx, count, sizeof *tensors, "tensors of a model");
-    if (!tensors)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(tensors);
     checkpoint->tensors = tensors;
     for (size_t i = 0; i < checkpoint->file_count; i++)
         for (size_t j = 0; j < awq__safetensors_count(checkpoint->files[i]); j++) {
@@ -80,10 +78,9 @@ static awq_status gather(awq_context *ctx, awq__checkpoint *checkpoint)
 static awq_status open_single(awq_context *ctx, awq__checkpoint *checkpoint)
 {
     checkpoint->files = awq__alloc(ctx, 1, sizeof(awq__safetensors *), "a file of a model");
-    if (!checkpoint->files)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = open_file(ctx, checkpoint, AWQ__SINGLE_FILE);
-    return status == AWQ_OK ? gather(ctx, checkpoint) : status;
+    AWQ__CHECK_ALLOC(checkpoint->files);
+    AWQ__CHECK(open_file(ctx, checkpoint, AWQ__SINGLE_FILE));
+    return gather(ctx, checkpoint);
 }
 
 /* Lists the index; *out is the caller's to free. */
@@ -99,8 +96,7 @@ static awq_status read_places(awq_context *ctx, const char *path, const cJSON *r
     for (const cJSON *item = map->child; item; item = item->next)
         entries++;
     place *places = *out = awq__alloc(ctx, entries, sizeof *places, "the index of a model");
-    if (!places)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(places);
     for (const cJSON *item = map->child; item; item = item->next) {
         if (!cJSON_IsString(item))
             return awq__fail(ctx, AWQ_ERROR_FORMAT,
@@ -121,24 +117,20 @@ static awq_status open_shards(awq_context *ctx, awq__checkpoint *checkpoint, con
                               place *places, size_t count)
 {
     checkpoint->files = awq__alloc(ctx, count, sizeof(awq__safetensors *), "files of a model");
-    if (!checkpoint->files)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(checkpoint->files);
     qsort(places, count, sizeof *places, compare_place_files);
     for (size_t i = 0; i < count; i++) {
         if (i && !strcmp(places[i - 1].file, places[i].file))
             continue;
         char *path = awq__path_join(ctx, checkpoint->directory, places[i].file);
-        if (!path)
-            return AWQ_ERROR_MEMORY;
+        AWQ__CHECK_ALLOC(path);
         bool there = awq__is_file(path);
         awq__free(path);
         if (!there)
             return awq__fail(ctx, AWQ_ERROR_IO,
                              "%s: weight_map: \"%s\" is placed in \"%s\", which is not there",
                              index, places[i].tensor, places[i].file);
-        awq_status status = open_file(ctx, checkpoint, places[i].file);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(open_file(ctx, checkpoint, places[i].file));
     }
     return AWQ_OK;
 }
@@ -175,15 +167,13 @@ static awq_status open_index(awq_context *ctx, awq__checkpoint *checkpoint, cons
     cJSON *root = NULL;
     place *places = NULL;
     size_t count = 0;
-    awq_status status = awq__json_read(ctx, path, &root);
-    if (status == AWQ_OK)
-        status = read_places(ctx, path, root, &places, &count);
-    if (status == AWQ_OK)
-        status = open_shards(ctx, checkpoint, path, places, count);
-    if (status == AWQ_OK)
-        status = gather(ctx, checkpoint);
-    if (status == AWQ_OK)
-        status = compare_with_index(ctx, checkpoint, path, places, count);
+    awq_status status;
+    AWQ__TRY(awq__json_read(ctx, path, &root));
+    AWQ__TRY(read_places(ctx, path, root, &places, &count));
+    AWQ__TRY(open_shards(ctx, checkpoint, path, places, count));
+    AWQ__TRY(gather(ctx, checkpoint));
+    AWQ__TRY(compare_with_index(ctx, checkpoint, path, places, count));
+done:
     awq__free(places);
     cJSON_Delete(root);
     return status;
@@ -242,20 +232,27 @@ static awq_status look_for(awq_context *ctx, const char *path, bool (*is)(const 
 awq_status awq__checkpoint_is_absent(awq_context *ctx, const char *directory, bool *absent)
 {
     bool found;
-    awq_status status = look_for(ctx, directory, is_of_weights, &found);
-    *absent = status == AWQ_OK && !found;
-    return status;
+    *absent = false;
+    AWQ__CHECK(look_for(ctx, directory, is_of_weights, &found));
+    *absent = !found;
+    return AWQ_OK;
 }
 
 static awq_status no_weights(awq_context *ctx, const char *path)
 {
     bool pickles;
-    awq_status status = look_for(ctx, path, is_pickle, &pickles);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(look_for(ctx, path, is_pickle, &pickles));
     return awq__fail(ctx, AWQ_ERROR_IO,
                      "%s: neither " AWQ__SINGLE_FILE " nor " AWQ__INDEX_FILE " is there%s", path,
                      pickles ? "; pytorch_model*.bin is not read, only safetensors is" : "");
+}
+
+/* Shards without an index, or nothing. */
+static awq_status open_others(awq_context *ctx, awq__checkpoint *checkpoint, const char *directory)
+{
+    int64_t shards;
+    AWQ__CHECK(awq__numbered_shards(ctx, directory, &shards));
+    return shards ? open_numbered(ctx, checkpoint, shards) : no_weights(ctx, directory);
 }
 
 static awq_status open_directory(awq_context *ctx, awq__checkpoint *checkpoint,
@@ -265,21 +262,15 @@ static awq_status open_directory(awq_context *ctx, awq__checkpoint *checkpoint,
     char *single = awq__path_join(ctx, directory, AWQ__SINGLE_FILE);
     char *index = awq__path_join(ctx, directory, AWQ__INDEX_FILE);
     awq_status status;
-    if (!checkpoint->directory || !single || !index) {
-        status = AWQ_ERROR_MEMORY;
-    } else if (awq__is_file(single)) {
-        if (awq__is_file(index))
-            awq__log(ctx, AWQ_LOG_WARNING, "%s: " AWQ__SINGLE_FILE " is read, not " AWQ__INDEX_FILE,
-                     directory);
-        status = open_single(ctx, checkpoint);
-    } else if (awq__is_file(index)) {
-        status = open_index(ctx, checkpoint, index);
-    } else {
-        int64_t shards;
-        status = awq__numbered_shards(ctx, directory, &shards);
-        if (status == AWQ_OK)
-            status = shards ? open_numbered(ctx, checkpoint, shards) : no_weights(ctx, directory);
-    }
+    AWQ__TRY_ALLOC(checkpoint->directory && single && index);
+    bool is_single = awq__is_file(single), has_index = awq__is_file(index);
+    if (is_single && has_index)
+        awq__log(ctx, AWQ_LOG_WARNING, "%s: " AWQ__SINGLE_FILE " is read, not " AWQ__INDEX_FILE,
+                 directory);
+    AWQ__TRY(is_single   ? open_single(ctx, checkpoint)
+             : has_index ? open_index(ctx, checkpoint, index)
+                         : open_others(ctx, checkpoint, directory));
+done:
     awq__free(single);
     awq__free(index);
     return status;
@@ -289,8 +280,7 @@ awq_status awq__checkpoint_open(awq_context *ctx, const char *directory, awq__ch
 {
     *out = NULL;
     awq__checkpoint *checkpoint = awq__alloc(ctx, 1, sizeof *checkpoint, "a checkpoint");
-    if (!checkpoint)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(checkpoint);
     awq_status status = open_directory(ctx, checkpoint, directory);
     if (status == AWQ_OK)
         *out = checkpoint;

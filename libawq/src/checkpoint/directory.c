@@ -37,17 +37,17 @@ static awq_status make_directory(awq_context *ctx, const char *path)
 awq_status awq__make_directories(awq_context *ctx, const char *path)
 {
     char *part = awq__strdup(ctx, path);
-    if (!part)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(part);
     awq_status status = AWQ_OK;
     size_t length = strlen(path);
-    for (size_t end = 1; end <= length && status == AWQ_OK; end++) {
+    for (size_t end = 1; end <= length; end++) {
         if (path[end] != '/' && path[end] != 0)
             continue;
         part[end] = 0;
-        status = make_directory(ctx, part);
+        AWQ__TRY(make_directory(ctx, part));
         part[end] = path[end];
     }
+done:
     awq__free(part);
     return status;
 }
@@ -81,9 +81,7 @@ static awq_status remove_one(awq_context *ctx, int directory, const char *path, 
         int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
             return cannot_remove(ctx, path, name, strerror(errno));
-        awq_status status = clear_open(ctx, fd, path, NULL, depth + 1);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(clear_open(ctx, fd, path, NULL, depth + 1));
         flags = AT_REMOVEDIR;
     } else if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode)) {
         return cannot_remove(ctx, path, name, "neither a file nor a directory");
@@ -105,20 +103,21 @@ static awq_status clear_open(awq_context *ctx, int fd, const char *path, const c
     }
     awq_status status = AWQ_OK;
     bool again = true;
-    while (again && status == AWQ_OK) { /* a pass may miss names while others are removed */
+    while (again) { /* a pass may miss names while others are removed */
         again = false;
         rewinddir(directory);
         const struct dirent *entry;
-        while (status == AWQ_OK && (errno = 0, entry = readdir(directory))) {
+        while ((errno = 0, entry = readdir(directory))) {
             const char *name = entry->d_name;
             if (!awq__is_plain_name(name) || (keep && !strcmp(name, keep)))
                 continue;
-            status = remove_one(ctx, dirfd(directory), path, name, depth);
+            AWQ__TRY(remove_one(ctx, dirfd(directory), path, name, depth));
             again = true;
         }
-        if (status == AWQ_OK && errno)
-            status = cannot_list(ctx, path, errno);
+        if (errno)
+            AWQ__TRY(cannot_list(ctx, path, errno));
     }
+done:
     closedir(directory);
     return status;
 }
@@ -134,8 +133,7 @@ awq_status awq__clear_directory(awq_context *ctx, const char *path, const char *
 awq_status awq__remove_file(awq_context *ctx, const char *directory, const char *name)
 {
     char *path = awq__path_join(ctx, directory, name);
-    if (!path)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(path);
     awq_status status = AWQ_OK;
     if (unlink(path) != 0 && errno != ENOENT)
         status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be removed: %s", path, strerror(errno));
@@ -172,8 +170,7 @@ awq_status awq__sync_directory(awq_context *ctx, const char *path)
 awq_status awq__sync_parent(awq_context *ctx, const char *path)
 {
     char *parent = awq__strdup(ctx, path);
-    if (!parent)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(parent);
     size_t end = strlen(parent);
     while (end && parent[end - 1] == '/')
         end--;

@@ -42,10 +42,9 @@ static awq_status read_head(awq__gguf_part *part)
 
 static awq_status add_part(awq_context *ctx, awq__gguf *gguf, const char *path)
 {
-    awq_status status = awq__grow(ctx, &gguf->parts, &gguf->part_capacity, gguf->part_count + 1,
-                                  sizeof *gguf->parts, "parts of a model");
-    awq__gguf_part *part =
-        status == AWQ_OK ? awq__alloc(ctx, 1, sizeof *part, "a GGUF file") : NULL;
+    AWQ__CHECK(awq__grow(ctx, &gguf->parts, &gguf->part_capacity, gguf->part_count + 1,
+                         sizeof *gguf->parts, "parts of a model"));
+    awq__gguf_part *part = awq__alloc(ctx, 1, sizeof *part, "a GGUF file");
     AWQ__CHECK_ALLOC(part);
     part->ctx = ctx;
     part->fd = -1;

@@ -70,8 +70,7 @@ static awq_status make_room(awq__held *held)
         total += (held->tensors[i]->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     held->data = awq__alloc(held->ctx, held->count, sizeof *held->data, "tensors to read");
     held->memory = held->data ? awq__alloc(held->ctx, total, 1, "weights") : NULL;
-    if (!held->memory)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(held->memory);
     held->bytes = total;
     awq__context_count(held->ctx, (int64_t)total);
     uint8_t *at = held->memory;
@@ -121,8 +120,7 @@ static awq_status plan_reading(const awq__held *held, reading *r)
         pieces += pieces_of(held->tensors[i]);
     r->pieces = awq__alloc(held->ctx, pieces, sizeof *r->pieces, "parts of tensors");
     r->first = awq__alloc(held->ctx, pieces + 1, sizeof *r->first, "parts of tensors");
-    if (!r->pieces || !r->first)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(r->pieces && r->first);
     for (size_t i = 0; i < held->count; i++)
         cut_tensor(r, i);
     cut_tasks(r);
@@ -136,15 +134,15 @@ static awq_status read_pieces(void *arg, int64_t index, int worker)
     const awq__file *file = held->tensors[r->pieces[r->first[index]].tensor]->source;
     int fd;
     (void)worker;
-    awq_status status = awq__file_open(held->ctx, file, &fd);
-    if (status != AWQ_OK)
-        return status;
-    for (size_t i = r->first[index]; i < r->first[index + 1] && status == AWQ_OK; i++) {
+    AWQ__CHECK(awq__file_open(held->ctx, file, &fd));
+    awq_status status = AWQ_OK;
+    for (size_t i = r->first[index]; i < r->first[index + 1]; i++) {
         const piece *p = &r->pieces[i];
-        status =
-            awq__file_read_at(held->ctx, file, fd, held->tensors[p->tensor]->offset + p->offset,
-                              p->bytes, held->data[p->tensor] + p->offset);
+        AWQ__TRY(awq__file_read_at(held->ctx, file, fd,
+                                   held->tensors[p->tensor]->offset + p->offset, p->bytes,
+                                   held->data[p->tensor] + p->offset));
     }
+done:
     close(fd);
     return status;
 }
@@ -153,11 +151,11 @@ awq_status awq__held_read(awq__held *held)
 {
     reading r = {.held = held};
     sort_tensors(held);
-    awq_status status = held->incomplete ? AWQ_ERROR_MEMORY : make_room(held);
-    if (status == AWQ_OK)
-        status = plan_reading(held, &r);
-    if (status == AWQ_OK)
-        status = awq__parallel_for(held->ctx, (int64_t)r.tasks, read_pieces, &r);
+    awq_status status;
+    AWQ__TRY(held->incomplete ? AWQ_ERROR_MEMORY : make_room(held));
+    AWQ__TRY(plan_reading(held, &r));
+    AWQ__TRY(awq__parallel_for(held->ctx, (int64_t)r.tasks, read_pieces, &r));
+done:
     awq__free(r.pieces);
     awq__free(r.first);
     if (status != AWQ_OK)

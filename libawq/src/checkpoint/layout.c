@@ -38,8 +38,7 @@ awq__entry *awq__layout_find(const awq__layout *layout, const char *name)
 static awq_status sort_names(awq_context *ctx, awq__layout *layout)
 {
     layout->by_name = awq__alloc(ctx, layout->count, sizeof *layout->by_name, "tensors to write");
-    if (!layout->by_name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(layout->by_name);
     for (size_t i = 0; i < layout->count; i++)
         layout->by_name[i] = &layout->entries[i];
     qsort(layout->by_name, layout->count, sizeof *layout->by_name, compare_names);
@@ -72,40 +71,36 @@ static size_t assign_shards(awq__layout *layout, uint64_t shard_bytes)
 /* A JSON string. UTF-8 stands for itself. */
 static awq_status append_string(awq_context *ctx, awq__text *text, const char *string)
 {
-    awq_status status = awq__text_append_bytes(ctx, text, "\"", 1);
-    while (*string && status == AWQ_OK) {
+    AWQ__CHECK(awq__text_append_bytes(ctx, text, "\"", 1));
+    while (*string) {
         size_t plain = 0;
         while ((unsigned char)string[plain] >= 0x20 && string[plain] != '"' &&
                string[plain] != '\\')
             plain++;
-        status = awq__text_append_bytes(ctx, text, string, plain);
+        AWQ__CHECK(awq__text_append_bytes(ctx, text, string, plain));
         string += plain;
-        if (*string && status == AWQ_OK) {
+        if (*string) {
             bool control = (unsigned char)*string < 0x20;
-            status = awq__text_append(ctx, text, control ? "\\u%04x" : "\\%c", *string);
+            AWQ__CHECK(awq__text_append(ctx, text, control ? "\\u%04x" : "\\%c", *string));
             string++;
         }
     }
-    return status == AWQ_OK ? awq__text_append_bytes(ctx, text, "\"", 1) : status;
+    return awq__text_append_bytes(ctx, text, "\"", 1);
 }
 
 /* One tensor of a header; `begin` counts from the beginning of the data. */
 static awq_status append_entry(awq_context *ctx, awq__text *header, const awq__entry *entry,
                                uint64_t begin)
 {
-    awq_status status = awq__text_append(ctx, header, ",");
-    if (status == AWQ_OK)
-        status = append_string(ctx, header, entry->name);
-    if (status == AWQ_OK)
-        status = awq__text_append(ctx, header, ":{\"dtype\":\"%s\",\"shape\":[",
-                                  awq_dtype_name(entry->dtype));
-    for (int i = 0; i < entry->rank && status == AWQ_OK; i++)
-        status = awq__text_append(ctx, header, "%s%lld", i ? "," : "", (long long)entry->shape[i]);
-    if (status == AWQ_OK)
-        status =
-            awq__text_append(ctx, header, "],\"data_offsets\":[%llu,%llu]}",
-                             (unsigned long long)begin, (unsigned long long)(begin + entry->bytes));
-    return status;
+    AWQ__CHECK(awq__text_append(ctx, header, ","));
+    AWQ__CHECK(append_string(ctx, header, entry->name));
+    AWQ__CHECK(awq__text_append(ctx, header, ":{\"dtype\":\"%s\",\"shape\":[",
+                                awq_dtype_name(entry->dtype)));
+    for (int i = 0; i < entry->rank; i++)
+        AWQ__CHECK(
+            awq__text_append(ctx, header, "%s%lld", i ? "," : "", (long long)entry->shape[i]));
+    return awq__text_append(ctx, header, "],\"data_offsets\":[%llu,%llu]}",
+                            (unsigned long long)begin, (unsigned long long)(begin + entry->bytes));
 }
 
 /* Closes the JSON, pads it to a multiple of 8 and puts its length in front. */
@@ -113,11 +108,9 @@ static awq_status finish_header(awq_context *ctx, awq__shard *shard)
 {
     uint64_t length;
     awq__text *header = &shard->header;
-    awq_status status = awq__text_append(ctx, header, "}");
-    while (header->length % 8 && status == AWQ_OK)
-        status = awq__text_append_bytes(ctx, header, " ", 1);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__text_append(ctx, header, "}"));
+    while (header->length % 8)
+        AWQ__CHECK(awq__text_append_bytes(ctx, header, " ", 1));
     length = header->length - sizeof length;
     if (length > AWQ__MAX_HEADER_BYTES)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
@@ -148,21 +141,19 @@ static awq_status place_entries(awq_context *ctx, awq__shard *shard)
     awq__entry **entries = shard->entries;
     size_t count = shard->count;
     qsort(entries, count, sizeof *entries, compare_stored);
-    awq_status status = awq__text_append_bytes(ctx, &shard->header, "\0\0\0\0\0\0\0\0", 8);
-    if (status == AWQ_OK)
-        status = awq__text_append(ctx, &shard->header, "{\"__metadata__\":{\"format\":\"pt\"}");
+    AWQ__CHECK(awq__text_append_bytes(ctx, &shard->header, "\0\0\0\0\0\0\0\0", 8));
+    AWQ__CHECK(awq__text_append(ctx, &shard->header, "{\"__metadata__\":{\"format\":\"pt\"}"));
     uint64_t begin = 0;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
-        status = append_entry(ctx, &shard->header, entries[i], begin);
+    for (size_t i = 0; i < count; i++) {
+        AWQ__CHECK(append_entry(ctx, &shard->header, entries[i], begin));
         entries[i]->offset = begin;
         begin += entries[i]->bytes;
     }
-    if (status == AWQ_OK)
-        status = finish_header(ctx, shard);
+    AWQ__CHECK(finish_header(ctx, shard));
     for (size_t i = 0; i < count; i++)
         entries[i]->offset += shard->header.length;
     shard->file_bytes = begin + shard->header.length;
-    return status;
+    return AWQ_OK;
 }
 
 /* The sum of all sizes must be a file offset, whatever the shards. */
@@ -181,18 +172,13 @@ static awq_status check_total(awq_context *ctx, const awq__layout *layout)
 awq_status awq__layout_cut(awq_context *ctx, awq__layout *layout, const char *directory,
                            uint64_t shard_bytes)
 {
-    awq_status status = check_total(ctx, layout);
-    if (status == AWQ_OK)
-        status = sort_names(ctx, layout);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(check_total(ctx, layout));
+    AWQ__CHECK(sort_names(ctx, layout));
     size_t shard_count = assign_shards(layout, shard_bytes);
     layout->shards = awq__alloc(ctx, shard_count, sizeof *layout->shards, "shards");
     layout->stored = awq__alloc(ctx, layout->count, sizeof *layout->stored, "tensors to write");
-    if (!layout->shards || !layout->stored)
-        status = AWQ_ERROR_MEMORY;
-    else
-        layout->shard_count = shard_count;
+    AWQ__CHECK_ALLOC(layout->shards && layout->stored);
+    layout->shard_count = shard_count;
     size_t end = 0;
     for (size_t i = 0; i < layout->shard_count; i++) {
         awq__shard *shard = &layout->shards[i];
@@ -202,13 +188,12 @@ awq_status awq__layout_cut(awq_context *ctx, awq__layout *layout, const char *di
         for (; end < layout->count && layout->entries[end].shard == i; end++)
             shard->entries[shard->count++] = &layout->entries[end];
     }
-    for (size_t i = 0; i < shard_count && status == AWQ_OK; i++) {
-        status = name_shard(ctx, layout, directory, i);
-        if (status == AWQ_OK)
-            status = layout->gguf ? awq__gguf_place(ctx, layout, i)
-                                  : place_entries(ctx, &layout->shards[i]);
+    for (size_t i = 0; i < shard_count; i++) {
+        AWQ__CHECK(name_shard(ctx, layout, directory, i));
+        AWQ__CHECK(layout->gguf ? awq__gguf_place(ctx, layout, i)
+                                : place_entries(ctx, &layout->shards[i]));
     }
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__layout_index(awq_context *ctx, const awq__layout *layout, awq__text *index)
@@ -216,18 +201,16 @@ awq_status awq__layout_index(awq_context *ctx, const awq__layout *layout, awq__t
     uint64_t total = 0;
     for (size_t i = 0; i < layout->count; i++)
         total += layout->entries[i].bytes;
-    awq_status status = awq__text_append(
+    AWQ__CHECK(awq__text_append(
         ctx, index, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
-        (unsigned long long)total);
-    for (size_t i = 0; i < layout->count && status == AWQ_OK; i++) {
+        (unsigned long long)total));
+    for (size_t i = 0; i < layout->count; i++) {
         const awq__entry *entry = layout->by_name[i];
-        status = awq__text_append(ctx, index, "%s\n    ", i ? "," : "");
-        if (status == AWQ_OK)
-            status = append_string(ctx, index, entry->name);
-        if (status == AWQ_OK)
-            status = awq__text_append(ctx, index, ": \"%s\"", layout->shards[entry->shard].name);
+        AWQ__CHECK(awq__text_append(ctx, index, "%s\n    ", i ? "," : ""));
+        AWQ__CHECK(append_string(ctx, index, entry->name));
+        AWQ__CHECK(awq__text_append(ctx, index, ": \"%s\"", layout->shards[entry->shard].name));
     }
-    return status == AWQ_OK ? awq__text_append(ctx, index, "\n  }\n}\n") : status;
+    return awq__text_append(ctx, index, "\n  }\n}\n");
 }
 
 void awq__layout_free(awq__layout *layout)

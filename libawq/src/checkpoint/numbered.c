@@ -39,16 +39,17 @@ awq_status awq__numbered_shards(awq_context *ctx, const char *path, int64_t *cou
                          strerror(errno));
     awq_status status = AWQ_OK;
     const struct dirent *entry;
-    while (status == AWQ_OK && (entry = readdir(directory))) {
+    while ((entry = readdir(directory))) {
         int64_t told = shards_by(entry->d_name);
         if (told && *count && told != *count)
-            status =
+            AWQ__TRY(
                 awq__fail(ctx, AWQ_ERROR_FORMAT,
                           "%s: %s is one of %lld shards, and others of %lld; with " AWQ__INDEX_FILE
                           " it would be plain which are meant",
-                          path, entry->d_name, (long long)told, (long long)*count);
+                          path, entry->d_name, (long long)told, (long long)*count));
         *count = told ? told : *count;
     }
+done:
     closedir(directory);
     return status;
 }

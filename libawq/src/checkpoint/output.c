@@ -47,20 +47,16 @@ awq_status awq__output_add(awq__output *output, const char *name, awq_dtype dtyp
     if (!awq__is_utf8(name, strlen(name)) || !strcmp(name, "__metadata__"))
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                          "tensor \"%s\": the name is reserved or not UTF-8", name);
-    awq_status status = declared_bytes(ctx, name, dtype, rank, shape, &bytes);
-    if (status == AWQ_OK)
-        status = awq__grow(ctx, &layout->entries, &layout->capacity, layout->count + 1,
-                           sizeof *layout->entries, "tensors to write");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(declared_bytes(ctx, name, dtype, rank, shape, &bytes));
+    AWQ__CHECK(awq__grow(ctx, &layout->entries, &layout->capacity, layout->count + 1,
+                         sizeof *layout->entries, "tensors to write"));
     awq__entry *entry = &layout->entries[layout->count];
     *entry = (awq__entry){.dtype = dtype, .rank = rank, .bytes = bytes};
     atomic_init(&entry->written, 0);
     if (rank)
         memcpy(entry->shape, shape, (size_t)rank * sizeof *shape);
     entry->name = awq__strdup(ctx, name);
-    if (!entry->name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(entry->name);
     layout->count++;
     *out = entry;
     return AWQ_OK;
@@ -117,11 +113,12 @@ static awq_status has_header(awq_context *ctx, const awq__shard *shard, bool *sa
 {
     awq__file file;
     char *header = awq__alloc(ctx, shard->header.length, 1, "a header");
-    awq_status status = awq__file_find(ctx, shard->path, &file);
-    if (status == AWQ_OK)
-        status =
-            header ? awq__file_read(ctx, &file, 0, shard->header.length, header) : AWQ_ERROR_MEMORY;
-    *same = status == AWQ_OK && !memcmp(header, shard->header.data, shard->header.length);
+    awq_status status;
+    AWQ__TRY(awq__file_find(ctx, shard->path, &file));
+    AWQ__TRY_ALLOC(header);
+    AWQ__TRY(awq__file_read(ctx, &file, 0, shard->header.length, header));
+    *same = !memcmp(header, shard->header.data, shard->header.length);
+done:
     awq__file_free(&file);
     awq__free(header);
     return status;
@@ -135,9 +132,9 @@ static awq_status open_kept(awq_context *ctx, awq__shard *shard)
         (uint64_t)info.st_size != shard->file_bytes)
         return AWQ_OK;
     bool same;
-    awq_status status = has_header(ctx, shard, &same);
-    if (status != AWQ_OK || !same)
-        return status;
+    AWQ__CHECK(has_header(ctx, shard, &same));
+    if (!same)
+        return AWQ_OK;
     shard->fd = open(shard->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (shard->fd < 0)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: %s", shard->path, strerror(errno));
@@ -192,9 +189,10 @@ static awq_status create_shard(awq__output *output, awq__shard *shard)
 static awq_status write_index(awq__output *output)
 {
     awq__text index = {0};
-    awq_status status = awq__layout_index(output->ctx, &output->layout, &index);
-    if (status == AWQ_OK)
-        status = awq__output_json(output, AWQ__INDEX_FILE, index.data, index.length);
+    awq_status status;
+    AWQ__TRY(awq__layout_index(output->ctx, &output->layout, &index));
+    AWQ__TRY(awq__output_json(output, AWQ__INDEX_FILE, index.data, index.length));
+done:
     awq__text_free(&index);
     return status;
 }
@@ -206,24 +204,21 @@ awq_status awq__output_layout(awq__output *output, uint64_t shard_bytes)
     if (layout->by_name || !shard_bytes)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: %s", output->partial,
                          shard_bytes ? "laid out twice" : "shards of 0 bytes");
-    awq_status status = awq__output_wait(output); /* it has a temporary file */
-    if (status == AWQ_OK)
-        status = awq__layout_cut(ctx, layout, output->partial, shard_bytes);
-    if (status == AWQ_OK)
-        status = awq__list_directory(ctx, output->partial, remove_if_stale, output);
-    for (size_t i = 0; i < layout->shard_count && status == AWQ_OK; i++) {
+    AWQ__CHECK(awq__output_wait(output)); /* it has a temporary file */
+    AWQ__CHECK(awq__layout_cut(ctx, layout, output->partial, shard_bytes));
+    AWQ__CHECK(awq__list_directory(ctx, output->partial, remove_if_stale, output));
+    for (size_t i = 0; i < layout->shard_count; i++) {
         awq__shard *shard = &layout->shards[i];
-        status = open_kept(ctx, shard);
-        if (status == AWQ_OK && !shard->kept)
-            status = create_shard(output, shard);
+        AWQ__CHECK(open_kept(ctx, shard));
+        if (!shard->kept)
+            AWQ__CHECK(create_shard(output, shard));
         awq__text_free(&shard->header);
     }
-    if (status == AWQ_OK && layout->shard_count > 1 && !layout->gguf)
-        status = write_index(output);
-    if (status == AWQ_OK)
-        status = awq__output_sync(output);
-    output->laid_out = status == AWQ_OK;
-    return status;
+    if (layout->shard_count > 1 && !layout->gguf)
+        AWQ__CHECK(write_index(output));
+    AWQ__CHECK(awq__output_sync(output));
+    output->laid_out = true;
+    return AWQ_OK;
 }
 
 uint64_t awq__output_bytes(const awq__output *output)
@@ -248,37 +243,33 @@ static awq_status find_entry(const awq__output *output, const char *name, awq__e
 awq_status awq__output_write(awq__output *output, const char *name, const void *data, size_t bytes)
 {
     awq__entry *entry;
-    awq_status status = find_entry(output, name, &entry);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_entry(output, name, &entry));
     if (bytes != entry->bytes)
         return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT,
                          "tensor \"%s\": %zu bytes written, %zu declared", name, bytes,
                          entry->bytes);
     awq__shard *shard = &output->layout.shards[entry->shard];
-    status = awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset);
-    if (status == AWQ_OK && atomic_exchange(&entry->written, bytes))
+    AWQ__CHECK(awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset));
+    if (atomic_exchange(&entry->written, bytes))
         atomic_store(&shard->replaced, true);
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__output_write_part(awq__output *output, const char *name, size_t offset,
                                   const void *data, size_t bytes)
 {
     awq__entry *entry;
-    awq_status status = find_entry(output, name, &entry);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_entry(output, name, &entry));
     if (offset > entry->bytes || bytes > entry->bytes - offset)
         return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT,
                          "tensor \"%s\": %zu bytes written at %zu, %zu declared", name, bytes,
                          offset, entry->bytes);
     awq__shard *shard = &output->layout.shards[entry->shard];
-    status =
-        awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset + offset);
-    if (status == AWQ_OK && atomic_fetch_add(&entry->written, bytes) >= entry->bytes)
+    AWQ__CHECK(
+        awq__write_at(output->ctx, shard->path, shard->fd, data, bytes, entry->offset + offset));
+    if (atomic_fetch_add(&entry->written, bytes) >= entry->bytes)
         atomic_store(&shard->replaced, true);
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__output_write_from(awq__output *output, const char *name, size_t offset,
@@ -286,13 +277,14 @@ awq_status awq__output_write_from(awq__output *output, const char *name, size_t 
 {
     size_t block = bytes < AWQ__READ_BLOCK ? bytes : AWQ__READ_BLOCK;
     uint8_t *data = awq__alloc(output->ctx, block, 1, "a copy buffer");
-    awq_status status = data ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (size_t at = 0; at < bytes && status == AWQ_OK; at += block) {
+    awq_status status;
+    AWQ__TRY_ALLOC(data);
+    for (size_t at = 0; at < bytes; at += block) {
         size_t count = bytes - at < block ? bytes - at : block;
-        status = awq__tensor_read(output->ctx, tensor, from + at, count, data);
-        if (status == AWQ_OK)
-            status = awq__output_write_part(output, name, offset + at, data, count);
+        AWQ__TRY(awq__tensor_read(output->ctx, tensor, from + at, count, data));
+        AWQ__TRY(awq__output_write_part(output, name, offset + at, data, count));
     }
+done:
     awq__free(data);
     return status;
 }
@@ -300,9 +292,7 @@ awq_status awq__output_write_from(awq__output *output, const char *name, size_t 
 awq_status awq__output_keep(awq__output *output, const char *name)
 {
     awq__entry *entry;
-    awq_status status = find_entry(output, name, &entry);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_entry(output, name, &entry));
     const awq__shard *shard = &output->layout.shards[entry->shard];
     if (!shard->kept)
         return awq__fail(output->ctx, AWQ_ERROR_FORMAT,
@@ -315,9 +305,7 @@ awq_status awq__output_keep(awq__output *output, const char *name)
 awq_status awq__output_array(const awq__output *output, const char *name, awq__hashed *array)
 {
     awq__entry *entry;
-    awq_status status = find_entry(output, name, &entry);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_entry(output, name, &entry));
     const awq__shard *shard = &output->layout.shards[entry->shard];
     *array = (awq__hashed){
         .fd = shard->fd, .path = shard->path, .offset = entry->offset, .bytes = entry->bytes};

@@ -61,16 +61,16 @@ static awq_status unresolved(awq_context *ctx, const char *path, int error)
 static awq_status resolve_once(awq_context *ctx, const char *path, awq__text *out)
 {
     char *real = NULL, *part = awq__strdup(ctx, path);
-    if (!part)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(part);
     const char *rest = path + find_real(path, part, &real);
-    awq_status status =
-        real ? awq__text_append(ctx, out, "%s", real) : unresolved(ctx, path, errno);
-    while (*rest && status == AWQ_OK) {
+    awq_status status;
+    AWQ__TRY(real ? awq__text_append(ctx, out, "%s", real) : unresolved(ctx, path, errno));
+    while (*rest) {
         size_t length = strcspn(rest, "/");
-        status = walk(ctx, out, rest, length);
+        AWQ__TRY(walk(ctx, out, rest, length));
         rest += length + (rest[length] == '/');
     }
+done:
     awq__free(part);
     free(real);
     return status;
@@ -79,14 +79,15 @@ static awq_status resolve_once(awq_context *ctx, const char *path, awq__text *ou
 awq_status awq__resolve(awq_context *ctx, const char *path, char **real)
 {
     awq__text first = {0}, second = {0};
-    awq_status status = resolve_once(ctx, path, &first);
+    awq_status status;
+    AWQ__TRY(resolve_once(ctx, path, &first));
     /* Behind a ".." of what is missing there may be links again. */
-    if (status == AWQ_OK)
-        status = resolve_once(ctx, first.data, &second);
+    AWQ__TRY(resolve_once(ctx, first.data, &second));
+done:
     awq__text_free(&first);
-    *real = status == AWQ_OK ? second.data : NULL;
     if (status != AWQ_OK)
         awq__text_free(&second);
+    *real = second.data;
     return status;
 }
 
@@ -95,13 +96,14 @@ awq_status awq__resolve_name(awq_context *ctx, const char *path, char **real)
     const char *slash = strrchr(path, '/');
     char *parent = awq__strdup(ctx, slash ? path : "."), *resolved = NULL;
     *real = NULL;
-    if (!parent)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(parent);
     if (slash)
         parent[slash - path + 1] = 0;
-    awq_status status = awq__resolve(ctx, parent, &resolved);
-    if (status == AWQ_OK && !(*real = awq__path_join(ctx, resolved, slash ? slash + 1 : path)))
-        status = AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY(awq__resolve(ctx, parent, &resolved));
+    *real = awq__path_join(ctx, resolved, slash ? slash + 1 : path);
+    AWQ__TRY_ALLOC(*real);
+done:
     awq__free(resolved);
     awq__free(parent);
     return status;
@@ -131,19 +133,18 @@ awq_status awq__place_of(awq_context *ctx, const char *a, const char *b, awq__pl
 {
     char *first = NULL, *second = NULL, *copy = NULL;
     *place = AWQ__PLACE_APART;
-    awq_status status = awq__resolve(ctx, a, &first);
-    if (status == AWQ_OK)
-        status = awq__resolve(ctx, b, &second);
-    if (status == AWQ_OK && !(copy = awq__strdup(ctx, first)))
-        status = AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        if (is_same(first, second))
-            *place = AWQ__PLACE_SAME;
-        else if (is_above(second, copy))
-            *place = AWQ__PLACE_WITHIN;
-        else if (is_above(first, second))
-            *place = AWQ__PLACE_HOLDS;
-    }
+    awq_status status;
+    AWQ__TRY(awq__resolve(ctx, a, &first));
+    AWQ__TRY(awq__resolve(ctx, b, &second));
+    copy = awq__strdup(ctx, first);
+    AWQ__TRY_ALLOC(copy);
+    if (is_same(first, second))
+        *place = AWQ__PLACE_SAME;
+    else if (is_above(second, copy))
+        *place = AWQ__PLACE_WITHIN;
+    else if (is_above(first, second))
+        *place = AWQ__PLACE_HOLDS;
+done:
     awq__free(first);
     awq__free(second);
     awq__free(copy);

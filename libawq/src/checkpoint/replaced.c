@@ -21,15 +21,16 @@
 static awq_status set_marker(const awq__output *output, const char *directory)
 {
     char *path = awq__path_join(output->ctx, directory, MARKER_FILE);
-    if (!path)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(path);
     awq_status status = AWQ_OK;
     int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0 || close(fd) != 0)
-        status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", path,
-                           strerror(errno));
+        AWQ__TRY(awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", path,
+                           strerror(errno)));
+    AWQ__TRY(awq__sync_directory(output->ctx, directory));
+done:
     awq__free(path);
-    return status == AWQ_OK ? awq__sync_directory(output->ctx, directory) : status;
+    return status;
 }
 
 static awq_status remove_marker(const awq__output *output, const char *directory)
@@ -40,13 +41,12 @@ static awq_status remove_marker(const awq__output *output, const char *directory
 /* The marker goes last, so that an interrupted removal can be finished. */
 static awq_status remove_replaced(const awq__output *output)
 {
-    awq_status status = awq__clear_directory(output->ctx, output->replaced, MARKER_FILE);
-    if (status == AWQ_OK)
-        status = remove_marker(output, output->replaced);
-    if (status == AWQ_OK && rmdir(output->replaced) != 0)
-        status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be removed: %s", output->replaced,
-                           strerror(errno));
-    return status;
+    AWQ__CHECK(awq__clear_directory(output->ctx, output->replaced, MARKER_FILE));
+    AWQ__CHECK(remove_marker(output, output->replaced));
+    if (rmdir(output->replaced) != 0)
+        return awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be removed: %s", output->replaced,
+                         strerror(errno));
+    return AWQ_OK;
 }
 
 awq_status awq__drop_replaced(const awq__output *output)
@@ -86,9 +86,7 @@ awq_status awq__recover_replaced(const awq__output *output)
             return awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be put back: %s",
                              output->replaced, strerror(errno));
     }
-    awq_status status = awq__check_replaced(output);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__check_replaced(output));
     /* Put back just now, or marked by a run that was killed before it moved it. */
     return remove_marker(output, output->directory);
 }
@@ -109,15 +107,12 @@ static awq_status move_both(const awq__output *output)
 
 awq_status awq__replace(const awq__output *output)
 {
-    awq_status status = awq__recover_replaced(output);
-    if (status == AWQ_OK)
-        status = set_marker(output, output->directory);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__recover_replaced(output));
+    AWQ__CHECK(set_marker(output, output->directory));
     if (renameat2(AT_FDCWD, output->partial, AT_FDCWD, output->directory, RENAME_EXCHANGE) == 0)
         return AWQ_OK;
     /* Not every file system can, nor every kernel; what else is wrong, the renames find too. */
-    status = move_both(output);
+    awq_status status = move_both(output);
     if (status != AWQ_OK && awq__holds_file(output->directory, MARKER_FILE))
         remove_marker(output, output->directory);
     return status;

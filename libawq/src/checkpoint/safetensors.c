@@ -39,13 +39,12 @@ awq_status awq__tensor_copy(awq_context *ctx, const awq__tensor *tensor, size_t 
         return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s has %zu bytes, expected at most %zu",
                          tensor->file, tensor->name, tensor->bytes, limit);
     *data = awq__alloc(ctx, tensor->bytes, 1, tensor->name);
-    if (!*data)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(*data);
     awq_status status = awq__tensor_read(ctx, tensor, 0, tensor->bytes, *data);
-    if (status == AWQ_OK)
-        return AWQ_OK;
-    awq__free(*data);
-    *data = NULL;
+    if (status != AWQ_OK) {
+        awq__free(*data);
+        *data = NULL;
+    }
     return status;
 }
 
@@ -54,15 +53,16 @@ awq_status awq__tensor_compare(awq_context *ctx, const awq__tensor *a, const awq
 {
     size_t block = a->bytes < AWQ__READ_BLOCK ? a->bytes : AWQ__READ_BLOCK;
     uint8_t *x = awq__alloc(ctx, block, 1, a->name), *y = awq__alloc(ctx, block, 1, b->name);
-    awq_status status = x && y ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY_ALLOC(x && y);
     *same = true;
-    for (size_t at = 0; at < a->bytes && status == AWQ_OK && *same; at += block) {
+    for (size_t at = 0; at < a->bytes && *same; at += block) {
         size_t bytes = a->bytes - at < block ? a->bytes - at : block;
-        status = awq__tensor_read(ctx, a, at, bytes, x);
-        if (status == AWQ_OK)
-            status = awq__tensor_read(ctx, b, at, bytes, y);
-        *same = status == AWQ_OK && !memcmp(x, y, bytes);
+        AWQ__TRY(awq__tensor_read(ctx, a, at, bytes, x));
+        AWQ__TRY(awq__tensor_read(ctx, b, at, bytes, y));
+        *same = !memcmp(x, y, bytes);
     }
+done:
     awq__free(x);
     awq__free(y);
     return status;
@@ -100,19 +100,17 @@ static awq_status read_header(awq_context *ctx, awq__safetensors *file, cJSON **
                          "%s: %llu bytes are too few for a safetensors file, which begins with an "
                          "8-byte header length",
                          file->path, (unsigned long long)file->file.size);
-    awq_status status = awq__file_read(ctx, &file->file, 0, sizeof length, &length);
-    if (status == AWQ_OK)
-        status = check_length(ctx, file, length);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__file_read(ctx, &file->file, 0, sizeof length, &length));
+    AWQ__CHECK(check_length(ctx, file, length));
     char *header = awq__alloc(ctx, (size_t)length, 1, "a header");
-    status = header ? awq__file_read(ctx, &file->file, LENGTH_BYTES, (size_t)length, header)
-                    : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = parse_header(ctx, file->path, header, (size_t)length, root);
-    awq__free(header);
+    awq_status status;
+    AWQ__TRY_ALLOC(header);
+    AWQ__TRY(awq__file_read(ctx, &file->file, LENGTH_BYTES, (size_t)length, header));
+    AWQ__TRY(parse_header(ctx, file->path, header, (size_t)length, root));
     file->data = LENGTH_BYTES + length;
     file->data_bytes = (size_t)(file->file.size - file->data);
+done:
+    awq__free(header);
     return status;
 }
 
@@ -243,14 +241,10 @@ static awq_status read_tensor(awq_context *ctx, const awq__safetensors *file, co
                               awq__tensor *tensor)
 {
     fields found;
-    awq_status status = find_fields(ctx, file->path, entry, &found);
-    if (status == AWQ_OK)
-        status = read_dtype(ctx, file->path, found.dtype, tensor);
-    if (status == AWQ_OK)
-        status = read_shape(ctx, file->path, found.shape, tensor);
-    if (status == AWQ_OK)
-        status = read_offsets(ctx, file, found.offsets, tensor);
-    return status;
+    AWQ__CHECK(find_fields(ctx, file->path, entry, &found));
+    AWQ__CHECK(read_dtype(ctx, file->path, found.dtype, tensor));
+    AWQ__CHECK(read_shape(ctx, file->path, found.shape, tensor));
+    return read_offsets(ctx, file, found.offsets, tensor);
 }
 
 /* By place; an empty tensor goes before the one that begins where it does. */
@@ -307,44 +301,38 @@ static awq_status read_tensors(awq_context *ctx, awq__safetensors *file, const c
     }
     file->tensors = awq__alloc(ctx, entries, sizeof *file->tensors, "tensors of a file");
     char *pool = file->names = awq__alloc(ctx, name_bytes, 1, "names of tensors");
-    if (!file->tensors || !file->names)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(file->tensors && file->names);
     for (const cJSON *entry = root->child; entry; entry = entry->next) {
-        awq_status status;
         if (!strcmp(entry->string, "__metadata__")) {
-            status = check_metadata(ctx, file->path, entry);
+            AWQ__CHECK(check_metadata(ctx, file->path, entry));
         } else {
             awq__tensor *tensor = &file->tensors[file->count++];
             tensor->name = keep_name(&pool, entry->string);
             tensor->file = file->path;
             tensor->source = &file->file;
-            status = read_tensor(ctx, file, entry, tensor);
+            AWQ__CHECK(read_tensor(ctx, file, entry, tensor));
         }
-        if (status != AWQ_OK)
-            return status;
     }
-    awq_status status = check_places(ctx, file);
+    AWQ__CHECK(check_places(ctx, file));
     qsort(file->tensors, file->count, sizeof *file->tensors, compare_names);
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__safetensors_open(awq_context *ctx, const char *path, awq__safetensors **out)
 {
     *out = NULL;
     awq__safetensors *file = awq__alloc(ctx, 1, sizeof *file, "a safetensors file");
-    if (!file)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(file);
     cJSON *root = NULL;
-    awq_status status = awq__file_find(ctx, path, &file->file);
+    awq_status status;
+    AWQ__TRY(awq__file_find(ctx, path, &file->file));
     file->path = file->file.path;
-    if (status == AWQ_OK)
-        status = read_header(ctx, file, &root);
-    if (status == AWQ_OK)
-        status = read_tensors(ctx, file, root);
+    AWQ__TRY(read_header(ctx, file, &root));
+    AWQ__TRY(read_tensors(ctx, file, root));
+    *out = file;
+done:
     cJSON_Delete(root);
-    if (status == AWQ_OK)
-        *out = file;
-    else
+    if (status != AWQ_OK)
         awq__safetensors_free(file);
     return status;
 }

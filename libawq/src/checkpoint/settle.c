@@ -18,14 +18,17 @@ struct awq__settling {
     awq_status status;
 };
 
+static awq_status take_steps(awq__settling *s)
+{
+    AWQ__CHECK(awq__output_sync(&s->output));
+    AWQ__CHECK(awq__output_text(&s->output, s->file_name, s->text, strlen(s->text)));
+    return awq__output_hash(&s->output, &s->stop);
+}
+
 static void *settle(void *arg)
 {
     awq__settling *s = arg;
-    s->status = awq__output_sync(&s->output);
-    if (s->status == AWQ_OK)
-        s->status = awq__output_text(&s->output, s->file_name, s->text, strlen(s->text));
-    if (s->status == AWQ_OK)
-        s->status = awq__output_hash(&s->output, &s->stop);
+    s->status = take_steps(s);
     return NULL;
 }
 
@@ -69,15 +72,12 @@ void awq__output_abandon(awq__output *output)
 
 awq_status awq__output_settle(awq__output *output, const char *file_name, const char *text)
 {
-    awq_status status = awq__output_wait(output);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__output_wait(output));
     awq__settling *s = awq__alloc(output->ctx, 1, sizeof *s, "writing beside the work");
-    if (!s)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(s);
     s->file_name = file_name;
     s->text = awq__strdup(output->ctx, text);
-    status = s->text ? awq_context_create(&s->ctx) : AWQ_ERROR_MEMORY;
+    awq_status status = s->text ? awq_context_create(&s->ctx) : AWQ_ERROR_MEMORY;
     if (status != AWQ_OK) {
         free_settling(s);
         return awq__fail(output->ctx, status, "out of memory: writing beside the work");

@@ -44,15 +44,21 @@ awq_status awq__output_hash(awq__output *output, const _Atomic bool *stop)
     return AWQ_OK;
 }
 
+/* What is left open after a failure is closed with the layout. */
+static awq_status close_shard(awq_context *ctx, awq__shard *shard)
+{
+    int fd = shard->fd;
+    shard->fd = -1;
+    if (fd >= 0 && close(fd) != 0)
+        return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be closed: %s", shard->path,
+                         strerror(errno));
+    return AWQ_OK;
+}
+
 awq_status awq__output_close_shards(awq__output *output)
 {
-    awq_status status = awq__output_sync(output);
-    for (size_t i = 0; i < output->layout.shard_count; i++) {
-        awq__shard *shard = &output->layout.shards[i];
-        if (shard->fd >= 0 && close(shard->fd) != 0 && status == AWQ_OK)
-            status = awq__fail(output->ctx, AWQ_ERROR_IO, "%s: cannot be closed: %s", shard->path,
-                               strerror(errno));
-        shard->fd = -1;
-    }
-    return status;
+    AWQ__CHECK(awq__output_sync(output));
+    for (size_t i = 0; i < output->layout.shard_count; i++)
+        AWQ__CHECK(close_shard(output->ctx, &output->layout.shards[i]));
+    return AWQ_OK;
 }

@@ -17,14 +17,11 @@ static int compare_sums(const void *a, const void *b)
 
 static awq_status add(awq_context *ctx, awq__sums *sums, const char *name, size_t length)
 {
-    awq_status status = awq__grow(ctx, &sums->list, &sums->capacity, sums->count + 1,
-                                  sizeof *sums->list, "checksums");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(ctx, &sums->list, &sums->capacity, sums->count + 1, sizeof *sums->list,
+                         "checksums"));
     awq__sum *sum = &sums->list[sums->count];
     *sum = (awq__sum){.name = awq__alloc(ctx, length + 1, 1, "checksums")};
-    if (!sum->name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(sum->name);
     memcpy(sum->name, name, length);
     awq__sha256_begin(&sum->sha);
     sums->count++;
@@ -189,36 +186,35 @@ static awq_status read_line(awq_context *ctx, const char *path, const char *line
 {
     bool fits = length > DIGITS + 2 && strspn(line, "0123456789abcdef") == DIGITS &&
                 line[DIGITS] == ' ' && strchr(" *", line[DIGITS + 1]);
-    awq_status status = fits ? add(ctx, sums, line + DIGITS + 2, length - DIGITS - 2) : AWQ_OK;
-    if (status == AWQ_OK && fits)
+    if (fits) {
+        AWQ__CHECK(add(ctx, sums, line + DIGITS + 2, length - DIGITS - 2));
         memcpy(sums->list[sums->count - 1].hex, line, DIGITS);
-    if (status == AWQ_OK && fits && awq__is_plain_name(sums->list[sums->count - 1].name))
-        return AWQ_OK;
-    return status != AWQ_OK ? status
-                            : awq__fail(ctx, AWQ_ERROR_FORMAT,
-                                        "%s: \"%.*s\" is no checksum of a file here, which is 64 "
-                                        "digits, two spaces and a name",
-                                        path, (int)(length < 100 ? length : 100), line);
+        if (awq__is_plain_name(sums->list[sums->count - 1].name))
+            return AWQ_OK;
+    }
+    return awq__fail(ctx, AWQ_ERROR_FORMAT,
+                     "%s: \"%.*s\" is no checksum of a file here, which is 64 "
+                     "digits, two spaces and a name",
+                     path, (int)(length < 100 ? length : 100), line);
 }
 
 static awq_status read_lines(awq_context *ctx, const char *path, const char *text, size_t bytes,
                              awq__sums *sums)
 {
-    awq_status status = AWQ_OK;
     if (memchr(text, 0, bytes))
         return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: not a text", path);
-    for (const char *line = text; *line && status == AWQ_OK;) {
+    for (const char *line = text; *line;) {
         size_t length = strcspn(line, "\n");
-        status = read_line(ctx, path, line, length, sums);
+        AWQ__CHECK(read_line(ctx, path, line, length, sums));
         line += length + (line[length] == '\n');
     }
     if (sums->count)
         qsort(sums->list, sums->count, sizeof *sums->list, compare_sums);
-    for (size_t i = 1; i < sums->count && status == AWQ_OK; i++)
+    for (size_t i = 1; i < sums->count; i++)
         if (!strcmp(sums->list[i - 1].name, sums->list[i].name))
-            status =
-                awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: has \"%s\" twice", path, sums->list[i].name);
-    return status;
+            return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: has \"%s\" twice", path,
+                             sums->list[i].name);
+    return AWQ_OK;
 }
 
 awq_status awq__sums_read(awq_context *ctx, const char *directory, awq__sums *sums)
@@ -226,10 +222,11 @@ awq_status awq__sums_read(awq_context *ctx, const char *directory, awq__sums *su
     *sums = (awq__sums){0};
     char *path = awq__path_join(ctx, directory, AWQ__SUMS_FILE), *text = NULL;
     size_t bytes;
-    awq_status status =
-        path ? awq__read_text_file(ctx, path, MAX_SUMS_BYTES, &text, &bytes) : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = read_lines(ctx, path, text, bytes, sums);
+    awq_status status;
+    AWQ__TRY_ALLOC(path);
+    AWQ__TRY(awq__read_text_file(ctx, path, MAX_SUMS_BYTES, &text, &bytes));
+    AWQ__TRY(read_lines(ctx, path, text, bytes, sums));
+done:
     awq__free(text);
     awq__free(path);
     return status;

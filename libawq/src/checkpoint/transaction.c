@@ -26,21 +26,23 @@ static awq_status take_lock(awq__output *output, const char *directory, int *loc
 {
     awq_context *ctx = output->ctx;
     char *path = awq__path_join(ctx, directory, AWQ__LOCK_FILE);
-    if (!path)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = AWQ_OK;
+    AWQ__CHECK_ALLOC(path);
     struct stat ours, there;
     int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     bool locked = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    *lock = -1;
+    awq_status status;
     if (fd < 0 || (!locked && errno != EWOULDBLOCK))
-        status = awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be locked: %s", path, strerror(errno));
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be locked: %s", path, strerror(errno)));
     /* A run that ended meanwhile has moved or removed the file that we have open. */
-    else if (!locked || fstat(fd, &ours) != 0 || lstat(path, &there) != 0 ||
-             ours.st_ino != there.st_ino || ours.st_dev != there.st_dev)
-        status = awq__fail(ctx, AWQ_ERROR_EXISTS, "%s: another run is writing it", directory);
+    if (!locked || fstat(fd, &ours) != 0 || lstat(path, &there) != 0 ||
+        ours.st_ino != there.st_ino || ours.st_dev != there.st_dev)
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_EXISTS, "%s: another run is writing it", directory));
+    *lock = fd;
+    status = AWQ_OK;
+done:
     if (status != AWQ_OK && fd >= 0)
         close(fd);
-    *lock = status == AWQ_OK ? fd : -1;
     awq__free(path);
     return status;
 }
@@ -59,14 +61,15 @@ static void release_lock(awq__output *output)
 static awq_status real_name(awq_context *ctx, const char *given, char **name)
 {
     char *real, *here = NULL;
-    awq_status status = awq__resolve_name(ctx, given, &real);
-    if (status == AWQ_OK && given[0] != '/')
-        status = awq__resolve(ctx, ".", &here);
+    awq_status status;
+    AWQ__TRY(awq__resolve_name(ctx, given, &real));
+    if (given[0] != '/')
+        AWQ__TRY(awq__resolve(ctx, ".", &here));
     size_t length = here && strcmp(here, "/") ? strlen(here) : 0;
     bool within = here && !strncmp(real, here, length) && real[length] == '/';
-    *name = status == AWQ_OK ? awq__strdup(ctx, within ? real + length + 1 : real) : NULL;
-    if (status == AWQ_OK && !*name)
-        status = AWQ_ERROR_MEMORY;
+    *name = awq__strdup(ctx, within ? real + length + 1 : real);
+    AWQ__TRY_ALLOC(*name);
+done:
     awq__free(here);
     awq__free(real);
     return status;
@@ -92,16 +95,13 @@ static awq_status set_names(awq__output *output, const char *directory)
     while (length && directory[length - 1] == '/')
         length--;
     char *given = awq__format(ctx, "%.*s", (int)length, directory);
-    if (!given)
-        return AWQ_ERROR_MEMORY;
-    awq_status status = AWQ_OK;
-    if (!awq__is_plain_name(awq__base_name(given)))
-        status = awq__fail(ctx, AWQ_ERROR_ARGUMENT, "\"%s\": names no new directory", directory);
-    if (status == AWQ_OK)
-        status = real_name(ctx, given, &output->directory);
+    AWQ__CHECK_ALLOC(given);
+    awq_status status =
+        awq__is_plain_name(awq__base_name(given))
+            ? real_name(ctx, given, &output->directory)
+            : awq__fail(ctx, AWQ_ERROR_ARGUMENT, "\"%s\": names no new directory", directory);
     awq__free(given);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(status);
     output->partial = awq__format(ctx, "%s.partial", output->directory);
     output->replaced = awq__format(ctx, "%s.replaced", output->directory);
     output->parent = parent_of(output);
@@ -134,42 +134,37 @@ static awq_status check_partial(const awq__output *output)
 static awq_status create_partial(awq__output *output)
 {
     awq_context *ctx = output->ctx;
-    awq_status status = awq__make_directories(ctx, output->parent);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__make_directories(ctx, output->parent));
     if (mkdir(output->partial, 0777) != 0 && errno != EEXIST)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", output->partial,
                          strerror(errno));
     /* Or all that is made durable in it could be lost with its name. */
-    status = awq__sync_directory(ctx, output->parent);
-    return status == AWQ_OK ? check_partial(output) : status;
+    AWQ__CHECK(awq__sync_directory(ctx, output->parent));
+    return check_partial(output);
 }
 
 /* Removes what is of no use beside a result. The lock goes last: as long as it is there, a later
    run comes back to this. */
 static awq_status remove_leftovers(const awq__output *output)
 {
-    awq_status status = awq__drop_replaced(output);
-    if (status == AWQ_OK)
-        status = awq__remove_file(output->ctx, output->directory, AWQ__JOURNAL_FILE);
-    if (status == AWQ_OK)
-        status = awq__remove_file(output->ctx, output->directory, AWQ__LOCK_FILE);
-    return status == AWQ_OK ? awq__sync_directory(output->ctx, output->directory) : status;
+    AWQ__CHECK(awq__drop_replaced(output));
+    AWQ__CHECK(awq__remove_file(output->ctx, output->directory, AWQ__JOURNAL_FILE));
+    AWQ__CHECK(awq__remove_file(output->ctx, output->directory, AWQ__LOCK_FILE));
+    return awq__sync_directory(output->ctx, output->directory);
 }
 
 /* What is left to do once the output is in place. Want of memory is no reason to fail then. */
 static awq_status clean_up(const awq__output *output)
 {
     awq_context *ctx = output->ctx;
-    awq_status status = awq__sync_directory(ctx, output->directory);
-    if (status == AWQ_OK)
-        status = awq__sync_directory(ctx, output->parent);
-    if (status == AWQ_OK && remove_leftovers(output) != AWQ_OK) {
+    AWQ__CHECK(awq__sync_directory(ctx, output->directory));
+    AWQ__CHECK(awq__sync_directory(ctx, output->parent));
+    if (remove_leftovers(output) != AWQ_OK) {
         /* The output is whole all the same. */
         awq__log(ctx, AWQ_LOG_WARNING, "%s", awq_context_message(ctx));
         awq__clear(ctx);
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* Ends what a run has left undone that was killed when its output was in place: the sums, written
@@ -182,20 +177,17 @@ static awq_status finish_earlier(awq__output *output)
         (!awq__holds_file(directory, AWQ__LOCK_FILE) &&
          !awq__holds_file(directory, AWQ__JOURNAL_FILE)))
         return AWQ_OK;
-    awq_status status = awq__is_result(output->ctx, directory, &result);
-    if (status != AWQ_OK || !result)
-        return status;
+    AWQ__CHECK(awq__is_result(output->ctx, directory, &result));
+    if (!result)
+        return AWQ_OK;
     int lock;
-    status = take_lock(output, directory, &lock);
-    if (status != AWQ_OK)
-        return status;
-    status = clean_up(output);
+    AWQ__CHECK(take_lock(output, directory, &lock));
+    awq_status status = clean_up(output);
     close(lock);
-    if (status == AWQ_OK)
-        awq__log(output->ctx, AWQ_LOG_INFO,
-                 "%s: is whole; what the run that made it had left beside it was removed",
-                 directory);
-    return status;
+    AWQ__CHECK(status);
+    awq__log(output->ctx, AWQ_LOG_INFO,
+             "%s: is whole; what the run that made it had left beside it was removed", directory);
+    return AWQ_OK;
 }
 
 awq_status awq__output_empty(awq__output *output)
@@ -205,28 +197,20 @@ awq_status awq__output_empty(awq__output *output)
 
 static awq_status begin(awq__output *output, const char *directory)
 {
-    awq_status status = set_names(output, directory);
-    if (status == AWQ_OK)
-        status = finish_earlier(output);
-    if (status == AWQ_OK)
-        status = awq__check_target(output->ctx, output->directory, output->force);
-    if (status == AWQ_OK)
-        status = create_partial(output);
-    if (status == AWQ_OK)
-        status = take_lock(output, output->partial, &output->lock);
-    if (status == AWQ_OK)
-        status = awq__recover_replaced(output);
-    if (status == AWQ_OK)
-        status = awq__check_target(output->ctx, output->directory, output->force);
-    return status;
+    AWQ__CHECK(set_names(output, directory));
+    AWQ__CHECK(finish_earlier(output));
+    AWQ__CHECK(awq__check_target(output->ctx, output->directory, output->force));
+    AWQ__CHECK(create_partial(output));
+    AWQ__CHECK(take_lock(output, output->partial, &output->lock));
+    AWQ__CHECK(awq__recover_replaced(output));
+    return awq__check_target(output->ctx, output->directory, output->force);
 }
 
 awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force, awq__output **out)
 {
     *out = NULL;
     awq__output *output = awq__alloc(ctx, 1, sizeof *output, "an output");
-    if (!output)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(output);
     output->ctx = ctx;
     output->lock = -1;
     output->force = force;
@@ -252,12 +236,11 @@ static awq_status replaces(const awq__output *output, bool *there)
 static awq_status look_around(const awq__output *output, awq__place_found *found)
 {
     char *around;
-    awq_status status = awq__resolve(output->ctx, output->directory, &around);
-    if (status != AWQ_OK)
-        return status;
-    do
+    AWQ__CHECK(awq__resolve(output->ctx, output->directory, &around));
+    do {
         awq__climb(around);
-    while (!awq__exists(around));
+    } while (!awq__exists(around));
+    awq_status status = AWQ_OK;
     if (!awq__is_directory(around))
         status = awq__fail(output->ctx, AWQ_ERROR_IO,
                            "%s: cannot be created, since %s is no "
@@ -321,20 +304,14 @@ static awq_status put_in_place(const awq__output *output)
 
 awq_status awq__output_commit(awq__output *output)
 {
-    awq_status status = awq__output_wait(output);
-    if (status == AWQ_OK)
-        status = check_written(output);
-    if (status == AWQ_OK)
-        status = awq__output_close_shards(output);
-    if (status == AWQ_OK)
-        status = awq__check_target(output->ctx, output->directory, output->force);
-    if (status == AWQ_OK)
-        status = put_in_place(output);
-    if (status == AWQ_OK)
-        status = clean_up(output);
-    if (status == AWQ_OK)
-        release_lock(output);
-    return status;
+    AWQ__CHECK(awq__output_wait(output));
+    AWQ__CHECK(check_written(output));
+    AWQ__CHECK(awq__output_close_shards(output));
+    AWQ__CHECK(awq__check_target(output->ctx, output->directory, output->force));
+    AWQ__CHECK(put_in_place(output));
+    AWQ__CHECK(clean_up(output));
+    release_lock(output);
+    return AWQ_OK;
 }
 
 /* Removes a partial directory in which there is no work. What cannot be listed stays. */

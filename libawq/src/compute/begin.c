@@ -49,9 +49,10 @@ static awq_status check_once(awq_context *ctx, const awq__compute *compute)
     while (n < MOST_CHECKED && checked[n] && checked[n] != compute)
         n++;
     if (n == MOST_CHECKED || !checked[n])
-        status = awq__compute_check(ctx, compute);
-    if (n < MOST_CHECKED && status == AWQ_OK)
+        AWQ__TRY(awq__compute_check(ctx, compute));
+    if (n < MOST_CHECKED)
         checked[n] = compute;
+done:
     pthread_mutex_unlock(&lock);
     return status;
 }
@@ -63,6 +64,6 @@ awq_status awq__compute_begin(awq_context *ctx)
         return AWQ_OK;
     if (awq__context_begins(ctx))
         warn_of_slow_kernels(ctx);
-    awq_status status = awq__blas_reserve(ctx);
-    return status == AWQ_OK ? check_once(ctx, compute) : status;
+    AWQ__CHECK(awq__blas_reserve(ctx));
+    return check_once(ctx, compute);
 }

@@ -62,8 +62,7 @@ static awq_status round_block(void *arg, int64_t index, int worker)
     int64_t K = codes->cols, G = K / codes->scheme.group, block = awq__weight_block(r->weight);
     int64_t first = index * block, count = awq__min(block, codes->rows - first);
     float *work = awq__scratch_get(&r->scratch, worker, (size_t)awq__weight_work(r->weight));
-    if (!work)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(work);
     awq__weight_read(r->compute, r->weight, first, count, work);
     if (r->compute->quantize(count, K, &codes->scheme, work, r->range ? r->range + first * G : NULL,
                              codes->codes + first * K, codes->scales + first * G,
@@ -81,10 +80,11 @@ static awq_status round_blocks(awq_context *ctx, const awq__compute *compute,
 {
     rounding r = {.ctx = ctx, .compute = compute, .weight = weight, .range = range, .codes = codes};
     int64_t blocks = awq__ceil_div(codes->rows, awq__weight_block(weight));
-    awq_status status = awq__scratch_create(ctx, "rounding work space", &r.scratch);
-    if (status == AWQ_OK)
-        status = awq__parallel_scratch(&r.scratch, (size_t)awq__weight_work(weight), blocks,
-                                       round_block, &r);
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "rounding work space", &r.scratch));
+    AWQ__TRY(awq__parallel_scratch(&r.scratch, (size_t)awq__weight_work(weight), blocks,
+                                   round_block, &r));
+done:
     awq__scratch_free(&r.scratch);
     return status;
 }
@@ -95,8 +95,7 @@ static awq_status round_nested(awq_context *ctx, const awq__compute *compute,
 {
     int64_t groups = codes->rows * (codes->cols / codes->scheme.group);
     awq__range *range = awq__alloc(ctx, (size_t)groups, sizeof *range, "ranges of groups");
-    if (!range)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(range);
     awq__codes_nest(codes);
     for (int64_t i = 0; i < groups; i++)
         range[i] = (awq__range){-codes->scales[i], codes->scales[i]};
@@ -108,10 +107,10 @@ static awq_status round_nested(awq_context *ctx, const awq__compute *compute,
 awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__range *range, awq__codes *codes)
 {
-    awq_status status = round_blocks(ctx, compute, weight, range, codes);
-    if (status == AWQ_OK && codes->scheme.grid == AWQ__GRID_NESTED)
-        status = round_nested(ctx, compute, weight, codes);
-    return status;
+    AWQ__CHECK(round_blocks(ctx, compute, weight, range, codes));
+    if (codes->scheme.grid == AWQ__GRID_NESTED)
+        AWQ__CHECK(round_nested(ctx, compute, weight, codes));
+    return AWQ_OK;
 }
 
 /* The values of `count` codes of group i. */

@@ -224,13 +224,14 @@ awq_status awq__compute_check(awq_context *ctx, const awq__compute *compute)
     check c = {compute, .x = awq__alloc_aligned(ctx, MOST_T * MOST_K, sizeof *c.x, "a check"),
                .w = awq__alloc_aligned(ctx, MOST_N * MOST_K, sizeof *c.w, "a check"),
                .y = awq__alloc_aligned(ctx, MOST_T * MOST_N, sizeof *c.y, "a check")};
-    awq_status status = c.x && c.w && c.y ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (int64_t i = 0; i < MOST_T * MOST_K && status == AWQ_OK; i++)
+    awq_status status;
+    AWQ__TRY_ALLOC(c.x && c.w && c.y);
+    for (int64_t i = 0; i < MOST_T * MOST_K; i++)
         c.x[i] = integer(&random, LARGEST_X);
-    for (int64_t i = 0; i < MOST_N * MOST_K && status == AWQ_OK; i++)
+    for (int64_t i = 0; i < MOST_N * MOST_K; i++)
         c.w[i] = integer(&random, 1);
-    if (status == AWQ_OK)
-        status = run_check(ctx, &c);
+    AWQ__TRY(run_check(ctx, &c));
+done:
     awq__free_aligned(c.x);
     awq__free_aligned(c.w);
     awq__free_aligned(c.y);

@@ -323,8 +323,7 @@ static awq_status run_block(void *arg, int64_t index, int worker)
 {
     linear *l = arg;
     float *work = awq__scratch_get(&l->scratch, worker, (size_t)awq__weight_work(l->weight));
-    if (!work)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(work);
     multiply_block(l, index, work);
     return AWQ_OK;
 }
@@ -335,12 +334,12 @@ awq_status awq__linear_parallel(awq_context *ctx, const awq__compute *compute,
 {
     linear l = {
         .compute = compute, .weight = weight, .T = T, .x = x, .ldx = ldx, .y = y, .ldy = ldy};
-    awq_status status = awq__scratch_create(ctx, "blocks of weights", &l.scratch);
-    if (status == AWQ_OK)
-        status = awq__parallel_scratch(&l.scratch, (size_t)awq__weight_work(weight),
-                                       block_count(weight), run_block, &l);
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "blocks of weights", &l.scratch));
+    AWQ__TRY(awq__parallel_scratch(&l.scratch, (size_t)awq__weight_work(weight),
+                                   block_count(weight), run_block, &l));
+    awq__add_bias(compute, weight, T, y, ldy);
+done:
     awq__scratch_free(&l.scratch);
-    if (status == AWQ_OK)
-        awq__add_bias(compute, weight, T, y, ldy);
     return status;
 }

@@ -114,8 +114,7 @@ static awq_status add_fused_names(awq_context *ctx, const char *const *given, si
     static const char gate[] = ".gate_proj";
     *names = awq__alloc(ctx, 2 * given_count, sizeof **names, "the skip list");
     *fused = awq__alloc(ctx, given_count, sizeof **fused, "the skip list");
-    if (!*names || !*fused)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(*names && *fused);
     *count = 0;
     for (size_t i = 0; i < given_count; i++) {
         size_t length = strlen(given[i]), end = sizeof gate - 1;
@@ -123,8 +122,7 @@ static awq_status add_fused_names(awq_context *ctx, const char *const *given, si
         if (length < end || strcmp(given[i] + length - end, gate) || awq__experts_length(given[i]))
             continue;
         (*fused)[i] = awq__format(ctx, "%.*s.gate_up_proj", (int)(length - end), given[i]);
-        if (!(*fused)[i])
-            return AWQ_ERROR_MEMORY;
+        AWQ__CHECK_ALLOC((*fused)[i]);
         (*names)[(*count)++] = (*fused)[i];
     }
     return AWQ_OK;
@@ -158,14 +156,26 @@ static awq_status list_skipped(awq_context *ctx, const char *const *kept, size_t
                                size_t *count)
 {
     name_set skipped, others = {0};
-    awq_status status = make_set(ctx, kept, kept_count, &skipped);
-    if (status == AWQ_OK)
-        status = make_set(ctx, quantized, quantized_count, &others);
-    if (status == AWQ_OK)
-        status = awq__skip_list(ctx, skipped.names, skipped.count, others.names, others.count, list,
-                                count);
+    awq_status status;
+    AWQ__TRY(make_set(ctx, kept, kept_count, &skipped));
+    AWQ__TRY(make_set(ctx, quantized, quantized_count, &others));
+    AWQ__TRY(
+        awq__skip_list(ctx, skipped.names, skipped.count, others.names, others.count, list, count));
+done:
     free_set(&skipped);
     free_set(&others);
+    return status;
+}
+
+static awq_status list_kept(awq_context *ctx, const awq__treated *modules, size_t module_count,
+                            char ***list, size_t *count)
+{
+    awq__partition kept;
+    awq_status status;
+    AWQ__TRY(awq__partition_create(ctx, modules, module_count, NULL, &kept));
+    AWQ__TRY(list_skipped(ctx, kept.in, kept.in_count, kept.out, kept.out_count, list, count));
+done:
+    awq__partition_free(&kept);
     return status;
 }
 
@@ -173,12 +183,7 @@ static cJSON *config(awq_context *ctx, const awq__treated *modules, size_t modul
 {
     char **list;
     size_t count;
-    awq__partition kept;
-    awq_status status = awq__partition_create(ctx, modules, module_count, NULL, &kept);
-    if (status == AWQ_OK)
-        status = list_skipped(ctx, kept.in, kept.in_count, kept.out, kept.out_count, &list, &count);
-    awq__partition_free(&kept);
-    if (status != AWQ_OK)
+    if (list_kept(ctx, modules, module_count, &list, &count) != AWQ_OK)
         return NULL;
     const awq__scheme *scheme = NULL; /* of all: the format is not mixed */
     for (size_t i = 0; i < module_count && !scheme; i++)
@@ -275,11 +280,8 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
     AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, ".scales", &tensors[2]));
     if (tensors[2] && tensors[2]->dtype == AWQ_BF16)
         wanted[2].dtype = AWQ_BF16;
-    for (int i = 0; i < 3; i++) {
-        awq_status status = awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]);
-        if (status != AWQ_OK)
-            return status;
-    }
+    for (int i = 0; i < 3; i++)
+        AWQ__CHECK(awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]));
     *weight = (awq__weight){.rows = rows,
                             .cols = cols,
                             .read = read_rows,

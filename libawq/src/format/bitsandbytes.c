@@ -132,18 +132,16 @@ static awq_status list_kept(awq_context *ctx, const awq__treated *modules, size_
                             char ***list, size_t *list_count)
 {
     awq__partition kept;
-    awq_status status = awq__partition_create(ctx, modules, count, NULL, &kept);
-    const char **names = status == AWQ_OK
-                             ? awq__alloc(ctx, kept.in_count + 1, sizeof *names, "the skip list")
-                             : NULL;
-    if (names) {
-        memcpy(names, kept.in, kept.in_count * sizeof *names);
-        names[kept.in_count] = head;
-        status = awq__leaf_list(ctx, names, kept.in_count + 1, kept.out, kept.out_count, list,
-                                list_count);
-    } else {
-        status = AWQ_ERROR_MEMORY;
-    }
+    const char **names = NULL;
+    awq_status status;
+    AWQ__TRY(awq__partition_create(ctx, modules, count, NULL, &kept));
+    names = awq__alloc(ctx, kept.in_count + 1, sizeof *names, "the skip list");
+    AWQ__TRY_ALLOC(names);
+    memcpy(names, kept.in, kept.in_count * sizeof *names);
+    names[kept.in_count] = head;
+    AWQ__TRY(
+        awq__leaf_list(ctx, names, kept.in_count + 1, kept.out, kept.out_count, list, list_count));
+done:
     awq__free(names);
     awq__partition_free(&kept);
     return status;

@@ -35,13 +35,10 @@ awq_status awq__bitsandbytes_read_config(awq_context *ctx, const char *file, con
                          "%s: quantization_config: %s of load_in_4bit and load_in_8bit true, "
                          "expected one",
                          file, four ? "both" : "none");
-    awq_status status = AWQ_OK;
     if (four)
-        status = need_text(ctx, file, config, "bnb_4bit_quant_type", "nf4");
-    if (four && status == AWQ_OK && awq__json_at(config, "bnb_4bit_quant_storage"))
-        status = need_text(ctx, file, config, "bnb_4bit_quant_storage", "uint8");
-    if (status != AWQ_OK)
-        return status;
+        AWQ__CHECK(need_text(ctx, file, config, "bnb_4bit_quant_type", "nf4"));
+    if (four && awq__json_at(config, "bnb_4bit_quant_storage"))
+        AWQ__CHECK(need_text(ctx, file, config, "bnb_4bit_quant_storage", "uint8"));
     stored->has_rest = true;
     stored->rest = four
                        ? (awq__stored_scheme){.bits = 4, .group = AWQ__NF4_GROUP, .symmetric = true}
@@ -176,10 +173,10 @@ static awq_status read_state(awq_context *ctx, const awq__tensor *tensor, const 
 static awq_status check_table(awq_context *ctx, const awq__tensor *tensor)
 {
     float table[sizeof awq__nf4 / sizeof *awq__nf4];
-    awq_status status = awq__tensor_read(ctx, tensor, 0, sizeof table, table);
+    AWQ__CHECK(awq__tensor_read(ctx, tensor, 0, sizeof table, table));
     /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): these very bits */
-    if (status != AWQ_OK || !memcmp(table, awq__nf4, sizeof table))
-        return status;
+    if (!memcmp(table, awq__nf4, sizeof table))
+        return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "%s: %s is not the table of NF4", tensor->file,
                      tensor->name);
 }
@@ -188,13 +185,13 @@ static awq_status find_all(awq_context *ctx, const awq__checkpoint *checkpoint, 
                            const awq__spec *wanted, int count, int except,
                            const awq__tensor **tensors)
 {
-    awq_status status = AWQ_OK;
-    for (int i = 0; i < count && status == AWQ_OK; i++)
+    for (int i = 0; i < count; i++)
         if (i != except)
-            status = awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]);
-    return status;
+            AWQ__CHECK(awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]));
+    return AWQ_OK;
 }
 
+/* One that is blank keeps the state as it was. */
 static awq_status check_state(awq_context *ctx, const awq__tensor *const *tensors,
                               const awq__spec *wanted, int64_t rows, int64_t cols, bool nested,
                               nf4_state *state)
@@ -205,16 +202,17 @@ static awq_status check_state(awq_context *ctx, const awq__tensor *const *tensor
         return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s is %s, expected U8", tensor->file,
                          tensor->name, awq_dtype_name(tensor->dtype));
     uint8_t *text;
-    awq_status status = awq__tensor_copy(ctx, tensor, MAX_STATE_BYTES, &text);
-    bool blank = status == AWQ_OK && is_blank(tensor, text, &wanted[AWQ__NF4_STATE]);
-    if (status == AWQ_OK && !blank)
-        status = awq__json_parse(ctx, tensor->name, (const char *)text, tensor->bytes, &json);
+    awq_status status;
+    AWQ__TRY(awq__tensor_copy(ctx, tensor, MAX_STATE_BYTES, &text));
+    if (is_blank(tensor, text, &wanted[AWQ__NF4_STATE]))
+        goto done;
+    AWQ__TRY(awq__json_parse(ctx, tensor->name, (const char *)text, tensor->bytes, &json));
+    AWQ__TRY(read_state(ctx, tensor, json, rows, cols, nested, state));
+    AWQ__TRY(check_table(ctx, tensors[AWQ__NF4_MAP]));
+done:
     awq__free(text);
-    if (status != AWQ_OK || blank)
-        return status;
-    status = read_state(ctx, tensor, json, rows, cols, nested, state);
     cJSON_Delete(json);
-    return status == AWQ_OK ? check_table(ctx, tensors[AWQ__NF4_MAP]) : status;
+    return status;
 }
 
 static awq_status open_nf4(awq_context *ctx, const awq__checkpoint *checkpoint, awq__held *held,
@@ -224,30 +222,25 @@ static awq_status open_nf4(awq_context *ctx, const awq__checkpoint *checkpoint, 
     const awq__tensor *tensors[AWQ__MAX_SPECS] = {0}, *nested;
     awq__spec wanted[AWQ__MAX_SPECS];
     nf4_state state = {.dtype = AWQ_BF16};
-    awq_status status = awq__suffix_find(
-        ctx, checkpoint, module, ".weight.quant_state.bitsandbytes__nf4", &tensors[AWQ__NF4_STATE]);
-    *found = status == AWQ_OK && tensors[AWQ__NF4_STATE];
+    AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, ".weight.quant_state.bitsandbytes__nf4",
+                                &tensors[AWQ__NF4_STATE]));
+    *found = tensors[AWQ__NF4_STATE];
     if (!*found)
-        return status;
+        return AWQ_OK;
     if (cols % AWQ__NF4_GROUP)
         return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: %s has rows of %lld, which its blocks of 64 cross; only whole blocks "
                          "in a row can be read",
                          awq__checkpoint_directory(checkpoint), module, (long long)cols);
-    status = awq__suffix_find(ctx, checkpoint, module, ".weight.nested_absmax", &nested);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, ".weight.nested_absmax", &nested));
     awq__scheme scheme = {.code = AWQ__CODE_NF4,
                           .bits = 4,
                           .group = AWQ__NF4_GROUP,
                           .symmetric = true,
                           .grid = nested ? AWQ__GRID_NESTED : AWQ__GRID_F32};
     int count = awq__bitsandbytes_specs(rows, cols, &scheme, wanted);
-    status = find_all(ctx, checkpoint, module, wanted, count, AWQ__NF4_STATE, tensors);
-    if (status == AWQ_OK)
-        status = check_state(ctx, tensors, wanted, rows, cols, nested != NULL, &state);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_all(ctx, checkpoint, module, wanted, count, AWQ__NF4_STATE, tensors));
+    AWQ__CHECK(check_state(ctx, tensors, wanted, rows, cols, nested != NULL, &state));
     *weight = (awq__weight){.rows = rows,
                             .cols = cols,
                             .read = read_nf4,
@@ -272,24 +265,19 @@ static awq_status open_int8(awq_context *ctx, const awq__checkpoint *checkpoint,
     const awq__tensor *tensors[AWQ__MAX_SPECS] = {0};
     awq__spec wanted[AWQ__MAX_SPECS];
     awq__scheme scheme = {.bits = 8, .group = cols, .symmetric = true};
-    awq_status status =
-        awq__suffix_find(ctx, checkpoint, module, ".SCB", &tensors[AWQ__INT8_ROW_MAXIMA]);
-    *found = status == AWQ_OK && tensors[AWQ__INT8_ROW_MAXIMA];
+    AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, ".SCB", &tensors[AWQ__INT8_ROW_MAXIMA]));
+    *found = tensors[AWQ__INT8_ROW_MAXIMA];
     if (!*found)
-        return status;
+        return AWQ_OK;
     int count = awq__bitsandbytes_specs(rows, cols, &scheme, wanted);
-    status = find_all(ctx, checkpoint, module, wanted, count, -1, tensors);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_all(ctx, checkpoint, module, wanted, count, -1, tensors));
     const awq__tensor *layout = tensors[AWQ__INT8_LAYOUT];
     uint8_t order;
-    status = awq__tensor_read(ctx, layout, 0, sizeof order, &order);
-    if (status == AWQ_OK && order)
-        status = awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
-                           "%s: %s is %d, expected 0: codes in rows, which alone can be read",
-                           layout->file, layout->name, order);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__tensor_read(ctx, layout, 0, sizeof order, &order));
+    if (order)
+        return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: %s is %d, expected 0: codes in rows, which alone can be read",
+                         layout->file, layout->name, order);
     *weight = (awq__weight){.rows = rows,
                             .cols = cols,
                             .read = read_int8,

@@ -255,12 +255,14 @@ static awq_status list_names(awq_context *ctx, const awq__treated *modules, size
     awq__partition names;
     char **list = NULL;
     size_t list_count = 0;
-    awq_status status = awq__partition_create(ctx, modules, count, scheme, &names);
-    if (status == AWQ_OK)
-        status = awq__ignore_list(ctx, names.in, names.in_count, names.out, names.out_count, &list,
-                                  &list_count);
+    awq_status status;
+    AWQ__TRY(awq__partition_create(ctx, modules, count, scheme, &names));
+    AWQ__TRY(awq__ignore_list(ctx, names.in, names.in_count, names.out, names.out_count, &list,
+                              &list_count));
+    AWQ__TRY(awq__config_names(ctx, parent, key, list, list_count));
+done:
     awq__partition_free(&names);
-    return status == AWQ_OK ? awq__config_names(ctx, parent, key, list, list_count) : status;
+    return status;
 }
 
 /* The most used scheme is that of "Linear", whatever no other group names; others name theirs. */
@@ -270,25 +272,27 @@ static awq_status add_groups(awq_context *ctx, const awq__treated *modules, size
     awq__scheme_use *uses = NULL;
     size_t use_count = 0;
     cJSON *groups = cJSON_AddObjectToObject(config, "config_groups");
-    awq_status status = groups ? awq__scheme_uses(ctx, modules, count, &uses, &use_count)
-                               : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config_groups");
-    for (size_t i = 0; i < use_count && status == AWQ_OK; i++) {
+    if (!groups)
+        return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config_groups");
+    awq_status status;
+    AWQ__TRY(awq__scheme_uses(ctx, modules, count, &uses, &use_count));
+    for (size_t i = 0; i < use_count; i++) {
         char name[32];
         snprintf(name, sizeof name, "group_%zu", i);
         cJSON *group = make_group(ctx, uses[i].scheme);
-        if (!group || !cJSON_AddItemToObject(groups, name, group)) {
-            status = awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config_groups");
-            break;
-        }
+        if (!group || !cJSON_AddItemToObject(groups, name, group))
+            AWQ__TRY(awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config_groups"));
         if (i == 0) {
             cJSON *all = cJSON_CreateString("Linear");
             if (!all || !cJSON_AddItemToArray(cJSON_GetObjectItem(group, "targets"), all))
-                status = awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config_groups");
+                AWQ__TRY(awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config_groups"));
             continue;
         }
+
         cJSON_DeleteItemFromObject(group, "targets");
-        status = list_names(ctx, modules, count, uses[i].scheme, group, "targets");
+        AWQ__TRY(list_names(ctx, modules, count, uses[i].scheme, group, "targets"));
     }
+done:
     awq__free(uses);
     return status;
 }
@@ -300,13 +304,12 @@ static cJSON *config(awq_context *ctx, const awq__treated *modules, size_t count
         " \"quantization_status\": \"compressed\", \"version\": \"0.11.0\","
         " \"global_compression_ratio\": null, \"kv_cache_scheme\": null}";
     cJSON *object = NULL;
-    awq_status status = awq__json_parse(ctx, "quantization_config", head, sizeof head - 1, &object);
-    if (status == AWQ_OK)
-        status = add_groups(ctx, modules, count, object);
-    if (status == AWQ_OK)
-        status = list_names(ctx, modules, count, NULL, object, "ignore");
-    if (status == AWQ_OK)
-        return object;
+    awq_status status;
+    AWQ__TRY(awq__json_parse(ctx, "quantization_config", head, sizeof head - 1, &object));
+    AWQ__TRY(add_groups(ctx, modules, count, object));
+    AWQ__TRY(list_names(ctx, modules, count, NULL, object, "ignore"));
+    return object;
+done:
     cJSON_Delete(object);
     return NULL;
 }
@@ -387,15 +390,12 @@ static awq_status read_targets(awq_context *ctx, const char *file, const cJSON *
                                const awq__stored_scheme *scheme, awq__stored *stored)
 {
     const cJSON *target;
-    awq_status status = AWQ_OK;
     if (!cJSON_IsArray(targets) || !cJSON_GetArraySize(targets))
         return awq__stored_refuse(ctx, file, "a group's targets", targets, "an array of names");
-    status = awq__stored_add_group(ctx, stored, scheme != NULL,
-                                   scheme ? scheme : &(awq__stored_scheme){0});
+    AWQ__CHECK(awq__stored_add_group(ctx, stored, scheme != NULL,
+                                     scheme ? scheme : &(awq__stored_scheme){0}));
     cJSON_ArrayForEach(target, targets)
     {
-        if (status != AWQ_OK)
-            return status;
         if (!cJSON_IsString(target))
             return awq__stored_refuse(ctx, file, scheme ? "a group's target" : "an entry of ignore",
                                       target, "a name");
@@ -408,10 +408,10 @@ static awq_status read_targets(awq_context *ctx, const char *file, const cJSON *
             stored->has_rest = true;
             stored->rest = *scheme;
         } else {
-            status = awq__stored_add_pattern(ctx, stored, file, target->valuestring);
+            AWQ__CHECK(awq__stored_add_pattern(ctx, stored, file, target->valuestring));
         }
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status read_config(awq_context *ctx, const char *file, const cJSON *config_item,
@@ -429,18 +429,15 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
                                   "null or an empty object");
     if (!cJSON_IsObject(groups) || !cJSON_GetArraySize(groups))
         return awq__stored_refuse(ctx, file, "config_groups", groups, "an object of groups");
-    awq_status status = AWQ_OK;
     if (cJSON_IsArray(ignored) && cJSON_GetArraySize(ignored))
-        status = read_targets(ctx, file, ignored, NULL, stored);
+        AWQ__CHECK(read_targets(ctx, file, ignored, NULL, stored));
     cJSON_ArrayForEach(group, groups)
     {
         awq__stored_scheme scheme;
-        if (status == AWQ_OK)
-            status = read_scheme(ctx, file, group, &scheme);
-        if (status == AWQ_OK)
-            status = read_targets(ctx, file, awq__json_at(group, "targets"), &scheme, stored);
+        AWQ__CHECK(read_scheme(ctx, file, group, &scheme));
+        AWQ__CHECK(read_targets(ctx, file, awq__json_at(group, "targets"), &scheme, stored));
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* ---- tensors on disk ---- */
@@ -450,9 +447,7 @@ static awq_status check_shape(awq_context *ctx, const awq__tensor *tensor, const
                               int64_t rows, int64_t cols)
 {
     int64_t shape[2];
-    awq_status status = awq__tensor_read(ctx, tensor, 0, sizeof shape, shape);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__tensor_read(ctx, tensor, 0, sizeof shape, shape));
     if (shape[0] == rows && shape[1] == cols)
         return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_FORMAT,
@@ -466,12 +461,11 @@ static awq_status check_absent(awq_context *ctx, const awq__checkpoint *checkpoi
                                const char *module, const char *suffix, const char *why)
 {
     const awq__tensor *tensor;
-    awq_status status = awq__suffix_find(ctx, checkpoint, module, suffix, &tensor);
-    if (status == AWQ_OK && tensor)
-        status =
-            awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s is there, but quantization_config says %s",
-                      tensor->file, tensor->name, why);
-    return status;
+    AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, suffix, &tensor));
+    if (tensor)
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s is there, but quantization_config says %s",
+                         tensor->file, tensor->name, why);
+    return AWQ_OK;
 }
 
 static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoint, awq__held *held,
@@ -480,10 +474,9 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
 {
     const awq__tensor *tensors[AWQ__MAX_SPECS] = {0};
     *found = false;
-    awq_status status =
-        awq__suffix_find(ctx, checkpoint, module, ".weight_packed", &tensors[PACKED]);
-    if (status != AWQ_OK || !tensors[PACKED])
-        return status;
+    AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, ".weight_packed", &tensors[PACKED]));
+    if (!tensors[PACKED])
+        return AWQ_OK;
     *found = true;
     int64_t group = stored->group < 0 ? cols : stored->group;
     if (cols % group)
@@ -491,15 +484,11 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
                          "%s: %s is [%lld, %lld], which groups of %lld do not divide",
                          awq__checkpoint_directory(checkpoint), module, (long long)rows,
                          (long long)cols, (long long)group);
-    if ((status = check_absent(ctx, checkpoint, module, ".weight_g_idx", "actorder null")) !=
-            AWQ_OK ||
-        (stored->symmetric && (status = check_absent(ctx, checkpoint, module, ".weight_zero_point",
-                                                     "symmetric true")) != AWQ_OK) ||
-        (status = awq__suffix_find(ctx, checkpoint, module, ".weight_scale", &tensors[SCALE])) !=
-            AWQ_OK ||
-        (status = awq__suffix_find(ctx, checkpoint, module, ".weight_shape", &tensors[SHAPE])) !=
-            AWQ_OK)
-        return status;
+    AWQ__CHECK(check_absent(ctx, checkpoint, module, ".weight_g_idx", "actorder null"));
+    if (stored->symmetric)
+        AWQ__CHECK(check_absent(ctx, checkpoint, module, ".weight_zero_point", "symmetric true"));
+    AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, ".weight_scale", &tensors[SCALE]));
+    AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, ".weight_shape", &tensors[SHAPE]));
     awq__scheme scheme = {.bits = stored->bits, .group = group, .symmetric = stored->symmetric};
     awq__spec wanted[AWQ__MAX_SPECS];
     int count = specs(rows, cols, &scheme, wanted);
@@ -516,9 +505,7 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
     for (int i = 0; i < count; i++) {
         if (i == SHAPE && !tensors[SHAPE])
             continue;
-        status = awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]));
     }
     *weight = (awq__weight){
         .rows = rows,

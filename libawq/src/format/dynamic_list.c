@@ -67,19 +67,21 @@ static awq_status fused_name(awq_context *ctx, const char *name, char **out)
 static awq_status add_fused(awq_context *ctx, const awq__treated *module, fused_list *list)
 {
     char *name;
-    awq_status status = fused_name(ctx, module->name, &name);
-    if (status != AWQ_OK || !name)
-        return status;
+    AWQ__CHECK(fused_name(ctx, module->name, &name));
+    if (!name)
+        return AWQ_OK;
     /* Parts of a fused module stand together as a rule: one entry is enough for them. */
     const fused *last = list->count ? &list->items[list->count - 1] : NULL;
     bool known = last && !strcmp(last->name, name) && same_treatment(last->scheme, module->scheme);
-    if (!known)
-        status = awq__grow(ctx, &list->items, &list->capacity, list->count + 1, sizeof *list->items,
-                           "names of fused modules");
-    if (known || status != AWQ_OK)
-        awq__free(name);
-    else
-        list->items[list->count++] = (fused){name, module->scheme};
+    awq_status status = AWQ_OK;
+    if (known)
+        goto done;
+    AWQ__TRY(awq__grow(ctx, &list->items, &list->capacity, list->count + 1, sizeof *list->items,
+                       "names of fused modules"));
+    list->items[list->count++] = (fused){name, module->scheme};
+    name = NULL;
+done:
+    awq__free(name);
     return status;
 }
 
@@ -108,15 +110,11 @@ static awq_status make_asked(awq_context *ctx, const awq__treated *modules, size
                              asked *all)
 {
     fused_list *list = &all->fused;
-    awq_status status = AWQ_OK;
     *all = (asked){0};
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
-        status = add_fused(ctx, &modules[i], list);
-    if (status != AWQ_OK)
-        return status;
+    for (size_t i = 0; i < count; i++)
+        AWQ__CHECK(add_fused(ctx, &modules[i], list));
     all->items = awq__alloc(ctx, count + list->count, sizeof *all->items, "names of modules");
-    if (!all->items)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(all->items);
     if (count)
         memcpy(all->items, modules, count * sizeof *modules);
     all->count = count;
@@ -140,14 +138,15 @@ static char *make_key(awq_context *ctx, const char *sign, const char *entry)
     if (!strncmp(entry, "re:", 3))
         return awq__format(ctx, "%s%s", sign, entry + 3);
     awq__text text = {0};
-    awq_status status = awq__text_append(ctx, &text, "%s", sign);
-    for (const char *at = entry; *at && status == AWQ_OK; at++)
-        status = awq__text_append(ctx, &text, strchr("\\^$.*+?{}[]|()", *at) ? "\\%c" : "%c", *at);
-    if (status == AWQ_OK)
-        status = awq__text_append(ctx, &text, "$");
-    char *key = status == AWQ_OK ? awq__strdup(ctx, text.data) : NULL;
-    awq__text_free(&text);
-    return key;
+    awq_status status;
+    AWQ__TRY(awq__text_append(ctx, &text, "%s", sign));
+    for (const char *at = entry; *at; at++)
+        AWQ__TRY(awq__text_append(ctx, &text, strchr("\\^$.*+?{}[]|()", *at) ? "\\%c" : "%c", *at));
+    AWQ__TRY(awq__text_append(ctx, &text, "$"));
+done:
+    if (status != AWQ_OK)
+        awq__text_free(&text);
+    return text.data;
 }
 
 /* scheme NULL: the module is kept. */
@@ -155,9 +154,9 @@ static awq_status add_rule(awq_context *ctx, cJSON *rules, const char *entry,
                            const awq__scheme *scheme)
 {
     char *key = make_key(ctx, scheme ? "+:" : "-:", entry);
-    if (!key)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(key);
     cJSON *rule = cJSON_AddObjectToObject(rules, key);
+
     awq__free(key);
     bool whole =
         rule && (!scheme || (cJSON_AddNumberToObject(rule, "bits", scheme->bits) &&
@@ -171,13 +170,14 @@ static awq_status add_rules(awq_context *ctx, const asked *all, const awq__schem
     awq__partition names;
     char **list = NULL;
     size_t count = 0;
-    awq_status status = awq__partition_create(ctx, all->items, all->count, scheme, &names);
-    if (status == AWQ_OK)
-        status = awq__ignore_list(ctx, names.in, names.in_count, names.out, names.out_count, &list,
-                                  &count);
+    awq_status status;
+    AWQ__TRY(awq__partition_create(ctx, all->items, all->count, scheme, &names));
+    AWQ__TRY(
+        awq__ignore_list(ctx, names.in, names.in_count, names.out, names.out_count, &list, &count));
+    for (size_t i = 0; i < count; i++)
+        AWQ__TRY(add_rule(ctx, rules, list[i], scheme));
+done:
     awq__partition_free(&names);
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
-        status = add_rule(ctx, rules, list[i], scheme);
     awq__name_list_free(list, count);
     return status;
 }
@@ -187,14 +187,14 @@ awq_status awq__dynamic_rules(awq_context *ctx, const awq__treated *modules, siz
 {
     asked all;
     cJSON *rules = cJSON_AddObjectToObject(config, "dynamic");
-    awq_status status = rules ? make_asked(ctx, modules, count, &all)
-                              : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: dynamic");
     if (!rules)
-        return status;
-    if (status == AWQ_OK)
-        status = add_rules(ctx, &all, NULL, rules);
-    for (size_t i = 1; i < use_count && status == AWQ_OK; i++)
-        status = add_rules(ctx, &all, uses[i].scheme, rules);
+        return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: dynamic");
+    awq_status status;
+    AWQ__TRY(make_asked(ctx, modules, count, &all));
+    AWQ__TRY(add_rules(ctx, &all, NULL, rules));
+    for (size_t i = 1; i < use_count; i++)
+        AWQ__TRY(add_rules(ctx, &all, uses[i].scheme, rules));
+done:
     free_asked(&all);
     return status;
 }

@@ -72,8 +72,7 @@ static awq_status fill(awq_context *ctx, const char *const *names, size_t count,
             last = experts;
             if (!bsearch(&experts, others, other_count, sizeof *others, compare)) {
                 char *name = awq__alloc(ctx, experts.length + 1, 1, "a name of experts");
-                if (!name)
-                    return AWQ_ERROR_MEMORY;
+                AWQ__CHECK_ALLOC(name);
                 memcpy(name, experts.text, experts.length);
                 set->made[set->count] = true;
                 set->names[set->count++] = name;
@@ -91,12 +90,12 @@ awq_status awq__name_set_create(awq_context *ctx, const char *const *names, size
     part *parts = awq__alloc(ctx, other_count, sizeof *parts, "names of experts");
     set->made = awq__alloc(ctx, count, 2 * sizeof *set->made, "names of experts");
     set->names = awq__alloc(ctx, count, 2 * sizeof *set->names, "names of experts");
-    awq_status status = parts && set->made && set->names ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        size_t found = find_parts(others, other_count, parts);
-        qsort(parts, found, sizeof *parts, compare);
-        status = fill(ctx, names, count, parts, found, set);
-    }
+    awq_status status;
+    AWQ__TRY_ALLOC(parts && set->made && set->names);
+    size_t found = find_parts(others, other_count, parts);
+    qsort(parts, found, sizeof *parts, compare);
+    AWQ__TRY(fill(ctx, names, count, parts, found, set));
+done:
     awq__free(parts);
     return status;
 }

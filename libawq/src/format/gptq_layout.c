@@ -246,29 +246,33 @@ static awq_status check_symmetry(awq_context *ctx, const awq__treated *modules,
     return AWQ_OK;
 }
 
+/* False when memory is short, as for no object. */
+static bool add_scheme(cJSON *object, const awq__scheme *scheme)
+{
+    /* All statistics are those of the model as it was: nothing is sequential within a layer. */
+    return object && cJSON_AddStringToObject(object, "quant_method", "gptq") &&
+           cJSON_AddNumberToObject(object, "bits", scheme->bits) &&
+           cJSON_AddNumberToObject(object, "group_size", (double)scheme->group) &&
+           cJSON_AddBoolToObject(object, "desc_act", false) &&
+           cJSON_AddBoolToObject(object, "sym", scheme->symmetric) &&
+           cJSON_AddBoolToObject(object, "lm_head", false) &&
+           cJSON_AddStringToObject(object, "checkpoint_format",
+                                   scheme->symmetric ? v1_name : v2_name) &&
+           cJSON_AddBoolToObject(object, "true_sequential", false);
+}
+
 static cJSON *config(awq_context *ctx, const awq__treated *modules, size_t count)
 {
     awq__scheme_use *uses = NULL;
     size_t use_count = 0;
     cJSON *object = cJSON_CreateObject();
-    awq_status status = awq__scheme_uses(ctx, modules, count, &uses, &use_count);
-    if (status == AWQ_OK)
-        status = check_symmetry(ctx, modules, uses, use_count);
-    if (status == AWQ_OK) {
-        const awq__scheme *scheme = uses[0].scheme;
-        /* All statistics are those of the model as it was: nothing is sequential within a layer. */
-        bool whole = object && cJSON_AddStringToObject(object, "quant_method", "gptq") &&
-                     cJSON_AddNumberToObject(object, "bits", scheme->bits) &&
-                     cJSON_AddNumberToObject(object, "group_size", (double)scheme->group) &&
-                     cJSON_AddBoolToObject(object, "desc_act", false) &&
-                     cJSON_AddBoolToObject(object, "sym", scheme->symmetric) &&
-                     cJSON_AddBoolToObject(object, "lm_head", false) &&
-                     cJSON_AddStringToObject(object, "checkpoint_format",
-                                             scheme->symmetric ? v1_name : v2_name) &&
-                     cJSON_AddBoolToObject(object, "true_sequential", false);
-        status = whole ? awq__dynamic_rules(ctx, modules, count, uses, use_count, object)
-                       : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: quantization_config");
-    }
+    awq_status status;
+    AWQ__TRY(awq__scheme_uses(ctx, modules, count, &uses, &use_count));
+    AWQ__TRY(check_symmetry(ctx, modules, uses, use_count));
+    if (!add_scheme(object, uses[0].scheme))
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: quantization_config"));
+    AWQ__TRY(awq__dynamic_rules(ctx, modules, count, uses, use_count, object));
+done:
     awq__free(uses);
     if (status == AWQ_OK)
         return object;
@@ -322,15 +326,12 @@ static awq_status read_rule(awq_context *ctx, const char *file, const cJSON *rul
         return awq__stored_refuse(ctx, file, "a rule of dynamic", rule, "an object");
     if (keeps || !strncmp(regex, "+:", 2))
         regex += 2;
-    awq_status status = keeps ? AWQ_OK : read_scheme(ctx, file, rule, false, &scheme);
-    if (status == AWQ_OK)
-        status = awq__stored_add_group(ctx, stored, !keeps, &scheme);
-    if (status != AWQ_OK)
-        return status;
+    if (!keeps)
+        AWQ__CHECK(read_scheme(ctx, file, rule, false, &scheme));
+    AWQ__CHECK(awq__stored_add_group(ctx, stored, !keeps, &scheme));
     char *pattern = awq__format(ctx, "re:%s", regex);
-    if (!pattern)
-        return AWQ_ERROR_MEMORY;
-    status = awq__stored_add_pattern(ctx, stored, file, pattern);
+    AWQ__CHECK_ALLOC(pattern);
+    awq_status status = awq__stored_add_pattern(ctx, stored, file, pattern);
     awq__free(pattern);
     return status;
 }
@@ -362,17 +363,15 @@ static awq_status read_config(awq_context *ctx, const char *file, const cJSON *c
 {
     const cJSON *dynamic = awq__json_at(config_item, "dynamic"), *rule;
     *stored = (awq__stored){.has_rest = true};
-    awq_status status = read_version(ctx, file, config_item, &stored->rest.zeros_less_one);
-    if (status == AWQ_OK)
-        status = read_scheme(ctx, file, config_item, true, &stored->rest);
-    if (status == AWQ_OK && dynamic && !cJSON_IsNull(dynamic) && !cJSON_IsObject(dynamic))
-        status = awq__stored_refuse(ctx, file, "dynamic", dynamic, "an object or null");
+    AWQ__CHECK(read_version(ctx, file, config_item, &stored->rest.zeros_less_one));
+    AWQ__CHECK(read_scheme(ctx, file, config_item, true, &stored->rest));
+    if (dynamic && !cJSON_IsNull(dynamic) && !cJSON_IsObject(dynamic))
+        AWQ__CHECK(awq__stored_refuse(ctx, file, "dynamic", dynamic, "an object or null"));
     cJSON_ArrayForEach(rule, dynamic)
     {
-        if (status == AWQ_OK)
-            status = read_rule(ctx, file, rule, stored);
+        AWQ__CHECK(read_rule(ctx, file, rule, stored));
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* ---- tensors on disk ---- */
@@ -444,14 +443,13 @@ static awq_status find_tensors(awq_context *ctx, const awq__checkpoint *checkpoi
     awq__spec wanted[AWQ__MAX_SPECS];
     specs(rows, cols, &scheme, wanted);
     char *order = awq__format(ctx, "%s%s", module, wanted[G_IDX].suffix);
-    if (!order)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(order);
     bool needs_order = stored->ordered || awq__checkpoint_find(checkpoint, order);
+
     awq__free(order);
-    awq_status status = AWQ_OK;
-    for (int i = 0; i < (needs_order ? SPEC_COUNT : G_IDX) && status == AWQ_OK; i++)
-        status = awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]);
-    return status;
+    for (int i = 0; i < (needs_order ? SPEC_COUNT : G_IDX); i++)
+        AWQ__CHECK(awq__spec_find(ctx, checkpoint, module, &wanted[i], &tensors[i]));
+    return AWQ_OK;
 }
 
 /* Looks at what is constant in the tensors. */
@@ -459,22 +457,21 @@ static awq_status check_constants(awq_context *ctx, awq__held *held,
                                   const awq__tensor *const *tensors,
                                   const awq__stored_scheme *stored, int64_t group, bool *natural)
 {
-    uint8_t *copy = NULL;
+    uint8_t *order = NULL, *zeros = NULL;
     const uint8_t *data;
     awq_status status = AWQ_OK;
     *natural = true;
     if (tensors[G_IDX]) {
-        status = awq__held_look(ctx, held, tensors[G_IDX], AWQ__MAX_LOOK_BYTES, &copy, &data);
-        if (status == AWQ_OK)
-            status = check_order(ctx, tensors[G_IDX], data, stored, group, natural);
-        awq__free(copy);
+        AWQ__TRY(awq__held_look(ctx, held, tensors[G_IDX], AWQ__MAX_LOOK_BYTES, &order, &data));
+        AWQ__TRY(check_order(ctx, tensors[G_IDX], data, stored, group, natural));
     }
-    if (status != AWQ_OK || !stored->symmetric)
-        return status;
-    status = awq__held_look(ctx, held, tensors[QZEROS], AWQ__MAX_LOOK_BYTES, &copy, &data);
-    if (status == AWQ_OK)
-        status = check_middle(ctx, tensors[QZEROS], data, stored);
-    awq__free(copy);
+    if (stored->symmetric) {
+        AWQ__TRY(awq__held_look(ctx, held, tensors[QZEROS], AWQ__MAX_LOOK_BYTES, &zeros, &data));
+        AWQ__TRY(check_middle(ctx, tensors[QZEROS], data, stored));
+    }
+done:
+    awq__free(order);
+    awq__free(zeros);
     return status;
 }
 
@@ -486,17 +483,14 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
     int64_t group = stored->group < 0 ? cols : stored->group;
     bool natural;
     char *name = awq__format(ctx, "%s.qweight", module);
-    if (!name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(name);
     *found = awq__checkpoint_find(checkpoint, name) != NULL;
+
     awq__free(name);
     if (!*found)
         return AWQ_OK;
-    awq_status status = find_tensors(ctx, checkpoint, stored, module, rows, cols, tensors);
-    if (status == AWQ_OK)
-        status = check_constants(ctx, held, tensors, stored, group, &natural);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_tensors(ctx, checkpoint, stored, module, rows, cols, tensors));
+    AWQ__CHECK(check_constants(ctx, held, tensors, stored, group, &natural));
     *weight = (awq__weight){.rows = rows,
                             .cols = cols,
                             .read = stored->zeros_less_one ? read_v1 : read_v2,

@@ -101,18 +101,15 @@ typedef struct builder {
 static awq_status add_word(builder *b, word w)
 {
     size_t count = b->word_count + 1;
-    awq_status status =
-        awq__grow(b->ctx, &b->words, &b->word_capacity, count, sizeof w, "a module's name");
-    if (status == AWQ_OK)
-        status = awq__grow(b->ctx, &b->word_ids, &b->id_capacity, count, sizeof *b->word_ids,
-                           "a module's name");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(b->ctx, &b->words, &b->word_capacity, count, sizeof w, "a module's name"));
+    AWQ__CHECK(awq__grow(b->ctx, &b->word_ids, &b->id_capacity, count, sizeof *b->word_ids,
+                         "a module's name"));
     word text = canonical(w);
     uint32_t id = 0;
-    for (size_t i = 0; i < text.length; i++)
-        if (!(id = awq__trie_add(b->ctx, &b->ids, id, (unsigned char)text.text[i])))
-            return AWQ_ERROR_MEMORY;
+    for (size_t i = 0; i < text.length; i++) {
+        id = awq__trie_add(b->ctx, &b->ids, id, (unsigned char)text.text[i]);
+        AWQ__CHECK_ALLOC(id);
+    }
     b->words[b->word_count] = w;
     b->word_ids[b->word_count++] = id;
     return AWQ_OK;
@@ -123,10 +120,10 @@ static awq_status take_in_hand(builder *b, const char *name)
     b->word_count = 0;
     for (const char *at = name;; at++) {
         word w = word_at(at);
-        awq_status status = add_word(b, w);
+        AWQ__CHECK(add_word(b, w));
         at += w.length;
-        if (status != AWQ_OK || !*at)
-            return status;
+        if (!*at)
+            return AWQ_OK;
     }
 }
 
@@ -140,8 +137,8 @@ static awq_status add_endings(builder *b)
 {
     uint32_t node = 0;
     for (size_t i = b->word_count; i-- > 0;) {
-        if (!(node = awq__trie_add(b->ctx, &b->endings, node, ending_symbol(b, i))))
-            return AWQ_ERROR_MEMORY;
+        node = awq__trie_add(b->ctx, &b->endings, node, ending_symbol(b, i));
+        AWQ__CHECK_ALLOC(node);
         b->endings.nodes[node].count++;
     }
     return AWQ_OK;
@@ -173,8 +170,8 @@ static awq_status add_insides(builder *b)
     for (size_t begin = 0; begin < b->word_count; begin++) {
         uint32_t node = 0;
         for (size_t i = begin; i < inside_limit(b, begin) && may_begin(b, begin); i++) {
-            if (!(node = awq__trie_add(b->ctx, &b->insides, node, b->word_ids[i])))
-                return AWQ_ERROR_MEMORY;
+            node = awq__trie_add(b->ctx, &b->insides, node, b->word_ids[i]);
+            AWQ__CHECK_ALLOC(node);
             b->insides.nodes[node].count++;
         }
     }
@@ -296,62 +293,56 @@ static void choose(builder *b, bool is_made)
 static awq_status find_endings(builder *b, const awq__name_set *kept,
                                const awq__name_set *quantized)
 {
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
-        status = take_in_hand(b, kept->names[i]);
-        if (status == AWQ_OK)
-            status = add_endings(b);
+    for (size_t i = 0; i < kept->count; i++) {
+        AWQ__CHECK(take_in_hand(b, kept->names[i]));
+        AWQ__CHECK(add_endings(b));
     }
-    for (size_t i = 0; i < quantized->count && status == AWQ_OK; i++) {
-        status = take_in_hand(b, quantized->names[i]);
+    for (size_t i = 0; i < quantized->count; i++) {
+        AWQ__CHECK(take_in_hand(b, quantized->names[i]));
+
         take_endings(b);
     }
-    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
-        status = take_in_hand(b, kept->names[i]);
-        if (status == AWQ_OK && !kept->made[i] && !choose_ending(b).node)
-            status = awq__fail(
+    for (size_t i = 0; i < kept->count; i++) {
+        AWQ__CHECK(take_in_hand(b, kept->names[i]));
+        if (!kept->made[i] && !choose_ending(b).node)
+            return awq__fail(
                 b->ctx, AWQ_ERROR_RECIPE,
                 "%s: is kept, but engines have the same name for a quantized module, so no "
                 "ignore list can tell them apart",
                 kept->names[i]);
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* Fills the tree of parts, with those of names whose ending may give way. */
 static awq_status find_insides(builder *b, const awq__name_set *kept,
                                const awq__name_set *quantized)
 {
-    awq_status status = AWQ_OK;
     bool any = false;
-    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
-        status = take_in_hand(b, kept->names[i]);
-        choice ending = {0};
-        if (status == AWQ_OK)
-            ending = choose_ending(b);
+    for (size_t i = 0; i < kept->count; i++) {
+        AWQ__CHECK(take_in_hand(b, kept->names[i]));
+        choice ending = choose_ending(b);
         if (may_give_way(b, &ending, kept->made[i])) {
             any = true;
-            status = add_insides(b);
+            AWQ__CHECK(add_insides(b));
         }
     }
-    for (size_t i = 0; any && i < quantized->count && status == AWQ_OK; i++) {
-        status = take_in_hand(b, quantized->names[i]);
+    for (size_t i = 0; any && i < quantized->count; i++) {
+        AWQ__CHECK(take_in_hand(b, quantized->names[i]));
         take_insides(b);
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status choose_all(builder *b, const awq__name_set *kept, const awq__name_set *quantized)
 {
-    awq_status status = find_endings(b, kept, quantized);
-    if (status == AWQ_OK)
-        status = find_insides(b, kept, quantized);
-    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
-        status = take_in_hand(b, kept->names[i]);
-        if (status == AWQ_OK)
-            choose(b, kept->made[i]);
+    AWQ__CHECK(find_endings(b, kept, quantized));
+    AWQ__CHECK(find_insides(b, kept, quantized));
+    for (size_t i = 0; i < kept->count; i++) {
+        AWQ__CHECK(take_in_hand(b, kept->names[i]));
+        choose(b, kept->made[i]);
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* ---- the texts ---- */
@@ -374,14 +365,12 @@ static awq_status append_word(awq_context *ctx, awq__text *text, word w)
     const struct spelling *spelling = spelling_of(w);
     if (spelling)
         return awq__text_append(ctx, text, "(%s|%s)", spelling->word.text, spelling->other.text);
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < w.length && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < w.length; i++) {
         if (strchr("\\^$*+?{}[]|()", w.text[i]))
-            status = append(ctx, text, "\\");
-        if (status == AWQ_OK)
-            status = awq__text_append_bytes(ctx, text, &w.text[i], 1);
+            AWQ__CHECK(append(ctx, text, "\\"));
+        AWQ__CHECK(awq__text_append_bytes(ctx, text, &w.text[i], 1));
     }
-    return status;
+    return AWQ_OK;
 }
 
 static word last_number(const entry *e)
@@ -398,20 +387,18 @@ static word last_number(const entry *e)
 
 static awq_status append_words(awq_context *ctx, awq__text *text, const entry *e, pattern *p)
 {
-    awq_status status = AWQ_OK;
-    for (const char *at = e->begin; status == AWQ_OK; at++) {
+    for (const char *at = e->begin;; at++) {
         word w = word_at(at);
         if (w.text == p->number.text && w.length)
             p->gap = text->length;
         else
-            status = append_word(ctx, text, w);
+            AWQ__CHECK(append_word(ctx, text, w));
         at += w.length;
         if (at == e->end)
             break;
-        if (status == AWQ_OK)
-            status = append(ctx, text, "\\.");
+        AWQ__CHECK(append(ctx, text, "\\."));
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* "lm_head" as it is, all else as a regular expression. NULL when memory is short. */
@@ -425,13 +412,13 @@ static awq_status write_pattern(awq_context *ctx, const entry *e, pattern *p)
     }
     awq__text text = {0};
     p->number = last_number(e);
-    awq_status status = append(ctx, &text, before[e->kind]);
-    if (status == AWQ_OK)
-        status = append_words(ctx, &text, e, p);
-    if (status == AWQ_OK)
-        status = append(ctx, &text, e->kind < INSIDE ? "$" : "(\\..*)?$");
-    if (status == AWQ_OK && !(p->text = awq__strdup(ctx, text.data)))
-        status = AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY(append(ctx, &text, before[e->kind]));
+    AWQ__TRY(append_words(ctx, &text, e, p));
+    AWQ__TRY(append(ctx, &text, e->kind < INSIDE ? "$" : "(\\..*)?$"));
+    p->text = awq__strdup(ctx, text.data);
+    AWQ__TRY_ALLOC(p->text);
+done:
     awq__text_free(&text);
     return status;
 }
@@ -458,21 +445,21 @@ static char *join(awq_context *ctx, const pattern *patterns, size_t count)
     if (!first->number.length)
         return awq__strdup(ctx, first->text);
     awq__text text = {0};
-    awq_status status = awq__text_append_bytes(ctx, &text, first->text, first->gap);
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+    awq_status status;
+    AWQ__TRY(awq__text_append_bytes(ctx, &text, first->text, first->gap));
+    for (size_t i = 0; i < count; i++) {
         if (count > 1)
-            status = append(ctx, &text, i ? "|" : "(");
-        if (status == AWQ_OK)
-            status = awq__text_append_bytes(ctx, &text, patterns[i].number.text,
-                                            patterns[i].number.length);
+            AWQ__TRY(append(ctx, &text, i ? "|" : "("));
+        AWQ__TRY(
+            awq__text_append_bytes(ctx, &text, patterns[i].number.text, patterns[i].number.length));
     }
-    if (status == AWQ_OK && count > 1)
-        status = append(ctx, &text, ")");
-    if (status == AWQ_OK)
-        status = append(ctx, &text, first->text + first->gap);
-    char *copy = status == AWQ_OK ? awq__strdup(ctx, text.data) : NULL;
-    awq__text_free(&text);
-    return copy;
+    if (count > 1)
+        AWQ__TRY(append(ctx, &text, ")"));
+    AWQ__TRY(append(ctx, &text, first->text + first->gap));
+done:
+    if (status != AWQ_OK)
+        awq__text_free(&text);
+    return text.data;
 }
 
 /* Joined patterns stand where the first of them was. */
@@ -481,12 +468,12 @@ static awq_status join_all(awq_context *ctx, pattern *patterns, size_t pattern_c
 {
     qsort(patterns, pattern_count, sizeof *patterns, compare);
     awq_status status = AWQ_OK;
-    for (size_t i = 0, end; i < pattern_count && status == AWQ_OK; i = end) {
+    for (size_t i = 0, end; i < pattern_count; i = end) {
         for (end = i + 1; end < pattern_count && !compare_but_number(&patterns[i], &patterns[end]);)
             end++;
-        if (!(list[patterns[i].order] = join(ctx, patterns + i, end - i)))
-            status = AWQ_ERROR_MEMORY;
+        AWQ__TRY_ALLOC(list[patterns[i].order] = join(ctx, patterns + i, end - i));
     }
+done:
     for (size_t i = 0; i < pattern_count; i++)
         if (list[i]) {
             char *text = list[i];
@@ -500,15 +487,16 @@ static awq_status write_all(awq_context *ctx, const entry *entries, size_t entry
                             size_t *count)
 {
     pattern *patterns = awq__alloc(ctx, entry_count, sizeof *patterns, "the ignore list");
-    awq_status status = patterns ? AWQ_OK : AWQ_ERROR_MEMORY;
     size_t written = 0;
-    while (written < entry_count && status == AWQ_OK) {
+    awq_status status;
+    AWQ__TRY_ALLOC(patterns);
+    while (written < entry_count) {
         patterns[written].order = written;
-        status = write_pattern(ctx, &entries[written], &patterns[written]);
+        AWQ__TRY(write_pattern(ctx, &entries[written], &patterns[written]));
         written++;
     }
-    if (status == AWQ_OK)
-        status = join_all(ctx, patterns, entry_count, list, count);
+    AWQ__TRY(join_all(ctx, patterns, entry_count, list, count));
+done:
     for (size_t i = 0; i < written; i++)
         awq__free(patterns[i].text);
     awq__free(patterns);
@@ -518,20 +506,14 @@ static awq_status write_all(awq_context *ctx, const entry *entries, size_t entry
 static awq_status make_list(builder *b, const awq__name_set *kept, const awq__name_set *quantized,
                             char ***list, size_t *count)
 {
-    awq_status status = awq__trie_create(b->ctx, &b->ids);
-    if (status == AWQ_OK)
-        status = awq__trie_create(b->ctx, &b->endings);
-    if (status == AWQ_OK)
-        status = awq__trie_create(b->ctx, &b->insides);
+    AWQ__CHECK(awq__trie_create(b->ctx, &b->ids));
+    AWQ__CHECK(awq__trie_create(b->ctx, &b->endings));
+    AWQ__CHECK(awq__trie_create(b->ctx, &b->insides));
     *list = awq__alloc(b->ctx, kept->count, sizeof **list, "the ignore list");
     b->entries = awq__alloc(b->ctx, kept->count, sizeof *b->entries, "the ignore list");
-    if (!*list || !b->entries)
-        status = AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = choose_all(b, kept, quantized);
-    if (status == AWQ_OK)
-        status = write_all(b->ctx, b->entries, b->entry_count, *list, count);
-    return status;
+    AWQ__CHECK_ALLOC(*list && b->entries);
+    AWQ__CHECK(choose_all(b, kept, quantized));
+    return write_all(b->ctx, b->entries, b->entry_count, *list, count);
 }
 
 awq_status awq__ignore_list(awq_context *ctx, const char *const *kept, size_t kept_count,
@@ -542,12 +524,11 @@ awq_status awq__ignore_list(awq_context *ctx, const char *const *kept, size_t ke
     awq__name_set kept_set, quantized_set = {0};
     *list = NULL;
     *count = 0;
-    awq_status status =
-        awq__name_set_create(ctx, kept, kept_count, quantized, quantized_count, &kept_set);
-    if (status == AWQ_OK)
-        status = awq__name_set_create(ctx, quantized, quantized_count, NULL, 0, &quantized_set);
-    if (status == AWQ_OK)
-        status = make_list(&b, &kept_set, &quantized_set, list, count);
+    awq_status status;
+    AWQ__TRY(awq__name_set_create(ctx, kept, kept_count, quantized, quantized_count, &kept_set));
+    AWQ__TRY(awq__name_set_create(ctx, quantized, quantized_count, NULL, 0, &quantized_set));
+    AWQ__TRY(make_list(&b, &kept_set, &quantized_set, list, count));
+done:
     awq__trie_free(&b.ids);
     awq__trie_free(&b.endings);
     awq__trie_free(&b.insides);
@@ -556,10 +537,10 @@ awq_status awq__ignore_list(awq_context *ctx, const char *const *kept, size_t ke
     awq__free(b.entries);
     awq__name_set_free(&kept_set);
     awq__name_set_free(&quantized_set);
-    if (status == AWQ_OK)
-        return status;
-    awq__name_list_free(*list, *count);
-    *list = NULL;
-    *count = 0;
+    if (status != AWQ_OK) {
+        awq__name_list_free(*list, *count);
+        *list = NULL;
+        *count = 0;
+    }
     return status;
 }

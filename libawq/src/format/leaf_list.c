@@ -66,8 +66,7 @@ typedef struct name_list {
 
 static awq_status append(name_list *list, char *name)
 {
-    if (!name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(name);
     list->names[list->count++] = name;
     return AWQ_OK;
 }
@@ -79,16 +78,16 @@ static awq_status add_fused(awq_context *ctx, const char *const *given, size_t c
     static const char *const fused[][2] = {{"q_proj", "qkv_proj"}, {"gate_proj", "gate_up_proj"}};
     out->count = 0;
     out->names = awq__alloc(ctx, 2 * count, sizeof *out->names, "the skip list");
-    awq_status status = out->names ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+    AWQ__CHECK_ALLOC(out->names);
+    for (size_t i = 0; i < count; i++) {
         const char *leaf = last_component(given[i]);
-        status = append(out, awq__strdup(ctx, given[i]));
-        for (int j = 0; j < 2 && status == AWQ_OK; j++)
+        AWQ__CHECK(append(out, awq__strdup(ctx, given[i])));
+        for (int j = 0; j < 2; j++)
             if (!strcmp(leaf, fused[j][0]))
-                status = append(
-                    out, awq__format(ctx, "%.*s%s", (int)(leaf - given[i]), given[i], fused[j][1]));
+                AWQ__CHECK(append(out, awq__format(ctx, "%.*s%s", (int)(leaf - given[i]), given[i],
+                                                   fused[j][1])));
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* Also the experts of a layer as one, if none of them is among the others. The caller frees the
@@ -97,9 +96,10 @@ static awq_status add_asked(awq_context *ctx, const char *const *given, size_t c
                             const char *const *others, size_t other_count, name_list *out)
 {
     awq__name_set set;
-    awq_status status = awq__name_set_create(ctx, given, count, others, other_count, &set);
-    if (status == AWQ_OK)
-        status = add_fused(ctx, set.names, set.count, out);
+    awq_status status;
+    AWQ__TRY(awq__name_set_create(ctx, given, count, others, other_count, &set));
+    AWQ__TRY(add_fused(ctx, set.names, set.count, out));
+done:
     awq__name_set_free(&set);
     return status;
 }
@@ -126,15 +126,14 @@ awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept
                           size_t *count)
 {
     name_list own = {0}, others = {0}, entries = {0};
-    awq_status status = add_asked(ctx, kept, kept_count, quantized, quantized_count, &own);
-    if (status == AWQ_OK)
-        status = add_asked(ctx, quantized, quantized_count, kept, kept_count, &others);
-    if (status == AWQ_OK) {
-        entries.names = awq__alloc(ctx, own.count, sizeof *entries.names, "the skip list");
-        status = entries.names ? AWQ_OK : AWQ_ERROR_MEMORY;
-    }
-    for (size_t i = 0; i < own.count && status == AWQ_OK; i++)
-        status = add_entry(ctx, own.names[i], &others, &entries);
+    awq_status status;
+    AWQ__TRY(add_asked(ctx, kept, kept_count, quantized, quantized_count, &own));
+    AWQ__TRY(add_asked(ctx, quantized, quantized_count, kept, kept_count, &others));
+    entries.names = awq__alloc(ctx, own.count, sizeof *entries.names, "the skip list");
+    AWQ__TRY_ALLOC(entries.names);
+    for (size_t i = 0; i < own.count; i++)
+        AWQ__TRY(add_entry(ctx, own.names[i], &others, &entries));
+done:
     awq__name_list_free(own.names, own.count);
     awq__name_list_free(others.names, others.count);
     if (status != AWQ_OK) {

@@ -86,17 +86,23 @@ void awq__mxfp4_unpack(awq__codes *codes, const uint8_t *blocks, const uint8_t *
     }
 }
 
+static awq_status list_kept(awq_context *ctx, const awq__treated *modules, size_t module_count,
+                            char ***list, size_t *count)
+{
+    awq__partition kept;
+    awq_status status;
+    AWQ__TRY(awq__partition_create(ctx, modules, module_count, NULL, &kept));
+    AWQ__TRY(awq__star_list(ctx, kept.in, kept.in_count, kept.out, kept.out_count, list, count));
+done:
+    awq__partition_free(&kept);
+    return status;
+}
+
 static cJSON *config(awq_context *ctx, const awq__treated *modules, size_t module_count)
 {
     char **list;
     size_t count;
-    awq__partition kept;
-    awq_status status = awq__partition_create(ctx, modules, module_count, NULL, &kept);
-    if (status == AWQ_OK)
-        status =
-            awq__star_list(ctx, kept.in, kept.in_count, kept.out, kept.out_count, &list, &count);
-    awq__partition_free(&kept);
-    if (status != AWQ_OK)
+    if (list_kept(ctx, modules, module_count, &list, &count) != AWQ_OK)
         return NULL;
     cJSON *object = cJSON_CreateObject();
     cJSON *method = object ? cJSON_AddStringToObject(object, "quant_method", "mxfp4") : NULL;

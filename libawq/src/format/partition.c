@@ -23,22 +23,21 @@ awq_status awq__scheme_uses(awq_context *ctx, const awq__treated *modules, size_
     awq__scheme_use *uses = NULL;
     size_t capacity = 0, n = 0;
     awq_status status = AWQ_OK;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < count; i++) {
         size_t at = 0;
         if (!modules[i].scheme)
             continue;
         while (at < n && !awq__same_scheme(uses[at].scheme, modules[i].scheme))
             at++;
         if (at == n) {
-            status = awq__grow(ctx, &uses, &capacity, n + 1, sizeof *uses, "schemes");
-            if (status == AWQ_OK)
-                uses[n++] = (awq__scheme_use){.scheme = modules[i].scheme, .first = i};
+            AWQ__TRY(awq__grow(ctx, &uses, &capacity, n + 1, sizeof *uses, "schemes"));
+            uses[n++] = (awq__scheme_use){.scheme = modules[i].scheme, .first = i};
         }
-        if (status == AWQ_OK)
-            uses[at].count++;
+        uses[at].count++;
     }
-    if (status == AWQ_OK && n)
+    if (n)
         qsort(uses, n, sizeof *uses, compare_uses);
+done:
     *out = uses;
     *use_count = n;
     return status;

@@ -34,8 +34,8 @@ static awq_status add_name(awq_context *ctx, tree *t, const char *name)
     size_t length = strlen(name);
     uint32_t node = 0;
     for (size_t step = 0; step < length; step++) {
-        if (!(node = awq__trie_add(ctx, &t->trie, node, symbol_at(t, name, length, step))))
-            return AWQ_ERROR_MEMORY;
+        node = awq__trie_add(ctx, &t->trie, node, symbol_at(t, name, length, step));
+        AWQ__CHECK_ALLOC(node);
         t->trie.nodes[node].count++;
     }
     return AWQ_OK;
@@ -66,10 +66,8 @@ static awq_status take_matched(builder *b, tree *t, const char *name, size_t len
                 awq__trie_find(&t->trie, at.node, symbol),
                 symbol == '.' ? 0 : awq__trie_find(&t->trie, at.node, '.'),
             };
-            awq_status status = awq__grow(b->ctx, &b->places, &b->place_capacity, count + 2,
-                                          sizeof *b->places, "the skip list");
-            if (status != AWQ_OK)
-                return status;
+            AWQ__CHECK(awq__grow(b->ctx, &b->places, &b->place_capacity, count + 2,
+                                 sizeof *b->places, "the skip list"));
             for (int i = 0; i < 2; i++)
                 if (next[i])
                     b->places[count++] = (place){next[i], at.step + 1};
@@ -85,17 +83,15 @@ static awq_status take_matched(builder *b, tree *t, const char *name, size_t len
 static awq_status take_name(builder *b, tree *t, const char *name)
 {
     size_t length = strlen(name);
-    awq_status status = AWQ_OK;
     t->trie.nodes[0].taken = true;
-    for (size_t i = 0; i < length && status == AWQ_OK; i++)
+    for (size_t i = 0; i < length; i++)
         if (t->backwards) {
             take_contained(t, name, length - i);
-            status = take_matched(b, t, name, length - i);
-        } else
+            AWQ__CHECK(take_matched(b, t, name, length - i));
+        } else {
             take_contained(t, name + i, length - i);
-    if (!t->backwards && status == AWQ_OK)
-        status = take_matched(b, t, name, length);
-    return status;
+        }
+    return t->backwards ? AWQ_OK : take_matched(b, t, name, length);
 }
 
 /* Regular expressions give the other characters a meaning. */
@@ -126,21 +122,21 @@ static size_t shortest_ending(const builder *b, const char *name, bool *found)
 static awq_status find_endings(builder *b, const awq__name_set *kept, const char *const *quantized,
                                size_t quantized_count)
 {
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++)
-        status = add_name(b->ctx, &b->endings, kept->names[i]);
-    for (size_t i = 0; i < quantized_count && status == AWQ_OK; i++)
-        status = take_name(b, &b->endings, quantized[i]);
-    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < kept->count; i++)
+        AWQ__CHECK(add_name(b->ctx, &b->endings, kept->names[i]));
+    for (size_t i = 0; i < quantized_count; i++)
+        AWQ__CHECK(take_name(b, &b->endings, quantized[i]));
+
+    for (size_t i = 0; i < kept->count; i++) {
         bool found;
         b->ending_at[i] = shortest_ending(b, kept->names[i], &found);
         if (!found)
-            status = awq__fail(b->ctx, AWQ_ERROR_RECIPE,
-                               "%s: is kept, but its name is part of a quantized module's or holds "
-                               "a special character, so no skip list can tell them apart",
-                               kept->names[i]);
+            return awq__fail(b->ctx, AWQ_ERROR_RECIPE,
+                             "%s: is kept, but its name is part of a quantized module's or holds "
+                             "a special character, so no skip list can tell them apart",
+                             kept->names[i]);
     }
-    return status;
+    return AWQ_OK;
 }
 
 static bool has_number(const char *text)
@@ -152,16 +148,15 @@ static bool has_number(const char *text)
 static awq_status find_beginnings(builder *b, const awq__name_set *kept,
                                   const char *const *quantized, size_t quantized_count)
 {
-    awq_status status = AWQ_OK;
     bool any = false;
-    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++)
+    for (size_t i = 0; i < kept->count; i++)
         if (has_number(kept->names[i] + b->ending_at[i]) && is_plain(kept->names[i])) {
             any = true;
-            status = add_name(b->ctx, &b->beginnings, kept->names[i]);
+            AWQ__CHECK(add_name(b->ctx, &b->beginnings, kept->names[i]));
         }
-    for (size_t i = 0; any && i < quantized_count && status == AWQ_OK; i++)
-        status = take_name(b, &b->beginnings, quantized[i]);
-    return status;
+    for (size_t i = 0; any && i < quantized_count; i++)
+        AWQ__CHECK(take_name(b, &b->beginnings, quantized[i]));
+    return AWQ_OK;
 }
 
 /* Some readers want a beginning to be of whole components. */
@@ -232,27 +227,21 @@ static char *choose(builder *b, const char *name, const char *ending)
 static awq_status make_list(builder *b, const awq__name_set *kept, const char *const *quantized,
                             size_t quantized_count, char ***list, size_t *count)
 {
-    awq_status status = awq__trie_create(b->ctx, &b->endings.trie);
-    if (status == AWQ_OK)
-        status = awq__trie_create(b->ctx, &b->beginnings.trie);
+    AWQ__CHECK(awq__trie_create(b->ctx, &b->endings.trie));
+    AWQ__CHECK(awq__trie_create(b->ctx, &b->beginnings.trie));
     *list = awq__alloc(b->ctx, kept->count, sizeof **list, "the skip list");
     b->ending_at = awq__alloc(b->ctx, kept->count, sizeof *b->ending_at, "the skip list");
-    if (!*list || !b->ending_at)
-        status = AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = find_endings(b, kept, quantized, quantized_count);
-    if (status == AWQ_OK)
-        status = find_beginnings(b, kept, quantized, quantized_count);
-    for (size_t i = 0; i < kept->count && status == AWQ_OK; i++) {
+    AWQ__CHECK_ALLOC(*list && b->ending_at);
+    AWQ__CHECK(find_endings(b, kept, quantized, quantized_count));
+    AWQ__CHECK(find_beginnings(b, kept, quantized, quantized_count));
+    for (size_t i = 0; i < kept->count; i++) {
         const char *name = kept->names[i];
         if (is_covered(&b->endings, name) || is_covered(&b->beginnings, name))
             continue;
-        if (((*list)[*count] = choose(b, name, name + b->ending_at[i])))
-            ++*count;
-        else
-            status = AWQ_ERROR_MEMORY;
+        AWQ__CHECK_ALLOC((*list)[*count] = choose(b, name, name + b->ending_at[i]));
+        ++*count;
     }
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__skip_list(awq_context *ctx, const char *const *kept, size_t kept_count,
@@ -263,19 +252,19 @@ awq_status awq__skip_list(awq_context *ctx, const char *const *kept, size_t kept
     awq__name_set set;
     *list = NULL;
     *count = 0;
-    awq_status status =
-        awq__name_set_create(ctx, kept, kept_count, quantized, quantized_count, &set);
-    if (status == AWQ_OK)
-        status = make_list(&b, &set, quantized, quantized_count, list, count);
+    awq_status status;
+    AWQ__TRY(awq__name_set_create(ctx, kept, kept_count, quantized, quantized_count, &set));
+    AWQ__TRY(make_list(&b, &set, quantized, quantized_count, list, count));
+done:
     awq__trie_free(&b.endings.trie);
     awq__trie_free(&b.beginnings.trie);
     awq__free(b.ending_at);
     awq__free(b.places);
     awq__name_set_free(&set);
-    if (status == AWQ_OK)
-        return status;
-    awq__name_list_free(*list, *count);
-    *list = NULL;
-    *count = 0;
+    if (status != AWQ_OK) {
+        awq__name_list_free(*list, *count);
+        *list = NULL;
+        *count = 0;
+    }
     return status;
 }

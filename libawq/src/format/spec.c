@@ -16,9 +16,9 @@ awq_status awq__suffix_find(awq_context *ctx, const awq__checkpoint *checkpoint,
                             const char *suffix, const awq__tensor **tensor)
 {
     char *name = awq__format(ctx, "%s%s", module, suffix);
-    if (!name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(name);
     *tensor = awq__checkpoint_find(checkpoint, name);
+
     awq__free(name);
     return AWQ_OK;
 }
@@ -37,8 +37,7 @@ awq_status awq__spec_find(awq_context *ctx, const awq__checkpoint *checkpoint, c
                           const awq__spec *spec, const awq__tensor **tensor)
 {
     char *name = awq__format(ctx, "%s%s", module, spec->suffix);
-    if (!name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(name);
     const awq__tensor *found = *tensor = awq__checkpoint_find(checkpoint, name);
     char expected[256], actual[256]; /* room for 8 numbers of 64 bits */
     awq_status status = AWQ_OK;

@@ -8,23 +8,20 @@
 static char *starred(awq_context *ctx, const char *name)
 {
     awq__text text = {0};
-    awq_status status = AWQ_OK;
-    for (const char *at = name; status == AWQ_OK;) {
+    awq_status status;
+    for (const char *at = name;; at++) {
         size_t length = strcspn(at, ".");
-        if (length && strspn(at, "0123456789") == length)
-            status = awq__text_append_bytes(ctx, &text, "*", 1);
-        else
-            status = awq__text_append_bytes(ctx, &text, at, length);
+        bool number = length && strspn(at, "0123456789") == length;
+        AWQ__TRY(awq__text_append_bytes(ctx, &text, number ? "*" : at, number ? 1 : length));
         at += length;
         if (!*at)
             break;
-        if (status == AWQ_OK)
-            status = awq__text_append_bytes(ctx, &text, ".", 1);
-        at++;
+        AWQ__TRY(awq__text_append_bytes(ctx, &text, ".", 1));
     }
-    char *copy = status == AWQ_OK ? awq__strdup(ctx, text.data) : NULL;
-    awq__text_free(&text);
-    return copy;
+done:
+    if (status != AWQ_OK)
+        awq__text_free(&text);
+    return text.data;
 }
 
 /* Ends a name in a tree: no byte of a name is NUL. */
@@ -52,8 +49,8 @@ static awq_status add_name(awq_context *ctx, awq__trie *tree, const char *name)
 {
     uint32_t node = 0;
     for (;; name++) {
-        if (!(node = awq__trie_add(ctx, tree, node, (unsigned char)*name)))
-            return AWQ_ERROR_MEMORY;
+        node = awq__trie_add(ctx, tree, node, (unsigned char)*name);
+        AWQ__CHECK_ALLOC(node);
         if (*name == END)
             return AWQ_OK;
     }
@@ -75,13 +72,15 @@ static bool lies_under_any(const awq__trie *tree, const char *name)
 static awq_status star_all(awq_context *ctx, const char *const *names, size_t count,
                            awq__trie *tree)
 {
-    awq_status status = awq__trie_create(ctx, tree);
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+    AWQ__CHECK(awq__trie_create(ctx, tree));
+    for (size_t i = 0; i < count; i++) {
         char *name = starred(ctx, names[i]);
-        status = name ? add_name(ctx, tree, name) : AWQ_ERROR_MEMORY;
+        AWQ__CHECK_ALLOC(name);
+        awq_status status = add_name(ctx, tree, name);
         awq__free(name);
+        AWQ__CHECK(status);
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* The length of what is before the last dot; 0 if there is none. */
@@ -108,19 +107,19 @@ static awq_status add(awq_context *ctx, const char *kept, const awq__trie *quant
                       awq__trie *entries, char **list, size_t *count)
 {
     char *name = starred(ctx, kept);
-    if (!name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(name);
     awq_status status = AWQ_OK;
-    if (any_under(quantized, name, strlen(name)))
-        status = awq__fail(ctx, AWQ_ERROR_RECIPE,
+    if (any_under(quantized, name, strlen(name))) {
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_RECIPE,
                            "%s: is kept, but %s is quantized in some layer, and the mxfp4 format "
                            "treats all layers alike",
-                           kept, name);
-    else if (!lies_under_any(entries, name)) {
+                           kept, name));
+    } else if (!lies_under_any(entries, name)) {
         name[shorten(name, quantized)] = 0;
         list[(*count)++] = name;
         return add_name(ctx, entries, name);
     }
+done:
     awq__free(name);
     return status;
 }
@@ -132,19 +131,19 @@ awq_status awq__star_list(awq_context *ctx, const char *const *kept, size_t kept
     awq__trie names, entries = {0};
     *count = 0;
     *list = awq__alloc(ctx, kept_count, sizeof **list, "the list of unquantized modules");
-    awq_status status = star_all(ctx, quantized, quantized_count, &names);
-    if (status == AWQ_OK)
-        status = awq__trie_create(ctx, &entries);
-    if (!*list)
-        status = AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < kept_count && status == AWQ_OK; i++)
-        status = add(ctx, kept[i], &names, &entries, *list, count);
+    awq_status status;
+    AWQ__TRY(star_all(ctx, quantized, quantized_count, &names));
+    AWQ__TRY(awq__trie_create(ctx, &entries));
+    AWQ__TRY_ALLOC(*list);
+    for (size_t i = 0; i < kept_count; i++)
+        AWQ__TRY(add(ctx, kept[i], &names, &entries, *list, count));
+done:
     awq__trie_free(&names);
     awq__trie_free(&entries);
-    if (status == AWQ_OK)
-        return status;
-    awq__name_list_free(*list, *count);
-    *list = NULL;
-    *count = 0;
+    if (status != AWQ_OK) {
+        awq__name_list_free(*list, *count);
+        *list = NULL;
+        *count = 0;
+    }
     return status;
 }

@@ -6,10 +6,8 @@
 awq_status awq__stored_add_group(awq_context *ctx, awq__stored *stored, bool packed,
                                  const awq__stored_scheme *scheme)
 {
-    awq_status status = awq__grow(ctx, &stored->groups, &stored->capacity, stored->count + 1,
-                                  sizeof *stored->groups, "quantization_config");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(ctx, &stored->groups, &stored->capacity, stored->count + 1,
+                         sizeof *stored->groups, "quantization_config"));
     stored->groups[stored->count++] = (awq__stored_group){.packed = packed, .scheme = *scheme};
     return AWQ_OK;
 }
@@ -19,20 +17,18 @@ awq_status awq__stored_add_pattern(awq_context *ctx, awq__stored *stored, const 
 {
     awq__stored_group *group = &stored->groups[stored->count - 1];
     awq__name_pattern *grown = awq__alloc(ctx, group->count + 1, sizeof *grown, "a pattern");
-    if (!grown)
-        return AWQ_ERROR_MEMORY;
-    awq_status status =
-        awq__name_pattern_create(ctx, file, text, AWQ__NAME_EXACT, &grown[group->count]);
-    if (status != AWQ_OK) {
-        awq__free(grown);
-        return status;
-    }
+    AWQ__CHECK_ALLOC(grown);
+    awq_status status;
+    AWQ__TRY(awq__name_pattern_create(ctx, file, text, AWQ__NAME_EXACT, &grown[group->count]));
     if (group->count)
         memcpy(grown, group->patterns, group->count * sizeof *grown);
     awq__free(group->patterns);
     group->patterns = grown;
     group->count++;
-    return AWQ_OK;
+done:
+    if (status != AWQ_OK)
+        awq__free(grown);
+    return status;
 }
 
 awq_status awq__stored_find(awq_context *ctx, const awq__stored *stored, const char *module,
@@ -43,9 +39,7 @@ awq_status awq__stored_find(awq_context *ctx, const awq__stored *stored, const c
         const awq__stored_group *group = &stored->groups[g];
         for (size_t i = 0; i < group->count; i++) {
             bool matches;
-            awq_status status = awq__name_pattern_match(ctx, &group->patterns[i], module, &matches);
-            if (status != AWQ_OK)
-                return status;
+            AWQ__CHECK(awq__name_pattern_match(ctx, &group->patterns[i], module, &matches));
             if (matches) {
                 *scheme = group->packed ? &group->scheme : NULL;
                 return AWQ_OK;

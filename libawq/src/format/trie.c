@@ -22,8 +22,8 @@ static size_t place_of(const awq__trie *trie, uint32_t node, uint32_t symbol)
 static awq_status enlarge(awq_context *ctx, awq__trie *trie, size_t table_size)
 {
     uint32_t *table = awq__alloc(ctx, table_size, sizeof *table, "a list of names");
-    if (!table)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(table);
+
     awq__free(trie->table);
     trie->table = table;
     trie->table_size = table_size;
@@ -35,10 +35,8 @@ static awq_status enlarge(awq_context *ctx, awq__trie *trie, size_t table_size)
 awq_status awq__trie_create(awq_context *ctx, awq__trie *trie)
 {
     *trie = (awq__trie){0};
-    awq_status status =
-        awq__grow(ctx, &trie->nodes, &trie->capacity, 1, sizeof *trie->nodes, "a list of names");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(
+        awq__grow(ctx, &trie->nodes, &trie->capacity, 1, sizeof *trie->nodes, "a list of names"));
     trie->nodes[trie->count++] = (awq__trie_node){0};
     return enlarge(ctx, trie, 64);
 }

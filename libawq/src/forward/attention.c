@@ -16,8 +16,7 @@ awq_status awq__rotary_create(awq_context *ctx, const awq_rope *rope, int64_t le
         return awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: rotary table of %lld positions",
                          (long long)length);
     rotary->cos_sin = awq__alloc_aligned(ctx, count, sizeof(float), "the rotary table");
-    if (!rotary->cos_sin)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(rotary->cos_sin);
     for (int64_t t = 0; t < length; t++)
         for (int64_t i = 0; i < rope->pairs; i++) {
             /* The product is rounded to F32 as the models were trained with it. */
@@ -108,8 +107,7 @@ static awq_status run_sequence(void *arg, int64_t index, int worker)
     int64_t begin = offsets[index], L = offsets[index + 1] - begin;
     space s;
     float *floats = awq__scratch_get(&j->scratch, worker, space_floats(j, &s, NULL));
-    if (!floats)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(floats);
     space_floats(j, &s, floats);
     compute->rms_norm(L, H, j->hidden + begin * H, a->norm, layer->epsilon, s.x);
     awq__linear(compute, &a->q, L, s.x, H, s.q, Q, s.work);
@@ -130,9 +128,7 @@ static awq_status run_sequence(void *arg, int64_t index, int worker)
         return AWQ_OK;
     /* The input is not needed any more once it has been normed: x takes the output. */
     awq__linear(compute, &a->o, L, s.c, Q, s.x, H, s.work);
-    awq_status status = awq__check_finite(forward, a->o.name, "outputs", L * H, s.x);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__check_finite(forward, a->o.name, "outputs", L * H, s.x));
     float *out = j->out + begin * H;
     if (j->add)
         compute->combine(L, 1, H, NULL, s.x, out);
@@ -155,11 +151,12 @@ awq_status awq__attention_forward(const awq__forward *forward, const awq__layer 
     const awq__sequences *sequences = forward->sequences;
     for (int64_t i = 0; i < sequences->count; i++)
         j.longest = awq__max(j.longest, sequences->offsets[i + 1] - sequences->offsets[i]);
-    awq_status status = awq__scratch_create(forward->ctx, "attention work space", &j.scratch);
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(forward->ctx, "attention work space", &j.scratch));
     space parts;
-    if (status == AWQ_OK)
-        status = awq__parallel_scratch(&j.scratch, space_floats(&j, &parts, NULL), sequences->count,
-                                       run_sequence, &j);
+    AWQ__TRY(awq__parallel_scratch(&j.scratch, space_floats(&j, &parts, NULL), sequences->count,
+                                   run_sequence, &j));
+done:
     awq__scratch_free(&j.scratch);
     return status;
 }

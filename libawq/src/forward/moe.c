@@ -57,9 +57,7 @@ static awq_status choose(const route_job *j, int64_t T, const float *x, float *l
     int64_t H = j->layer->hidden, E = moe->routed_count;
     int64_t k = moe->per_token - (moe->expert_count - E);
     awq__linear(j->forward->compute, &moe->router, T, x, H, logits, E, work);
-    awq_status status = awq__check_finite(j->forward, moe->router.name, "logits", T * E, logits);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__check_finite(j->forward, moe->router.name, "logits", T * E, logits));
     if (moe->route)
         moe->route(j->layer->number, logits, T, E, k, index, weight);
     else
@@ -101,14 +99,11 @@ static awq_status route_block(void *arg, int64_t index, int worker)
     int64_t most, floats = route_work(j->layer, &most);
     const float *x = j->x + begin * H;
     float *work = awq__scratch_get(&j->scratch, worker, (size_t)floats);
-    if (!work)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(work);
     float *weight = work + most, *shared_weight = weight + B * routed;
     int32_t *chosen = (int32_t *)(void *)(work + most + B * k);
-    awq_status status =
-        E ? choose(j, T, x, j->routes->logits + begin * E, chosen, weight, work) : AWQ_OK;
-    if (status != AWQ_OK)
-        return status;
+    if (E)
+        AWQ__CHECK(choose(j, T, x, j->routes->logits + begin * E, chosen, weight, work));
     if (shared)
         weigh_shared(j, T, x, shared_weight, work);
     for (int64_t t = 0; t < T; t++) {
@@ -157,18 +152,17 @@ awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, 
     routes->first = awq__alloc(ctx, E + 1, sizeof *routes->first, "router groups");
     routes->slots = awq__alloc(ctx, chosen, sizeof *routes->slots, "router groups");
     route_job j = {.forward = forward, .layer = layer, .x = x, .tokens = T, .routes = routes};
-    awq_status status = awq__scratch_create(ctx, "router work space", &j.scratch);
-    if (status == AWQ_OK &&
-        !(routes->logits && routes->index && routes->weight && routes->first && routes->slots))
-        status = AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "router work space", &j.scratch));
+    AWQ__TRY_ALLOC(routes->logits && routes->index && routes->weight && routes->first &&
+                   routes->slots);
     int64_t most;
-    if (status == AWQ_OK)
-        status = awq__parallel_scratch(&j.scratch, (size_t)route_work(layer, &most),
-                                       awq__ceil_div(T, AWQ__TOKEN_BLOCK), route_block, &j);
+    AWQ__TRY(awq__parallel_scratch(&j.scratch, (size_t)route_work(layer, &most),
+                                   awq__ceil_div(T, AWQ__TOKEN_BLOCK), route_block, &j));
+    group_by_expert(routes);
+done:
     awq__scratch_free(&j.scratch);
-    if (status == AWQ_OK)
-        group_by_expert(routes);
-    else
+    if (status != AWQ_OK)
         awq__routes_free(routes);
     return status;
 }
@@ -269,8 +263,7 @@ static awq_status pass_block(expert_job *j, int64_t index, int worker)
     int64_t H = j->layer->hidden, I = moe->intermediate, k = moe->per_token, T = b->count;
     const int64_t B = awq__expert_tokens(j->layer), *slots = j->routes->slots + b->first;
     float *x = awq__scratch_get(&j->scratch, worker, j->space);
-    if (!x)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(x);
     const awq__expert *expert = &moe->experts[b->expert];
     float *z = x + B * H, *up = z + B * H, *y = up + B * I, *gate = j->tap ? y + B * I : y;
     float *work = gate + B * I;
@@ -278,9 +271,7 @@ static awq_status pass_block(expert_job *j, int64_t index, int worker)
     compute->gather(T, H, slots, k, j->x, x);
     awq__expert_parts(j->forward, j->layer, expert, T, x, gate, up, y, work);
     awq__linear(compute, &expert->down, T, y, expert->intermediate, z, H, work);
-    awq_status status = awq__check_finite(j->forward, expert->down.name, "outputs", T * H, z);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__check_finite(j->forward, expert->down.name, "outputs", T * H, z));
     compute->scatter(T, H, slots, j->chunk_first * k, z, j->outputs);
     if (!j->tap)
         return AWQ_OK;
@@ -351,22 +342,20 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
     int64_t *next = awq__alloc(ctx, (size_t)E, sizeof *next, "expert blocks");
     j.blocks = awq__alloc(ctx, (size_t)(chunk * k / most + E), sizeof *j.blocks, "expert blocks");
     j.outputs = awq__alloc_aligned(ctx, (size_t)(chunk * k * H), sizeof(float), "expert outputs");
-    awq_status status = awq__scratch_create(ctx, "expert work space", &j.scratch);
-    if (status == AWQ_OK)
-        status = awq__turns_create(ctx, E, &j.turns);
-    if (status == AWQ_OK && !(next && j.blocks && j.outputs))
-        status = AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        memcpy(next, routes->first, (size_t)E * sizeof *next);
-    for (int64_t first = 0; first < T && status == AWQ_OK; first += chunk) {
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "expert work space", &j.scratch));
+    AWQ__TRY(awq__turns_create(ctx, E, &j.turns));
+    AWQ__TRY_ALLOC(next && j.blocks && j.outputs);
+    memcpy(next, routes->first, (size_t)E * sizeof *next);
+    for (int64_t first = 0; first < T; first += chunk) {
         j.chunk_first = first;
         j.chunk_count = awq__min(chunk, T - first);
         int64_t blocks = cut_blocks(routes, most, first + j.chunk_count, next, j.blocks);
-        status = awq__parallel_scratch(&j.scratch, j.space, blocks, run_block, &j);
-        if (status == AWQ_OK)
-            status = awq__parallel_for(ctx, awq__ceil_div(j.chunk_count, AWQ__TOKEN_BLOCK),
-                                       add_outputs, &j);
+        AWQ__TRY(awq__parallel_scratch(&j.scratch, j.space, blocks, run_block, &j));
+        AWQ__TRY(awq__parallel_for(ctx, awq__ceil_div(j.chunk_count, AWQ__TOKEN_BLOCK), add_outputs,
+                                   &j));
     }
+done:
     awq__turns_free(&j.turns);
     awq__scratch_free(&j.scratch);
     awq__free_aligned(j.outputs);

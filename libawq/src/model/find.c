@@ -78,8 +78,7 @@ static awq_status find_named(const finder *f, const awq__module *module, const c
                              int rank, const int64_t *shape, located *tensor)
 {
     char *name = awq__format(f->model->ctx, "%s%s", awq__stored_name(module), suffix);
-    if (!name)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(name);
     awq_status status = find_tensor(f, name, FLOATS, rank, shape, tensor);
     awq__free(name);
     return status;
@@ -95,10 +94,7 @@ static awq_status find_plain(const finder *f, const awq__module *module, awq__fo
 {
     const int64_t shape[] = {module->rows, module->cols};
     located tensor;
-    awq_status status =
-        find_named(f, module, module->suffix, module->vector ? 1 : 2, shape, &tensor);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_named(f, module, module->suffix, module->vector ? 1 : 2, shape, &tensor));
     found->weight =
         awq__weight_plain(module->name, tensor.dtype, tensor.data, module->rows, module->cols);
     found->bytes = tensor.bytes;
@@ -109,9 +105,7 @@ static awq_status find_bias(const finder *f, const awq__module *module, awq__fou
 {
     const int64_t shape[] = {module->rows};
     located tensor;
-    awq_status status = find_named(f, module, ".bias", 1, shape, &tensor);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_named(f, module, ".bias", 1, shape, &tensor));
     found->bias = tensor.data;
     found->bias_dtype = tensor.dtype;
     found->bias_stride = 1;
@@ -147,9 +141,7 @@ static awq_status find_fused_floats(const finder *f, const awq__module *module, 
     bool transposed = s->experts->layout == AWQ_EXPERTS_FUSED_TRANSPOSED;
     const int64_t shape[] = {E, transposed ? K : N, transposed ? N : K};
     located tensor;
-    awq_status status = find_tensor(f, name, FLOATS, 3, shape, &tensor);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_tensor(f, name, FLOATS, 3, shape, &tensor));
     int64_t row_stride = transposed ? s->step : s->step * K, col_stride = transposed ? N : 1;
     int64_t first = module->expert * N * K + (transposed ? s->first : s->first * K);
     int64_t size = awq_dtype_bits(tensor.dtype) / 8;
@@ -166,11 +158,8 @@ static awq_status find_fused_mxfp4(const finder *f, const awq__module *module, c
     int64_t E = s->experts->count, N = s->all_rows, K = module->cols;
     const int64_t shape[] = {E, N, K / 32, 16};
     located blocks, scales;
-    awq_status status = find_tensor(f, blocks_name, 1u << AWQ_U8, 4, shape, &blocks);
-    if (status == AWQ_OK)
-        status = find_tensor(f, scales_name, 1u << AWQ_U8, 3, shape, &scales);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_tensor(f, blocks_name, 1u << AWQ_U8, 4, shape, &blocks));
+    AWQ__CHECK(find_tensor(f, scales_name, 1u << AWQ_U8, 3, shape, &scales));
     int64_t first = module->expert * N + s->first;
     found->weight = awq__weight_mxfp4(module->name, data_at(&blocks, first * (K / 2)),
                                       data_at(&scales, first * (K / 32)), module->rows, K, s->step);
@@ -186,9 +175,7 @@ static awq_status find_fused_bias(const finder *f, const awq__module *module, co
 {
     const int64_t shape[] = {s->experts->count, s->all_rows};
     located tensor;
-    awq_status status = find_tensor(f, name, FLOATS, 2, shape, &tensor);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(find_tensor(f, name, FLOATS, 2, shape, &tensor));
     int64_t size = awq_dtype_bits(tensor.dtype) / 8;
     found->bias = data_at(&tensor, (module->expert * s->all_rows + s->first) * size);
     found->bias_dtype = tensor.dtype;
@@ -204,12 +191,9 @@ static awq_status find_fused(const finder *f, const awq__module *module, awq__fo
     bool mxfp4 = s.experts->layout == AWQ_EXPERTS_FUSED_MXFP4;
     int down = module->part == AWQ__PART_DOWN, parts = mxfp4 ? 2 : 1;
     awq__fused_names(s.experts, s.experts->layout, names);
-    awq_status status =
-        mxfp4 ? find_fused_mxfp4(f, module, &s, names[2 * down], names[2 * down + 1], found)
-              : find_fused_floats(f, module, &s, names[down], found);
-    if (status == AWQ_OK && module->bias)
-        status = find_fused_bias(f, module, &s, names[2 * parts + down], found);
-    return status;
+    AWQ__CHECK(mxfp4 ? find_fused_mxfp4(f, module, &s, names[2 * down], names[2 * down + 1], found)
+                     : find_fused_floats(f, module, &s, names[down], found));
+    return module->bias ? find_fused_bias(f, module, &s, names[2 * parts + down], found) : AWQ_OK;
 }
 
 /* Of the tensors that store a module in codes, as the checkpoint has them: what is not needed to
@@ -221,8 +205,7 @@ static awq_status add_stored_bytes(const awq_model *model, const awq__module *mo
     int count = model->format->specs(module->rows, module->cols, &found->scheme, specs);
     for (int i = 0; i < count; i++) {
         char *name = awq__format(model->ctx, "%s%s", awq__stored_name(module), specs[i].suffix);
-        if (!name)
-            return AWQ_ERROR_MEMORY;
+        AWQ__CHECK_ALLOC(name);
         const awq__tensor *tensor = awq__checkpoint_find(model->arch->checkpoint, name);
         found->bytes += tensor ? tensor->bytes : 0;
         awq__free(name);
@@ -236,14 +219,13 @@ static awq_status find_packed(const finder *f, const awq__module *module, awq__f
     const awq_model *model = f->model;
     const awq__disk_format *format = model->format;
     const awq__stored_scheme *stored;
-    awq_status status =
-        awq__stored_find(model->ctx, &model->stored, awq__stored_name(module), &stored);
-    if (status == AWQ_OK && stored)
-        status = format->open(model->ctx, model->arch->checkpoint, f->held, stored,
-                              awq__stored_name(module), module->rows, module->cols, &found->weight,
-                              &found->packed);
-    if (status != AWQ_OK || !found->packed)
-        return status;
+    AWQ__CHECK(awq__stored_find(model->ctx, &model->stored, awq__stored_name(module), &stored));
+    if (stored)
+        AWQ__CHECK(format->open(model->ctx, model->arch->checkpoint, f->held, stored,
+                                awq__stored_name(module), module->rows, module->cols,
+                                &found->weight, &found->packed));
+    if (!found->packed)
+        return AWQ_OK;
     found->scheme = (awq__scheme){
         .bits = stored->bits, .group = found->weight.group, .symmetric = stored->symmetric};
     format->complete(&found->scheme, found->weight.dtype);
@@ -257,12 +239,9 @@ awq_status awq__model_find(const awq_model *model, const awq__module *module, aw
     *found = (awq__found){0};
     if (module->fused)
         return find_fused(&f, module, found);
-    awq_status status = AWQ_OK;
     if (model->format && !module->vector && awq__model_has_weights(model))
-        status = find_packed(&f, module, found);
-    if (status == AWQ_OK && !found->packed)
-        status = find_plain(&f, module, found);
-    if (status == AWQ_OK && module->bias)
-        status = find_bias(&f, module, found);
-    return status;
+        AWQ__CHECK(find_packed(&f, module, found));
+    if (!found->packed)
+        AWQ__CHECK(find_plain(&f, module, found));
+    return module->bias ? find_bias(&f, module, found) : AWQ_OK;
 }

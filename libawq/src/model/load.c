@@ -17,10 +17,10 @@ static awq_status hold(const awq_model *model, size_t first, size_t end, awq__he
     awq_status status = AWQ_OK;
     awq__found found;
     *held = (awq__held){.ctx = model->ctx};
-    for (size_t i = first; i < end && status == AWQ_OK; i++)
-        status = awq__model_find(model, &model->arch->modules[i], held, &found);
-    if (status == AWQ_OK)
-        return awq__held_read(held);
+    for (size_t i = first; i < end; i++)
+        AWQ__TRY(awq__model_find(model, &model->arch->modules[i], held, &found));
+    return awq__held_read(held);
+done:
     awq__held_free(held);
     return status;
 }
@@ -70,11 +70,8 @@ static awq_status load_vector(loader *l, awq__part part, const float **vector, a
     *vector = NULL;
     if (l->shape || !awq__arch_has(l->model->arch, l->layer, part))
         return AWQ_OK;
-    awq_status status = awq__model_find(l->model, module_at(l, part, -1), held_of(l), &found);
-    if (status == AWQ_OK)
-        status = check_whole(l->model->ctx, &found.weight);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__model_find(l->model, module_at(l, part, -1), held_of(l), &found));
+    AWQ__CHECK(check_whole(l->model->ctx, &found.weight));
     float *values = next_vector(l, found.weight.rows);
     awq__weight_read(awq__compute_of(l->model->ctx), &found.weight, 0, found.weight.rows, values);
     *vector = values;
@@ -87,9 +84,7 @@ static awq_status load_bias(loader *l, const awq__found *found, awq__weight *wei
 {
     awq__weight stored = awq__weight_strided(weight->name, found->bias_dtype, found->bias,
                                              weight->rows, 1, found->bias_stride, 1);
-    awq_status status = check_whole(l->model->ctx, &stored);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(check_whole(l->model->ctx, &stored));
     float *values = next_vector(l, weight->rows);
     awq__weight_read(awq__compute_of(l->model->ctx), &stored, 0, weight->rows, values);
     weight->bias = values;
@@ -103,9 +98,7 @@ static awq_status load_weight(loader *l, awq__part part, int64_t expert, awq__we
     *weight = (awq__weight){0};
     if (!awq__arch_has(l->model->arch, l->layer, part))
         return AWQ_OK;
-    awq_status status = awq__model_find(l->model, module_at(l, part, expert), held_of(l), &found);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__model_find(l->model, module_at(l, part, expert), held_of(l), &found));
     *weight = found.weight;
     return found.bias ? load_bias(l, &found, weight) : AWQ_OK;
 }
@@ -119,22 +112,14 @@ static awq_status load_attention(loader *l)
     a->head_dim = source->head_dim;
     a->window = source->window;
     a->norm_across_heads = source->norm_across_heads != 0;
-    awq_status status = load_vector(l, AWQ__PART_ATTENTION_NORM, &a->norm, &a->norm_dtype);
-    if (status == AWQ_OK)
-        status = load_weight(l, AWQ__PART_Q, -1, &a->q);
-    if (status == AWQ_OK)
-        status = load_weight(l, AWQ__PART_K, -1, &a->k);
-    if (status == AWQ_OK)
-        status = load_weight(l, AWQ__PART_V, -1, &a->v);
-    if (status == AWQ_OK)
-        status = load_weight(l, AWQ__PART_O, -1, &a->o);
-    if (status == AWQ_OK)
-        status = load_vector(l, AWQ__PART_Q_NORM, &a->q_norm, NULL);
-    if (status == AWQ_OK)
-        status = load_vector(l, AWQ__PART_K_NORM, &a->k_norm, NULL);
-    if (status == AWQ_OK)
-        status = load_vector(l, AWQ__PART_SINKS, &a->sinks, NULL);
-    return status;
+    AWQ__CHECK(load_vector(l, AWQ__PART_ATTENTION_NORM, &a->norm, &a->norm_dtype));
+    AWQ__CHECK(load_weight(l, AWQ__PART_Q, -1, &a->q));
+    AWQ__CHECK(load_weight(l, AWQ__PART_K, -1, &a->k));
+    AWQ__CHECK(load_weight(l, AWQ__PART_V, -1, &a->v));
+    AWQ__CHECK(load_weight(l, AWQ__PART_O, -1, &a->o));
+    AWQ__CHECK(load_vector(l, AWQ__PART_Q_NORM, &a->q_norm, NULL));
+    AWQ__CHECK(load_vector(l, AWQ__PART_K_NORM, &a->k_norm, NULL));
+    return load_vector(l, AWQ__PART_SINKS, &a->sinks, NULL);
 }
 
 static awq__activation activation_of(const awq_arch_activation *a)
@@ -148,26 +133,22 @@ static awq_status load_experts(loader *l)
 {
     const awq_arch_layer *source = &l->model->arch->layers[l->layer];
     awq__moe *moe = &l->loaded->layer.moe;
-    awq_status status = AWQ_OK;
     l->loaded->experts =
         awq__alloc(l->model->ctx, (size_t)moe->expert_count, sizeof *l->loaded->experts, "experts");
-    if (!l->loaded->experts)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(l->loaded->experts);
     moe->experts = l->loaded->experts;
-    for (int64_t e = 0; e < moe->expert_count && status == AWQ_OK; e++) {
+    for (int64_t e = 0; e < moe->expert_count; e++) {
         awq__expert *expert = &l->loaded->experts[e];
         bool routed = e < moe->routed_count;
         expert->activation =
             activation_of(routed ? &source->experts.activation : &source->shared.activation);
-        status = load_weight(l, AWQ__PART_GATE, e, &expert->gate);
-        if (status == AWQ_OK)
-            status = load_weight(l, AWQ__PART_UP, e, &expert->up);
-        if (status == AWQ_OK)
-            status = load_weight(l, AWQ__PART_DOWN, e, &expert->down);
+        AWQ__CHECK(load_weight(l, AWQ__PART_GATE, e, &expert->gate));
+        AWQ__CHECK(load_weight(l, AWQ__PART_UP, e, &expert->up));
+        AWQ__CHECK(load_weight(l, AWQ__PART_DOWN, e, &expert->down));
         expert->intermediate = expert->gate.rows;
         moe->intermediate = awq__max(moe->intermediate, expert->intermediate);
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status load_moe(loader *l)
@@ -186,12 +167,10 @@ static awq_status load_moe(loader *l)
                        .scaling = source->router.scaling != 0 ? (float)source->router.scaling : 1};
     moe->route = arch->plugin->table.route;
     moe->activate = arch->plugin->table.activate;
-    awq_status status = load_vector(l, AWQ__PART_MOE_NORM, &moe->norm, &moe->norm_dtype);
-    if (status == AWQ_OK)
-        status = load_weight(l, AWQ__PART_ROUTER, -1, &moe->router);
-    if (status == AWQ_OK)
-        status = load_weight(l, AWQ__PART_TOKEN_GATE, -1, &moe->token_gate);
-    return status == AWQ_OK ? load_experts(l) : status;
+    AWQ__CHECK(load_vector(l, AWQ__PART_MOE_NORM, &moe->norm, &moe->norm_dtype));
+    AWQ__CHECK(load_weight(l, AWQ__PART_ROUTER, -1, &moe->router));
+    AWQ__CHECK(load_weight(l, AWQ__PART_TOKEN_GATE, -1, &moe->token_gate));
+    return load_experts(l);
 }
 
 typedef struct check_job {
@@ -235,10 +214,11 @@ int64_t awq__layer_work(const awq__layer *layer)
 static awq_status check_layer(awq_context *ctx, const awq__layer *layer)
 {
     check_job j = {.ctx = ctx, .layer = layer};
-    awq_status status = awq__scratch_create(ctx, "work space to check weights", &j.scratch);
-    if (status == AWQ_OK)
-        status = awq__parallel_scratch(&j.scratch, (size_t)awq__layer_work(layer),
-                                       6 + 3 * layer->moe.expert_count, check_matrix, &j);
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "work space to check weights", &j.scratch));
+    AWQ__TRY(awq__parallel_scratch(&j.scratch, (size_t)awq__layer_work(layer),
+                                   6 + 3 * layer->moe.expert_count, check_matrix, &j));
+done:
     awq__scratch_free(&j.scratch);
     return status;
 }
@@ -256,9 +236,10 @@ awq_status awq__model_layer_shape(const awq_model *model, int64_t number, awq__l
 {
     loader l = begin_layer(model, number, loaded);
     l.shape = true;
-    awq_status status = load_attention(&l);
-    if (status == AWQ_OK)
-        status = load_moe(&l);
+    awq_status status;
+    AWQ__TRY(load_attention(&l));
+    AWQ__TRY(load_moe(&l));
+done:
     if (status != AWQ_OK)
         awq__loaded_layer_free(loaded);
     return status;
@@ -268,18 +249,17 @@ awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_
 {
     loader l = begin_layer(model, number, loaded);
     const size_t *first = &model->arch->layer_first[number];
-    awq_status status = hold(model, first[0], first[1], &loaded->held);
+    awq_status status;
+    AWQ__TRY(hold(model, first[0], first[1], &loaded->held));
     loaded->vectors = awq__alloc_aligned(model->ctx, count_vectors(model->arch, number),
                                          sizeof *loaded->vectors, "norms and biases");
-    if (status == AWQ_OK)
-        status = loaded->vectors ? load_attention(&l) : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = load_moe(&l);
-    if (status == AWQ_OK)
-        status = check_layer(model->ctx, &loaded->layer);
-    if (status == AWQ_OK)
-        awq__read_ahead(loaded);
-    else
+    AWQ__TRY_ALLOC(loaded->vectors);
+    AWQ__TRY(load_attention(&l));
+    AWQ__TRY(load_moe(&l));
+    AWQ__TRY(check_layer(model->ctx, &loaded->layer));
+    awq__read_ahead(loaded);
+done:
+    if (status != AWQ_OK)
         awq__loaded_layer_free(loaded);
     return status;
 }
@@ -298,12 +278,11 @@ void awq__loaded_layer_free(awq__loaded_layer *loaded)
 awq_status awq__model_module(const awq_model *model, size_t index, awq__loaded_module *loaded)
 {
     *loaded = (awq__loaded_module){0};
-    awq_status status = hold(model, index, index + 1, &loaded->held);
-    if (status == AWQ_OK)
-        status =
-            awq__model_find(model, &model->arch->modules[index], &loaded->held, &loaded->found);
-    if (status == AWQ_OK)
-        status = check_whole(model->ctx, &loaded->found.weight);
+    awq_status status;
+    AWQ__TRY(hold(model, index, index + 1, &loaded->held));
+    AWQ__TRY(awq__model_find(model, &model->arch->modules[index], &loaded->held, &loaded->found));
+    AWQ__TRY(check_whole(model->ctx, &loaded->found.weight));
+done:
     if (status != AWQ_OK)
         awq__loaded_module_free(loaded);
     return status;
@@ -325,10 +304,8 @@ awq_status awq__model_end(const awq_model *model, awq__part part, awq__loaded_mo
 awq_status awq__model_final_norm(const awq_model *model, float **norm)
 {
     awq__loaded_module loaded;
-    awq_status status = awq__model_end(model, AWQ__PART_FINAL_NORM, &loaded);
     *norm = NULL;
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__model_end(model, AWQ__PART_FINAL_NORM, &loaded));
     const awq__weight *weight = &loaded.found.weight;
     *norm = awq__alloc_aligned(model->ctx, (size_t)weight->rows, sizeof **norm, weight->name);
     if (*norm)

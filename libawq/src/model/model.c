@@ -73,9 +73,8 @@ static awq_status read_quantization(awq_model *model)
             "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors, "
             "gptq, mxfp4, bitsandbytes or auto-round",
             file, method->valuestring);
-    awq_status status = check_described_format(model);
-    return status == AWQ_OK ? model->format->read_config(model->ctx, file, config, &model->stored)
-                            : status;
+    AWQ__CHECK(check_described_format(model));
+    return model->format->read_config(model->ctx, file, config, &model->stored);
 }
 
 /* ---- a model without weights ---- */
@@ -135,9 +134,7 @@ static awq_status describe_module(awq_model *model, size_t index)
     const awq__module *source = &model->arch->modules[index];
     awq_module *module = &model->modules[index];
     awq__found found;
-    awq_status status = awq__model_find(model, source, NULL, &found);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__model_find(model, source, NULL, &found));
     double weights = (double)source->rows * (double)source->cols;
     if (!found.packed)
         model->texts[index] = awq__format(model->ctx, "%s", awq_dtype_name(found.weight.dtype));
@@ -164,34 +161,31 @@ static awq_status describe_modules(awq_model *model)
 {
     awq_context *ctx = model->ctx;
     size_t count = model->arch->module_count;
-    awq_status status = AWQ_OK;
     model->modules = awq__alloc(ctx, count, sizeof *model->modules, "the list of modules");
     model->texts = awq__alloc(ctx, count, sizeof *model->texts, "the list of modules");
-    if (!model->modules || !model->texts)
-        return AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
-        status = describe_module(model, i);
-        model->has_codes |= status == AWQ_OK && model->modules[i].quantized;
-        if (status == AWQ_OK && !awq__model_has_weights(model))
-            status = add_bytes(model, model->modules[i].bytes);
+    AWQ__CHECK_ALLOC(model->modules && model->texts);
+    for (size_t i = 0; i < count; i++) {
+        AWQ__CHECK(describe_module(model, i));
+        model->has_codes |= model->modules[i].quantized;
+        if (!awq__model_has_weights(model))
+            AWQ__CHECK(add_bytes(model, model->modules[i].bytes));
     }
-    if (status == AWQ_OK && model->format && !model->has_codes && awq__model_has_weights(model))
+    if (model->format && !model->has_codes && awq__model_has_weights(model))
         awq__log(ctx, AWQ_LOG_WARNING,
                  "%s: quantization_config says %s, but no weight is in codes: it is read as plain",
                  model->arch->config_path, model->format->method);
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status open_model(awq_model *model, const char *plugin, bool whole)
 {
-    awq_status status = awq__arch_open(model->ctx, model->directory, plugin, &model->arch);
-    if (status == AWQ_OK)
-        status = read_quantization(model);
-    if (status == AWQ_OK && awq__model_has_weights(model))
+    AWQ__CHECK(awq__arch_open(model->ctx, model->directory, plugin, &model->arch));
+    AWQ__CHECK(read_quantization(model));
+    if (awq__model_has_weights(model))
         model->bytes = awq__checkpoint_bytes(model->arch->checkpoint);
-    else if (status == AWQ_OK)
-        status = read_dtype(model);
-    return status == AWQ_OK && whole ? describe_modules(model) : status;
+    else
+        AWQ__CHECK(read_dtype(model));
+    return whole ? describe_modules(model) : AWQ_OK;
 }
 
 static awq_status open_path(awq_context *ctx, const char *path, const char *plugin, bool whole,
@@ -199,28 +193,27 @@ static awq_status open_path(awq_context *ctx, const char *path, const char *plug
 {
     *out = NULL;
     awq_model *model = awq__alloc(ctx, 1, sizeof *model, "a model");
-    if (!model)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(model);
     model->ctx = ctx;
     model->directory = awq__strdup(ctx, path);
-    awq_status status = model->directory ? open_model(model, plugin, whole) : AWQ_ERROR_MEMORY;
-    if (status != AWQ_OK) {
-        awq_model_free(model);
-        return status;
-    }
+    awq_status status;
+    AWQ__TRY_ALLOC(model->directory);
+    AWQ__TRY(open_model(model, plugin, whole));
     *out = model;
-    return AWQ_OK;
+done:
+    if (status != AWQ_OK)
+        awq_model_free(model);
+    return status;
 }
 
 awq_status awq_model_open(awq_context *ctx, const char *path, const char *plugin, awq_model **out)
 {
     if (out)
         *out = NULL;
-    awq_status status =
-        awq__enter(ctx, "awq_model_open", (awq__argument[]){{"path", path}, {"out", out}, {0}});
-    if (status == AWQ_OK)
-        status = open_path(ctx, path, plugin, true, out);
-    return status == AWQ_OK ? awq__leave(ctx, status) : status;
+    AWQ__CHECK(
+        awq__enter(ctx, "awq_model_open", (awq__argument[]){{"path", path}, {"out", out}, {0}}));
+    AWQ__CHECK(open_path(ctx, path, plugin, true, out));
+    return awq__leave(ctx, AWQ_OK);
 }
 
 awq_status awq__model_open_partial(awq_context *ctx, const char *path, const char *plugin,

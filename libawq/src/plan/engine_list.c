@@ -9,15 +9,14 @@ struct awq_engine_rule_list {
 static awq_status add_row(awq_context *ctx, awq_engine_rule_list *list)
 {
     awq__engine_row_text row;
-    awq_status status = awq__engine_row_at(ctx, list->count, &row);
-    if (status == AWQ_OK)
-        list->rules[list->count++] = (awq_engine_rule){.engine = row.engine,
-                                                       .versions = row.versions,
-                                                       .formats = row.formats,
-                                                       .constraint = row.constraint,
-                                                       .level = row.level,
-                                                       .source = row.source};
-    return status;
+    AWQ__CHECK(awq__engine_row_at(ctx, list->count, &row));
+    list->rules[list->count++] = (awq_engine_rule){.engine = row.engine,
+                                                   .versions = row.versions,
+                                                   .formats = row.formats,
+                                                   .constraint = row.constraint,
+                                                   .level = row.level,
+                                                   .source = row.source};
+    return AWQ_OK;
 }
 
 awq_status awq_engine_rule_list_create(awq_context *ctx, awq_engine_rule_list **out)
@@ -25,23 +24,20 @@ awq_status awq_engine_rule_list_create(awq_context *ctx, awq_engine_rule_list **
     size_t count = awq__engine_row_count();
     if (out)
         *out = NULL;
-    awq_status status =
-        awq__enter(ctx, "awq_engine_rule_list_create", (awq__argument[]){{"out", out}, {0}});
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(
+        awq__enter(ctx, "awq_engine_rule_list_create", (awq__argument[]){{"out", out}, {0}}));
     awq_engine_rule_list *list = awq__alloc(ctx, 1, sizeof *list, "the list of engines");
-    if (!list)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(list);
     list->rules = awq__alloc(ctx, count, sizeof *list->rules, "the list of engines");
-    status = list->rules ? AWQ_OK : AWQ_ERROR_MEMORY;
-    while (list->count < count && status == AWQ_OK)
-        status = add_row(ctx, list);
-    if (status != AWQ_OK) {
-        awq_engine_rule_list_free(list);
-        return status;
-    }
+    awq_status status;
+    AWQ__TRY_ALLOC(list->rules);
+    while (list->count < count)
+        AWQ__TRY(add_row(ctx, list));
     *out = list;
-    return AWQ_OK;
+done:
+    if (status != AWQ_OK)
+        awq_engine_rule_list_free(list);
+    return status;
 }
 
 void awq_engine_rule_list_free(awq_engine_rule_list *list)

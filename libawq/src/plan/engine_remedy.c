@@ -328,8 +328,7 @@ awq_status awq__engine_remedy(awq_context *ctx, const char *engine, awq__engine_
     *found = false;
     const awq_option *formats = awq_option_find("format");
     module *kinds = awq__alloc(ctx, f->module_count, sizeof *kinds, "kinds of modules");
-    if (!kinds)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(kinds);
     facts smaller = *f;
     smaller.modules = kinds;
     smaller.module_count = keep_kinds(f, kinds);
@@ -351,6 +350,7 @@ awq_status awq__engine_remedy(awq_context *ctx, const char *engine, awq__engine_
                 strcmp(stores[i].name, f->format))
                 try_schemes(&s, stores[i].name);
     }
+
     awq__free(s.trial.modules);
     awq__free(s.trial.schemes);
     awq__free(kinds);
@@ -399,21 +399,22 @@ char *awq__change_text(awq_context *ctx, const change *c, const awq__engine_row 
     awq__text text = {0};
     awq_status status = AWQ_OK;
     if (c->format)
-        status = awq__text_append(ctx, &text, "format: %s", c->format);
-    if (c->bits && status == AWQ_OK)
-        status = awq__text_append(ctx, &text, "%squantize.bits: %d", comma(&text), c->bits);
-    if (c->group && status == AWQ_OK)
-        status = awq__text_append(ctx, &text, "%squantize.group_size: %lld", comma(&text),
-                                  (long long)c->group);
-    if (c->symmetric && status == AWQ_OK)
-        status = awq__text_append(ctx, &text, "%squantize.symmetric: true", comma(&text));
-    if (c->tensor_parallel && status == AWQ_OK)
-        status = awq__text_append(ctx, &text, "%stensor_parallel: %lld", comma(&text),
-                                  (long long)c->tensor_parallel);
-    if (c->alike && status == AWQ_OK)
-        status = awq__text_append(ctx, &text, "%s", comma(&text));
-    if (c->alike && status == AWQ_OK)
-        status = append_alike(ctx, &text, c->alike, row, hit);
+        AWQ__TRY(awq__text_append(ctx, &text, "format: %s", c->format));
+    if (c->bits)
+        AWQ__TRY(awq__text_append(ctx, &text, "%squantize.bits: %d", comma(&text), c->bits));
+    if (c->group)
+        AWQ__TRY(awq__text_append(ctx, &text, "%squantize.group_size: %lld", comma(&text),
+                                  (long long)c->group));
+    if (c->symmetric)
+        AWQ__TRY(awq__text_append(ctx, &text, "%squantize.symmetric: true", comma(&text)));
+    if (c->tensor_parallel)
+        AWQ__TRY(awq__text_append(ctx, &text, "%stensor_parallel: %lld", comma(&text),
+                                  (long long)c->tensor_parallel));
+    if (c->alike) {
+        AWQ__TRY(awq__text_append(ctx, &text, "%s", comma(&text)));
+        AWQ__TRY(append_alike(ctx, &text, c->alike, row, hit));
+    }
+done:
     if (status != AWQ_OK)
         awq__text_free(&text);
     return text.data;

@@ -116,24 +116,22 @@ static const char *whose(const row *r)
 /* "4 or 8", from values[from] to the first 0. */
 static awq_status append_values(awq_context *ctx, awq__text *text, const row *r, int from)
 {
-    awq_status status = AWQ_OK;
-    for (int i = from; i < AWQ__ROW_VALUES && r->values[i] && status == AWQ_OK; i++) {
+    for (int i = from; i < AWQ__ROW_VALUES && r->values[i]; i++) {
         bool last = i + 1 == AWQ__ROW_VALUES || !r->values[i + 1];
         const char *between = i == from ? "" : last ? " or " : ", ";
-        status = awq__text_append(ctx, text, "%s%lld", between, (long long)r->values[i]);
+        AWQ__CHECK(awq__text_append(ctx, text, "%s%lld", between, (long long)r->values[i]));
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status append_model_types(awq_context *ctx, awq__text *text, const char *types)
 {
-    awq_status status = AWQ_OK;
-    for (const char *at = types; *at && status == AWQ_OK;) {
+    for (const char *at = types; *at;) {
         size_t length = strcspn(at, "|");
-        status = awq__text_append(ctx, text, "%s%.*s", at == types ? "" : ", ", (int)length, at);
+        AWQ__CHECK(awq__text_append(ctx, text, "%s%.*s", at == types ? "" : ", ", (int)length, at));
         at += length + (at[length] == '|');
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status append_alike(awq_context *ctx, awq__text *text, const row *r)
@@ -151,55 +149,48 @@ static awq_status append_alike(awq_context *ctx, awq__text *text, const row *r)
 static awq_status append_taken(awq_context *ctx, awq__text *text, const row *r)
 {
     long long value = r->values[0];
-    awq_status status = AWQ_OK;
     switch (r->constraint) {
     case AWQ__CODES_TAKEN:
-        status = awq__text_append(ctx, text, "%s of ", whose(r));
-        if (status == AWQ_OK)
-            status = append_values(ctx, text, r, 1);
-        if (status == AWQ_OK)
-            status = awq__text_append(ctx, text, " bits%s",
-                                      value == AWQ__CODE_E2M1 ? " in E2M1" : ", integers");
-        return status;
+        AWQ__CHECK(awq__text_append(ctx, text, "%s of ", whose(r)));
+        AWQ__CHECK(append_values(ctx, text, r, 1));
+        return awq__text_append(ctx, text, " bits%s",
+                                value == AWQ__CODE_E2M1 ? " in E2M1" : ", integers");
     case AWQ__SYMMETRIC_TAKEN:
-        status = awq__text_append(ctx, text, "%s without zero points", whose(r));
+        AWQ__CHECK(awq__text_append(ctx, text, "%s without zero points", whose(r)));
         break;
     case AWQ__GROUPS_TAKEN:
-        status = awq__text_append(ctx, text, "%s of group_size ", whose(r));
-        if (status == AWQ_OK)
-            status = append_values(ctx, text, r, 0);
+        AWQ__CHECK(awq__text_append(ctx, text, "%s of group_size ", whose(r)));
+        AWQ__CHECK(append_values(ctx, text, r, 0));
         break;
     case AWQ__MODEL_TYPES:
-        status = awq__text_append(ctx, text, "%s of ", whose(r));
-        return status == AWQ_OK ? append_model_types(ctx, text, r->model_types) : status;
+        AWQ__CHECK(awq__text_append(ctx, text, "%s of ", whose(r)));
+        return append_model_types(ctx, text, r->model_types);
     case AWQ__HIDDEN_MULTIPLE:
-        status = awq__text_append(ctx, text, "%s where hidden_size is a multiple of %lld", whose(r),
-                                  value);
+        AWQ__CHECK(awq__text_append(ctx, text, "%s where hidden_size is a multiple of %lld",
+                                    whose(r), value));
         break;
     case AWQ__SHARD_GROUPS:
-        status = awq__text_append(
-            ctx, text, "%s whose columns on one device are a multiple of the group", whose(r));
-        if (status == AWQ_OK && value)
-            status = awq__text_append(ctx, text, " or of %lld", value);
+        AWQ__CHECK(awq__text_append(
+            ctx, text, "%s whose columns on one device are a multiple of the group", whose(r)));
+        if (value)
+            AWQ__CHECK(awq__text_append(ctx, text, " or of %lld", value));
         break;
     case AWQ__SHARD_MULTIPLE:
-        status = awq__text_append(ctx, text,
-                                  "%s whose intermediate size on one device is a multiple of %lld",
-                                  whose(r), value);
+        AWQ__CHECK(awq__text_append(
+            ctx, text, "%s whose intermediate size on one device is a multiple of %lld", whose(r),
+            value));
         break;
     case AWQ__TENSOR_PARALLEL:
         return awq__text_append(ctx, text, "tensor_parallel up to %lld", value);
     case AWQ__ALIKE:
         return append_alike(ctx, text, r);
     case AWQ__NONE_KEPT:
-        status = awq__text_append(ctx, text, "%s only if all of them are quantized", whose(r));
+        AWQ__CHECK(awq__text_append(ctx, text, "%s only if all of them are quantized", whose(r)));
         break;
     default:
         return awq__text_append(ctx, text, "no %s in this format", whose(r));
     }
-    if (status == AWQ_OK && r->bits)
-        status = awq__text_append(ctx, text, ", for %d bits", r->bits);
-    return status;
+    return r->bits ? awq__text_append(ctx, text, ", for %d bits", r->bits) : AWQ_OK;
 }
 
 /* What comes after the engine's name in a message. */

@@ -18,14 +18,13 @@ static awq_status add_remedy(awq_context *ctx, const row *r, const facts *f, con
                              remedies *known, char **text)
 {
     awq__engine_level level = r->level;
-    awq_status status = AWQ_OK;
     if (!known->searched[level]) {
-        status = awq__engine_remedy(ctx, r->engine, level, f, &known->change[level],
-                                    &known->found[level]);
-        known->searched[level] = status == AWQ_OK;
+        AWQ__CHECK(awq__engine_remedy(ctx, r->engine, level, f, &known->change[level],
+                                      &known->found[level]));
+        known->searched[level] = true;
     }
-    if (status != AWQ_OK || !known->found[level])
-        return status;
+    if (!known->found[level])
+        return AWQ_OK;
     *text = awq__change_text(ctx, &known->change[level], r, h);
     return *text ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
@@ -34,10 +33,8 @@ static awq_status add_finding(awq_context *ctx, size_t index, const facts *f, co
                               bool refused, remedies *known, awq__findings *findings)
 {
     const row *r = awq__engine_row_of(index);
-    awq_status status = awq__grow(ctx, &findings->items, &findings->capacity, findings->count + 1,
-                                  sizeof *findings->items, "findings about engines");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(ctx, &findings->items, &findings->capacity, findings->count + 1,
+                         sizeof *findings->items, "findings about engines"));
     awq__finding *finding = &findings->items[findings->count++];
     *finding = (awq__finding){.refused = refused,
                               .level = r->level,
@@ -82,8 +79,7 @@ static awq_status check_one(awq_context *ctx, const char *engine, bool named, co
 {
     remedies known = {0};
     verdict v = judge(engine, f);
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < awq__engine_row_count() && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < awq__engine_row_count(); i++) {
         const row *r = awq__engine_row_of(i);
         bool shown = v.worst == AWQ__ENGINE_REFUSES ? r->level == AWQ__ENGINE_REFUSES
                                                     : named || r->level < AWQ__ENGINE_NOTE;
@@ -91,10 +87,10 @@ static awq_status check_one(awq_context *ctx, const char *engine, bool named, co
             continue;
         hit h = awq__engine_hit(r, f);
         if (h.count)
-            status = add_finding(ctx, i, f, &h, named && r->level == AWQ__ENGINE_REFUSES, &known,
-                                 findings);
+            AWQ__CHECK(add_finding(ctx, i, f, &h, named && r->level == AWQ__ENGINE_REFUSES, &known,
+                                   findings));
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status check_arguments(awq_context *ctx, const char *engine, const facts *f)
@@ -116,10 +112,12 @@ awq_status awq__engines_check(awq_context *ctx, const char *engine, const facts 
                                           "tensorrt-llm"};
     bool any = !strcmp(engine, "any");
     *findings = (awq__findings){0};
-    awq_status status = check_arguments(ctx, engine, f);
-    for (size_t i = 0; i < sizeof engines / sizeof *engines && status == AWQ_OK; i++)
+    awq_status status;
+    AWQ__TRY(check_arguments(ctx, engine, f));
+    for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
         if (any || !strcmp(engine, engines[i]))
-            status = check_one(ctx, engines[i], !any, f, findings);
+            AWQ__TRY(check_one(ctx, engines[i], !any, f, findings));
+done:
     if (status != AWQ_OK)
         awq__findings_free(findings);
     return status;

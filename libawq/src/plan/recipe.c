@@ -71,14 +71,11 @@ awq_status awq_recipe_create(awq_context *ctx, awq_recipe **out)
 {
     if (out)
         *out = NULL;
-    awq_status status = awq__enter(ctx, "awq_recipe_create", (awq__argument[]){{"out", out}, {0}});
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(ctx, "awq_recipe_create", (awq__argument[]){{"out", out}, {0}}));
     size_t count;
     awq_option_list(&count);
     awq_recipe *recipe = awq__alloc(ctx, 1, sizeof *recipe, "a recipe");
-    if (!recipe)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(recipe);
     recipe->ctx = ctx;
     recipe->values = awq__alloc(ctx, count, sizeof *recipe->values, "a recipe");
     if (!recipe->values) {
@@ -109,12 +106,10 @@ void awq_recipe_free(awq_recipe *recipe)
 
 awq_status awq_recipe_set_source(awq_recipe *recipe, const char *path)
 {
-    awq_status status = awq__enter(recipe ? recipe->ctx : NULL, "awq_recipe_set_source", NULL);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(recipe ? recipe->ctx : NULL, "awq_recipe_set_source", NULL));
     char *source = path ? awq__strdup(recipe->ctx, path) : NULL;
-    if (path && !source)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(!path || source);
+
     awq__free(recipe->source);
     recipe->source = source;
     return AWQ_OK;
@@ -143,53 +138,47 @@ static awq_status prepare(awq_recipe *recipe, const char *name, const char *valu
 {
     awq_context *ctx = recipe ? recipe->ctx : NULL;
     *text = NULL;
-    awq_status status = awq__enter(
-        ctx, "a recipe option", (awq__argument[]){{"its name", name}, {"its value", value}, {0}});
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(ctx, "a recipe option",
+                          (awq__argument[]){{"its name", name}, {"its value", value}, {0}}));
     *option = awq_option_find(name);
     if (!*option)
         return no_option(ctx, name);
-    status = awq__value_check(ctx, *option, value);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__value_check(ctx, *option, value));
     if (!awq__option_is_path(*option)) {
         *text = awq__strdup(ctx, value);
         return *text ? AWQ_OK : AWQ_ERROR_MEMORY;
     }
     *text = awq__path_join(ctx, base_dir, value);
-    if (!*text)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(*text);
     awq__value_tidy_path(*text);
-    if (!awq__is_utf8(*text, strlen(*text))) {
-        status = awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: \"%s\" is not UTF-8", name, *text);
-        awq__free(*text);
-        *text = NULL;
-    }
+    if (awq__is_utf8(*text, strlen(*text)))
+        return AWQ_OK;
+    awq_status status = awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: \"%s\" is not UTF-8", name, *text);
+    awq__free(*text);
+    *text = NULL;
     return status;
 }
 
 /* Appends to own, taking text over also on failure. */
 static awq_status push(awq_context *ctx, values *own, char *text)
 {
-    awq_status status = awq__grow(ctx, &own->items, &own->capacity, own->count + 1,
-                                  sizeof *own->items, "values of a recipe option");
-    if (status != AWQ_OK) {
-        awq__free(text);
-        return status;
-    }
+    awq_status status;
+    AWQ__TRY(awq__grow(ctx, &own->items, &own->capacity, own->count + 1, sizeof *own->items,
+                       "values of a recipe option"));
     own->items[own->count++] = text;
-    return AWQ_OK;
+done:
+    if (status != AWQ_OK)
+        awq__free(text);
+    return status;
 }
 
 /* Puts text in place of all values. */
 static awq_status replace(awq_context *ctx, values *own, char *text)
 {
     values fresh = {.set = true};
-    awq_status status = push(ctx, &fresh, text);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(push(ctx, &fresh, text));
     drop(own);
+
     awq__free(own->items);
     *own = fresh;
     return AWQ_OK;
@@ -200,11 +189,10 @@ awq_status awq_recipe_set(awq_recipe *recipe, const char *name, const char *valu
 {
     const awq_option *option = NULL;
     char *text;
-    awq_status status = prepare(recipe, name, value, base_dir, &option, &text);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(prepare(recipe, name, value, base_dir, &option, &text));
     values *own = values_of(recipe, option);
-    if (!text[0]) { /* only where empty is the default */
+    if (!text[0]) {
+        /* only where empty is the default */
         awq__free(text);
         drop(own);
         return AWQ_OK;
@@ -212,49 +200,52 @@ awq_status awq_recipe_set(awq_recipe *recipe, const char *name, const char *valu
     return replace(recipe->ctx, own, text);
 }
 
+/* The list is its default so far, which becomes a value of its own. Takes text over also on
+   failure. */
+static awq_status push_behind_default(awq_context *ctx, values *own, const char *fallback,
+                                      char *text)
+{
+    values both = {.set = true};
+    awq_status status;
+    AWQ__TRY(awq__grow(ctx, &both.items, &both.capacity, 2, sizeof *both.items,
+                       "values of a recipe option"));
+    both.items[0] = awq__strdup(ctx, fallback);
+    AWQ__TRY_ALLOC(both.items[0]);
+    both.items[1] = text;
+    both.count = 2;
+    awq__free(own->items);
+    *own = both;
+done:
+    if (status != AWQ_OK) {
+        awq__free(both.items);
+        awq__free(text);
+    }
+    return status;
+}
+
 awq_status awq_recipe_append(awq_recipe *recipe, const char *name, const char *value,
                              const char *base_dir)
 {
     const awq_option *option = NULL;
     char *text;
-    awq_status status = prepare(recipe, name, value, base_dir, &option, &text);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(prepare(recipe, name, value, base_dir, &option, &text));
     awq_context *ctx = recipe->ctx;
     values *own = values_of(recipe, option);
     if (!awq__option_is_list(option)) {
         awq__free(text);
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: has one value, not a list", name);
     }
-    if (own->set || !option->fallback[0]) {
-        status = push(ctx, own, text);
-        own->set = own->set || status == AWQ_OK;
-        return status;
-    }
-    /* The list is its default so far: make that an own value first. */
-    values both = {.set = true};
-    char *first = awq__strdup(ctx, option->fallback);
-    status = first ? push(ctx, &both, first) : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = push(ctx, &both, text);
-    else
-        awq__free(text);
-    if (status != AWQ_OK) {
-        drop(&both);
-        awq__free(both.items);
-        return status;
-    }
-    awq__free(own->items);
-    *own = both;
+    if (!own->set && option->fallback[0])
+        return push_behind_default(ctx, own, option->fallback, text);
+    AWQ__CHECK(push(ctx, own, text));
+    own->set = true;
     return AWQ_OK;
 }
 
 awq_status awq_recipe_clear(awq_recipe *recipe, const char *name)
 {
-    awq_status status = awq__enter(recipe ? recipe->ctx : NULL, "awq_recipe_clear",
-                                   (awq__argument[]){{"name", name}, {0}});
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(recipe ? recipe->ctx : NULL, "awq_recipe_clear",
+                          (awq__argument[]){{"name", name}, {0}}));
     const awq_option *option = awq_option_find(name);
     if (!option)
         return no_option(recipe->ctx, name);
@@ -269,20 +260,16 @@ awq_status awq_recipe_clear(awq_recipe *recipe, const char *name)
 awq_status awq_recipe_add_rule(awq_recipe *recipe)
 {
     awq_context *ctx = recipe ? recipe->ctx : NULL;
-    awq_status status = awq__enter(ctx, "awq_recipe_add_rule", NULL);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(ctx, "awq_recipe_add_rule", NULL));
     size_t options;
     awq_rule_option_list(&options);
-    status = awq__grow(ctx, &recipe->rules, &recipe->rule_capacity, recipe->rule_count + 1,
-                       sizeof *recipe->rules, "rules");
+    AWQ__CHECK(awq__grow(ctx, &recipe->rules, &recipe->rule_capacity, recipe->rule_count + 1,
+                         sizeof *recipe->rules, "rules"));
     rule added = {0};
-    if (status == AWQ_OK &&
-        !(added.texts = awq__alloc(ctx, options, sizeof *added.texts, "a rule")))
-        status = AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        recipe->rules[recipe->rule_count++] = added;
-    return status;
+    added.texts = awq__alloc(ctx, options, sizeof *added.texts, "a rule");
+    AWQ__CHECK_ALLOC(added.texts);
+    recipe->rules[recipe->rule_count++] = added;
+    return AWQ_OK;
 }
 
 size_t awq_recipe_rule_count(const awq_recipe *recipe)
@@ -304,10 +291,8 @@ awq_status awq_recipe_rule_set(awq_recipe *recipe, size_t index, const char *nam
                                const char *value)
 {
     awq_context *ctx = recipe ? recipe->ctx : NULL;
-    awq_status status =
-        awq__enter(ctx, "a rule", (awq__argument[]){{"its name", name}, {"its value", value}, {0}});
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(ctx, "a rule",
+                          (awq__argument[]){{"its name", name}, {"its value", value}, {0}}));
     if (index >= recipe->rule_count)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "there is no rule %zu, only %zu", index,
                          recipe->rule_count);
@@ -315,17 +300,15 @@ awq_status awq_recipe_rule_set(awq_recipe *recipe, size_t index, const char *nam
     if (!text)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "a rule has no \"%s\"; did you mean \"%s\"?",
                          name, awq_rule_option_nearest(name)->name);
-    status = awq__value_check(ctx, awq_rule_option_find(name), value);
-    if (status == AWQ_OK && !value[0])
-        status = awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: an empty value is not allowed", name);
-    char *copy = status == AWQ_OK ? awq__strdup(ctx, value) : NULL;
-    if (status == AWQ_OK && !copy)
-        return AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        awq__free(*text);
-        *text = copy;
-    }
-    return status;
+    AWQ__CHECK(awq__value_check(ctx, awq_rule_option_find(name), value));
+    if (!value[0])
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: an empty value is not allowed", name);
+    char *copy = awq__strdup(ctx, value);
+    AWQ__CHECK_ALLOC(copy);
+
+    awq__free(*text);
+    *text = copy;
+    return AWQ_OK;
 }
 
 const char *awq_recipe_rule_get(const awq_recipe *recipe, size_t index, const char *name)
@@ -401,20 +384,21 @@ awq_status awq__recipe_check(const awq_recipe *recipe)
     size_t option_count;
     const awq_option *options = awq_option_list(&option_count);
     bool calibrates = awq__recipe_calibrates(recipe);
-    for (size_t i = 0; i < option_count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < option_count; i++) {
         bool needed =
             options[i].required || (calibrates && !strcmp(options[i].name, "calibration.data"));
         if (needed && awq_recipe_count(recipe, options[i].name) == 0)
-            status = awq__text_append(ctx, &missing, "%s%s", missing.length ? ", " : "",
-                                      options[i].name);
+            AWQ__TRY(awq__text_append(ctx, &missing, "%s%s", missing.length ? ", " : "",
+                                      options[i].name));
     }
-    if (status == AWQ_OK && missing.length)
-        status = awq__fail(ctx, AWQ_ERROR_RECIPE, "the recipe does not say %s", missing.data);
-    if (status == AWQ_OK && awq_recipe_count(recipe, "quantize.target_bits") &&
+    if (missing.length)
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_RECIPE, "the recipe does not say %s", missing.data));
+    if (awq_recipe_count(recipe, "quantize.target_bits") &&
         awq_recipe_count(recipe, "quantize.target_size"))
-        status = awq__fail(ctx, AWQ_ERROR_RECIPE,
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_RECIPE,
                            "quantize.target_bits and quantize.target_size: only one of them can be "
-                           "the target");
+                           "the target"));
+done:
     awq__text_free(&missing);
     return status;
 }

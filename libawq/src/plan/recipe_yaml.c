@@ -15,16 +15,16 @@ static bool is_plain(uint32_t c)
 
 static awq_status append_quoted(awq_context *ctx, awq__text *out, const char *text)
 {
-    awq_status status = awq__text_append(ctx, out, "\"");
-    for (size_t step; *text && status == AWQ_OK; text += step) {
+    AWQ__CHECK(awq__text_append(ctx, out, "\""));
+    for (size_t step; *text; text += step) {
         uint32_t c;
         step = awq__utf8_next(text, &c); /* it was checked when it was set */
-        status = is_plain(c) ? awq__text_append_bytes(ctx, out, text, step)
-                 : c < 0x80 && c >= 0x20 && c != 0x7f
-                     ? awq__text_append(ctx, out, "\\%c", (int)c)
-                     : awq__text_append(ctx, out, "\\u%04X", (unsigned)c);
+        AWQ__CHECK(is_plain(c) ? awq__text_append_bytes(ctx, out, text, step)
+                   : c < 0x80 && c >= 0x20 && c != 0x7f
+                       ? awq__text_append(ctx, out, "\\%c", (int)c)
+                       : awq__text_append(ctx, out, "\\u%04X", (unsigned)c));
     }
-    return status == AWQ_OK ? awq__text_append(ctx, out, "\"") : status;
+    return awq__text_append(ctx, out, "\"");
 }
 
 static bool is_free_text(const awq_option *option)
@@ -37,16 +37,15 @@ static awq_status append_option(awq_context *ctx, awq__text *out, const awq_opti
                                 const char *const *texts, size_t count)
 {
     bool list = awq__option_is_list(option);
-    awq_status status =
-        awq__text_append(ctx, out, "%s:%s", awq__option_last_part(option->name), list ? " [" : " ");
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+    AWQ__CHECK(awq__text_append(ctx, out, "%s:%s", awq__option_last_part(option->name),
+                                list ? " [" : " "));
+    for (size_t i = 0; i < count; i++) {
         if (i)
-            status = awq__text_append(ctx, out, ", ");
-        if (status == AWQ_OK)
-            status = is_free_text(option) ? append_quoted(ctx, out, texts[i])
-                                          : awq__text_append(ctx, out, "%s", texts[i]);
+            AWQ__CHECK(awq__text_append(ctx, out, ", "));
+        AWQ__CHECK(is_free_text(option) ? append_quoted(ctx, out, texts[i])
+                                        : awq__text_append(ctx, out, "%s", texts[i]));
     }
-    return status == AWQ_OK ? awq__text_append(ctx, out, list ? "]\n" : "\n") : status;
+    return awq__text_append(ctx, out, list ? "]\n" : "\n");
 }
 
 /* "rules:", each rule a list's item. */
@@ -54,25 +53,23 @@ static awq_status append_rules(awq_context *ctx, awq__text *out, const awq_recip
 {
     size_t count;
     const awq_option *list = awq_rule_option_list(&count);
-    awq_status status =
-        awq_recipe_rule_count(recipe) ? awq__text_append(ctx, out, "rules:\n") : AWQ_OK;
+    if (awq_recipe_rule_count(recipe))
+        AWQ__CHECK(awq__text_append(ctx, out, "rules:\n"));
     for (size_t r = 0; r < awq_recipe_rule_count(recipe); r++) {
         const char *lead = "  - ";
-        for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+        for (size_t i = 0; i < count; i++) {
             const char *text = awq_recipe_rule_get(recipe, r, list[i].name);
             if (!text)
                 continue;
-            status = awq__text_append(ctx, out, "%s%s: ", lead, list[i].name);
-            if (status == AWQ_OK)
-                status = append_quoted(ctx, out, text);
-            if (status == AWQ_OK)
-                status = awq__text_append(ctx, out, "\n");
+            AWQ__CHECK(awq__text_append(ctx, out, "%s%s: ", lead, list[i].name));
+            AWQ__CHECK(append_quoted(ctx, out, text));
+            AWQ__CHECK(awq__text_append(ctx, out, "\n"));
             lead = "    ";
         }
-        if (lead[2] == '-' && status == AWQ_OK) /* an empty one */
-            status = awq__text_append(ctx, out, "  - {}\n");
+        if (lead[2] == '-') /* an empty one */
+            AWQ__CHECK(awq__text_append(ctx, out, "  - {}\n"));
     }
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__recipe_yaml(awq_context *ctx, const awq_recipe *recipe, awq__text *out)
@@ -88,17 +85,14 @@ awq_status awq__recipe_yaml(awq_context *ctx, const awq_recipe *recipe, awq__tex
         if (!count && !awq__option_is_list(option))
             continue;
         size_t length = (size_t)(awq__option_last_part(option->name) - option->name);
-        awq_status status = AWQ_OK;
         if (length && (length != section_length || strncmp(section, option->name, length)))
-            status = awq__text_append(ctx, out, "%.*s:\n", (int)length - 1, option->name);
+            AWQ__CHECK(awq__text_append(ctx, out, "%.*s:\n", (int)length - 1, option->name));
         section = option->name;
         section_length = length;
-        if (status == AWQ_OK && length)
-            status = awq__text_append(ctx, out, "  ");
-        if (status == AWQ_OK)
-            status = append_option(ctx, out, option, texts, count);
-        if (status != AWQ_OK)
-            return status;
+        if (length)
+            AWQ__CHECK(awq__text_append(ctx, out, "  "));
+        AWQ__CHECK(append_option(ctx, out, option, texts, count));
     }
+
     return append_rules(ctx, out, recipe);
 }

@@ -32,13 +32,10 @@ awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,
             rules->of[index] = rules->treatments[i];
             return AWQ_OK;
         }
-    awq_status status =
-        awq__grow(ctx, &rules->treatments, &rules->treatment_capacity, rules->treatment_count + 1,
-                  sizeof *rules->treatments, "treatments");
-    awq__treatment *copy =
-        status == AWQ_OK ? awq__alloc(ctx, 1, sizeof *copy, "a treatment") : NULL;
-    if (!copy)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK(awq__grow(ctx, &rules->treatments, &rules->treatment_capacity,
+                         rules->treatment_count + 1, sizeof *rules->treatments, "treatments"));
+    awq__treatment *copy = awq__alloc(ctx, 1, sizeof *copy, "a treatment");
+    AWQ__CHECK_ALLOC(copy);
     *copy = *treatment;
     rules->treatments[rules->treatment_count++] = copy;
     rules->of[index] = copy;
@@ -227,6 +224,14 @@ static awq_status check_keep(awq_context *ctx, const awq_recipe *recipe, size_t 
     return AWQ_OK;
 }
 
+/* One that cannot be read is a fault of the recipe. */
+static awq_status make_pattern(awq_context *ctx, const char *name, const char *text,
+                               awq__name_pattern *pattern)
+{
+    awq_status status = awq__name_pattern_create(ctx, name, text, AWQ__NAME_GLOB, pattern);
+    return status == AWQ_ERROR_FORMAT ? AWQ_ERROR_RECIPE : status;
+}
+
 static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe,
                             const awq__settings *settings, size_t index,
                             awq__rule_defaults defaults, rule *r)
@@ -245,17 +250,18 @@ static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe,
                          "%s: selects no modules; it needs match, role, layers, experts or "
                          "projection",
                          name);
-    awq_status status = r->keep ? check_keep(ctx, recipe, index, name) : AWQ_OK;
-    if (status == AWQ_OK && match) {
-        status = awq__name_pattern_create(ctx, name, match, AWQ__NAME_GLOB, &r->pattern);
-        r->has_pattern = status == AWQ_OK;
+    if (r->keep)
+        AWQ__CHECK(check_keep(ctx, recipe, index, name));
+    if (match) {
+        AWQ__CHECK(make_pattern(ctx, name, match, &r->pattern));
+        r->has_pattern = true;
     }
-    if (status == AWQ_OK && !r->keep) {
+    if (!r->keep) {
         awq__settings own;
         awq__settings_of_rule(recipe, settings, index, &own);
         r->treatment = treatment_from(&own, defaults);
     }
-    return status == AWQ_ERROR_FORMAT ? AWQ_ERROR_RECIPE : status;
+    return AWQ_OK;
 }
 
 /* Would the rule do something, were there no earlier ones? */
@@ -267,9 +273,7 @@ static awq_status is_shadowed(awq_context *ctx, const awq__arch *arch, const rul
         const awq__module *module = &arch->modules[i];
         if (!r->keep && !may_quantize(module->role))
             continue;
-        awq_status status = rule_matches(ctx, arch, r, module, shadowed);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(rule_matches(ctx, arch, r, module, shadowed));
     }
     return AWQ_OK;
 }
@@ -279,9 +283,7 @@ static awq_status judge_unused(awq_context *ctx, const awq__arch *arch, const ru
                                const char *name, awq__rules *rules)
 {
     bool shadowed;
-    awq_status status = is_shadowed(ctx, arch, r, &shadowed);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(is_shadowed(ctx, arch, r, &shadowed));
     if (shadowed)
         return awq__rules_warn_alike(
             ctx, rules, AWQ__ALIKE_SHADOWED,
@@ -320,9 +322,7 @@ static awq_status apply_rules(awq_context *ctx, const awq__arch *arch, rule *lis
     const awq__module *module = &arch->modules[index];
     *treated = false;
     for (size_t i = 0; i < count && !*treated; i++) {
-        awq_status status = rule_matches(ctx, arch, &list[i], module, treated);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(rule_matches(ctx, arch, &list[i], module, treated));
         if (!*treated)
             continue;
         count_match(module, &list[i].matched);
@@ -355,15 +355,16 @@ static awq_status make_patterns(awq_context *ctx, const awq__texts *texts, patte
     *list = (pattern_list){0};
     list->items = awq__alloc(ctx, count, sizeof *list->items, "patterns");
     list->matched = awq__alloc(ctx, count, sizeof *list->matched, "patterns");
-    awq_status status = list->items && list->matched ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
-        status = awq__name_pattern_create(ctx, "quantize.modules", texts->items[i], AWQ__NAME_GLOB,
-                                          &list->items[i]);
-        list->count += status == AWQ_OK;
+    awq_status status;
+    AWQ__TRY_ALLOC(list->items && list->matched);
+    for (size_t i = 0; i < count; i++) {
+        AWQ__TRY(make_pattern(ctx, "quantize.modules", texts->items[i], &list->items[i]));
+        list->count++;
     }
+done:
     if (status != AWQ_OK)
         free_patterns(list);
-    return status == AWQ_ERROR_FORMAT ? AWQ_ERROR_RECIPE : status;
+    return status;
 }
 
 /* `ruled`: a rule has treated the module already. */
@@ -374,16 +375,14 @@ static awq_status apply_patterns(awq_context *ctx, const awq__arch *arch, patter
     const awq__module *module = &arch->modules[index];
     for (size_t i = 0; i < list->count; i++) {
         bool matches;
-        awq_status status = names_module(ctx, arch, &list->items[i], module, &matches);
-        if (status == AWQ_OK && matches) {
+        AWQ__CHECK(names_module(ctx, arch, &list->items[i], module, &matches));
+        if (matches) {
             count_match(module, &list->matched[i]);
             awq__treatment own = *treatment;
             own.automatic &= module->role == AWQ_ROLE_EXPERT;
             if (!ruled && may_quantize(module->role))
-                status = awq__rules_treat(ctx, rules, index, &own);
+                AWQ__CHECK(awq__rules_treat(ctx, rules, index, &own));
         }
-        if (status != AWQ_OK)
-            return status;
     }
     return AWQ_OK;
 }
@@ -406,9 +405,7 @@ static awq_status judge_patterns(awq_context *ctx, const awq_recipe *recipe, con
         if (!awq__recipe_says(recipe, "quantize.modules") && awq_recipe_rule_count(recipe))
             continue;
         snprintf(what, sizeof what, "quantize.modules: \"%s\"", text);
-        awq_status status = nothing_matches(ctx, arch, rules, what);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(nothing_matches(ctx, arch, rules, what));
     }
     return AWQ_OK;
 }
@@ -437,21 +434,16 @@ static awq_status apply(awq_context *ctx, const awq_recipe *recipe, const awq__a
                         awq__rules *rules)
 {
     size_t count = awq_recipe_rule_count(recipe), treated = 0;
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < arch->module_count; i++) {
         bool ruled;
-        status = apply_rules(ctx, arch, list, count, i, rules, &ruled);
-        if (status == AWQ_OK)
-            status = apply_patterns(ctx, arch, patterns, i, general, ruled, rules);
+        AWQ__CHECK(apply_rules(ctx, arch, list, count, i, rules, &ruled));
+        AWQ__CHECK(apply_patterns(ctx, arch, patterns, i, general, ruled, rules));
         treated += rules->of[i] != NULL;
     }
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
-        status = judge_rule(ctx, recipe, arch, i, &list[i], rules);
-    if (status == AWQ_OK)
-        status = judge_patterns(ctx, recipe, arch, patterns, rules);
-    if (status == AWQ_OK && !treated)
-        status = nothing_left(ctx, arch, patterns, count);
-    return status;
+    for (size_t i = 0; i < count; i++)
+        AWQ__CHECK(judge_rule(ctx, recipe, arch, i, &list[i], rules));
+    AWQ__CHECK(judge_patterns(ctx, recipe, arch, patterns, rules));
+    return treated ? AWQ_OK : nothing_left(ctx, arch, patterns, count);
 }
 
 awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe,
@@ -465,20 +457,19 @@ awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe,
     *rules = (awq__rules){0};
     rules->of = awq__alloc(ctx, arch->module_count, sizeof *rules->of, "the treatment of modules");
     rule *list = awq__alloc(ctx, count, sizeof *list, "rules");
-    awq_status status = rules->of && list ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
-        status = make_rule(ctx, recipe, settings, i, defaults, &list[i]);
-    if (status == AWQ_OK)
-        status = make_patterns(ctx, &settings->quantize.modules, &patterns);
-    if (status == AWQ_OK)
-        status = apply(ctx, recipe, arch, &general, list, &patterns, rules);
+    awq_status status;
+    AWQ__TRY_ALLOC(rules->of && list);
+    for (size_t i = 0; i < count; i++)
+        AWQ__TRY(make_rule(ctx, recipe, settings, i, defaults, &list[i]));
+    AWQ__TRY(make_patterns(ctx, &settings->quantize.modules, &patterns));
+    AWQ__TRY(apply(ctx, recipe, arch, &general, list, &patterns, rules));
+    awq__rules_update(rules, arch);
+done:
     for (size_t i = 0; list && i < count; i++)
         awq__name_pattern_free(&list[i].pattern);
     awq__free(list);
     free_patterns(&patterns);
-    if (status == AWQ_OK)
-        awq__rules_update(rules, arch);
-    else
+    if (status != AWQ_OK)
         awq__rules_free(rules);
     return status;
 }

@@ -14,11 +14,10 @@ static awq_status add_line(awq_context *ctx, awq__rules *rules, const char *form
     char line[LINE_BYTES];
     int length = vsnprintf(line, sizeof line, format, arguments);
     awq__clean_line(line, sizeof line, length >= (int)sizeof line);
-    awq_status status = awq__grow(ctx, &rules->warnings, &rules->warning_capacity,
-                                  rules->warning_count + 1, sizeof *rules->warnings, "warnings");
-    char *copy = status == AWQ_OK ? awq__strdup(ctx, line) : NULL;
-    if (!copy)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK(awq__grow(ctx, &rules->warnings, &rules->warning_capacity, rules->warning_count + 1,
+                         sizeof *rules->warnings, "warnings"));
+    char *copy = awq__strdup(ctx, line);
+    AWQ__CHECK_ALLOC(copy);
     rules->warnings[rules->warning_count++] = copy;
     if (rules->told)
         awq__log(ctx, AWQ_LOG_WARNING, "%s", copy);
@@ -42,8 +41,8 @@ static awq_status count_more(awq_context *ctx, awq__rules *rules, awq__alike_lin
         alike->length = strlen(*line);
     char *copy =
         awq__format(ctx, "%.*s (and %zu more)", (int)alike->length, *line, alike->count - 1);
-    if (!copy)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(copy);
+
     awq__free(*line);
     *line = copy;
     return AWQ_OK;

@@ -151,8 +151,7 @@ static awq_status search_rows(void *arg, int64_t index, int worker)
     clip_job *j = arg;
     int64_t K = j->weight->cols, g = j->scheme->group, G = K / g, first = index * ROWS;
     float *space = awq__scratch_get(&j->scratch, worker, space_floats(g, K));
-    if (!space)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(space);
     clip c = {.compute = j->compute,
               .scheme = j->scheme,
               .rows = awq__min(ROWS, j->weight->rows - first)};
@@ -169,10 +168,11 @@ awq_status awq__search_clip(awq_context *ctx, const awq__compute *compute,
 {
     clip_job j = {
         .compute = compute, .weight = weight, .scheme = scheme, .stats = stats, .range = range};
-    awq_status status = awq__scratch_create(ctx, "clip search", &j.scratch);
-    if (status == AWQ_OK)
-        status = awq__parallel_scratch(&j.scratch, space_floats(scheme->group, weight->cols),
-                                       awq__ceil_div(weight->rows, ROWS), search_rows, &j);
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "clip search", &j.scratch));
+    AWQ__TRY(awq__parallel_scratch(&j.scratch, space_floats(scheme->group, weight->cols),
+                                   awq__ceil_div(weight->rows, ROWS), search_rows, &j));
+done:
     awq__scratch_free(&j.scratch);
     return status;
 }

@@ -444,17 +444,15 @@ awq_status awq__gptq_choose(awq_context *ctx, const awq__compute *compute, const
                             int64_t first, int64_t count, float *work, awq__codes *codes)
 {
     int64_t end = first + count;
-    awq_status status = AWQ_OK;
     tile t;
     cut_tile(gptq, work, &t);
-    for (; first < end && status == AWQ_OK; first += ROWS) {
+    for (; first < end; first += ROWS) {
         int64_t rows = awq__min(ROWS, end - first);
         read_tile(compute, gptq, weight, first, rows, &t);
-        status = choose_scales(ctx, gptq, &codes->scheme, effort, weight->name, first, rows, &t);
-        if (status == AWQ_OK)
-            write_scales(gptq, &t, first, rows, codes);
+        AWQ__CHECK(choose_scales(ctx, gptq, &codes->scheme, effort, weight->name, first, rows, &t));
+        write_scales(gptq, &t, first, rows, codes);
     }
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const awq__gptq *gptq,
@@ -468,14 +466,11 @@ awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const 
     cut_tile(gptq, work, &t);
     for (; first < end; first += ROWS) {
         int64_t rows = awq__min(ROWS, end - first);
-        awq_status status = AWQ_OK;
         read_tile(compute, gptq, weight, first, rows, &t);
         if (nested)
             load_scales(gptq, codes, first, rows, &t);
         else
-            status = choose_scales(ctx, gptq, scheme, effort, weight->name, first, rows, &t);
-        if (status != AWQ_OK)
-            return status;
+            AWQ__CHECK(choose_scales(ctx, gptq, scheme, effort, weight->name, first, rows, &t));
         pass p = {.compute = compute,
                   .scheme = scheme,
                   .t = &t,
@@ -536,13 +531,14 @@ awq_status awq__gptq_round_all(awq_context *ctx, const awq__compute *compute, co
     int64_t blocks = awq__ceil_div(weight->rows, ROWS);
     size_t floats = (size_t)awq__gptq_work(gptq);
     bool nested = codes->scheme.grid == AWQ__GRID_NESTED;
-    awq_status status = awq__scratch_create(ctx, "rounding work space", &j.scratch);
-    if (status == AWQ_OK && nested)
-        status = awq__parallel_scratch(&j.scratch, floats, blocks, choose_block, &j);
-    if (status == AWQ_OK && nested)
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "rounding work space", &j.scratch));
+    if (nested) {
+        AWQ__TRY(awq__parallel_scratch(&j.scratch, floats, blocks, choose_block, &j));
         awq__codes_nest(codes);
-    if (status == AWQ_OK)
-        status = awq__parallel_scratch(&j.scratch, floats, blocks, round_block, &j);
+    }
+    AWQ__TRY(awq__parallel_scratch(&j.scratch, floats, blocks, round_block, &j));
+done:
     awq__scratch_free(&j.scratch);
     return status;
 }

@@ -94,23 +94,22 @@ awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const
     bool *moved = awq__alloc(ctx, K, sizeof *moved, "the order of columns");
     gptq->diagonal = awq__alloc_aligned(ctx, K, sizeof *gptq->diagonal, "the Hessian's diagonal");
     gptq->order = awq__alloc(ctx, K, sizeof *gptq->order, "the order of columns");
-    awq_status status =
-        items && row && moved && gptq->diagonal && gptq->order ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK) {
-        float *raw = row + K;
-        double mean = 0;
-        order_columns(gptq, items);
-        reorder(gptq, row, moved);
-        for (int64_t k = 0; k < cols; k++) {
-            raw[k] = gram[k * cols + k];
-            mean += (double)raw[k] / (double)cols;
-        }
-        if (!(mean >= 0 && isfinite(mean)) || !factorize(compute, gptq, raw, mean))
-            status = awq__fail(ctx, AWQ_ERROR_NUMERIC,
-                               "%s: the Gram matrix of its input is not positive definite with a "
-                               "damping of %g (the mean of its diagonal is %g)",
-                               name, gptq->damping, mean);
+    awq_status status;
+    AWQ__TRY_ALLOC(items && row && moved && gptq->diagonal && gptq->order);
+    float *raw = row + K;
+    double mean = 0;
+    order_columns(gptq, items);
+    reorder(gptq, row, moved);
+    for (int64_t k = 0; k < cols; k++) {
+        raw[k] = gram[k * cols + k];
+        mean += (double)raw[k] / (double)cols;
     }
+    if (!(mean >= 0 && isfinite(mean)) || !factorize(compute, gptq, raw, mean))
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_NUMERIC,
+                           "%s: the Gram matrix of its input is not positive definite with a "
+                           "damping of %g (the mean of its diagonal is %g)",
+                           name, gptq->damping, mean));
+done:
     awq__free(items);
     awq__free_aligned(row);
     awq__free(moved);

@@ -141,8 +141,7 @@ static awq_status run_task(void *arg, int64_t index, int worker)
     int64_t K = item->weight->cols, first = s->tasks[index].first;
     int64_t n = awq__min(awq__weight_block(item->weight), item->weight->rows - first);
     float *space = awq__scratch_get(&s->scratch, worker, (size_t)s->space);
-    if (!space)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(space);
     if (!set->count)
         return AWQ_OK;
     panels p = read_block(s->compute, item->weight, first, n,
@@ -215,14 +214,13 @@ static awq_status run_round(search *s, bool first, int64_t stride)
         for (int64_t c = 0; c < s->states[i].count; c++)
             s->states[i].losses[s->states[i].tried[c]] = 0;
     }
-    awq_status status =
-        awq__parallel_scratch(&s->scratch, (size_t)s->space, s->task_count, run_task, s);
-    for (int64_t t = 0; t < s->task_count && status == AWQ_OK; t++) {
+    AWQ__CHECK(awq__parallel_scratch(&s->scratch, (size_t)s->space, s->task_count, run_task, s));
+    for (int64_t t = 0; t < s->task_count; t++) {
         set_state *state = &s->states[s->items[s->tasks[t].item].set];
         for (int64_t c = 0; c < state->count; c++)
             state->losses[state->tried[c]] += s->losses[t * s->most_candidates + c];
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* A loss that is not finite never wins, and does not count as not tried. */
@@ -240,15 +238,15 @@ static awq_status run_rounds(search *s)
         steps = awq__max(steps, s->sets[i].candidates.steps);
     while (stride * COARSE_RATIOS < steps)
         stride *= 2;
-    awq_status status = run_round(s, true, stride);
-    for (int64_t i = 0; i < s->set_count && status == AWQ_OK; i++)
+    AWQ__CHECK(run_round(s, true, stride));
+    for (int64_t i = 0; i < s->set_count; i++)
         exclude_unbounded(&s->states[i]);
-    for (stride /= 2; stride && status == AWQ_OK; stride /= 2) {
-        status = run_round(s, false, stride);
-        for (int64_t i = 0; i < s->set_count && status == AWQ_OK; i++)
+    for (stride /= 2; stride; stride /= 2) {
+        AWQ__CHECK(run_round(s, false, stride));
+        for (int64_t i = 0; i < s->set_count; i++)
             exclude_unbounded(&s->states[i]);
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status take_best(const search *s, int64_t index)
@@ -259,9 +257,7 @@ static awq_status take_best(const search *s, int64_t index)
     for (int64_t c = 1; c < candidates; c++)
         if (isnan(state->losses[c]))
             state->losses[c] = INFINITY;
-    awq_status status = awq__choose(s->ctx, set->name, state->losses, candidates, &set->found);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__choose(s->ctx, set->name, state->losses, candidates, &set->found));
     awq__candidate(&set->candidates, set->found.candidate, set->scale);
     for (int64_t k = 0; k < K; k++)
         set->unscale[k] = 1 / set->scale[k];
@@ -283,8 +279,7 @@ static awq_status prepare(search *s)
     s->tasks = awq__alloc(s->ctx, (size_t)tasks, sizeof *s->tasks, "scale search");
     s->losses =
         awq__alloc(s->ctx, (size_t)(tasks * s->most_candidates), sizeof *s->losses, "scale search");
-    if (!s->states || !s->tasks || !s->losses)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(s->states && s->tasks && s->losses);
     for (int64_t i = 0; i < s->set_count; i++) {
         set_state *state = &s->states[i];
         size_t candidates = (size_t)s->sets[i].candidates.steps + 2;
@@ -294,8 +289,7 @@ static awq_status prepare(search *s)
         state->tried = awq__alloc(s->ctx, candidates, sizeof *state->tried, "scale search");
         state->scales =
             awq__alloc_aligned(s->ctx, round * 2 * K, sizeof *state->scales, "candidate scales");
-        if (!state->losses || !state->tried || !state->scales)
-            return AWQ_ERROR_MEMORY;
+        AWQ__CHECK_ALLOC(state->losses && state->tried && state->scales);
         for (size_t c = 0; c < candidates; c++)
             state->losses[c] = NAN;
     }
@@ -316,13 +310,13 @@ awq_status awq__search_sets(awq_context *ctx, const awq__compute *compute,
                 .item_count = item_count,
                 .sets = sets,
                 .set_count = set_count};
-    awq_status status = awq__scratch_create(ctx, "scale search work space", &s.scratch);
-    if (status == AWQ_OK)
-        status = prepare(&s);
-    if (status == AWQ_OK)
-        status = run_rounds(&s);
-    for (int64_t i = 0; i < set_count && status == AWQ_OK; i++)
-        status = take_best(&s, i);
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "scale search work space", &s.scratch));
+    AWQ__TRY(prepare(&s));
+    AWQ__TRY(run_rounds(&s));
+    for (int64_t i = 0; i < set_count; i++)
+        AWQ__TRY(take_best(&s, i));
+done:
     for (int64_t i = 0; s.states && i < set_count; i++) {
         awq__free(s.states[i].losses);
         awq__free(s.states[i].tried);
@@ -344,8 +338,7 @@ awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
     awq__search_set set = {
         .candidates = *candidates, .name = weights[0]->name, .scale = scale, .unscale = unscale};
     awq__search_item *items = awq__alloc(ctx, (size_t)count, sizeof *items, "scale search");
-    if (!items)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(items);
     for (int64_t i = 0; i < count; i++)
         items[i] =
             (awq__search_item){.weight = weights[i], .stats = stats, .scheme = *scheme, .set = 0};

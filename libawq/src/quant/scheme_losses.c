@@ -17,8 +17,7 @@ static awq_status run_item(void *arg, int64_t index, int worker)
     const awq__weight *weight = item->weight;
     int64_t K = weight->cols, block = awq__weight_block(weight);
     float *values = awq__scratch_get(&j->scratch, worker, (size_t)j->space);
-    if (!values)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(values);
     float *error = values + block * K, *product = error + block * K;
     double *losses = j->losses + index * j->scheme_count;
     for (int64_t s = 0; s < j->scheme_count; s++)
@@ -44,9 +43,10 @@ awq_status awq__scheme_losses(awq_context *ctx, const awq__compute *compute,
         .compute = compute, .items = items, .scheme_count = scheme_count, .losses = losses};
     for (int64_t i = 0; i < item_count; i++)
         j.space = awq__max(j.space, awq__gram_loss_space(items[i].weight, items[i].stats));
-    awq_status status = awq__scratch_create(ctx, "losses of schemes", &j.scratch);
-    if (status == AWQ_OK)
-        status = awq__parallel_scratch(&j.scratch, (size_t)j.space, item_count, run_item, &j);
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "losses of schemes", &j.scratch));
+    AWQ__TRY(awq__parallel_scratch(&j.scratch, (size_t)j.space, item_count, run_item, &j));
+done:
     awq__scratch_free(&j.scratch);
     return status;
 }

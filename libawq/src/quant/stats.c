@@ -104,9 +104,7 @@ awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, cons
                              int64_t group, awq__stats *blocks)
 {
     int64_t K = whole->cols;
-    awq_status status = awq__stats_create(ctx, K, group, blocks);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__stats_create(ctx, K, group, blocks));
     blocks->tokens = whole->tokens;
     memcpy(blocks->abs_sums, whole->abs_sums, (size_t)K * sizeof *blocks->abs_sums);
     if (whole->rows)

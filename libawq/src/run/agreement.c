@@ -15,16 +15,18 @@ static awq_status agree_on_open(awq__job *job, const char *name, const char *pat
     file.fd = awq__open_file(job->ctx, path, &file.bytes);
     if (file.fd < 0)
         return AWQ_ERROR_IO;
-    awq_status status = awq__hash_arrays(job->ctx, &file, 1);
+    awq_status status;
+    AWQ__TRY(awq__hash_arrays(job->ctx, &file, 1));
+    AWQ__TRY(awq__journal_agree_hash(&job->journal, name, file.hash));
+done:
     close(file.fd);
-    return status == AWQ_OK ? awq__journal_agree_hash(&job->journal, name, file.hash) : status;
+    return status;
 }
 
 static awq_status agree_on_file(awq__job *job, const char *name)
 {
     char *path = awq__path_join(job->ctx, job->plan->model->directory, name);
-    if (!path)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(path);
     awq_status status = awq__is_file(path) ? agree_on_open(job, name, path)
                                            : awq__journal_agree(&job->journal, name, "no file");
     awq__free(path);
@@ -44,11 +46,12 @@ static awq_status agree_on_option(awq__job *job, const awq_option *option)
     size_t count;
     const char *const *values = awq__recipe_values(job->recipe, option, &count);
     awq__text text = {0};
-    awq_status status = awq__text_append(job->ctx, &text, "%s", count ? "" : "nothing");
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
-        status = awq__text_append(job->ctx, &text, "%s%s", i ? ", " : "", values[i]);
-    if (status == AWQ_OK)
-        status = awq__journal_agree(&job->journal, option->name, text.data);
+    awq_status status;
+    AWQ__TRY(awq__text_append(job->ctx, &text, "%s", count ? "" : "nothing"));
+    for (size_t i = 0; i < count; i++)
+        AWQ__TRY(awq__text_append(job->ctx, &text, "%s%s", i ? ", " : "", values[i]));
+    AWQ__TRY(awq__journal_agree(&job->journal, option->name, text.data));
+done:
     awq__text_free(&text);
     return status;
 }
@@ -57,14 +60,13 @@ static awq_status agree_on_rule(awq__job *job, size_t rule)
 {
     size_t count;
     const awq_option *options = awq_rule_option_list(&count);
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < count; i++) {
         char name[64];
         const char *value = awq_recipe_rule_get(job->recipe, rule, options[i].name);
         snprintf(name, sizeof name, "rules[%zu].%s", rule, options[i].name);
-        status = awq__journal_agree(&job->journal, name, value ? value : "nothing");
+        AWQ__CHECK(awq__journal_agree(&job->journal, name, value ? value : "nothing"));
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status agree_on_recipe(awq__job *job)
@@ -72,16 +74,14 @@ static awq_status agree_on_recipe(awq__job *job)
     size_t count, rules = awq_recipe_rule_count(job->recipe);
     const awq_option *options = awq_option_list(&count);
     char text[32];
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < count && status == AWQ_OK; i++)
+    for (size_t i = 0; i < count; i++)
         if (!is_harmless(&options[i]))
-            status = agree_on_option(job, &options[i]);
+            AWQ__CHECK(agree_on_option(job, &options[i]));
     snprintf(text, sizeof text, "%zu", rules);
-    if (status == AWQ_OK)
-        status = awq__journal_agree(&job->journal, "number of rules", text);
-    for (size_t i = 0; i < rules && status == AWQ_OK; i++)
-        status = agree_on_rule(job, i);
-    return status;
+    AWQ__CHECK(awq__journal_agree(&job->journal, "number of rules", text));
+    for (size_t i = 0; i < rules; i++)
+        AWQ__CHECK(agree_on_rule(job, i));
+    return AWQ_OK;
 }
 
 uint64_t awq__sequences_hash(const awq__sequences *sequences)
@@ -104,12 +104,10 @@ awq_status awq__job_agree_on_ids(awq__job *job, const char *name, const awq__seq
 awq_status awq__job_agree(awq__job *job)
 {
     const awq_plugin *plugin = &job->plan->model->arch->plugin->table;
-    awq_status status = awq__journal_agree(&job->journal, "version of libawq", awq_version());
-    if (status == AWQ_OK)
-        status = awq__journal_agree(&job->journal, "plugin", plugin->id);
-    if (status == AWQ_OK)
-        status = awq__journal_agree(&job->journal, "version of the plugin", plugin->version);
-    for (size_t i = 0; i < sizeof files / sizeof *files && status == AWQ_OK; i++)
-        status = agree_on_file(job, files[i]);
-    return status == AWQ_OK ? agree_on_recipe(job) : status;
+    AWQ__CHECK(awq__journal_agree(&job->journal, "version of libawq", awq_version()));
+    AWQ__CHECK(awq__journal_agree(&job->journal, "plugin", plugin->id));
+    AWQ__CHECK(awq__journal_agree(&job->journal, "version of the plugin", plugin->version));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        AWQ__CHECK(agree_on_file(job, files[i]));
+    return agree_on_recipe(job);
 }

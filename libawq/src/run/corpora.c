@@ -38,8 +38,7 @@ static awq_status load_with(awq_context *ctx, const awq_model *model,
                             awq__sequences *sequences)
 {
     char *tokenizer = awq__path_join(ctx, model->directory, "tokenizer.json");
-    if (!tokenizer)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(tokenizer);
     awq_status status =
         load(ctx, options, tokenizer, model->arch->model.vocabulary_size, sequences);
     awq__free(tokenizer);
@@ -51,16 +50,15 @@ awq_status awq__job_load_calibration(awq__job *job)
     if (!calibrates(job->plan))
         return AWQ_OK;
     awq__corpus_options options = calibration_options(&job->plan->settings);
-    awq_status status =
-        load_with(job->ctx, job->plan->model, &options, awq__corpus_load, &job->sequences);
-    if (status == AWQ_OK && job->sequences.count < options.samples)
-        status = awq__rules_warn(
+    AWQ__CHECK(load_with(job->ctx, job->plan->model, &options, awq__corpus_load, &job->sequences));
+    if (job->sequences.count < options.samples)
+        AWQ__CHECK(awq__rules_warn(
             job->ctx, &job->plan->rules,
             "calibration.data: only %lld sequences of %lld ids could be made of it, fewer than the "
             "%lld asked for",
             (long long)job->sequences.count, (long long)options.sequence_length,
-            (long long)options.samples);
-    return status;
+            (long long)options.samples));
+    return AWQ_OK;
 }
 
 awq_status awq__job_load_windows(awq__job *job, awq__sequences *windows)
@@ -80,13 +78,13 @@ static awq_status look_at(awq_context *ctx, const awq_model *model,
     bool found;
     awq__sequences sequences = {0};
     char *tokenizer = awq__path_join(ctx, model->directory, "tokenizer.json");
-    if (!tokenizer)
-        return AWQ_ERROR_MEMORY;
-    awq_status status =
-        awq__corpus_look(ctx, options, tokenizer, model->arch->model.vocabulary_size, &found);
+    AWQ__CHECK_ALLOC(tokenizer);
+    awq_status status;
+    AWQ__TRY(awq__corpus_look(ctx, options, tokenizer, model->arch->model.vocabulary_size, &found));
+    if (!found)
+        AWQ__TRY(load_with(ctx, model, options, load, &sequences));
+done:
     awq__free(tokenizer);
-    if (status == AWQ_OK && !found)
-        status = load_with(ctx, model, options, load, &sequences);
     awq__sequences_free(&sequences);
     return status;
 }
@@ -95,12 +93,11 @@ awq_status awq__look_at_data(awq_context *ctx, const awq__model_plan *plan)
 {
     awq__corpus_options calibration = calibration_options(&plan->settings);
     awq__corpus_options evaluation = evaluation_options(&plan->settings);
-    awq_status status = AWQ_OK;
     if (calibrates(plan))
-        status = look_at(ctx, plan->model, &calibration, awq__corpus_load);
-    if (status == AWQ_OK && evaluation.file_count)
-        status = look_at(ctx, plan->model, &evaluation, awq__windows_load);
-    return status;
+        AWQ__CHECK(look_at(ctx, plan->model, &calibration, awq__corpus_load));
+    if (evaluation.file_count)
+        AWQ__CHECK(look_at(ctx, plan->model, &evaluation, awq__windows_load));
+    return AWQ_OK;
 }
 
 /* ---- how long they may be ---- */
@@ -148,13 +145,12 @@ static awq_status check_length(awq_context *ctx, const awq_model *model, const c
 
 awq_status awq__check_lengths(awq_context *ctx, const awq__model_plan *plan)
 {
-    awq_status status = AWQ_OK;
     const awq__settings *s = &plan->settings;
     if (calibrates(plan))
-        status = check_length(ctx, plan->model, "calibration.sequence_length",
-                              s->calibration.sequence_length);
-    if (status == AWQ_OK && s->evaluation.data.count)
-        status = check_length(ctx, plan->model, "evaluation.sequence_length",
-                              s->evaluation.sequence_length);
-    return status;
+        AWQ__CHECK(check_length(ctx, plan->model, "calibration.sequence_length",
+                                s->calibration.sequence_length));
+    if (s->evaluation.data.count)
+        AWQ__CHECK(check_length(ctx, plan->model, "evaluation.sequence_length",
+                                s->evaluation.sequence_length));
+    return AWQ_OK;
 }

@@ -189,8 +189,7 @@ static awq_status measure_products(awq_context *ctx, int threads, double *rate)
     measurement m = {.compute = awq__compute_of(ctx)};
     size_t floats = 3 * (size_t)threads * MEASURE_SIZE * MEASURE_SIZE;
     m.matrices = awq__alloc_aligned(ctx, floats, sizeof *m.matrices, "a measurement");
-    if (!m.matrices)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(m.matrices);
     for (size_t i = 0; i < floats; i++)
         m.matrices[i] = 1;
     awq_status status = awq__parallel_for(ctx, threads, multiply, &m);
@@ -216,13 +215,15 @@ static awq_status measure_reading(awq_context *ctx, const awq__arch *arch, doubl
     size_t bytes = largest->bytes < MEASURE_READ_BYTES ? largest->bytes : MEASURE_READ_BYTES;
     size_t block = bytes < AWQ__READ_BLOCK ? bytes : AWQ__READ_BLOCK;
     uint8_t *to = awq__alloc(ctx, block, 1, "a measurement");
-    awq_status status = to ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY_ALLOC(to);
     double start = awq__now_seconds();
-    for (size_t at = 0; at < bytes && status == AWQ_OK; at += block)
-        status = awq__tensor_read(ctx, largest, at, bytes - at < block ? bytes - at : block, to);
+    for (size_t at = 0; at < bytes; at += block)
+        AWQ__TRY(awq__tensor_read(ctx, largest, at, bytes - at < block ? bytes - at : block, to));
     double seconds = awq__now_seconds() - start;
-    if (status == AWQ_OK && seconds > 0)
+    if (seconds > 0)
         *rate = (double)bytes / seconds;
+done:
     awq__free(to);
     return status;
 }
@@ -263,14 +264,12 @@ awq_status awq__estimate(awq_context *ctx, const awq__model_plan *plan,
                                .calibration_tokens = (uint64_t)e.tokens,
                                .disk_bytes = result_bytes,
                                .operations = e.operations};
-    awq_status status = e.status;
-    if (status == AWQ_OK)
-        status = measure_products(ctx, e.threads, &estimate->operations_per_second);
-    if (status == AWQ_OK)
-        status = measure_reading(ctx, arch, &estimate->read_bytes_per_second);
+    AWQ__CHECK(e.status);
+    AWQ__CHECK(measure_products(ctx, e.threads, &estimate->operations_per_second));
+    AWQ__CHECK(measure_reading(ctx, arch, &estimate->read_bytes_per_second));
     add_memory(need, limit, estimate);
     estimate->seconds = e.effort / estimate->operations_per_second;
     if (estimate->read_bytes_per_second > 0)
         estimate->seconds += (e.read + (double)result_bytes) / estimate->read_bytes_per_second;
-    return status;
+    return AWQ_OK;
 }

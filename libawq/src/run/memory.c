@@ -177,9 +177,7 @@ static awq_status add_layer(meter *m, int64_t n)
     const awq__memory_tokens *tokens = m->tokens;
     awq__loaded_layer shape;
     sums s = {0};
-    awq_status status = awq__model_layer_shape(m->plan->model, n, &shape);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__model_layer_shape(m->plan->model, n, &shape));
     const awq__layer *layer = &shape.layer;
     for (size_t i = arch->layer_first[n]; i < arch->layer_first[n + 1]; i++)
         add_module(m, i, &s);
@@ -274,13 +272,11 @@ awq_status awq__memory_need_of(awq_context *ctx, const awq__model_plan *plan,
     need->process = PROGRAM_BYTES + m.threads * THREAD_BYTES +
                     (double)arch->module_count * MODULE_BYTES +
                     16 * (double)(tokens->calibration + tokens->windows);
-    awq_status status = AWQ_OK;
-    for (int64_t n = 0; n < arch->model.layer_count && status == AWQ_OK; n++)
-        status = add_layer(&m, n);
-    if (status == AWQ_OK)
-        add_ends(&m, evaluation);
+    for (int64_t n = 0; n < arch->model.layer_count; n++)
+        AWQ__CHECK(add_layer(&m, n));
+    add_ends(&m, evaluation);
     add_stage(&m, awq__memory_of_corpora(plan), 0);
-    return status;
+    return AWQ_OK;
 }
 
 /* What files of text or ids may give at most, as far as their sizes tell. */
@@ -361,9 +357,7 @@ awq_status awq__memory_begin(awq_context *ctx, const awq__model_plan *plan)
     const awq__memory_tokens tokens = awq__memory_tokens_of(plan);
     awq__memory_limit limit;
     awq__memory_need need;
-    awq_status status = awq__memory_need_of(ctx, plan, &tokens, &need);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__memory_need_of(ctx, plan, &tokens, &need));
     awq__context_expect_bytes(ctx, (int64_t)need.least);
     awq__memory_limit_find(plan->settings.memory_limit, &limit);
     bool fits = need.process + awq__memory_of_corpora(plan) <= (double)limit.bytes;

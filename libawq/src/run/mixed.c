@@ -128,9 +128,7 @@ static awq_status list_schemes(mixer *m)
         if (m->choices == MOST_SCHEMES)
             return awq__fail(m->job->ctx, AWQ_ERROR_RECIPE,
                              "quantize.target_schemes: more than %d schemes", MOST_SCHEMES);
-        awq_status status = parse_scheme(m, at, length, &m->schemes[m->choices]);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(parse_scheme(m, at, length, &m->schemes[m->choices]));
         m->schemes[m->choices].symmetric = symmetric;
         m->choices += fits_all(m, m->choices);
         at += length;
@@ -150,8 +148,7 @@ static awq_status list_units(mixer *m)
     awq_context *ctx = m->job->ctx;
     m->by_expert = m->plan->settings.quantize.target_unit == AWQ__TARGET_UNIT_EXPERT;
     m->unit_of = awq__alloc(ctx, arch->module_count, sizeof *m->unit_of, "schemes to choose");
-    if (!m->unit_of)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(m->unit_of);
     const awq__module *last = NULL;
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
@@ -189,8 +186,7 @@ static awq_status add_sizes(mixer *m)
     m->loss = awq__alloc(ctx, cells, sizeof *m->loss, "losses of schemes");
     m->bytes = awq__alloc(ctx, cells, sizeof *m->bytes, "sizes of schemes");
     m->chosen = awq__alloc(ctx, (size_t)m->units, sizeof *m->chosen, "schemes to choose");
-    if (!m->loss || !m->bytes || !m->chosen)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(m->loss && m->bytes && m->chosen);
     for (size_t i = 0; i < arch_of(m)->module_count; i++)
         for (int64_t c = 0; c < m->choices && m->unit_of[i] >= 0; c++)
             m->bytes[m->unit_of[i] * m->choices + c] += scheme_bytes(m, &arch_of(m)->modules[i], c);
@@ -343,15 +339,13 @@ static awq_status measure_layer(mixer *m, int64_t n)
 {
     awq__loaded_layer loaded = {0};
     awq__routes routes = {0};
-    awq_status status = awq__stage_enter(&m->job->stages, AWQ__STAGE_SENSITIVITY, n, 0);
-    if (status == AWQ_OK)
-        status = awq__model_layer(m->plan->model, n, &loaded);
-    if (status == AWQ_OK)
-        status = awq__journal_source(&m->job->journal, &loaded);
-    if (status == AWQ_OK)
-        status = awq__stream_to_experts(&m->quantizer.calibration, &loaded.layer, &routes);
-    if (status == AWQ_OK)
-        status = measure(m, &loaded.layer, &routes);
+    awq_status status;
+    AWQ__TRY(awq__stage_enter(&m->job->stages, AWQ__STAGE_SENSITIVITY, n, 0));
+    AWQ__TRY(awq__model_layer(m->plan->model, n, &loaded));
+    AWQ__TRY(awq__journal_source(&m->job->journal, &loaded));
+    AWQ__TRY(awq__stream_to_experts(&m->quantizer.calibration, &loaded.layer, &routes));
+    AWQ__TRY(measure(m, &loaded.layer, &routes));
+done:
     awq__routes_free(&routes);
     awq__loaded_layer_free(&loaded);
     return status;
@@ -365,11 +359,11 @@ static awq_status measure_layers(mixer *m)
         count--;
     if (!count)
         return AWQ_OK;
-    awq_status status = awq__stream_begin(m->job->ctx, m->plan->model, &m->job->sequences,
-                                          &m->quantizer.calibration);
-    for (int64_t n = 0; n < count && status == AWQ_OK; n++)
-        status = measure_layer(m, n);
-    return status;
+    AWQ__CHECK(awq__stream_begin(m->job->ctx, m->plan->model, &m->job->sequences,
+                                 &m->quantizer.calibration));
+    for (int64_t n = 0; n < count; n++)
+        AWQ__CHECK(measure_layer(m, n));
+    return AWQ_OK;
 }
 
 /* ---- the choice ---- */
@@ -377,15 +371,14 @@ static awq_status measure_layers(mixer *m)
 /* Bytes of all that has no choice. */
 static awq_status other_bytes(const mixer *m, uint64_t *bytes)
 {
-    awq_status status = AWQ_OK;
     *bytes = 0;
-    for (size_t i = 0; i < arch_of(m)->module_count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < arch_of(m)->module_count; i++) {
         uint64_t own = 0;
         if (m->unit_of[i] < 0)
-            status = awq__result_bytes(m->plan, i, &own);
+            AWQ__CHECK(awq__result_bytes(m->plan, i, &own));
         *bytes += own;
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* The most bytes that all units may have, for the target. */
@@ -444,16 +437,15 @@ static awq_status solve(mixer *m)
 static awq_status apply(mixer *m)
 {
     awq__rules *rules = &m->plan->rules;
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < arch_of(m)->module_count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < arch_of(m)->module_count; i++) {
         if (m->unit_of[i] < 0)
             continue;
         awq__treatment treatment = *rules->of[i];
         treatment.scheme = m->schemes[m->chosen[m->unit_of[i]]];
         treatment.automatic = false;
-        status = awq__rules_treat(m->job->ctx, rules, i, &treatment);
+        AWQ__CHECK(awq__rules_treat(m->job->ctx, rules, i, &treatment));
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* What was measured and chosen, for the report. */
@@ -497,15 +489,13 @@ static awq_status describe(mixer *m)
 /* What can be known without a weight. */
 static awq_status prepare(mixer *m)
 {
-    awq_status status = list_units(m);
-    if (status != AWQ_OK || !m->units)
-        return status;
-    status = list_schemes(m);
-    if (status == AWQ_OK)
-        status = add_sizes(m);
-    if (status == AWQ_OK)
-        status = set_limit(m);
-    return status == AWQ_OK ? check_least(m) : status;
+    AWQ__CHECK(list_units(m));
+    if (!m->units)
+        return AWQ_OK;
+    AWQ__CHECK(list_schemes(m));
+    AWQ__CHECK(add_sizes(m));
+    AWQ__CHECK(set_limit(m));
+    return check_least(m);
 }
 
 static void free_mixer(mixer *m)
@@ -531,12 +521,10 @@ awq_status awq__target_check(awq_context *ctx, awq__model_plan *plan)
 
 static awq_status choose(mixer *m)
 {
-    awq_status status = measure_layers(m);
-    if (status == AWQ_OK)
-        status = solve(m);
-    if (status == AWQ_OK)
-        status = apply(m);
-    return status == AWQ_OK ? describe(m) : status;
+    AWQ__CHECK(measure_layers(m));
+    AWQ__CHECK(solve(m));
+    AWQ__CHECK(apply(m));
+    return describe(m);
 }
 
 awq_status awq__job_choose_schemes(awq__job *job)
@@ -546,11 +534,12 @@ awq_status awq__job_choose_schemes(awq__job *job)
                .quantizer = {.ctx = job->ctx, .plan = job->plan, .stages = &job->stages}};
     if (!job->plan->settings.has_target)
         return AWQ_OK;
-    awq_status status = prepare(&m);
-    if (status == AWQ_OK && m.units)
-        status = choose(&m);
-    if (status == AWQ_OK)
-        status = awq__model_plan_check_engine(job->ctx, job->plan);
+    awq_status status;
+    AWQ__TRY(prepare(&m));
+    if (m.units)
+        AWQ__TRY(choose(&m));
+    AWQ__TRY(awq__model_plan_check_engine(job->ctx, job->plan));
+done:
     free_mixer(&m);
     return status;
 }

@@ -18,12 +18,14 @@ typedef struct places {
 static awq_status find_places(places *p)
 {
     char *real = NULL;
-    awq_status status = awq__resolve_name(p->ctx, p->output, &real);
-    p->paths[0] = status == AWQ_OK ? awq__strdup(p->ctx, p->output) : NULL;
-    for (int i = 1; i < PLACES && status == AWQ_OK; i++)
+    awq_status status;
+    AWQ__TRY(awq__resolve_name(p->ctx, p->output, &real));
+    p->paths[0] = awq__strdup(p->ctx, p->output);
+    for (int i = 1; i < PLACES; i++)
         p->paths[i] = awq__format(p->ctx, "%s%s", real, suffixes[i]);
-    for (int i = 0; i < PLACES && status == AWQ_OK; i++)
-        status = p->paths[i] ? AWQ_OK : AWQ_ERROR_MEMORY;
+    for (int i = 0; i < PLACES; i++)
+        AWQ__TRY_ALLOC(p->paths[i]);
+done:
     awq__free(real);
     return status;
 }
@@ -42,13 +44,11 @@ static awq_status refuse(const places *p, int i, awq__place place, const char *w
     static const char *const words[] = {
         [AWQ__PLACE_SAME] = "is", [AWQ__PLACE_WITHIN] = "lies in", [AWQ__PLACE_HOLDS] = "holds"};
     char *real;
-    awq_status status = awq__resolve(p->ctx, path, &real);
-    if (status != AWQ_OK)
-        return status;
-    status = awq__fail(p->ctx, AWQ_ERROR_RECIPE,
-                       "output: %s%s %s %s %s (%s)%s; name a directory apart from it", p->output,
-                       suffixes[i], words[place], what, path, real,
-                       place == AWQ__PLACE_WITHIN ? "" : ", which the output would replace");
+    AWQ__CHECK(awq__resolve(p->ctx, path, &real));
+    awq_status status = awq__fail(
+        p->ctx, AWQ_ERROR_RECIPE, "output: %s%s %s %s %s (%s)%s; name a directory apart from it",
+        p->output, suffixes[i], words[place], what, path, real,
+        place == AWQ__PLACE_WITHIN ? "" : ", which the output would replace");
     awq__free(real);
     return status;
 }
@@ -66,19 +66,18 @@ static awq_status directory_of(awq_context *ctx, const char *path, char **direct
 static awq_status check_file(const places *p, const char *what, const char *path)
 {
     char *directory;
-    awq_status status = directory_of(p->ctx, path, &directory);
-    for (int i = 0; i < PLACES && status == AWQ_OK; i++) {
+    awq_status status;
+    AWQ__TRY(directory_of(p->ctx, path, &directory));
+    for (int i = 0; i < PLACES; i++) {
         awq__place place, around;
-        status = awq__place_of(p->ctx, p->paths[i], path, &place);
-        if (status == AWQ_OK)
-            status = awq__place_of(p->ctx, p->paths[i], directory, &around);
-        if (status != AWQ_OK)
-            break;
+        AWQ__TRY(awq__place_of(p->ctx, p->paths[i], path, &place));
+        AWQ__TRY(awq__place_of(p->ctx, p->paths[i], directory, &around));
         if (around == AWQ__PLACE_SAME || around == AWQ__PLACE_HOLDS)
             place = AWQ__PLACE_HOLDS;
         if (place == AWQ__PLACE_SAME || place == AWQ__PLACE_HOLDS)
-            status = refuse(p, i, place, what, path);
+            AWQ__TRY(refuse(p, i, place, what, path));
     }
+done:
     awq__free(directory);
     return status;
 }
@@ -94,23 +93,24 @@ static awq_status check_if_link(void *user, const char *name)
     const model_files *files = user;
     const places *p = files->places;
     char *path = awq__path_join(p->ctx, files->model, name);
-    awq_status status = path ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY_ALLOC(path);
     if (path && awq__is_link(path))
-        status = check_file(p, "what a file of the model leads to,", path);
+        AWQ__TRY(check_file(p, "what a file of the model leads to,", path));
+done:
     awq__free(path);
     return status;
 }
 
 static awq_status check_directory(const places *p, const char *directory)
 {
-    awq_status status = AWQ_OK;
-    for (int i = 0; i < PLACES && status == AWQ_OK; i++) {
+    for (int i = 0; i < PLACES; i++) {
         awq__place place;
-        status = awq__place_of(p->ctx, p->paths[i], directory, &place);
-        if (status == AWQ_OK && place != AWQ__PLACE_APART)
-            status = refuse(p, i, place, "the model", directory);
+        AWQ__CHECK(awq__place_of(p->ctx, p->paths[i], directory, &place));
+        if (place != AWQ__PLACE_APART)
+            return refuse(p, i, place, "the model", directory);
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* A config.json by itself is a file; what lies beside it is no part of the model. */
@@ -128,18 +128,17 @@ static awq_status check_options(const places *p, const awq_recipe *recipe)
 {
     size_t option_count;
     const awq_option *options = awq_option_list(&option_count);
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < option_count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < option_count; i++) {
         const awq_option *option = &options[i];
         if (!awq__option_is_path(option) || !strcmp(option->name, "model") ||
             !strcmp(option->name, "output"))
             continue;
         size_t count;
         const char *const *paths = awq__recipe_values(recipe, option, &count);
-        for (size_t j = 0; j < count && status == AWQ_OK; j++)
-            status = check_file(p, option->name, paths[j]);
+        for (size_t j = 0; j < count; j++)
+            AWQ__CHECK(check_file(p, option->name, paths[j]));
     }
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__check_output_place(awq_context *ctx, const awq_recipe *recipe,
@@ -147,15 +146,15 @@ awq_status awq__check_output_place(awq_context *ctx, const awq_recipe *recipe,
 {
     places p = {.ctx = ctx, .output = awq__recipe_text(recipe, "output")};
     const char *plugin = model->arch->plugin->path, *source = awq__recipe_source(recipe);
-    awq_status status = find_places(&p);
-    if (status == AWQ_OK)
-        status = check_model(&p, model);
-    if (status == AWQ_OK)
-        status = check_options(&p, recipe);
-    if (status == AWQ_OK && source)
-        status = check_file(&p, "the recipe", source);
-    if (status == AWQ_OK && model->arch->plugin->library)
-        status = check_file(&p, "the plugin", plugin);
+    awq_status status;
+    AWQ__TRY(find_places(&p));
+    AWQ__TRY(check_model(&p, model));
+    AWQ__TRY(check_options(&p, recipe));
+    if (source)
+        AWQ__TRY(check_file(&p, "the recipe", source));
+    if (model->arch->plugin->library)
+        AWQ__TRY(check_file(&p, "the plugin", plugin));
+done:
     free_places(&p);
     return status;
 }

@@ -94,10 +94,8 @@ static awq_status find_group(awq_context *ctx, awq_plan *plan, const char *patte
             *found = &plan->groups[i];
             return AWQ_OK;
         }
-    awq_status status = awq__grow(ctx, &plan->groups, &plan->capacity, plan->count + 1,
-                                  sizeof *plan->groups, "the plan");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(ctx, &plan->groups, &plan->capacity, plan->count + 1, sizeof *plan->groups,
+                         "the plan"));
     group *g = *found = &plan->groups[plan->count];
     *g = (group){.first = -1,
                  .last = -1,
@@ -140,20 +138,13 @@ static awq_status add_module(awq_context *ctx, awq_plan *plan, size_t index)
     char pattern[AWQ_NAME_BYTES], treatment[128];
     awq__found found;
     group *g;
-    awq_status status = awq__model_find(plan->plan.model, module, NULL, &found);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__model_find(plan->plan.model, module, NULL, &found));
     make_pattern(module->name, pattern);
     describe_treatment(&plan->plan, index, &found, treatment, sizeof treatment);
-    status = find_group(ctx, plan, pattern, treatment, module, &g);
-    if (status != AWQ_OK)
-        return status;
-    status = add_layer(ctx, g, module->layer);
+    AWQ__CHECK(find_group(ctx, plan, pattern, treatment, module, &g));
+    AWQ__CHECK(add_layer(ctx, g, module->layer));
     uint64_t after = 0;
-    if (status == AWQ_OK)
-        status = awq__result_bytes(&plan->plan, index, &after);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__result_bytes(&plan->plan, index, &after));
     g->shown.count++;
     g->shown.quantized = plan->plan.rules.of[index] != NULL;
     g->shown.bytes_before += found.bytes;
@@ -177,14 +168,14 @@ static awq_status choose_schemes(awq_context *ctx, awq_plan *plan)
                                "quantize.bits and group_size for all");
     awq__job job;
     awq__job_begin(ctx, &plan->plan, 1, &job);
-    awq_status status = awq__compute_begin(ctx);
-    if (status == AWQ_OK)
-        status = awq__job_load_calibration(&job);
-    if (status == AWQ_OK)
-        status = awq__job_choose_schemes(&job);
+    awq_status status;
+    AWQ__TRY(awq__compute_begin(ctx));
+    AWQ__TRY(awq__job_load_calibration(&job));
+    AWQ__TRY(awq__job_choose_schemes(&job));
     const cJSON *loss = awq__json_at(job.mixed, "predicted_loss");
     if (cJSON_IsNumber(loss))
         plan->predicted_loss = loss->valuedouble;
+done:
     awq__job_free(&job);
     return status;
 }
@@ -194,48 +185,43 @@ static awq_status look_at_output(awq_context *ctx, awq__model_plan *plan)
 {
     const char *output = plan->settings.output;
     awq__place_found found;
-    awq_status status = awq__output_look(ctx, output, &found);
-    if (status == AWQ_OK && found.replaces)
-        status = awq__rules_warn(ctx, &plan->rules,
-                                 "output: %s exists already, and is replaced only where that is "
-                                 "asked for (force)",
-                                 output);
-    if (status == AWQ_OK && found.unwritable)
-        status = awq__rules_warn(ctx, &plan->rules, "output: %s cannot be created: %s", output,
-                                 strerror(found.unwritable));
-    return status;
+    AWQ__CHECK(awq__output_look(ctx, output, &found));
+    if (found.replaces)
+        AWQ__CHECK(awq__rules_warn(ctx, &plan->rules,
+                                   "output: %s exists already, and is replaced only where that is "
+                                   "asked for (force)",
+                                   output));
+    if (found.unwritable)
+        AWQ__CHECK(awq__rules_warn(ctx, &plan->rules, "output: %s cannot be created: %s", output,
+                                   strerror(found.unwritable)));
+    return AWQ_OK;
 }
 
 /* What is not on disk yet will hardly run here: only the recipe's own limit counts. */
 static awq_status fit_memory(awq_context *ctx, awq_plan *plan)
 {
     const awq__memory_tokens tokens = awq__memory_tokens_of(&plan->plan);
-    awq_status status = awq__memory_need_of(ctx, &plan->plan, &tokens, &plan->need);
+    AWQ__CHECK(awq__memory_need_of(ctx, &plan->plan, &tokens, &plan->need));
     awq__memory_limit_find(plan->plan.settings.memory_limit, &plan->limit);
     if (!awq__model_has_weights(plan->plan.model) && !plan->limit.asked)
         plan->limit = (awq__memory_limit){0};
-    return status == AWQ_OK ? awq__memory_fit(ctx, &plan->need, &plan->limit) : status;
+    return awq__memory_fit(ctx, &plan->need, &plan->limit);
 }
 
 static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
 {
-    awq_status status = awq__model_plan_create(ctx, recipe, &plan->plan);
-    if (status == AWQ_OK)
-        status = look_at_output(ctx, &plan->plan);
+    AWQ__CHECK(awq__model_plan_create(ctx, recipe, &plan->plan));
+    AWQ__CHECK(look_at_output(ctx, &plan->plan));
     /* Without weights there is no run yet, and often no data. */
-    if (status == AWQ_OK && awq__model_has_weights(plan->plan.model))
-        status = awq__look_at_data(ctx, &plan->plan);
-    if (status == AWQ_OK)
-        status = fit_memory(ctx, plan);
-    if (status == AWQ_OK)
-        status = choose_schemes(ctx, plan);
-    if (status != AWQ_OK)
-        return status;
-    for (size_t i = 0; i < plan->plan.model->arch->module_count && status == AWQ_OK; i++)
-        status = add_module(ctx, plan, i);
-    for (size_t i = 0; i < plan->count && status == AWQ_OK; i++) {
+    if (awq__model_has_weights(plan->plan.model))
+        AWQ__CHECK(awq__look_at_data(ctx, &plan->plan));
+    AWQ__CHECK(fit_memory(ctx, plan));
+    AWQ__CHECK(choose_schemes(ctx, plan));
+    for (size_t i = 0; i < plan->plan.model->arch->module_count; i++)
+        AWQ__CHECK(add_module(ctx, plan, i));
+    for (size_t i = 0; i < plan->count; i++) {
         group *g = &plan->groups[i];
-        status = end_range(ctx, g);
+        AWQ__CHECK(end_range(ctx, g));
         g->shown.layers = g->layers.data ? g->layers.data : "";
         g->shown.pattern = g->pattern;
         g->shown.treatment = g->treatment;
@@ -243,27 +229,23 @@ static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *pla
     }
     plan->before += plan->plan.undescribed_bytes;
     plan->after += plan->plan.undescribed_bytes;
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan **out)
 {
     if (out)
         *out = NULL;
-    awq_status status = awq__enter(ctx, "awq_plan_create",
-                                   (awq__argument[]){{"recipe", recipe}, {"out", out}, {0}});
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(ctx, "awq_plan_create",
+                          (awq__argument[]){{"recipe", recipe}, {"out", out}, {0}}));
     awq_plan *plan = awq__alloc(ctx, 1, sizeof *plan, "the plan");
-    if (!plan)
-        return AWQ_ERROR_MEMORY;
-    status = fill(ctx, recipe, plan);
-    if (status != AWQ_OK) {
+    AWQ__CHECK_ALLOC(plan);
+    awq_status status = fill(ctx, recipe, plan);
+    if (status == AWQ_OK)
+        *out = plan;
+    else
         awq_plan_free(plan);
-        return status;
-    }
-    *out = plan;
-    return awq__leave(ctx, AWQ_OK);
+    return awq__leave(ctx, status);
 }
 
 void awq_plan_free(awq_plan *plan)
@@ -312,13 +294,10 @@ uint64_t awq_plan_bytes_after(const awq_plan *plan)
 
 awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan, awq_estimate *estimate)
 {
-    awq_status status = awq__enter(ctx, "awq_plan_estimate",
-                                   (awq__argument[]){{"plan", plan}, {"estimate", estimate}, {0}});
-    if (status == AWQ_OK)
-        status = awq__compute_begin(ctx);
-    return status == AWQ_OK
-               ? awq__estimate(ctx, &plan->plan, &plan->need, &plan->limit, plan->after, estimate)
-               : status;
+    AWQ__CHECK(awq__enter(ctx, "awq_plan_estimate",
+                          (awq__argument[]){{"plan", plan}, {"estimate", estimate}, {0}}));
+    AWQ__CHECK(awq__compute_begin(ctx));
+    return awq__estimate(ctx, &plan->plan, &plan->need, &plan->limit, plan->after, estimate);
 }
 
 double awq_plan_predicted_loss(const awq_plan *plan)

@@ -31,11 +31,10 @@ static awq_status scheme_of(const awq__model_plan *plan, size_t index, awq__sche
         plan->format->complete(scheme, AWQ_BF16);
         return AWQ_OK;
     }
-    awq_status status =
-        awq__model_find(plan->model, &plan->model->arch->modules[index], NULL, &found);
-    *quantized = status == AWQ_OK && found.packed;
+    AWQ__CHECK(awq__model_find(plan->model, &plan->model->arch->modules[index], NULL, &found));
+    *quantized = found.packed;
     *scheme = found.scheme;
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status list_linears(awq_context *ctx, const awq__model_plan *plan, linears *l)
@@ -43,13 +42,13 @@ static awq_status list_linears(awq_context *ctx, const awq__model_plan *plan, li
     const awq__arch *arch = plan->model->arch;
     l->modules = awq__alloc(ctx, arch->module_count, sizeof *l->modules, "linears");
     l->schemes = awq__alloc(ctx, arch->module_count, sizeof *l->schemes, "schemes");
-    awq_status status = l->modules && l->schemes ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+    AWQ__CHECK_ALLOC(l->modules && l->schemes);
+    for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
         bool quantized;
         if (!awq__role_is_linear(module->role))
             continue;
-        status = scheme_of(plan, i, &l->schemes[l->count], &quantized);
+        AWQ__CHECK(scheme_of(plan, i, &l->schemes[l->count], &quantized));
         l->modules[l->count] =
             (awq__engine_module){.name = module->name,
                                  .role = module->role,
@@ -61,7 +60,7 @@ static awq_status list_linears(awq_context *ctx, const awq__model_plan *plan, li
                                  .scheme = quantized ? &l->schemes[l->count] : NULL};
         l->count++;
     }
-    return status;
+    return AWQ_OK;
 }
 
 static bool has_native_mxfp4(const awq__arch *arch)
@@ -103,7 +102,8 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
     const awq__arch *arch = plan->model->arch;
     linears l = {0};
     awq__findings findings = {0};
-    awq_status status = list_linears(ctx, plan, &l);
+    awq_status status;
+    AWQ__TRY(list_linears(ctx, plan, &l));
     awq__engine_facts facts = {.format = plan->format->name,
                                .model_type = arch->model_type,
                                .native_mxfp4 = has_native_mxfp4(arch),
@@ -111,15 +111,15 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
                                .tensor_parallel = plan->settings.tensor_parallel,
                                .modules = l.modules,
                                .module_count = l.count};
-    if (status == AWQ_OK)
-        status = awq__engines_check(ctx, plan->settings.engine, &facts, &findings);
-    for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
+    AWQ__TRY(awq__engines_check(ctx, plan->settings.engine, &facts, &findings));
+    for (size_t i = 0; i < findings.count; i++)
         if (findings.items[i].refused && !plan->settings.ignore_engine)
-            status = refuse(ctx, &findings.items[i]);
+            AWQ__TRY(refuse(ctx, &findings.items[i]));
     bool any = !strcmp(plan->settings.engine, "any");
-    for (size_t i = 0; i < findings.count && status == AWQ_OK; i++)
+    for (size_t i = 0; i < findings.count; i++)
         if (!any || is_told_of(findings.items[i].engine))
-            status = add_warning(ctx, &plan->rules, &findings.items[i]);
+            AWQ__TRY(add_warning(ctx, &plan->rules, &findings.items[i]));
+done:
     awq__findings_free(&findings);
     free_linears(&l);
     return status;

@@ -64,35 +64,33 @@ static awq_status check_one_scheme(awq_context *ctx, const awq__model_plan *plan
 static awq_status check_alike(awq_context *ctx, const awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
-    awq_status status = check_one_scheme(ctx, plan);
-    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+    AWQ__CHECK(check_one_scheme(ctx, plan));
+    for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
         awq__part part = module->part == AWQ__PART_UP ? AWQ__PART_GATE
                          : module->part == AWQ__PART_K || module->part == AWQ__PART_V
                              ? AWQ__PART_Q
                              : module->part;
-        for (; part < module->part && status == AWQ_OK; part++)
-            status = check_fused_pair(ctx, plan, i,
-                                      awq__arch_index(arch, module->layer, part, module->expert));
+        for (; part < module->part; part++)
+            AWQ__CHECK(check_fused_pair(
+                ctx, plan, i, awq__arch_index(arch, module->layer, part, module->expert)));
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status check_formats(awq_context *ctx, const awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
         if (!plan->rules.of[i])
             continue;
         awq__scheme scheme = awq__model_plan_scheme(plan, i, AWQ_BF16);
         if (plan->format->fused)
-            status = check_fused(ctx, plan, module);
-        if (status == AWQ_OK)
-            status = plan->format->check(ctx, module->name, module->rows, module->cols, &scheme);
+            AWQ__CHECK(check_fused(ctx, plan, module));
+        AWQ__CHECK(plan->format->check(ctx, module->name, module->rows, module->cols, &scheme));
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* A layout for all experts of all layers leaves none out. */
@@ -151,21 +149,20 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
             again += packed;
         }
     }
-    awq_status status = AWQ_OK;
     awq__rules_update(&plan->rules, arch);
     if (kept)
-        status =
+        AWQ__CHECK(
             awq__rules_warn(ctx, &plan->rules,
                             "%zu modules are MXFP4 already and are copied bit for bit: rounding "
                             "them again, with scales or without, could only add error",
-                            kept);
-    if (status == AWQ_OK && again)
-        status = awq__rules_warn(
+                            kept));
+    if (again)
+        AWQ__CHECK(awq__rules_warn(
             ctx, &plan->rules,
             "%zu modules are MXFP4 already and are rounded a second time: the error of %s comes on "
             "top of that of MXFP4; format mxfp4 copies them unchanged",
-            again, plan->format->name);
-    return status;
+            again, plan->format->name));
+    return AWQ_OK;
 }
 
 /* ---- the whole ---- */
@@ -174,9 +171,7 @@ static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq_
 {
     const awq__arch *arch = plan->model->arch;
     const char *name = plan->settings.format, *asked;
-    awq_status status = awq__preset_format(ctx, recipe, &plan->settings, &asked);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__preset_format(ctx, recipe, &plan->settings, &asked));
     if (!strcmp(name, "auto"))
         name = asked                             ? asked
                : arch->model.preferred_format[0] ? arch->model.preferred_format
@@ -198,31 +193,21 @@ static awq_status resolve_groups(awq_context *ctx, awq__model_plan *plan)
 static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
-    awq_status status = choose_format(ctx, recipe, plan);
-    if (status == AWQ_OK)
-        status = awq__rules_create(ctx, recipe, &plan->settings, arch, plan->format->defaults,
-                                   &plan->rules);
-    if (status == AWQ_OK)
-        status = keep_packed(ctx, plan);
-    if (status == AWQ_OK)
-        status = resolve_groups(ctx, plan);
-    if (status == AWQ_OK)
-        status = check_alike(ctx, plan);
-    if (status == AWQ_OK)
-        status = check_formats(ctx, plan);
-    if (status == AWQ_OK)
-        status = check_all_fused(ctx, plan);
-    if (status == AWQ_OK)
-        status = check_rescaled(ctx, plan);
-    if (status == AWQ_OK)
-        status = awq__model_plan_warn(ctx, plan);
-    if (status == AWQ_OK)
-        status = awq__check_lengths(ctx, plan);
-    if (status == AWQ_OK)
-        status = awq__target_check(ctx, plan);
+    AWQ__CHECK(choose_format(ctx, recipe, plan));
+    AWQ__CHECK(awq__rules_create(ctx, recipe, &plan->settings, arch, plan->format->defaults,
+                                 &plan->rules));
+    AWQ__CHECK(keep_packed(ctx, plan));
+    AWQ__CHECK(resolve_groups(ctx, plan));
+    AWQ__CHECK(check_alike(ctx, plan));
+    AWQ__CHECK(check_formats(ctx, plan));
+    AWQ__CHECK(check_all_fused(ctx, plan));
+    AWQ__CHECK(check_rescaled(ctx, plan));
+    AWQ__CHECK(awq__model_plan_warn(ctx, plan));
+    AWQ__CHECK(awq__check_lengths(ctx, plan));
+    AWQ__CHECK(awq__target_check(ctx, plan));
     /* With a target the schemes are still to be chosen. */
     bool settled = !plan->settings.has_target || !awq__model_has_weights(plan->model);
-    return status == AWQ_OK && settled ? awq__model_plan_check_engine(ctx, plan) : status;
+    return settled ? awq__model_plan_check_engine(ctx, plan) : AWQ_OK;
 }
 
 /* What does not look like what config.json was meant to say. */
@@ -231,54 +216,47 @@ static awq_status doubt_config(awq_context *ctx, awq__model_plan *plan)
     const awq__arch *arch = plan->model->arch;
     const char *tensor;
     int64_t layers = arch->model.layer_count, beyond = awq__arch_layer_beyond(arch, &tensor);
-    awq_status status = AWQ_OK;
     if (arch->misspelt.length)
-        status = awq__rules_warn(ctx, &plan->rules,
-                                 "%s: nothing reads %s, which may be meant and is not there: a "
-                                 "default takes its place",
-                                 arch->config_path, arch->misspelt.data);
-    if (status == AWQ_OK && beyond >= 0)
-        status =
+        AWQ__CHECK(awq__rules_warn(ctx, &plan->rules,
+                                   "%s: nothing reads %s, which may be meant and is not there: a "
+                                   "default takes its place",
+                                   arch->config_path, arch->misspelt.data));
+    if (beyond >= 0)
+        AWQ__CHECK(
             awq__rules_warn(ctx, &plan->rules,
                             "%s describes %lld layers, but the checkpoint has tensors of layer "
                             "%lld, %s: what is past the last layer is copied as it is, neither "
                             "quantized nor part of the model",
-                            arch->config_path, (long long)layers, (long long)beyond, tensor);
-    return status;
+                            arch->config_path, (long long)layers, (long long)beyond, tensor));
+    return AWQ_OK;
 }
 
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     *plan = (awq__model_plan){0};
     const awq__settings *settings = &plan->settings;
-    awq_status status = awq__recipe_check(recipe);
-    if (status != AWQ_OK)
-        return status;
+    cJSON *config = NULL; /* made to see that it can be */
+    AWQ__CHECK(awq__recipe_check(recipe));
     awq__settings_read(recipe, &plan->settings);
-    status = awq_model_open(ctx, settings->model, settings->plugin, &plan->model);
-    if (status == AWQ_OK)
-        status = awq__check_output_place(ctx, recipe, plan->model);
-    if (status == AWQ_OK && plan->model->format && !plan->model->has_codes &&
-        awq__model_has_weights(plan->model))
-        status = awq__fail(ctx, AWQ_ERROR_RECIPE,
+    awq_status status;
+    AWQ__TRY(awq_model_open(ctx, settings->model, settings->plugin, &plan->model));
+    AWQ__TRY(awq__check_output_place(ctx, recipe, plan->model));
+    if (plan->model->format && !plan->model->has_codes && awq__model_has_weights(plan->model))
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_RECIPE,
                            "%s: quantization_config says %s, but no weight is in codes; if the "
                            "model was made plain again, remove quantization_config from it",
-                           plan->model->arch->config_path, plan->model->format->method);
-    else if (status == AWQ_OK && plan->model->format && !plan->model->format->fused)
-        status =
+                           plan->model->arch->config_path, plan->model->format->method));
+    if (plan->model->format && !plan->model->format->fused)
+        AWQ__TRY(
             awq__fail(ctx, AWQ_ERROR_RECIPE,
                       "%s: is quantized already (%s); the model must be in BF16, F16 or F32, or "
                       "its experts in MXFP4",
-                      plan->model->directory, plan->model->format->method);
-    if (status == AWQ_OK)
-        status = awq__side_files_check(ctx, plan->model);
-    if (status == AWQ_OK)
-        status = treat(ctx, recipe, plan);
-    if (status == AWQ_OK)
-        status = doubt_config(ctx, plan);
-    cJSON *config = NULL; /* made to see that it can be */
-    if (status == AWQ_OK)
-        status = awq__model_plan_config(ctx, plan, &config);
+                      plan->model->directory, plan->model->format->method));
+    AWQ__TRY(awq__side_files_check(ctx, plan->model));
+    AWQ__TRY(treat(ctx, recipe, plan));
+    AWQ__TRY(doubt_config(ctx, plan));
+    AWQ__TRY(awq__model_plan_config(ctx, plan, &config));
+done:
     cJSON_Delete(config);
     if (status != AWQ_OK)
         awq__model_plan_free(plan);

@@ -11,9 +11,7 @@ static awq_status warn_about_undescribed(awq_context *ctx, awq__model_plan *plan
     for (size_t i = 0; arch->checkpoint && i < awq__checkpoint_count(arch->checkpoint); i++) {
         const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
         bool copies;
-        awq_status status = awq__result_copies(ctx, arch, tensor, &copies);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(awq__result_copies(ctx, arch, tensor, &copies));
         if (!copies)
             continue;
         first = count++ ? first : tensor->name;
@@ -57,6 +55,6 @@ static awq_status warn_about_tokens(awq_context *ctx, awq__model_plan *plan)
 
 awq_status awq__model_plan_warn(awq_context *ctx, awq__model_plan *plan)
 {
-    awq_status status = warn_about_undescribed(ctx, plan);
-    return status == AWQ_OK ? warn_about_tokens(ctx, plan) : status;
+    AWQ__CHECK(warn_about_undescribed(ctx, plan));
+    return warn_about_tokens(ctx, plan);
 }

@@ -34,10 +34,9 @@ static void tell_end(awq__job *job)
 static awq_status take_over(awq__job *job, int64_t n, bool *whole)
 {
     *whole = awq__journal_has(&job->journal, n);
-    awq_status status = *whole ? awq__journal_check(&job->journal, n, whole) : AWQ_OK;
-    if (status == AWQ_OK && *whole)
-        status = awq__write_keep(&job->writer, n);
-    return status;
+    if (*whole)
+        AWQ__CHECK(awq__journal_check(&job->journal, n, whole));
+    return *whole ? awq__write_keep(&job->writer, n) : AWQ_OK;
 }
 
 static void tell_where_it_goes_on(const awq__job *job)
@@ -83,14 +82,13 @@ static awq_status process_layer(awq__job *job, const awq__layer *layer)
         return awq__fail(job->ctx, AWQ_ERROR_MEMORY, "out of memory: the report");
     }
     awq_status status = search_and_write(job, layer, report);
-    if (status != AWQ_OK) {
+    if (status != AWQ_OK)
         cJSON_Delete(report);
-        return status;
-    }
+    AWQ__CHECK(status);
     awq__stage_begin(&job->stages,
                      AWQ__STAGE_CHECKSUMS); /* without a chance to cancel: the layer is finished */
-    status = awq__journal_add(&job->journal, layer->number, report);
-    return status == AWQ_OK ? awq__journal_write(&job->journal) : status;
+    AWQ__CHECK(awq__journal_add(&job->journal, layer->number, report));
+    return awq__journal_write(&job->journal);
 }
 
 /* A layer that an earlier run has finished: only its hidden states are needed. */
@@ -99,9 +97,10 @@ static awq_status pass_layer(awq__job *job, const awq__layer *layer)
     awq__routes routes = {0};
     if (!job->plan->rules.calibrate)
         return AWQ_OK;
-    awq_status status = awq__stage_enter(&job->stages, AWQ__STAGE_FORWARD, layer->number, 0.01);
-    if (status == AWQ_OK)
-        status = awq__stream_layer(&job->quantizer.calibration, layer, &routes);
+    awq_status status;
+    AWQ__TRY(awq__stage_enter(&job->stages, AWQ__STAGE_FORWARD, layer->number, 0.01));
+    AWQ__TRY(awq__stream_layer(&job->quantizer.calibration, layer, &routes));
+done:
     awq__routes_free(&routes);
     return status;
 }
@@ -110,82 +109,70 @@ static awq_status run_layer(awq__job *job, int64_t n)
 {
     bool whole = false;
     awq__loaded_layer loaded = {0};
-    awq_status status = awq__stage_enter(&job->stages, AWQ__STAGE_READ, n, 0);
-    if (status == AWQ_OK)
-        status = awq__model_layer(job->plan->model, n, &loaded);
-    if (status == AWQ_OK)
-        status = awq__stage_enter(&job->stages, AWQ__STAGE_CHECKSUMS, n, 0.01);
-    if (status == AWQ_OK)
-        status = awq__journal_source(&job->journal, &loaded);
-    if (status == AWQ_OK)
-        status = take_over(job, n, &whole);
-    if (status == AWQ_OK)
-        status = whole ? pass_layer(job, &loaded.layer) : process_layer(job, &loaded.layer);
+    awq_status status;
+    AWQ__TRY(awq__stage_enter(&job->stages, AWQ__STAGE_READ, n, 0));
+    AWQ__TRY(awq__model_layer(job->plan->model, n, &loaded));
+    AWQ__TRY(awq__stage_enter(&job->stages, AWQ__STAGE_CHECKSUMS, n, 0.01));
+    AWQ__TRY(awq__journal_source(&job->journal, &loaded));
+    AWQ__TRY(take_over(job, n, &whole));
+    AWQ__TRY(whole ? pass_layer(job, &loaded.layer) : process_layer(job, &loaded.layer));
+done:
     awq__loaded_layer_free(&loaded);
     return status;
 }
 
 static awq_status run_layers(awq__job *job)
 {
-    awq_status status = AWQ_OK;
-    for (int64_t n = 0; n < job->plan->model->arch->model.layer_count && status == AWQ_OK; n++) {
-        status = run_layer(job, n);
-        if (status == AWQ_OK && job->evaluate) {
-            status = awq__stage_enter(&job->stages, AWQ__STAGE_EVALUATE, n, 0.98);
-            if (status == AWQ_OK)
-                status = awq__evaluation_layer(&job->evaluation, n);
+    for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++) {
+        AWQ__CHECK(run_layer(job, n));
+        if (job->evaluate) {
+            AWQ__CHECK(awq__stage_enter(&job->stages, AWQ__STAGE_EVALUATE, n, 0.98));
+            AWQ__CHECK(awq__evaluation_layer(&job->evaluation, n));
         }
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* ---- the whole run ---- */
 
 static awq_status begin_streams(awq__job *job, awq__sequences *windows)
 {
-    awq_status status = AWQ_OK;
     if (job->plan->rules.calibrate)
-        status = awq__stream_begin(job->ctx, job->plan->model, &job->sequences,
-                                   &job->quantizer.calibration);
-    if (status != AWQ_OK || !job->evaluate)
-        return status;
+        AWQ__CHECK(awq__stream_begin(job->ctx, job->plan->model, &job->sequences,
+                                     &job->quantizer.calibration));
+    if (!job->evaluate)
+        return AWQ_OK;
     /* The result is read back from the disk: what is judged is what will be served. */
-    status = awq__model_open_partial(job->ctx, awq__output_partial(job->writer.output),
-                                     job->plan->model->arch->plugin->table.id, &job->result);
-    if (status == AWQ_OK)
-        status = awq__evaluation_begin(job->ctx, job->result, job->plan->model, windows,
-                                       &job->evaluation);
-    return status;
+    AWQ__CHECK(awq__model_open_partial(job->ctx, awq__output_partial(job->writer.output),
+                                       job->plan->model->arch->plugin->table.id, &job->result));
+    return awq__evaluation_begin(job->ctx, job->result, job->plan->model, windows,
+                                 &job->evaluation);
 }
 
 static awq_status finish(awq__job *job, const char *recipe_yaml, awq_report **out)
 {
     awq_eval_result result;
     awq_report *report = NULL;
-    awq_status status = awq__stage_enter(&job->stages, AWQ__STAGE_EVALUATE,
-                                         job->plan->model->arch->model.layer_count, 0);
-    if (status == AWQ_OK && job->evaluate)
-        status = awq__evaluation_finish(&job->evaluation, &result);
-    if (status == AWQ_OK)
-        status = awq__report_create(job, job->evaluate ? &result : NULL, &report);
-    if (status == AWQ_OK)
-        status = awq__output_json(job->writer.output, AWQ__REPORT_FILE, report->json,
-                                  strlen(report->json));
-    if (status == AWQ_OK)
-        status = awq__write_provenance(job, recipe_yaml);
-    if (status == AWQ_OK)
-        status = awq__stage_enter(&job->stages, AWQ__STAGE_CHECKSUMS,
-                                  job->plan->model->arch->model.layer_count, 0.5);
-    if (status == AWQ_OK)
-        status = awq__output_sums(job->writer.output, AWQ__JOURNAL_FILE);
-    if (status == AWQ_OK)
-        status = awq__output_commit(job->writer.output);
-    if (status == AWQ_OK)
-        tell_end(job);
-    if (status == AWQ_OK && out)
+    awq_status status;
+    AWQ__TRY(awq__stage_enter(&job->stages, AWQ__STAGE_EVALUATE,
+                              job->plan->model->arch->model.layer_count, 0));
+    if (job->evaluate)
+        AWQ__TRY(awq__evaluation_finish(&job->evaluation, &result));
+    AWQ__TRY(awq__report_create(job, job->evaluate ? &result : NULL, &report));
+    AWQ__TRY(
+        awq__output_json(job->writer.output, AWQ__REPORT_FILE, report->json, strlen(report->json)));
+    AWQ__TRY(awq__write_provenance(job, recipe_yaml));
+    AWQ__TRY(awq__stage_enter(&job->stages, AWQ__STAGE_CHECKSUMS,
+                              job->plan->model->arch->model.layer_count, 0.5));
+    AWQ__TRY(awq__output_sums(job->writer.output, AWQ__JOURNAL_FILE));
+    AWQ__TRY(awq__output_commit(job->writer.output));
+    tell_end(job);
+    if (out) {
         *out = report;
-    else
-        awq_report_free(report);
+        report = NULL;
+    }
+done:
+    awq_report_free(report);
     return status;
 }
 
@@ -196,9 +183,9 @@ static awq_status fit_memory(awq__job *job, const awq__sequences *windows)
     awq__memory_need need;
     awq__memory_limit limit;
     awq__memory_limit_find(job->plan->settings.memory_limit, &limit);
-    awq_status status = awq__memory_need_of(job->ctx, job->plan, &tokens, &need);
-    job->stages.tight = status == AWQ_OK && awq__memory_is_tight(&need, &limit);
-    return status == AWQ_OK ? awq__memory_fit(job->ctx, &need, &limit) : status;
+    AWQ__CHECK(awq__memory_need_of(job->ctx, job->plan, &tokens, &need));
+    job->stages.tight = awq__memory_is_tight(&need, &limit);
+    return awq__memory_fit(job->ctx, &need, &limit);
 }
 
 /* Claims the output, and learns all that the run is of. */
@@ -206,57 +193,53 @@ static awq_status prepare(awq__job *job, const awq_quantize_options *options,
                           awq__sequences *windows)
 {
     uint64_t ends;
-    awq_status status = awq__output_begin(job->ctx, job->plan->settings.output, options->force,
-                                          &job->writer.output);
-    if (status == AWQ_OK)
-        status = awq__journal_open(&job->writer, options->restart, &job->journal);
-    if (status == AWQ_OK)
-        status = awq__job_agree(job);
-    if (status == AWQ_OK)
-        status = awq__source_hash(job->plan->model, -1, NULL, &ends);
-    if (status == AWQ_OK)
-        status = awq__journal_agree_hash(&job->journal, AWQ__ENDS, ends);
-    if (status == AWQ_OK)
-        status = awq__job_load_calibration(job);
-    if (status == AWQ_OK)
-        status = awq__job_agree_on_ids(job, "set of calibration ids", &job->sequences);
-    if (status == AWQ_OK)
-        status = awq__job_load_windows(job, windows);
-    if (status == AWQ_OK)
-        status = awq__job_agree_on_ids(job, "set of evaluation ids", windows);
-    if (status == AWQ_OK)
-        status = fit_memory(job, windows);
-    if (status == AWQ_OK && job->journal.resumed)
+    AWQ__CHECK(awq__output_begin(job->ctx, job->plan->settings.output, options->force,
+                                 &job->writer.output));
+    AWQ__CHECK(awq__journal_open(&job->writer, options->restart, &job->journal));
+    AWQ__CHECK(awq__job_agree(job));
+    AWQ__CHECK(awq__source_hash(job->plan->model, -1, NULL, &ends));
+    AWQ__CHECK(awq__journal_agree_hash(&job->journal, AWQ__ENDS, ends));
+    AWQ__CHECK(awq__job_load_calibration(job));
+    AWQ__CHECK(awq__job_agree_on_ids(job, "set of calibration ids", &job->sequences));
+    AWQ__CHECK(awq__job_load_windows(job, windows));
+    AWQ__CHECK(awq__job_agree_on_ids(job, "set of evaluation ids", windows));
+    AWQ__CHECK(fit_memory(job, windows));
+    if (job->journal.resumed)
         tell_where_it_goes_on(job);
-    if (status == AWQ_OK)
-        status = awq__kernels_join(&job->journal);
-    if (status == AWQ_OK && options->restart)
-        status = awq__output_empty(job->writer.output);
-    return status == AWQ_OK ? awq__job_choose_schemes(job) : status;
+    AWQ__CHECK(awq__kernels_join(&job->journal));
+    if (options->restart)
+        AWQ__CHECK(awq__output_empty(job->writer.output));
+    return awq__job_choose_schemes(job);
 }
 
-static awq_status run(awq__job *job, const awq_quantize_options *options, awq_report **report)
+static awq_status run_job(awq__job *job, const awq_quantize_options *options, awq_report **report)
 {
     awq__sequences windows = {0};
     awq__text yaml = {0};
-    awq_status status = prepare(job, options, &windows);
-    if (status == AWQ_OK)
-        status = awq__recipe_provenance(job->ctx, job->recipe, &yaml);
-    if (status == AWQ_OK)
-        status = awq__write_layout(&job->writer, job->plan->settings.shard_size);
-    if (status == AWQ_OK)
-        status = awq__write_side_files(&job->writer);
-    if (status == AWQ_OK)
-        status = awq__write_ends(&job->writer);
-    if (status == AWQ_OK)
-        status = begin_streams(job, &windows);
-    if (status == AWQ_OK)
-        status = run_layers(job);
+    awq_status status;
+    AWQ__TRY(prepare(job, options, &windows));
+    AWQ__TRY(awq__recipe_provenance(job->ctx, job->recipe, &yaml));
+    AWQ__TRY(awq__write_layout(&job->writer, job->plan->settings.shard_size));
+    AWQ__TRY(awq__write_side_files(&job->writer));
+    AWQ__TRY(awq__write_ends(&job->writer));
+    AWQ__TRY(begin_streams(job, &windows));
+    AWQ__TRY(run_layers(job));
     awq__stream_free(&job->quantizer.calibration); /* the logits of the evaluation need room */
-    if (status == AWQ_OK)
-        status = finish(job, yaml.data, report);
+    AWQ__TRY(finish(job, yaml.data, report));
+done:
     awq__text_free(&yaml);
     awq__sequences_free(&windows);
+    return status;
+}
+
+static awq_status run(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan,
+                      const awq_quantize_options *options, awq_report **report)
+{
+    awq__job job;
+    awq__job_begin(ctx, plan, plan->settings.has_target ? SENSITIVITY_SHARE : 0, &job);
+    job.recipe = recipe;
+    awq_status status = run_job(&job, options, report);
+    awq__job_free(&job);
     return status;
 }
 
@@ -266,30 +249,18 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
     awq_quantize_options known = {0};
     if (report)
         *report = NULL;
-    awq_status status = awq__enter(ctx, "awq_quantize", (awq__argument[]){{"recipe", recipe}, {0}});
-    if (status == AWQ_OK && options)
-        status = awq__read_options(ctx, "awq_quantize_options", options, sizeof known, &known);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__enter(ctx, "awq_quantize", (awq__argument[]){{"recipe", recipe}, {0}}));
+    if (options)
+        AWQ__CHECK(awq__read_options(ctx, "awq_quantize_options", options, sizeof known, &known));
     awq__model_plan plan;
-    status = awq__model_plan_create(ctx, recipe, &plan);
-    if (status != AWQ_OK)
-        return status;
-    status = awq__model_require_weights(plan.model, "quantized");
-    if (status == AWQ_OK)
-        status = awq__memory_begin(ctx, &plan);
-    if (status == AWQ_OK)
-        status = awq__compute_begin(ctx);
-    if (status != AWQ_OK) {
-        awq__model_plan_free(&plan);
-        return status;
-    }
+    AWQ__CHECK(awq__model_plan_create(ctx, recipe, &plan));
+    awq_status status;
+    AWQ__TRY(awq__model_require_weights(plan.model, "quantized"));
+    AWQ__TRY(awq__memory_begin(ctx, &plan));
+    AWQ__TRY(awq__compute_begin(ctx));
     awq__rules_tell(ctx, &plan.rules);
-    awq__job job;
-    awq__job_begin(ctx, &plan, plan.settings.has_target ? SENSITIVITY_SHARE : 0, &job);
-    job.recipe = recipe;
-    status = run(&job, &known, report);
-    awq__job_free(&job);
+    AWQ__TRY(run(ctx, recipe, &plan, &known, report));
+done:
     awq__model_plan_free(&plan);
     return awq__leave(ctx, status);
 }

@@ -20,8 +20,7 @@ awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation, 
 {
     awq_context *ctx = job->ctx;
     *report = awq__alloc(ctx, 1, sizeof **report, "the report");
-    if (!*report)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(*report);
     awq__json_builder b = {0};
     awq__text text = {0};
     cJSON *root = awq__json_root(&b);
@@ -41,19 +40,21 @@ awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation, 
         (*report)->evaluation = *evaluation;
         add_evaluation(&b, root, evaluation);
     }
-    awq_status status = awq__json_built(ctx, &b, "the report");
-    if (status == AWQ_OK)
-        status = awq__json_print(ctx, root, "the report", &text);
-    cJSON_Delete(root);
+    awq_status status;
+    AWQ__TRY(awq__json_built(ctx, &b, "the report"));
+    AWQ__TRY(awq__json_print(ctx, root, "the report", &text));
     (*report)->json = text.data;
     (*report)->output = awq__strdup(ctx, job->plan->settings.output);
+    AWQ__TRY_ALLOC((*report)->output);
     (*report)->bytes_before = job->plan->model->bytes;
     (*report)->bytes_after = awq__output_bytes(job->writer.output);
-    if (status == AWQ_OK && (*report)->output)
-        return AWQ_OK;
-    awq_report_free(*report);
-    *report = NULL;
-    return AWQ_ERROR_MEMORY;
+done:
+    cJSON_Delete(root);
+    if (status != AWQ_OK) {
+        awq_report_free(*report);
+        *report = NULL;
+    }
+    return status;
 }
 
 void awq_report_free(awq_report *report)
@@ -93,14 +94,16 @@ uint64_t awq_report_bytes_after(const awq_report *report)
 awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml)
 {
     awq__text whole = {0};
-    awq_status status = awq__recipe_yaml(ctx, recipe, &whole);
-    for (const char *line = whole.data; status == AWQ_OK && line && *line;) {
+    awq_status status;
+    AWQ__TRY(awq__recipe_yaml(ctx, recipe, &whole));
+    for (const char *line = whole.data; line && *line;) {
         size_t length = strcspn(line, "\n");
         length += line[length] == '\n';
         if (strncmp(line, "output:", 7) && strncmp(line, "memory_limit:", 13))
-            status = awq__text_append_bytes(ctx, yaml, line, length);
+            AWQ__TRY(awq__text_append_bytes(ctx, yaml, line, length));
         line += length;
     }
+done:
     awq__text_free(&whole);
     return status;
 }
@@ -110,11 +113,11 @@ awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, aw
 static awq_status write_json(awq__job *job, const char *name, const cJSON *root)
 {
     awq__text text = {0};
-    awq_status status = awq__json_print(job->ctx, root, name, &text);
-    if (status == AWQ_OK)
-        status = awq__text_append(job->ctx, &text, "\n");
-    if (status == AWQ_OK)
-        status = awq__output_json(job->writer.output, name, text.data, text.length);
+    awq_status status;
+    AWQ__TRY(awq__json_print(job->ctx, root, name, &text));
+    AWQ__TRY(awq__text_append(job->ctx, &text, "\n"));
+    AWQ__TRY(awq__output_json(job->writer.output, name, text.data, text.length));
+done:
     awq__text_free(&text);
     return status;
 }
@@ -166,9 +169,10 @@ awq_status awq__write_provenance(awq__job *job, const char *recipe_yaml)
     add_treatments(job, &b, root);
     awq__json_add_item(&b, root, "kernels", awq__kernels(&job->journal));
     awq__json_add_text(&b, root, "recipe", recipe_yaml);
-    awq_status status = awq__json_built(job->ctx, &b, AWQ__PROVENANCE_FILE);
-    if (status == AWQ_OK)
-        status = write_json(job, AWQ__PROVENANCE_FILE, root);
+    awq_status status;
+    AWQ__TRY(awq__json_built(job->ctx, &b, AWQ__PROVENANCE_FILE));
+    AWQ__TRY(write_json(job, AWQ__PROVENANCE_FILE, root));
+done:
     cJSON_Delete(root);
     return status;
 }

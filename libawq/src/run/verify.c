@@ -30,21 +30,20 @@ static bool is_weights(const char *name)
 static awq_status find_additional(awq_verification *v, const char *directory,
                                   const awq__sums *there, const awq__sums *listed)
 {
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < there->count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < there->count; i++) {
         const char *name = there->list[i].name;
         if (awq__sums_find(listed, name))
             continue;
         if (is_weights(name))
-            status = awq__find_problem(v,
-                                       "%s/%s: additional: " AWQ__SUMS_FILE
-                                       " does not list it, and engines may read it",
-                                       directory, name);
+            AWQ__CHECK(awq__find_problem(v,
+                                         "%s/%s: additional: " AWQ__SUMS_FILE
+                                         " does not list it, and engines may read it",
+                                         directory, name));
         else
-            status = awq__find_note(v, "%s/%s: additional: " AWQ__SUMS_FILE " does not list it",
-                                    directory, name);
+            AWQ__CHECK(awq__find_note(v, "%s/%s: additional: " AWQ__SUMS_FILE " does not list it",
+                                      directory, name));
     }
-    return status;
+    return AWQ_OK;
 }
 
 /* Drops from the list what is not there. */
@@ -58,11 +57,12 @@ static awq_status find_missing(awq_verification *v, const char *directory, const
             awq__sum swap = listed->list[kept];
             listed->list[kept++] = listed->list[i];
             listed->list[i] = swap;
-        } else if (status == AWQ_OK) {
-            status = awq__find_problem(v, "%s/%s: missing: " AWQ__SUMS_FILE " lists it", directory,
-                                       listed->list[i].name);
+        } else {
+            AWQ__TRY(awq__find_problem(v, "%s/%s: missing: " AWQ__SUMS_FILE " lists it", directory,
+                                       listed->list[i].name));
         }
     }
+done:
     while (listed->count > kept)
         awq__free(listed->list[--listed->count].name);
     return status;
@@ -71,26 +71,24 @@ static awq_status find_missing(awq_verification *v, const char *directory, const
 static awq_status compare_sums(awq_verification *v, const char *directory, awq__sums *listed)
 {
     awq__sums found = {0};
+    char(*expected)[AWQ__SHA256_HEX] = NULL;
     const awq_progress progress = {.stage = "checksums", .fraction = SUMS_SHARE};
-    awq_status status = awq__sums_list(v->ctx, directory, NULL, &found);
-    if (status == AWQ_OK)
-        status = find_additional(v, directory, &found, listed);
-    if (status == AWQ_OK)
-        status = find_missing(v, directory, &found, listed);
-    awq__sums_free(&found);
-    char(*expected)[AWQ__SHA256_HEX] =
-        awq__alloc(v->ctx, listed->count, sizeof *expected, "checksums");
-    if (status == AWQ_OK && !expected)
-        status = AWQ_ERROR_MEMORY;
-    for (size_t i = 0; i < listed->count && status == AWQ_OK; i++)
+    awq_status status;
+    AWQ__TRY(awq__sums_list(v->ctx, directory, NULL, &found));
+    AWQ__TRY(find_additional(v, directory, &found, listed));
+    AWQ__TRY(find_missing(v, directory, &found, listed));
+    expected = awq__alloc(v->ctx, listed->count, sizeof *expected, "checksums");
+    AWQ__TRY_ALLOC(expected);
+    for (size_t i = 0; i < listed->count; i++)
         memcpy(expected[i], listed->list[i].hex, sizeof *expected);
-    if (status == AWQ_OK)
-        status = awq__sums_compute(v->ctx, directory, listed, &progress);
-    for (size_t i = 0; i < listed->count && status == AWQ_OK; i++)
+    AWQ__TRY(awq__sums_compute(v->ctx, directory, listed, &progress));
+    for (size_t i = 0; i < listed->count; i++)
         if (strcmp(expected[i], listed->list[i].hex))
-            status = awq__find_problem(v, "%s/%s: changed: SHA-256 is %s, expected %s", directory,
-                                       listed->list[i].name, listed->list[i].hex, expected[i]);
+            AWQ__TRY(awq__find_problem(v, "%s/%s: changed: SHA-256 is %s, expected %s", directory,
+                                       listed->list[i].name, listed->list[i].hex, expected[i]));
+done:
     v->result.files = (int64_t)listed->count;
+    awq__sums_free(&found);
     awq__free(expected);
     return status;
 }
@@ -98,9 +96,10 @@ static awq_status compare_sums(awq_verification *v, const char *directory, awq__
 static awq_status verify_sums(awq_verification *v, const char *directory)
 {
     awq__sums listed;
-    awq_status status = awq__sums_read(v->ctx, directory, &listed);
-    if (status == AWQ_OK)
-        status = compare_sums(v, directory, &listed);
+    awq_status status;
+    AWQ__TRY(awq__sums_read(v->ctx, directory, &listed));
+    AWQ__TRY(compare_sums(v, directory, &listed));
+done:
     awq__sums_free(&listed);
     return judge(v, status);
 }
@@ -110,12 +109,14 @@ static awq_status verify_sums(awq_verification *v, const char *directory)
 static awq_status read_provenance(awq_verification *v, const char *directory, cJSON **root)
 {
     char *path = awq__path_join(v->ctx, directory, AWQ__PROVENANCE_FILE);
-    awq_status status = path ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY_ALLOC(path);
     *root = NULL;
-    if (status == AWQ_OK && awq__is_file(path))
-        status = judge(v, awq__json_read(v->ctx, path, root));
-    else if (status == AWQ_OK)
-        status = awq__find_problem(v, "%s: missing: it tells what the result was made of", path);
+    if (awq__is_file(path))
+        AWQ__TRY(judge(v, awq__json_read(v->ctx, path, root)));
+    else
+        AWQ__TRY(awq__find_problem(v, "%s: missing: it tells what the result was made of", path));
+done:
     awq__free(path);
     return status;
 }
@@ -144,21 +145,30 @@ static awq_status verify_count(awq_verification *v, const awq_model *model, cons
         model->directory, (long long)v->result.quantized, (long long)count);
 }
 
+static awq_status open_result(awq_verification *v, const char *directory, const char *plugin,
+                              awq_model **model)
+{
+    awq_status status;
+    AWQ__TRY(awq__model_open_partial(v->ctx, directory, plugin, model));
+    AWQ__TRY(awq__model_require_weights(*model, "verified"));
+done:
+    if (status != AWQ_OK) {
+        awq_model_free(*model);
+        *model = NULL;
+    }
+    return status;
+}
+
 /* Opens with a finding for each module that is not as it should be. */
 static awq_status verify_structure(awq_verification *v, const char *directory, const char *plugin,
                                    const cJSON *provenance, awq_model **model)
 {
-    awq_status status = awq__model_open_partial(v->ctx, directory, plugin, model);
-    if (status == AWQ_OK)
-        status = awq__model_require_weights(*model, "verified");
-    if (status != AWQ_OK) {
-        awq_model_free(*model);
-        *model = NULL;
+    awq_status status = open_result(v, directory, plugin, model);
+    if (status != AWQ_OK)
         return judge(v, status);
-    }
-    for (size_t i = 0; i < (*model)->arch->module_count && status == AWQ_OK; i++)
-        status = verify_module(v, *model, i);
-    return status == AWQ_OK ? verify_count(v, *model, provenance) : status;
+    for (size_t i = 0; i < (*model)->arch->module_count; i++)
+        AWQ__CHECK(verify_module(v, *model, i));
+    return verify_count(v, *model, provenance);
 }
 
 /* ---- the source ---- */
@@ -204,18 +214,16 @@ static awq_status compare_layer(const compared *c, int64_t n)
     awq__loaded_layer before = {0}, after = {0};
     const size_t *first = c->source->arch->layer_first;
     const cJSON *layers = awq__json_at(c->provenance, "source.layers");
-    awq_status status = awq__model_layer(c->source, n, &before);
-    if (status == AWQ_OK)
-        status = awq__source_hash(c->source, n, &before.held, &hash);
+    awq_status status;
+    AWQ__TRY(awq__model_layer(c->source, n, &before));
+    AWQ__TRY(awq__source_hash(c->source, n, &before.held, &hash));
     snprintf(what, sizeof what, "layer %lld", (long long)n);
-    if (status == AWQ_OK)
-        status = verify_hash(c->v, c->source, what, hash, cJSON_GetArrayItem(layers, (int)n));
-    if (status == AWQ_OK) {
-        status = awq__model_layer(c->result, n, &after);
-        status = status == AWQ_OK ? compare_held(c, n, first[n], first[n + 1] - first[n],
-                                                 &after.held, &before.held)
-                                  : judge(c->v, status);
-    }
+    AWQ__TRY(verify_hash(c->v, c->source, what, hash, cJSON_GetArrayItem(layers, (int)n)));
+    status = awq__model_layer(c->result, n, &after);
+    AWQ__TRY(status == AWQ_OK
+                 ? compare_held(c, n, first[n], first[n + 1] - first[n], &after.held, &before.held)
+                 : judge(c->v, status));
+done:
     awq__loaded_layer_free(&after);
     awq__loaded_layer_free(&before);
     return status;
@@ -224,12 +232,12 @@ static awq_status compare_layer(const compared *c, int64_t n)
 static awq_status compare_end(const compared *c, size_t index)
 {
     awq__loaded_module before = {0}, after = {0};
-    awq_status status = awq__model_module(c->source, index, &before);
-    if (status == AWQ_OK) {
-        status = awq__model_module(c->result, index, &after);
-        status = status == AWQ_OK ? compare_held(c, -1, index, 1, &after.held, &before.held)
-                                  : judge(c->v, status);
-    }
+    awq_status status;
+    AWQ__TRY(awq__model_module(c->source, index, &before));
+    status = awq__model_module(c->result, index, &after);
+    AWQ__TRY(status == AWQ_OK ? compare_held(c, -1, index, 1, &after.held, &before.held)
+                              : judge(c->v, status));
+done:
     awq__loaded_module_free(&after);
     awq__loaded_module_free(&before);
     return status;
@@ -238,14 +246,13 @@ static awq_status compare_end(const compared *c, size_t index)
 static awq_status compare_ends(const compared *c)
 {
     uint64_t hash;
-    awq_status status = awq__source_hash(c->source, -1, NULL, &hash);
-    if (status == AWQ_OK)
-        status = verify_hash(c->v, c->source, AWQ__ENDS, hash,
-                             awq__json_at(c->provenance, "source.ends"));
-    for (size_t i = 0; i < c->source->arch->module_count && status == AWQ_OK; i++)
+    AWQ__CHECK(awq__source_hash(c->source, -1, NULL, &hash));
+    AWQ__CHECK(
+        verify_hash(c->v, c->source, AWQ__ENDS, hash, awq__json_at(c->provenance, "source.ends")));
+    for (size_t i = 0; i < c->source->arch->module_count; i++)
         if (c->source->arch->modules[i].layer < 0)
-            status = compare_end(c, i);
-    return status;
+            AWQ__CHECK(compare_end(c, i));
+    return AWQ_OK;
 }
 
 /* What no module has must be what the source has. */
@@ -253,13 +260,13 @@ static awq_status compare_undescribed(const compared *c, const awq__tensor *tens
 {
     bool copies, same = false;
     const awq__tensor *copy = awq__checkpoint_find(c->result->arch->checkpoint, tensor->name);
-    awq_status status = awq__result_copies(c->v->ctx, c->source->arch, tensor, &copies);
-    if (status != AWQ_OK || !copies)
-        return status;
+    AWQ__CHECK(awq__result_copies(c->v->ctx, c->source->arch, tensor, &copies));
+    if (!copies)
+        return AWQ_OK;
     if (copy && copy->bytes == tensor->bytes && copy->dtype == tensor->dtype)
-        status = awq__tensor_compare(c->v->ctx, copy, tensor, &same);
-    if (status != AWQ_OK || same)
-        return status;
+        AWQ__CHECK(awq__tensor_compare(c->v->ctx, copy, tensor, &same));
+    if (same)
+        return AWQ_OK;
     return awq__find_problem(c->v, "%s: %s is %s", c->result->directory, tensor->name,
                              copy ? "not the same as in the source" : "missing");
 }
@@ -282,39 +289,36 @@ static awq_status compare_models(const compared *c)
     if (!are_alike(c->result->arch, arch))
         return awq__find_problem(c->v, "%s: other modules than %s has: they are not the same model",
                                  c->source->directory, c->result->directory);
-    awq_status status = compare_ends(c);
-    for (size_t i = 0; i < awq__checkpoint_count(arch->checkpoint) && status == AWQ_OK; i++)
-        status = compare_undescribed(c, awq__checkpoint_at(arch->checkpoint, i));
-    for (int64_t n = 0; n < layers && status == AWQ_OK; n++) {
+    AWQ__CHECK(compare_ends(c));
+    for (size_t i = 0; i < awq__checkpoint_count(arch->checkpoint); i++)
+        AWQ__CHECK(compare_undescribed(c, awq__checkpoint_at(arch->checkpoint, i)));
+    for (int64_t n = 0; n < layers; n++) {
         const awq_progress progress = {.stage = "values",
                                        .layer = n,
                                        .layer_count = layers,
                                        .fraction = SUMS_SHARE +
                                                    (1 - SUMS_SHARE) * (double)n / (double)layers,
                                        .elapsed_seconds = awq__now_seconds() - c->v->start_seconds};
-        status = awq__progress(c->v->ctx, &progress);
-        if (status == AWQ_OK)
-            status = compare_layer(c, n);
+        AWQ__CHECK(awq__progress(c->v->ctx, &progress));
+        AWQ__CHECK(compare_layer(c, n));
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status verify_source(awq_verification *v, const awq_model *result, const char *directory,
                                 const char *plugin, const cJSON *provenance)
 {
     awq_model *source = NULL;
-    awq_status status = awq_model_open(v->ctx, directory, plugin, &source);
-    if (status == AWQ_OK)
-        status = awq__model_require_weights(source, "compared with");
-    if (status == AWQ_OK) {
-        const compared c = {.v = v,
-                            .result = result,
-                            .source = source,
-                            .provenance = provenance,
-                            .gptq =
-                                awq__json_is_text(awq__json_at(provenance, "rounding"), "gptq")};
-        status = compare_models(&c);
-    }
+    awq_status status;
+    AWQ__TRY(awq_model_open(v->ctx, directory, plugin, &source));
+    AWQ__TRY(awq__model_require_weights(source, "compared with"));
+    const compared c = {.v = v,
+                        .result = result,
+                        .source = source,
+                        .provenance = provenance,
+                        .gptq = awq__json_is_text(awq__json_at(provenance, "rounding"), "gptq")};
+    AWQ__TRY(compare_models(&c));
+done:
     awq_model_free(source);
     return status;
 }
@@ -325,14 +329,14 @@ static awq_status verify(awq_verification *v, const awq_verify_options *options)
 {
     awq_model *result = NULL;
     cJSON *provenance = NULL;
-    awq_status status = verify_sums(v, options->directory);
-    if (status == AWQ_OK)
-        status = read_provenance(v, options->directory, &provenance);
-    if (status == AWQ_OK)
-        status = verify_structure(v, options->directory, options->plugin, provenance, &result);
+    awq_status status;
+    AWQ__TRY(verify_sums(v, options->directory));
+    AWQ__TRY(read_provenance(v, options->directory, &provenance));
+    AWQ__TRY(verify_structure(v, options->directory, options->plugin, provenance, &result));
     /* What cannot be read has nothing to be compared. */
-    if (status == AWQ_OK && result && options->source && v->result.modules)
-        status = verify_source(v, result, options->source, options->plugin, provenance);
+    if (result && options->source && v->result.modules)
+        AWQ__TRY(verify_source(v, result, options->source, options->plugin, provenance));
+done:
     cJSON_Delete(provenance);
     awq_model_free(result);
     return status;
@@ -343,22 +347,18 @@ awq_status awq_verify(awq_context *ctx, const awq_verify_options *options, awq_v
     awq_verify_options known;
     if (out)
         *out = NULL;
-    awq_status status =
-        awq__enter(ctx, "awq_verify", (awq__argument[]){{"options", options}, {"out", out}, {0}});
-    if (status == AWQ_OK)
-        status = awq__read_options(ctx, "awq_verify_options", options, sizeof known, &known);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(
+        awq__enter(ctx, "awq_verify", (awq__argument[]){{"options", options}, {"out", out}, {0}}));
+    AWQ__CHECK(awq__read_options(ctx, "awq_verify_options", options, sizeof known, &known));
     if (!known.directory)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "awq_verify_options: needs a directory");
     if (!awq__is_directory(known.directory))
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: not a directory", known.directory);
     awq_verification *v = awq__alloc(ctx, 1, sizeof *v, "a verification");
-    if (!v)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(v);
     v->ctx = ctx;
     v->start_seconds = awq__now_seconds();
-    status = verify(v, &known);
+    awq_status status = verify(v, &known);
     if (status == AWQ_OK)
         *out = v;
     else

@@ -140,11 +140,14 @@ static awq_status fit(comparison *c)
 {
     int64_t K = c->module->cols;
     double *sums = awq__alloc(c->ctx, (size_t)(2 * K), sizeof *sums, "multipliers");
-    awq_status status = sums ? each_block(c, add_products, sums) : AWQ_ERROR_MEMORY;
-    for (int64_t k = 0; k < K && status == AWQ_OK && c->unknown_cols; k++) {
+    awq_status status;
+    AWQ__TRY_ALLOC(sums);
+    AWQ__TRY(each_block(c, add_products, sums));
+    for (int64_t k = 0; k < K && c->unknown_cols; k++) {
         double fitted = sums[K + k] > 0 ? sums[k] / sums[K + k] : 1;
         c->col_range[k] = (range){fitted, fitted};
     }
+done:
     awq__free(sums);
     return status;
 }
@@ -256,13 +259,16 @@ static void compare_means(comparison *c, int64_t first, int64_t count, const flo
 
 static awq_status compare_values(comparison *c)
 {
-    awq_status status = find_multipliers(c);
-    double *work = awq__alloc(c->ctx, (size_t)c->module->cols + 1, sizeof *work, "a group");
+    double *work = NULL;
+    awq_status status;
+    AWQ__TRY(find_multipliers(c));
+    work = awq__alloc(c->ctx, (size_t)c->module->cols + 1, sizeof *work, "a group");
+    AWQ__TRY_ALLOC(work);
     visit compare = is_fitted(c)      ? compare_means
                     : c->after.packed ? compare_nearest
                                       : compare_floats;
-    if (status == AWQ_OK)
-        status = work ? each_block(c, compare, work) : AWQ_ERROR_MEMORY;
+    AWQ__TRY(each_block(c, compare, work));
+done:
     awq__free(work);
     return status;
 }
@@ -272,8 +278,7 @@ static awq_status compare_bias(comparison *c)
 {
     int64_t N = c->module->rows;
     float *values = awq__alloc(c->ctx, (size_t)(2 * N), sizeof *values, "biases to compare");
-    if (!values)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(values);
     const awq__found *both[] = {&c->before, &c->after};
     for (int i = 0; i < 2; i++) {
         awq__weight bias = awq__weight_strided(c->module->name, both[i]->bias_dtype, both[i]->bias,
@@ -300,16 +305,15 @@ static awq_status compare_matrix(void *arg, int64_t index, int worker)
         return AWQ_OK;
     c->same = c->before.packed == c->after.packed &&
               (c->before.packed || c->before.weight.dtype == c->after.weight.dtype);
-    awq_status status = c->same ? each_block(c, see_whether_same, NULL) : AWQ_OK;
+    if (c->same)
+        AWQ__CHECK(each_block(c, see_whether_same, NULL));
     bool may_differ = c->after.packed || c->norm || c->unknown_rows || c->unknown_cols;
-    if (status == AWQ_OK && (!c->same || c->norm) && may_differ)
-        status = compare_values(c);
-    else if (status == AWQ_OK && !c->same)
+    if ((!c->same || c->norm) && may_differ)
+        AWQ__CHECK(compare_values(c));
+    else if (!c->same)
         find_wrong(c, -1, -1, 0, 0);
     c->same &= !c->norm;
-    if (status == AWQ_OK && c->before.bias && c->after.bias)
-        status = compare_bias(c);
-    return status;
+    return c->before.bias && c->after.bias ? compare_bias(c) : AWQ_OK;
 }
 
 /* ---- a layer ---- */
@@ -325,8 +329,7 @@ static awq_status compare_vector(layer_job *j, comparison *c, float *norm, bool 
 {
     int64_t N = c->module->rows;
     float *values = awq__alloc(c->ctx, (size_t)(2 * N), sizeof *values, "vectors to compare");
-    if (!values)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(values);
     awq__weight_read(awq__compute_of(c->ctx), &c->before.weight, 0, N, values);
     awq__weight_read(awq__compute_of(c->ctx), &c->after.weight, 0, N, values + N);
     c->same = c->before.weight.dtype == c->after.weight.dtype;
@@ -346,18 +349,19 @@ static awq_status compare_vectors(layer_job *j)
 {
     bool attention = false, moe = false, other;
     awq_status status = AWQ_OK;
-    for (size_t i = 0; i < j->part->count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < j->part->count; i++) {
         comparison *c = &j->all[i];
         awq__part part = c->module->part;
         if (!c->module->vector)
             continue;
         if (part == AWQ__PART_ATTENTION_NORM)
-            status = compare_vector(j, c, j->attention, &attention);
+            AWQ__TRY(compare_vector(j, c, j->attention, &attention));
         else if (part == AWQ__PART_MOE_NORM)
-            status = compare_vector(j, c, j->moe, &moe);
+            AWQ__TRY(compare_vector(j, c, j->moe, &moe));
         else
-            status = compare_vector(j, c, NULL, &other);
+            AWQ__TRY(compare_vector(j, c, NULL, &other));
     }
+done:
     for (size_t i = 0; i < j->part->count; i++) {
         comparison *c = &j->all[i];
         awq__part part = c->module->part;
@@ -398,17 +402,15 @@ static awq_status prepare(layer_job *j, size_t index)
     comparison *c = &j->all[index - j->part->first];
     const awq__module *module = &j->part->source->arch->modules[index];
     *c = (comparison){.ctx = j->v->ctx, .module = module, .gptq = j->part->gptq};
-    awq_status status = awq__model_find(j->part->source, module, j->part->source_held, &c->before);
-    if (status == AWQ_OK)
-        status = awq__model_find(j->part->result, &j->part->result->arch->modules[index],
-                                 j->part->result_held, &c->after);
-    if (status != AWQ_OK || module->vector)
-        return status;
+    AWQ__CHECK(awq__model_find(j->part->source, module, j->part->source_held, &c->before));
+    AWQ__CHECK(awq__model_find(j->part->result, &j->part->result->arch->modules[index],
+                               j->part->result_held, &c->after));
+    if (module->vector)
+        return AWQ_OK;
     c->cols = awq__alloc(c->ctx, (size_t)module->cols, sizeof *c->cols, "multipliers");
     c->col_range = awq__alloc(c->ctx, (size_t)module->cols, sizeof *c->col_range, "multipliers");
     c->row_range = awq__alloc(c->ctx, (size_t)module->rows, sizeof *c->row_range, "multipliers");
-    if (!c->cols || !c->col_range || !c->row_range)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(c->cols && c->col_range && c->row_range);
     for (int64_t k = 0; k < module->cols; k++)
         c->cols[k] = 1, c->col_range[k] = (range){1, 1};
     for (int64_t n = 0; n < module->rows; n++)
@@ -473,29 +475,24 @@ static awq_status check_cancelling(layer_job *j, const comparison *rows, const c
 
 static awq_status check_pairs(layer_job *j)
 {
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < j->part->count && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < j->part->count; i++) {
         const comparison *partner = partner_of(j, &j->all[i]);
         if (partner)
-            status = check_cancelling(j, &j->all[i], partner);
+            AWQ__CHECK(check_cancelling(j, &j->all[i], partner));
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status compare_layer(layer_job *j)
 {
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < j->part->count && status == AWQ_OK; i++)
-        status = prepare(j, j->part->first + i);
-    if (status == AWQ_OK) {
-        allow_folds(j);
-        status = compare_vectors(j);
-    }
-    if (status == AWQ_OK)
-        status = awq__parallel_for(j->v->ctx, (int64_t)j->part->count, compare_matrix, j->all);
-    for (size_t i = 0; i < j->part->count && status == AWQ_OK; i++)
-        status = tell(j, &j->all[i]);
-    return status == AWQ_OK ? check_pairs(j) : status;
+    for (size_t i = 0; i < j->part->count; i++)
+        AWQ__CHECK(prepare(j, j->part->first + i));
+    allow_folds(j);
+    AWQ__CHECK(compare_vectors(j));
+    AWQ__CHECK(awq__parallel_for(j->v->ctx, (int64_t)j->part->count, compare_matrix, j->all));
+    for (size_t i = 0; i < j->part->count; i++)
+        AWQ__CHECK(tell(j, &j->all[i]));
+    return check_pairs(j);
 }
 
 awq_status awq__verify_values(awq_verification *v, const awq__verified *part)
@@ -505,9 +502,10 @@ awq_status awq__verify_values(awq_verification *v, const awq__verified *part)
     j.all = awq__alloc(v->ctx, part->count, sizeof *j.all, "modules to compare");
     j.attention = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
     j.moe = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
-    awq_status status = j.all && j.attention && j.moe ? AWQ_OK : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = compare_layer(&j);
+    awq_status status;
+    AWQ__TRY_ALLOC(j.all && j.attention && j.moe);
+    AWQ__TRY(compare_layer(&j));
+done:
     for (size_t i = 0; i < part->count && j.all; i++) {
         awq__free(j.all[i].cols);
         awq__free(j.all[i].col_range);

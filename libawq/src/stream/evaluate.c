@@ -28,11 +28,13 @@ awq_status awq__evaluation_begin(awq_context *ctx, const awq_model *judged,
     *evaluation =
         (awq__evaluation){.ctx = ctx, .windows = *windows, .has_reference = reference != NULL};
     *windows = (awq__sequences){0};
-    awq_status status = reference ? check_alike(ctx, judged, reference) : AWQ_OK;
-    if (status == AWQ_OK)
-        status = awq__stream_begin(ctx, judged, &evaluation->windows, &evaluation->judged);
-    if (status == AWQ_OK && reference)
-        status = awq__stream_begin(ctx, reference, &evaluation->windows, &evaluation->reference);
+    awq_status status;
+    if (reference)
+        AWQ__TRY(check_alike(ctx, judged, reference));
+    AWQ__TRY(awq__stream_begin(ctx, judged, &evaluation->windows, &evaluation->judged));
+    if (reference)
+        AWQ__TRY(awq__stream_begin(ctx, reference, &evaluation->windows, &evaluation->reference));
+done:
     if (status != AWQ_OK)
         awq__evaluation_free(evaluation);
     return status;
@@ -49,9 +51,10 @@ void awq__evaluation_free(awq__evaluation *evaluation)
 static awq_status through(awq__stream *stream, int64_t n, awq__routes *routes)
 {
     awq__loaded_layer loaded;
-    awq_status status = awq__model_layer(stream->model, n, &loaded);
-    if (status == AWQ_OK)
-        status = awq__stream_layer(stream, &loaded.layer, routes);
+    awq_status status;
+    AWQ__TRY(awq__model_layer(stream->model, n, &loaded));
+    AWQ__TRY(awq__stream_layer(stream, &loaded.layer, routes));
+done:
     awq__loaded_layer_free(&loaded);
     return status;
 }
@@ -73,19 +76,20 @@ static int64_t count_same_sets(const awq__routes *a, const awq__routes *b)
 awq_status awq__evaluation_layer(awq__evaluation *evaluation, int64_t n)
 {
     awq__routes judged = {0}, reference = {0};
-    awq_status status = through(&evaluation->judged, n, &judged);
-    if (status == AWQ_OK && evaluation->has_reference)
-        status = through(&evaluation->reference, n, &reference);
-    if (status == AWQ_OK && evaluation->has_reference) {
+    awq_status status;
+    AWQ__TRY(through(&evaluation->judged, n, &judged));
+    if (evaluation->has_reference) {
+        AWQ__TRY(through(&evaluation->reference, n, &reference));
         if (judged.per_token != reference.per_token || judged.experts != reference.experts) {
-            status = awq__fail(evaluation->ctx, AWQ_ERROR_ARGUMENT,
+            AWQ__TRY(awq__fail(evaluation->ctx, AWQ_ERROR_ARGUMENT,
                                "%s: layer %lld routes otherwise than the reference's",
-                               evaluation->judged.model->directory, (long long)n);
+                               evaluation->judged.model->directory, (long long)n));
         } else if (judged.routed) {
             evaluation->same_routes += count_same_sets(&judged, &reference);
             evaluation->routes += judged.tokens;
         }
     }
+done:
     awq__routes_free(&judged);
     awq__routes_free(&reference);
     return status;
@@ -101,8 +105,8 @@ typedef struct last {
 
 static awq_status load_last(const awq_model *model, last *l)
 {
-    awq_status status = awq__model_end(model, AWQ__PART_HEAD, &l->head);
-    return status == AWQ_OK ? awq__model_final_norm(model, &l->norm) : status;
+    AWQ__CHECK(awq__model_end(model, AWQ__PART_HEAD, &l->head));
+    return awq__model_final_norm(model, &l->norm);
 }
 
 static void free_last(last *l)
@@ -157,8 +161,7 @@ static awq_status compare_block(void *arg, int64_t index, int worker)
     int64_t H = awq__max(head->cols, both ? other->cols : 0);
     int64_t count = awq__min(ROWS, evaluation->judged.tokens - first);
     float *logits = awq__scratch_get(&j->scratch, worker, (size_t)compare_work(j));
-    if (!logits)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(logits);
     float *reference = logits + ROWS * V;
     float *x = reference + ROWS * V, *space = x + ROWS * H;
     logits_of(&evaluation->judged, &j->judged, first, count, x, logits, space);
@@ -202,34 +205,28 @@ awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *
     awq_context *ctx = evaluation->ctx;
     int64_t T = evaluation->judged.tokens, tasks = awq__ceil_div(T, ROWS), scored = 0;
     compare_job j = {.evaluation = evaluation};
-    awq_status status = load_last(evaluation->judged.model, &j.judged);
-    if (status == AWQ_OK && evaluation->has_reference)
-        status = load_last(evaluation->reference.model, &j.reference);
-    if (status == AWQ_OK) {
-        j.targets = awq__alloc(ctx, (size_t)T, sizeof *j.targets, "targets");
-        j.stats = awq__alloc(ctx, (size_t)tasks, sizeof *j.stats, "logit statistics");
-        status = awq__scratch_create(ctx, "logits", &j.scratch);
-        if (!j.targets || !j.stats)
-            status = AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY(load_last(evaluation->judged.model, &j.judged));
+    if (evaluation->has_reference)
+        AWQ__TRY(load_last(evaluation->reference.model, &j.reference));
+    j.targets = awq__alloc(ctx, (size_t)T, sizeof *j.targets, "targets");
+    j.stats = awq__alloc(ctx, (size_t)tasks, sizeof *j.stats, "logit statistics");
+    AWQ__TRY(awq__scratch_create(ctx, "logits", &j.scratch));
+    AWQ__TRY_ALLOC(j.targets && j.stats);
+    scored = set_targets(&evaluation->windows, j.targets);
+    AWQ__TRY(awq__parallel_scratch(&j.scratch, (size_t)compare_work(&j), tasks, compare_block, &j));
+    awq__logit_stats total = {0};
+    for (int64_t i = 0; i < tasks; i++) {
+        total.nll += j.stats[i].nll;
+        total.reference_nll += j.stats[i].reference_nll;
+        total.kl += j.stats[i].kl;
+        total.same_top1 += j.stats[i].same_top1;
     }
-    if (status == AWQ_OK) {
-        scored = set_targets(&evaluation->windows, j.targets);
-        status =
-            awq__parallel_scratch(&j.scratch, (size_t)compare_work(&j), tasks, compare_block, &j);
-    }
-    if (status == AWQ_OK) {
-        awq__logit_stats total = {0};
-        for (int64_t i = 0; i < tasks; i++) {
-            total.nll += j.stats[i].nll;
-            total.reference_nll += j.stats[i].reference_nll;
-            total.kl += j.stats[i].kl;
-            total.same_top1 += j.stats[i].same_top1;
-        }
-        summarize(evaluation, &total, scored, result);
-        if (!isfinite(result->perplexity) || !isfinite(result->kl))
-            status = awq__fail(ctx, AWQ_ERROR_NUMERIC, "%s: its logits are not finite",
-                               evaluation->judged.model->directory);
-    }
+    summarize(evaluation, &total, scored, result);
+    if (!isfinite(result->perplexity) || !isfinite(result->kl))
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_NUMERIC, "%s: its logits are not finite",
+                           evaluation->judged.model->directory));
+done:
     awq__scratch_free(&j.scratch);
     awq__free(j.stats);
     awq__free(j.targets);
@@ -251,8 +248,7 @@ static awq_status load_windows(awq_context *ctx, const awq_eval_options *options
                                   .sequence_length =
                                       options->sequence_length ? options->sequence_length : 256};
     char *tokenizer = awq__path_join(ctx, model->directory, "tokenizer.json");
-    if (!tokenizer)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(tokenizer);
     awq_status status =
         awq__windows_load(ctx, &corpus, tokenizer, model->arch->model.vocabulary_size, windows);
     awq__free(tokenizer);
@@ -265,19 +261,19 @@ static awq_status run(awq_context *ctx, const awq_model *judged, const awq_model
     awq__evaluation evaluation;
     double start = awq__now_seconds();
     int64_t layers = judged->arch->model.layer_count;
-    awq_status status = awq__evaluation_begin(ctx, judged, reference, windows, &evaluation);
-    for (int64_t n = 0; n < layers && status == AWQ_OK; n++) {
+    awq_status status;
+    AWQ__TRY(awq__evaluation_begin(ctx, judged, reference, windows, &evaluation));
+    for (int64_t n = 0; n < layers; n++) {
         awq_progress progress = {.stage = "evaluation",
                                  .layer = n,
                                  .layer_count = layers,
                                  .fraction = (double)n / (double)(layers + 1),
                                  .elapsed_seconds = awq__now_seconds() - start};
-        status = awq__progress(ctx, &progress);
-        if (status == AWQ_OK)
-            status = awq__evaluation_layer(&evaluation, n);
+        AWQ__TRY(awq__progress(ctx, &progress));
+        AWQ__TRY(awq__evaluation_layer(&evaluation, n));
     }
-    if (status == AWQ_OK)
-        status = awq__evaluation_finish(&evaluation, result);
+    AWQ__TRY(awq__evaluation_finish(&evaluation, result));
+done:
     awq__evaluation_free(&evaluation);
     return status;
 }
@@ -299,19 +295,17 @@ static awq_status evaluate(awq_context *ctx, const awq_eval_options *options,
 {
     awq_model *judged = NULL, *reference = NULL;
     awq__sequences windows = {0};
-    awq_status status = awq_model_open(ctx, options->directory, options->plugin, &judged);
-    if (status == AWQ_OK)
-        status = awq__model_require_weights(judged, "evaluated");
-    if (status == AWQ_OK && options->reference)
-        status = awq_model_open(ctx, options->reference, options->plugin, &reference);
-    if (status == AWQ_OK && reference)
-        status = awq__model_require_weights(reference, "evaluated");
-    if (status == AWQ_OK)
-        status = awq__compute_begin(ctx);
-    if (status == AWQ_OK)
-        status = load_windows(ctx, options, judged, &windows);
-    if (status == AWQ_OK)
-        status = run(ctx, judged, reference, &windows, result);
+    awq_status status;
+    AWQ__TRY(awq_model_open(ctx, options->directory, options->plugin, &judged));
+    AWQ__TRY(awq__model_require_weights(judged, "evaluated"));
+    if (options->reference)
+        AWQ__TRY(awq_model_open(ctx, options->reference, options->plugin, &reference));
+    if (reference)
+        AWQ__TRY(awq__model_require_weights(reference, "evaluated"));
+    AWQ__TRY(awq__compute_begin(ctx));
+    AWQ__TRY(load_windows(ctx, options, judged, &windows));
+    AWQ__TRY(run(ctx, judged, reference, &windows, result));
+done:
     awq__sequences_free(&windows);
     awq_model_free(reference);
     awq_model_free(judged);
@@ -323,11 +317,9 @@ awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_e
     awq_eval_options known;
     if (result)
         *result = (awq_eval_result){0};
-    awq_status status = awq__enter(
-        ctx, "awq_evaluate", (awq__argument[]){{"options", options}, {"result", result}, {0}});
-    if (status == AWQ_OK)
-        status = awq__read_options(ctx, "awq_eval_options", options, sizeof known, &known);
-    if (status == AWQ_OK)
-        status = check_options(ctx, &known);
-    return status == AWQ_OK ? awq__leave(ctx, evaluate(ctx, &known, result)) : status;
+    AWQ__CHECK(awq__enter(ctx, "awq_evaluate",
+                          (awq__argument[]){{"options", options}, {"result", result}, {0}}));
+    AWQ__CHECK(awq__read_options(ctx, "awq_eval_options", options, sizeof known, &known));
+    AWQ__CHECK(check_options(ctx, &known));
+    return awq__leave(ctx, evaluate(ctx, &known, result));
 }

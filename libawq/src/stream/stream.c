@@ -13,20 +13,17 @@ awq_status awq__stream_begin(awq_context *ctx, const awq_model *model,
         longest = awq__max(longest, sequences->offsets[i + 1] - sequences->offsets[i]);
     size_t floats = (size_t)stream->tokens * (size_t)model->arch->model.hidden_size;
     awq__loaded_module embedding = {0};
-    awq_status status = awq__rotary_create(ctx, &model->arch->model.rope, longest, &stream->rotary);
-    if (status == AWQ_OK)
-        status = awq__model_end(model, AWQ__PART_EMBEDDING, &embedding);
-    if (status == AWQ_OK) {
-        stream->hidden = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
-        status = stream->hidden
-                     ? awq__embed(&stream->forward, &embedding.found.weight, stream->hidden)
-                     : AWQ_ERROR_MEMORY;
-    }
+    awq_status status;
+    AWQ__TRY(awq__rotary_create(ctx, &model->arch->model.rope, longest, &stream->rotary));
+    AWQ__TRY(awq__model_end(model, AWQ__PART_EMBEDDING, &embedding));
+    stream->hidden = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
+    AWQ__TRY_ALLOC(stream->hidden);
+    AWQ__TRY(awq__embed(&stream->forward, &embedding.found.weight, stream->hidden));
     awq__loaded_module_free(&embedding); /* before there are more hidden states */
-    if (status == AWQ_OK) {
-        stream->x = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
-        status = stream->x ? AWQ_OK : AWQ_ERROR_MEMORY;
-    }
+    stream->x = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
+    AWQ__TRY_ALLOC(stream->x);
+done:
+    awq__loaded_module_free(&embedding);
     if (status != AWQ_OK)
         awq__stream_free(stream);
     return status;
@@ -52,21 +49,15 @@ awq__sequences awq__some_sequences(const awq__sequences *all, int64_t first, int
 awq_status awq__stream_to_experts(awq__stream *stream, const awq__layer *layer, awq__routes *routes)
 {
     awq__forward *forward = &stream->forward;
-    awq_status status =
-        awq__attention_forward(forward, layer, stream->hidden, true, stream->hidden, NULL, NULL);
-    if (status == AWQ_OK)
-        status = awq__moe_input(forward, layer, stream->tokens, stream->hidden, stream->x);
-    if (status == AWQ_OK)
-        status = awq__moe_route(forward, layer, stream->tokens, stream->x, routes);
-    return status;
+    AWQ__CHECK(
+        awq__attention_forward(forward, layer, stream->hidden, true, stream->hidden, NULL, NULL));
+    AWQ__CHECK(awq__moe_input(forward, layer, stream->tokens, stream->hidden, stream->x));
+    return awq__moe_route(forward, layer, stream->tokens, stream->x, routes);
 }
 
 awq_status awq__stream_layer(awq__stream *stream, const awq__layer *layer, awq__routes *routes)
 {
     *routes = (awq__routes){0};
-    awq_status status = awq__stream_to_experts(stream, layer, routes);
-    if (status == AWQ_OK)
-        status = awq__moe_experts(&stream->forward, layer, stream->x, routes, stream->hidden, NULL,
-                                  NULL);
-    return status;
+    AWQ__CHECK(awq__stream_to_experts(stream, layer, routes));
+    return awq__moe_experts(&stream->forward, layer, stream->x, routes, stream->hidden, NULL, NULL);
 }

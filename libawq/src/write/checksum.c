@@ -18,15 +18,13 @@ typedef struct tensor_set {
 static awq_status add(tensor_set *set, const char *name, awq_dtype dtype, int rank,
                       const int64_t *shape, const awq__hashed *array)
 {
-    awq_status status = awq__grow(set->ctx, &set->arrays, &set->capacity, set->count + 1,
-                                  sizeof *set->arrays, "tensors to hash");
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__grow(set->ctx, &set->arrays, &set->capacity, set->count + 1,
+                         sizeof *set->arrays, "tensors to hash"));
     set->arrays[set->count++] = *array;
-    status = awq__text_append(set->ctx, &set->lines, "%s %s", name, awq_dtype_name(dtype));
-    for (int i = 0; i < rank && status == AWQ_OK; i++)
-        status = awq__text_append(set->ctx, &set->lines, " %lld", (long long)shape[i]);
-    return status == AWQ_OK ? awq__text_append(set->ctx, &set->lines, "\n") : status;
+    AWQ__CHECK(awq__text_append(set->ctx, &set->lines, "%s %s", name, awq_dtype_name(dtype)));
+    for (int i = 0; i < rank; i++)
+        AWQ__CHECK(awq__text_append(set->ctx, &set->lines, " %lld", (long long)shape[i]));
+    return awq__text_append(set->ctx, &set->lines, "\n");
 }
 
 /* Those of the source alone are the set's own. */
@@ -38,19 +36,21 @@ static void close_files(const tensor_set *set)
 }
 
 /* Frees the set in any case. */
-static awq_status hash_set(tensor_set *set, awq_status status, uint64_t *hash)
+static awq_status hash_set(tensor_set *set, uint64_t *hash)
 {
-    *hash = 0;
-    if (status == AWQ_OK)
-        status = awq__hash_arrays(set->ctx, set->arrays, set->count);
-    if (status == AWQ_OK)
-        *hash = awq__hash(AWQ__HASH_SEED, set->lines.data, set->lines.length);
-    for (size_t i = 0; i < set->count && status == AWQ_OK; i++)
+    AWQ__CHECK(awq__hash_arrays(set->ctx, set->arrays, set->count));
+    *hash = awq__hash(AWQ__HASH_SEED, set->lines.data, set->lines.length);
+    for (size_t i = 0; i < set->count; i++)
         *hash = awq__hash(*hash, &set->arrays[i].hash, sizeof set->arrays[i].hash);
+    return AWQ_OK;
+}
+
+static void free_set(tensor_set *set)
+{
     close_files(set);
     awq__free(set->arrays);
     awq__text_free(&set->lines);
-    return status;
+    *set = (tensor_set){0};
 }
 
 /* ---- the source ---- */
@@ -65,9 +65,11 @@ static awq_status add_tensor(tensor_set *set, const awq__tensor *tensor)
     if (set->held && !array.data)
         return AWQ_OK; /* nothing is made of it */
     size_t before = set->count;
-    awq_status status = set->held ? AWQ_OK : awq__file_open(set->ctx, tensor->source, &array.fd);
-    if (status == AWQ_OK)
-        status = add(set, tensor->name, tensor->dtype, tensor->rank, tensor->shape, &array);
+    awq_status status;
+    if (!set->held)
+        AWQ__TRY(awq__file_open(set->ctx, tensor->source, &array.fd));
+    AWQ__TRY(add(set, tensor->name, tensor->dtype, tensor->rank, tensor->shape, &array));
+done:
     if (set->count == before && array.fd >= 0)
         close(array.fd);
     return status;
@@ -78,14 +80,11 @@ static awq_status add_stem(tensor_set *set, const awq__checkpoint *checkpoint, c
 {
     size_t length = strlen(stem);
     const awq__tensor *tensor;
-    awq_status status = AWQ_OK;
     for (size_t i = awq__checkpoint_lower_bound(checkpoint, stem);
-         (tensor = awq__checkpoint_at(checkpoint, i)) && !strncmp(tensor->name, stem, length) &&
-         status == AWQ_OK;
-         i++)
+         (tensor = awq__checkpoint_at(checkpoint, i)) && !strncmp(tensor->name, stem, length); i++)
         if (!tensor->name[length] || tensor->name[length] == '.')
-            status = add_tensor(set, tensor);
-    return status;
+            AWQ__CHECK(add_tensor(set, tensor));
+    return AWQ_OK;
 }
 
 awq_status awq__source_hash(const awq_model *model, int64_t layer, awq__held *held, uint64_t *hash)
@@ -94,17 +93,21 @@ awq_status awq__source_hash(const awq_model *model, int64_t layer, awq__held *he
     tensor_set set = {.ctx = model->ctx, .held = held};
     char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES];
     int fused = 0;
+    *hash = 0;
     awq_status status = AWQ_OK;
-    for (size_t i = 0; i < arch->module_count && status == AWQ_OK; i++)
+    for (size_t i = 0; i < arch->module_count; i++)
         if (arch->modules[i].layer == layer)
-            status = add_stem(&set, arch->checkpoint, arch->modules[i].name);
+            AWQ__TRY(add_stem(&set, arch->checkpoint, arch->modules[i].name));
     if (layer >= 0) {
         const awq_arch_experts *experts = &arch->layers[layer].experts;
         fused = awq__fused_names(experts, experts->layout, names);
     }
-    for (int i = 0; i < fused && status == AWQ_OK; i++)
-        status = add_stem(&set, arch->checkpoint, names[i]);
-    return hash_set(&set, status, hash);
+    for (int i = 0; i < fused; i++)
+        AWQ__TRY(add_stem(&set, arch->checkpoint, names[i]));
+    AWQ__TRY(hash_set(&set, hash));
+done:
+    free_set(&set);
+    return status;
 }
 
 /* ---- the result ---- */
@@ -114,13 +117,18 @@ static awq_status add_written(void *user, const char *name, awq_dtype dtype, int
 {
     tensor_set *set = user;
     awq__hashed array;
-    awq_status status = awq__output_array(set->output, name, &array);
-    return status == AWQ_OK ? add(set, name, dtype, rank, shape, &array) : status;
+    AWQ__CHECK(awq__output_array(set->output, name, &array));
+    return add(set, name, dtype, rank, shape, &array);
 }
 
 awq_status awq__written_hash(const awq__writer *writer, int64_t layer, uint64_t *hash)
 {
     tensor_set set = {.ctx = writer->ctx, .output = writer->output};
-    awq_status status = awq__result_tensors(writer->ctx, writer->plan, layer, add_written, &set);
-    return hash_set(&set, status, hash);
+    *hash = 0;
+    awq_status status;
+    AWQ__TRY(awq__result_tensors(writer->ctx, writer->plan, layer, add_written, &set));
+    AWQ__TRY(hash_set(&set, hash));
+done:
+    free_set(&set);
+    return status;
 }

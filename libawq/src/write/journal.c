@@ -191,10 +191,10 @@ awq_status awq__journal_source(awq__journal *journal, awq__loaded_layer *loaded)
     cJSON *entry = awq__journal_layer(journal, layer);
     if (!entry) /* a plan has no journal */
         return AWQ_OK;
-    awq_status status = awq__source_hash(journal->writer->plan->model, layer, &loaded->held, &hash);
+    AWQ__CHECK(awq__source_hash(journal->writer->plan->model, layer, &loaded->held, &hash));
     awq__hash_text(hash, text);
     snprintf(what, sizeof what, "source of layer %lld", (long long)layer);
-    return status == AWQ_OK ? agree(journal, entry, "source", what, text) : status;
+    return agree(journal, entry, "source", what, text);
 }
 
 awq_status awq__journal_add(awq__journal *journal, int64_t layer, cJSON *report)
@@ -202,19 +202,18 @@ awq_status awq__journal_add(awq__journal *journal, int64_t layer, cJSON *report)
     uint64_t hash;
     char text[AWQ__HASH_TEXT];
     cJSON *entry = awq__journal_layer(journal, layer);
-    awq_status status = awq__written_hash(journal->writer, layer, &hash);
-    if (status != AWQ_OK) {
-        cJSON_Delete(report);
-        return status;
-    }
+    awq_status status;
+    AWQ__TRY(awq__written_hash(journal->writer, layer, &hash));
     awq__hash_text(hash, text);
     cJSON_DeleteItemFromObjectCaseSensitive(entry, "written");
     cJSON_DeleteItemFromObjectCaseSensitive(entry, "report");
-    if (cJSON_AddStringToObject(entry, "written", text) &&
-        cJSON_AddItemToObject(entry, "report", report))
-        return AWQ_OK;
-    cJSON_Delete(report);
-    return no_memory(journal);
+    if (!cJSON_AddStringToObject(entry, "written", text) ||
+        !cJSON_AddItemToObject(entry, "report", report))
+        AWQ__TRY(no_memory(journal));
+done:
+    if (status != AWQ_OK)
+        cJSON_Delete(report);
+    return status;
 }
 
 awq_status awq__journal_check(awq__journal *journal, int64_t layer, bool *whole)
@@ -222,15 +221,16 @@ awq_status awq__journal_check(awq__journal *journal, int64_t layer, bool *whole)
     uint64_t hash;
     char text[AWQ__HASH_TEXT];
     const cJSON *written = awq__json_at(awq__journal_layer(journal, layer), "written");
-    awq_status status = awq__written_hash(journal->writer, layer, &hash);
+    *whole = false;
+    AWQ__CHECK(awq__written_hash(journal->writer, layer, &hash));
     awq__hash_text(hash, text);
-    *whole = status == AWQ_OK && awq__json_is_text(written, text);
-    if (status == AWQ_OK && !*whole)
+    *whole = awq__json_is_text(written, text);
+    if (!*whole)
         awq__log(
             journal->writer->ctx, AWQ_LOG_WARNING,
             "layer %lld: what %s has of it is not what the interrupted run wrote (%s, expected "
             "%s); it is done again",
             (long long)layer, awq__output_partial(journal->writer->output), text,
             cJSON_IsString(written) ? written->valuestring : "no hash");
-    return status;
+    return AWQ_OK;
 }

@@ -37,10 +37,9 @@ static awq_status add_made(awq_context *ctx, linears *l, char *name)
     AWQ__CHECK_ALLOC(name);
     awq_status status = awq__grow(ctx, &l->made, &l->made_capacity, l->made_count + 1,
                                   sizeof *l->made, "names of modules");
-    if (status != AWQ_OK) {
+    if (status != AWQ_OK)
         awq__free(name);
-        return status;
-    }
+    AWQ__CHECK(status);
     l->made[l->made_count++] = name;
     return add(ctx, l, name, NULL);
 }

@@ -28,9 +28,7 @@ awq_status awq__result_specs(const awq__model_plan *plan, size_t index,
     if (module->role == AWQ_ROLE_EXPERT &&
         awq__result_experts(plan, module->layer) != AWQ__EXPERTS_BY_NAME)
         return AWQ_OK;
-    awq_status status = awq__model_find(plan->model, module, NULL, &found);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__model_find(plan->model, module, NULL, &found));
     if (plan->rules.of[index]) {
         awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
         *count = plan->format->specs(module->rows, module->cols, &scheme, specs);
@@ -88,9 +86,7 @@ static awq_status fused_packed(const awq__model_plan *plan, int64_t layer,
         const awq__module *module =
             &arch->modules[awq__arch_index(arch, layer, AWQ__PART_GATE + 2 * down, 0)];
         awq__found found;
-        awq_status status = awq__model_find(plan->model, module, NULL, &found);
-        if (status != AWQ_OK)
-            return status;
+        AWQ__CHECK(awq__model_find(plan->model, module, NULL, &found));
         awq__fused_spec *spec = &specs[(*count)++];
         *spec = (awq__fused_spec){.dtype = found.bias_dtype,
                                   .rank = 2,
@@ -137,9 +133,10 @@ awq_status awq__result_copies(awq_context *ctx, const awq__arch *arch, const awq
     *copies = !awq__arch_stores(arch, tensor->name);
     if (!*copies)
         return AWQ_OK;
-    awq_status status = is_tied_copy(ctx, arch, tensor, &tied);
-    *copies = status == AWQ_OK && !tied;
-    return status;
+    *copies = false;
+    AWQ__CHECK(is_tied_copy(ctx, arch, tensor, &tied));
+    *copies = !tied;
+    return AWQ_OK;
 }
 
 /* ---- all of them ---- */
@@ -150,10 +147,10 @@ static awq_status shared_bytes(const awq__model_plan *plan, size_t index, uint64
     const awq__module *module = &plan->model->arch->modules[index];
     awq__spec specs[AWQ__MAX_SPECS];
     awq__found found;
-    awq_status status = awq__model_find(plan->model, module, NULL, &found);
+    AWQ__CHECK(awq__model_find(plan->model, module, NULL, &found));
     *bytes = found.bytes;
-    if (status != AWQ_OK || !plan->rules.of[index])
-        return status;
+    if (!plan->rules.of[index])
+        return AWQ_OK;
     awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
     int count = plan->format->specs(module->rows, module->cols, &scheme, specs);
     *bytes = module->bias ? (uint64_t)(module->rows * (awq_dtype_bits(found.bias_dtype) / 8)) : 0;
@@ -167,10 +164,10 @@ awq_status awq__result_bytes(const awq__model_plan *plan, size_t index, uint64_t
     awq__spec specs[AWQ__MAX_SPECS];
     int count;
     *bytes = 0;
-    awq_status status = awq__result_specs(plan, index, specs, &count);
+    AWQ__CHECK(awq__result_specs(plan, index, specs, &count));
     for (int i = 0; i < count; i++)
         *bytes += awq__spec_bytes(&specs[i]);
-    return status == AWQ_OK && !count ? shared_bytes(plan, index, bytes) : status;
+    return count ? AWQ_OK : shared_bytes(plan, index, bytes);
 }
 
 static awq_status visit_module(awq_context *ctx, const awq__model_plan *plan, size_t index,
@@ -178,15 +175,16 @@ static awq_status visit_module(awq_context *ctx, const awq__model_plan *plan, si
 {
     awq__spec specs[AWQ__MAX_SPECS];
     int count;
-    awq_status status = awq__result_specs(plan, index, specs, &count);
-    for (int i = 0; i < count && status == AWQ_OK; i++) {
+    AWQ__CHECK(awq__result_specs(plan, index, specs, &count));
+    for (int i = 0; i < count; i++) {
         char *name =
             awq__format(ctx, "%s%s", plan->model->arch->modules[index].name, specs[i].suffix);
-        status = name ? visit(user, name, specs[i].dtype, specs[i].rank, specs[i].shape)
-                      : AWQ_ERROR_MEMORY;
+        AWQ__CHECK_ALLOC(name);
+        awq_status status = visit(user, name, specs[i].dtype, specs[i].rank, specs[i].shape);
         awq__free(name);
+        AWQ__CHECK(status);
     }
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, int64_t layer,
@@ -197,13 +195,12 @@ awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, in
     int64_t layers = arch->model.layer_count;
     size_t first = layer < 0 ? 0 : arch->layer_first[layer];
     size_t end = layer < layers ? arch->layer_first[layer + 1] : arch->module_count;
-    awq_status status = AWQ_OK;
-    for (size_t i = first; i < end && status == AWQ_OK; i++)
-        status = visit_module(ctx, plan, i, visit, user);
+    for (size_t i = first; i < end; i++)
+        AWQ__CHECK(visit_module(ctx, plan, i, visit, user));
     int count = 0;
-    if (status == AWQ_OK && layer >= 0 && layer < layers)
-        status = awq__result_fused(plan, layer, fused, &count);
-    for (int i = 0; i < count && status == AWQ_OK; i++)
-        status = visit(user, fused[i].name, fused[i].dtype, fused[i].rank, fused[i].shape);
-    return status;
+    if (layer >= 0 && layer < layers)
+        AWQ__CHECK(awq__result_fused(plan, layer, fused, &count));
+    for (int i = 0; i < count; i++)
+        AWQ__CHECK(visit(user, fused[i].name, fused[i].dtype, fused[i].rank, fused[i].shape));
+    return AWQ_OK;
 }

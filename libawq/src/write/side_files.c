@@ -23,13 +23,14 @@ static const char *const copied[] = {
 
 awq_status awq__side_files_check(awq_context *ctx, const awq_model *model)
 {
-    awq_status status = AWQ_OK;
-    for (size_t i = 0; i < COPIED && status == AWQ_OK; i++) {
+    for (size_t i = 0; i < COPIED; i++) {
         char *path = awq__path_join(ctx, model->directory, copied[i]);
-        status = path ? awq__check_link(ctx, model->directory, path) : AWQ_ERROR_MEMORY;
+        AWQ__CHECK_ALLOC(path);
+        awq_status status = awq__check_link(ctx, model->directory, path);
         awq__free(path);
+        AWQ__CHECK(status);
     }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status copy_files(const awq__writer *writer)

@@ -19,17 +19,16 @@ static awq_status pack_codes(const awq__writer *writer, const awq__module *modul
 {
     awq__spec specs[AWQ__MAX_SPECS];
     int count = writer->plan->format->specs(codes->rows, codes->cols, &codes->scheme, specs);
-    awq_status status = AWQ_OK;
-    for (int i = 0; i < count && status == AWQ_OK; i++) {
+    for (int i = 0; i < count; i++) {
         size_t bytes = (size_t)awq__spec_bytes(&specs[i]);
         void *packed = awq__alloc_aligned(writer->ctx, bytes, 1, "packed codes");
-        if (!packed)
-            return AWQ_ERROR_MEMORY;
+        AWQ__CHECK_ALLOC(packed);
         writer->plan->format->pack(codes, i, packed);
-        status = write_tensor(writer, module, specs[i].suffix, packed, bytes);
+        awq_status status = write_tensor(writer, module, specs[i].suffix, packed, bytes);
         awq__free_aligned(packed);
+        AWQ__CHECK(status);
     }
-    return status;
+    return AWQ_OK;
 }
 
 awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
@@ -50,13 +49,12 @@ static awq_status write_floats(const awq__writer *writer, const awq__module *mod
 {
     size_t bytes = (size_t)count * (size_t)awq_dtype_bits(dtype) / 8;
     void *stored = awq__alloc(writer->ctx, bytes, 1, module->name);
-    awq_status status =
-        stored ? awq__store_check_range(writer->ctx, module->name, dtype, values, count)
-               : AWQ_ERROR_MEMORY;
-    if (status == AWQ_OK)
-        status = awq__narrow(writer->ctx, dtype, values, (size_t)count, stored);
-    if (status == AWQ_OK)
-        status = write_tensor(writer, module, suffix, stored, bytes);
+    awq_status status;
+    AWQ__TRY_ALLOC(stored);
+    AWQ__TRY(awq__store_check_range(writer->ctx, module->name, dtype, values, count));
+    AWQ__TRY(awq__narrow(writer->ctx, dtype, values, (size_t)count, stored));
+    AWQ__TRY(write_tensor(writer, module, suffix, stored, bytes));
+done:
     awq__free(stored);
     return status;
 }
@@ -67,15 +65,13 @@ static awq_status store_bias(const awq__writer *writer, const awq__module *modul
     awq__found found;
     if (!weight->bias)
         return AWQ_OK;
-    awq_status status = awq__model_find(writer->plan->model, module, NULL, &found);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__model_find(writer->plan->model, module, NULL, &found));
     float *values = awq__alloc(writer->ctx, (size_t)weight->rows, sizeof *values, module->name);
-    if (!values)
-        return AWQ_ERROR_MEMORY;
+    AWQ__CHECK_ALLOC(values);
     for (int64_t n = 0; n < weight->rows; n++)
         values[n] = weight->bias[n] * (weight->bias_scale ? weight->bias_scale[n] : 1);
-    status = write_floats(writer, module, ".bias", found.bias_dtype, values, weight->rows);
+    awq_status status =
+        write_floats(writer, module, ".bias", found.bias_dtype, values, weight->rows);
     awq__free(values);
     return status;
 }
@@ -90,18 +86,18 @@ static awq_status store_changed(const awq__writer *writer, const awq__module *mo
     float *work = awq__alloc_aligned(writer->ctx, (size_t)awq__weight_work(weight), sizeof *work,
                                      "a changed weight");
     uint8_t *stored = awq__alloc_aligned(writer->ctx, bytes, 1, "a changed weight");
-    awq_status status = work && stored ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (int64_t first = 0; first < weight->rows && status == AWQ_OK; first += block) {
+    awq_status status;
+    AWQ__TRY_ALLOC(work && stored);
+    for (int64_t first = 0; first < weight->rows; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
         awq__weight_read(awq__compute_of(writer->ctx), weight, first, n, work);
-        status = awq__store_check_range(writer->ctx, weight->name, weight->dtype, work,
-                                        n * weight->cols);
-        if (status == AWQ_OK)
-            status = awq__narrow(writer->ctx, weight->dtype, work, (size_t)(n * weight->cols),
-                                 stored + (size_t)(first * weight->cols) * size);
+        AWQ__TRY(awq__store_check_range(writer->ctx, weight->name, weight->dtype, work,
+                                        n * weight->cols));
+        AWQ__TRY(awq__narrow(writer->ctx, weight->dtype, work, (size_t)(n * weight->cols),
+                             stored + (size_t)(first * weight->cols) * size));
     }
-    if (status == AWQ_OK)
-        status = write_tensor(writer, module, module->suffix, stored, bytes);
+    AWQ__TRY(write_tensor(writer, module, module->suffix, stored, bytes));
+done:
     awq__free_aligned(work);
     awq__free_aligned(stored);
     return status;
@@ -112,25 +108,23 @@ awq_status awq__store_weight(const awq__writer *writer, const awq__module *modul
 {
     size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
     size_t bytes = (size_t)weight->rows * (size_t)weight->cols * size;
-    awq_status status = awq__weight_is_plain(weight)
-                            ? write_tensor(writer, module, module->suffix, weight->data, bytes)
-                            : store_changed(writer, module, weight);
-    return status == AWQ_OK ? store_bias(writer, module, weight) : status;
+    AWQ__CHECK(awq__weight_is_plain(weight)
+                   ? write_tensor(writer, module, module->suffix, weight->data, bytes)
+                   : store_changed(writer, module, weight));
+    return store_bias(writer, module, weight);
 }
 
 awq_status awq__store_vector(const awq__writer *writer, const awq__module *module,
                              const float *values)
 {
     awq__found found;
-    awq_status status = awq__model_find(writer->plan->model, module, NULL, &found);
-    if (status != AWQ_OK)
-        return status;
+    AWQ__CHECK(awq__model_find(writer->plan->model, module, NULL, &found));
     return write_floats(writer, module, module->suffix, found.weight.dtype, values, module->rows);
 }
 
 awq_status awq__store_codes(const awq__writer *writer, const awq__module *module,
                             const awq__weight *weight, const awq__codes *codes)
 {
-    awq_status status = pack_codes(writer, module, codes);
-    return status == AWQ_OK ? store_bias(writer, module, weight) : status;
+    AWQ__CHECK(pack_codes(writer, module, codes));
+    return store_bias(writer, module, weight);
 }

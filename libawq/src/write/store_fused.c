@@ -65,21 +65,20 @@ static awq_status store_biases(const fused_job *j, bool down, int index)
     size_t size = (size_t)awq_dtype_bits(spec->dtype) / 8;
     float *values = awq__alloc(j->writer->ctx, (size_t)spec->shape[1], sizeof *values, spec->name);
     uint8_t *slab = awq__alloc(j->writer->ctx, (size_t)spec->shape[1], size, spec->name);
-    awq_status status = values && slab ? AWQ_OK : AWQ_ERROR_MEMORY;
+    awq_status status;
+    AWQ__TRY_ALLOC(values && slab);
     int count = members_of(j, down, members);
-    for (int i = 0; i < count && status == AWQ_OK; i++) {
+    for (int i = 0; i < count; i++) {
         const awq__weight *w = members[i].weight;
         for (int64_t n = 0; n < w->rows; n++)
             values[members[i].first + n * members[i].step] =
                 w->bias[n] * (w->bias_scale ? w->bias_scale[n] : 1);
     }
-    if (status == AWQ_OK)
-        status =
-            awq__store_check_range(j->writer->ctx, spec->name, spec->dtype, values, spec->shape[1]);
-    if (status == AWQ_OK)
-        status = awq__narrow(j->writer->ctx, spec->dtype, values, (size_t)spec->shape[1], slab);
-    if (status == AWQ_OK)
-        status = write_slab(j, index, slab);
+    AWQ__TRY(
+        awq__store_check_range(j->writer->ctx, spec->name, spec->dtype, values, spec->shape[1]));
+    AWQ__TRY(awq__narrow(j->writer->ctx, spec->dtype, values, (size_t)spec->shape[1], slab));
+    AWQ__TRY(write_slab(j, index, slab));
+done:
     awq__free(values);
     awq__free(slab);
     return status;
@@ -97,15 +96,16 @@ static awq_status pack_members(const fused_job *j, const member *members, const 
     size_t row_bytes = bytes / (size_t)j->specs[index].shape[1];
     uint8_t *slab = awq__alloc_aligned(ctx, bytes, 1, "packed codes");
     uint8_t *packed = awq__alloc_aligned(ctx, bytes, 1, "packed codes");
-    awq_status status = slab && packed ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (int i = 0; i < count && status == AWQ_OK; i++) {
+    awq_status status;
+    AWQ__TRY_ALLOC(slab && packed);
+    for (int i = 0; i < count; i++) {
         j->writer->plan->format->pack(&codes[i], part, packed);
         for (int64_t n = 0; n < codes[i].rows; n++)
             memcpy(slab + (size_t)(members[i].first + n * members[i].step) * row_bytes,
                    packed + (size_t)n * row_bytes, row_bytes);
     }
-    if (status == AWQ_OK)
-        status = write_slab(j, index, slab);
+    AWQ__TRY(write_slab(j, index, slab));
+done:
     awq__free_aligned(slab);
     awq__free_aligned(packed);
     return status;
@@ -145,16 +145,15 @@ static awq_status scatter(const fused_job *j, const member *m, const awq__fused_
     int64_t K = m->weight->cols;
     bool transposed = j->described->layout == AWQ_EXPERTS_FUSED_TRANSPOSED;
     int64_t row_stride = transposed ? 1 : K, col_stride = transposed ? spec->shape[2] : 1;
-    awq_status status =
-        awq__store_check_range(j->writer->ctx, m->module->name, spec->dtype, rows, count * K);
-    if (status == AWQ_OK)
-        status = awq__narrow(j->writer->ctx, spec->dtype, rows, (size_t)(count * K), narrow);
-    for (int64_t n = 0; n < count && status == AWQ_OK; n++)
+    AWQ__CHECK(
+        awq__store_check_range(j->writer->ctx, m->module->name, spec->dtype, rows, count * K));
+    AWQ__CHECK(awq__narrow(j->writer->ctx, spec->dtype, rows, (size_t)(count * K), narrow));
+    for (int64_t n = 0; n < count; n++)
         for (int64_t k = 0; k < K; k++) {
             int64_t to = (m->first + (first + n) * m->step) * row_stride + k * col_stride;
             memcpy(slab + (size_t)to * size, narrow + (size_t)(n * K + k) * size, size);
         }
-    return status;
+    return AWQ_OK;
 }
 
 static awq_status store_floats(const fused_job *j, bool down)
@@ -168,37 +167,37 @@ static awq_status store_floats(const fused_job *j, bool down)
     float *rows = awq__alloc_aligned(ctx, work, sizeof *rows, "a changed weight");
     uint8_t *narrow = awq__alloc_aligned(ctx, work, size, "a changed weight");
     uint8_t *slab = awq__alloc_aligned(ctx, slab_bytes(spec), 1, "a changed weight");
-    awq_status status = rows && narrow && slab ? AWQ_OK : AWQ_ERROR_MEMORY;
-    for (int i = 0; i < count && status == AWQ_OK; i++) {
+    awq_status status;
+    AWQ__TRY_ALLOC(rows && narrow && slab);
+    for (int i = 0; i < count; i++) {
         const awq__weight *w = members[i].weight;
         int64_t block = awq__weight_block(w);
-        for (int64_t first = 0; first < w->rows && status == AWQ_OK; first += block) {
+        for (int64_t first = 0; first < w->rows; first += block) {
             int64_t n = awq__min(block, w->rows - first);
             awq__weight_read(awq__compute_of(ctx), w, first, n, rows);
-            status = scatter(j, &members[i], spec, first, n, rows, narrow, slab);
+            AWQ__TRY(scatter(j, &members[i], spec, first, n, rows, narrow, slab));
         }
     }
-    if (status == AWQ_OK)
-        status = write_slab(j, down, slab);
+    AWQ__TRY(write_slab(j, down, slab));
+    if (j->described->bias)
+        AWQ__TRY(store_biases(j, down, 2 + down));
+done:
     awq__free_aligned(rows);
     awq__free_aligned(narrow);
     awq__free_aligned(slab);
-    if (status == AWQ_OK && j->described->bias)
-        status = store_biases(j, down, 2 + down);
     return status;
 }
 
 static awq_status store_as_source(const fused_job *j)
 {
     const awq__expert *expert = &j->layer->moe.experts[j->expert];
-    awq_status status = AWQ_OK;
     if (!changed(&expert->gate) && !changed(&expert->up) && !changed(&expert->down)) {
-        for (int i = 0; i < j->count && status == AWQ_OK; i++)
-            status = copy_slab(j, i);
-        return status;
+        for (int i = 0; i < j->count; i++)
+            AWQ__CHECK(copy_slab(j, i));
+        return AWQ_OK;
     }
-    status = store_floats(j, false);
-    return status == AWQ_OK ? store_floats(j, true) : status;
+    AWQ__CHECK(store_floats(j, false));
+    return store_floats(j, true);
 }
 
 awq_status awq__store_fused(const awq__writer *writer, const awq__layer *layer, int64_t expert,
@@ -209,11 +208,9 @@ awq_status awq__store_fused(const awq__writer *writer, const awq__layer *layer, 
                    .expert = expert,
                    .codes = codes,
                    .described = &writer->plan->model->arch->layers[layer->number].experts};
-    awq_status status = awq__result_fused(writer->plan, layer->number, j.specs, &j.count);
-    if (status == AWQ_OK &&
-        awq__result_experts(writer->plan, layer->number) == AWQ__EXPERTS_AS_SOURCE)
+    AWQ__CHECK(awq__result_fused(writer->plan, layer->number, j.specs, &j.count));
+    if (awq__result_experts(writer->plan, layer->number) == AWQ__EXPERTS_AS_SOURCE)
         return store_as_source(&j);
-    if (status == AWQ_OK)
-        status = store_packed(&j, false);
-    return status == AWQ_OK ? store_packed(&j, true) : status;
+    AWQ__CHECK(store_packed(&j, false));
+    return store_packed(&j, true);
 }
