@@ -27,11 +27,10 @@ typedef struct awq__seen {
     awq__input *input;
     awq__reader *readers;
     int64_t reader_count;
-    awq__stats stats; /* whole, or a sketch */
-    awq__stats
-        blocks;     /* exact for each group, where clip ranges are searched and stats is a sketch */
-    double *w_mean; /* [K] of the quantized readers: see awq__w_mean */
-    int64_t w_rows; /* of these */
+    awq__stats stats;  /* whole, or a sketch */
+    awq__stats blocks; /* exact for each group, where stats is a sketch and a reader clips */
+    double *w_mean;    /* [K] of the quantized readers: see awq__w_mean */
+    int64_t w_rows;    /* of these */
 } awq__seen;
 
 /* A linear that reads an input. */
