@@ -1,4 +1,8 @@
-/* Whole runs whose rules treat modules differently: each is stored as its rule says. */
+/*
+ * Whole runs whose rules treat modules differently: each module is stored as its rule says, in as
+ * many bytes as were planned; a result lies between those that treat all alike; it has the same
+ * bytes however it runs; a fold takes those along that stay float.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

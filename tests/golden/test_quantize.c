@@ -1,4 +1,9 @@
-/* Whole runs on a trained Mixtral: every scheme and part of a layer, and the promises of a run. */
+/*
+ * Whole runs on a trained Mixtral: scales gain in every scheme, and with the attention, too; each
+ * part of a layer may be quantized alone; a router that is not compensated stops the run; a result
+ * reads back as it was reported, and has the same bytes however it runs; what is interrupted,
+ * cancelled or restarted, or would take the place of a result, ends as promised.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,6 +1,7 @@
 /*
- * Going on with an interrupted run: with what must not have changed meanwhile, and after damage to
- * what it left.
+ * Going on with an interrupted run: anything that may have changed meanwhile and must not have, one
+ * after the other; then damage to each kind of what the run left. All ends with the bytes of a run
+ * without a break, and no layer is done again that is whole.
  */
 #include <stdarg.h>
 #include <stddef.h>

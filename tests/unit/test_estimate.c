@@ -137,6 +137,20 @@ static void tokens_cost_what_the_layers_say(void **state)
     awq_recipe_free(many);
 }
 
+/* Ends of symmetric ranges do not move by themselves: 14 are tried in place of 26. A range costs a
+   group's columns for each weight. */
+static void ranges_cost_what_is_tried(void **state)
+{
+    static const char *const symmetric[] = {"quantize.symmetric", "true", NULL};
+    static const char *const asymmetric[] = {"quantize.symmetric", "false", NULL};
+    const double H = 128, I = 256, experts = 2 * 4 * 3 * H * I, group = 128;
+    awq_recipe *few = recipe_with(*state, symmetric), *many = recipe_with(*state, asymmetric);
+    double more = estimate_of(*state, many).operations - estimate_of(*state, few).operations;
+    assert_true(fabs(more / (12 * group * experts) - 1) < 1e-9);
+    awq_recipe_free(few);
+    awq_recipe_free(many);
+}
+
 static void plain_rounding_needs_no_products(void **state)
 {
     static const char *const plain[] = {"quantize.method", "rtn", NULL};
@@ -152,9 +166,8 @@ int main(void)
 {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up_run, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(products_grow_with_tokens),
-        CASE(products_grow_with_ratios),
-        CASE(tokens_cost_what_the_layers_say),
+        CASE(products_grow_with_tokens),        CASE(products_grow_with_ratios),
+        CASE(tokens_cost_what_the_layers_say),  CASE(ranges_cost_what_is_tried),
         CASE(plain_rounding_needs_no_products),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 
 #include "unit/layer_run.h"
 
+#include "golden/values.h"
 #include "support/tensor_bytes.h"
 
 static handmade model;
@@ -62,9 +63,8 @@ static void listen(void *user, awq_log_level level, const char *text)
         snprintf(warning, sizeof warning, "%s", text);
 }
 
-static cJSON *run(const fixture *f, const char *clip)
+static cJSON *run_with(const fixture *f, const char *const *options)
 {
-    const char *options[] = {"quantize.clip", clip, "calibration.min_expert_tokens", "20", NULL};
     awq_recipe *recipe = layer_recipe(f, &model, options);
     assert_ok(f, awq_recipe_add_rule(recipe));
     assert_ok(f, awq_recipe_rule_set(recipe, 0, "projection", "down"));
@@ -74,6 +74,12 @@ static cJSON *run(const fixture *f, const char *clip)
     cJSON *report = report_of(f, recipe);
     awq_context_set_log(f->ctx, NULL, NULL);
     return report;
+}
+
+static cJSON *run(const fixture *f, const char *clip)
+{
+    const char *options[] = {"quantize.clip", clip, "calibration.min_expert_tokens", "20", NULL};
+    return run_with(f, options);
 }
 
 static bool keeps_norm(const fixture *f)
@@ -178,6 +184,58 @@ static void ranges_are_used_where_they_are_better(void **state)
     cJSON_Delete(with);
 }
 
+static void check_codes_are_nearest(const fixture *f)
+{
+    awq_model *result;
+    assert_ok(f, awq_model_open(f->ctx, output, NULL, &result));
+    for (int e = 0; e < MADE_E; e++) {
+        handmade_rounded nearest;
+        char name[128];
+        int64_t cols;
+        handmade_round(f->ctx, &model, e, 4, NULL, &nearest);
+        snprintf(name, sizeof name, "model.layers.0.block_sparse_moe.experts.%d.w1", e);
+        float *stored = values_of(f, result, name, &cols);
+        assert_memory_equal(stored, nearest.gate_up[0], sizeof nearest.gate_up[0]);
+        free(stored);
+    }
+    awq_model_free(result);
+}
+
+/* Rows in pairs that are nearly equal: to nearest they become the same codes, which down subtracts
+   from one another. GPTQ takes back the errors of each row by itself, and small differences grow.
+ */
+static void make_twins(void)
+{
+    uint64_t random = 7;
+    handmade_draw(&model, 24);
+    for (int i = 0; i < MADE_E * 2 * MADE_I; i++) {
+        float *row = &model.gate_up[0][0][0][0] + i * MADE_H;
+        if (i % 2 == 0)
+            make_exact(row, MADE_H, &random);
+        for (int k = 2; k < MADE_H && i % 2 == 0; k++)
+            row[k] = fminf(row[k], 7.0f / 64) + 0.3f / 64;
+        for (int k = 0; k < MADE_H && i % 2; k++)
+            row[k] = row[k - MADE_H] + (float)(k > 1) * 0.02f / 64 * (float)(k % 3 - 1);
+    }
+    for (int i = 0; i < MADE_E * MADE_H * MADE_I; i += 2)
+        (&model.down[0][0][0])[i + 1] = -(&model.down[0][0][0])[i];
+}
+
+static void compensated_codes_are_used_where_they_are_better(void **state)
+{
+    const fixture *f = *state;
+    const char *options[] = {"quantize.method", "gptq", NULL};
+    make_twins();
+    cJSON *report = run_with(f, options);
+    for (int e = 0; e < MADE_E; e++) {
+        const cJSON *expert = expert_of(report, e);
+        assert_true(number_of(expert, "compensated_error") > 2 * number_of(expert, "error"));
+        assert_true(cJSON_IsFalse(awq__json_at(expert, "compensated")));
+    }
+    check_codes_are_nearest(f);
+    cJSON_Delete(report);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +243,7 @@ int main(void)
         LAYER_TEST(what_is_better_is_kept),
         LAYER_TEST(experts_count_by_their_tokens),
         LAYER_TEST(ranges_are_used_where_they_are_better),
+        LAYER_TEST(compensated_codes_are_used_where_they_are_better),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
