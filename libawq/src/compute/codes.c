@@ -36,7 +36,14 @@ void awq__codes_free(awq__codes *codes)
 const char *awq__scale_type(const awq__scheme *scheme)
 {
     static const char *const names[] = {
-        "F32", "F16, which ends at 65504", "F16, which ends at 65504", "BF16", "F32", "F32"};
+
+        [AWQ__GRID_F32] = "F32",
+        [AWQ__GRID_F16] = "F16, which ends at 65504",
+        [AWQ__GRID_BF16_F16] = "F16, which ends at 65504; format: compressed-tensors stores it in "
+                               "BF16",
+        [AWQ__GRID_BF16] = "BF16",
+        [AWQ__GRID_F32_127] = "F32",
+        [AWQ__GRID_NESTED] = "F32"};
     return scheme->code == AWQ__CODE_E2M1 ? "E8M0, which ends at 2^127" : names[scheme->grid];
 }
 

@@ -6,7 +6,7 @@ void awq__job_begin(awq_context *ctx, awq__model_plan *plan, double sensitivity,
     *job = (awq__job){
         .ctx = ctx,
         .plan = plan,
-        .writer = {.ctx = ctx, .plan = plan},
+        .writer = {.ctx = ctx, .plan = plan, .small_scales = &job->small_scales},
         .quantizer = {.ctx = ctx, .plan = plan, .writer = &job->writer, .stages = &job->stages},
     };
     awq__stages_begin(ctx, plan->model->arch->model.layer_count, sensitivity, &job->stages);

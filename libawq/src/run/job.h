@@ -28,6 +28,7 @@ typedef struct awq__job {
     const awq_recipe *recipe; /* for its agreement and provenance; NULL in a plan */
     awq__model_plan *plan;
     awq__writer writer;
+    awq__small_scales small_scales;
     awq__journal journal;
     awq__quantizer quantizer;
     awq__stages stages;

@@ -158,6 +158,7 @@ static awq_status finish(awq__job *job, const char *recipe_yaml, awq_report **ou
                               job->plan->model->arch->model.layer_count, 0));
     if (job->evaluate)
         AWQ__TRY(awq__evaluation_finish(&job->evaluation, &result));
+    AWQ__TRY(awq__tell_small_scales(&job->writer, &job->plan->rules));
     AWQ__TRY(awq__report_create(job, job->evaluate ? &result : NULL, &report));
     AWQ__TRY(
         awq__output_json(job->writer.output, AWQ__REPORT_FILE, report->json, strlen(report->json)));

@@ -125,6 +125,7 @@ awq_status awq__store_vector(const awq__writer *writer, const awq__module *modul
 awq_status awq__store_codes(const awq__writer *writer, const awq__module *module,
                             const awq__weight *weight, const awq__codes *codes)
 {
+    awq__note_small_scales(writer, (size_t)(module - writer->plan->model->arch->modules), codes);
     AWQ__CHECK(pack_codes(writer, module, codes));
     return store_bias(writer, module, weight);
 }

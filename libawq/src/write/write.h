@@ -5,10 +5,17 @@
 #include "compute/codes.h"
 #include "write/result.h"
 
+/* Group scales in F16 that are so small that BF16 would hold them with more digits. */
+typedef struct awq__small_scales {
+    _Atomic size_t count;
+    _Atomic size_t first; /* the first module with one, plus 1 */
+} awq__small_scales;
+
 typedef struct awq__writer {
     awq_context *ctx;
     const awq__model_plan *plan;
     awq__output *output;
+    awq__small_scales *small_scales; /* counted where it is not NULL */
 } awq__writer;
 
 /* ---- whole.c: all tensors ---- */
@@ -34,6 +41,13 @@ awq_status awq__store_codes(const awq__writer *writer, const awq__module *module
 /* AWQ_ERROR_NUMERIC if a fold has made a value larger than the type holds. */
 awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
                                   const float *values, int64_t count);
+
+/* ---- small_scales.c ---- */
+
+/* Counts those of module `index`, if the writer does. Safe on any thread. */
+void awq__note_small_scales(const awq__writer *writer, size_t index, const awq__codes *codes);
+/* Warns if there were any, with the format that holds them better. */
+awq_status awq__tell_small_scales(const awq__writer *writer, awq__rules *rules);
 
 /* ---- store_fused.c: what goes to tensors that experts share ---- */
 
