@@ -19,12 +19,19 @@ typedef struct store {
     bool eight;          /* codes of 8 bits too */
     bool adjustable;     /* bits, groups and symmetry are the recipe's to choose */
     bool target;         /* to change to: one for results to be served */
+    bool all_experts;    /* and nothing else is quantized */
 } store;
 
 static const store stores[] = {
-    {"awq", 8, false, true, true},           {"compressed-tensors", 1, true, true, true},
-    {"gptq", 8, true, true, true},           {"mxfp4", 1, false, false, true},
-    {"bitsandbytes", 1, true, false, false},
+    {.name = "awq", .packed_rows = 8, .adjustable = true, .target = true},
+    {.name = "compressed-tensors",
+     .packed_rows = 1,
+     .eight = true,
+     .adjustable = true,
+     .target = true},
+    {.name = "gptq", .packed_rows = 8, .eight = true, .adjustable = true, .target = true},
+    {.name = "mxfp4", .packed_rows = 1, .target = true, .all_experts = true},
+    {.name = "bitsandbytes", .packed_rows = 1, .eight = true},
 };
 enum { STORES = sizeof stores / sizeof *stores };
 
@@ -177,6 +184,8 @@ static bool can_be_stored(const trial *t, const store *s)
     size_t quantized = 0;
     for (size_t i = 0; i < t->original->module_count; i++) {
         const module *m = &t->modules[i];
+        if (s->all_experts && !m->scheme != (m->role != AWQ_ROLE_EXPERT))
+            return false;
         if (!m->scheme)
             continue;
         quantized++;
@@ -255,6 +264,18 @@ typedef struct search {
     bool *found;
 } search;
 
+/* A format with one scheme alone: what the recipe may say otherwise is said with it. False if a
+   rule may say otherwise, too. */
+static bool say_all(const trial *t, change *c)
+{
+    if (!c->format || strcmp(c->format, "mxfp4") != 0)
+        return true;
+    c->bits = t->largest_bits == 4 ? 0 : 4;
+    c->group = t->largest_group == 32 ? 0 : 32;
+    c->symmetric = !t->all_symmetric;
+    return c->alike >= AWQ__ALL_ALIKE || !(t->mixed_bits || t->mixed_group || t->mixed_symmetry);
+}
+
 static void try_change(search *s, const change *c)
 {
     facts changed;
@@ -262,7 +283,10 @@ static void try_change(search *s, const change *c)
     if ((*s->found && cost >= s->best_cost) || !apply(&s->trial, c, &changed) ||
         !awq__engine_loads(s->engine, s->level, &changed))
         return;
-    *s->best = *c;
+    change all = *c;
+    if (!say_all(&s->trial, &all))
+        return;
+    *s->best = all;
     s->best_cost = cost;
     *s->found = true;
 }

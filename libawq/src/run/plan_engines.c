@@ -1,5 +1,6 @@
 /* Whether the engine that shall serve the result can load it. */
 #include "plan/engines.h"
+#include "plan/presets.h"
 #include "run/job.h"
 
 #include <string.h>
@@ -71,11 +72,19 @@ static bool has_native_mxfp4(const awq__arch *arch)
     return false;
 }
 
-static awq_status refuse(awq_context *ctx, const awq__finding *finding)
+/* A preset that asks for a format stands in the way of another one. */
+static const char *without_preset(const awq__model_plan *plan, const char *remedy)
+{
+    const awq__preset *preset = awq__preset_find(plan->settings.quantize.preset);
+    return preset && preset->format && strstr(remedy, "format: ") ? ", quantize.preset: none" : "";
+}
+
+static awq_status refuse(awq_context *ctx, const awq__model_plan *plan, const awq__finding *finding)
 {
     if (finding->remedy)
-        return awq__fail(ctx, AWQ_ERROR_RECIPE, "engine %s does not load it: %s; what it loads: %s",
-                         finding->engine, finding->reason, finding->remedy);
+        return awq__fail(ctx, AWQ_ERROR_RECIPE,
+                         "engine %s does not load it: %s; what it loads: %s%s", finding->engine,
+                         finding->reason, finding->remedy, without_preset(plan, finding->remedy));
     return awq__fail(ctx, AWQ_ERROR_RECIPE,
                      "engine %s does not load it: %s; no change of format, bits, group size or "
                      "symmetry helps",
@@ -114,7 +123,7 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
     AWQ__TRY(awq__engines_check(ctx, plan->settings.engine, &facts, &findings));
     for (size_t i = 0; i < findings.count; i++)
         if (findings.items[i].refused && !plan->settings.ignore_engine)
-            AWQ__TRY(refuse(ctx, &findings.items[i]));
+            AWQ__TRY(refuse(ctx, plan, &findings.items[i]));
     bool any = !strcmp(plan->settings.engine, "any");
     for (size_t i = 0; i < findings.count; i++)
         if (!any || is_told_of(findings.items[i].engine))

@@ -56,7 +56,7 @@ write_recipe
 
 # GPT-OSS is served in its own format.
 expect 2 plan recipe.yaml --set model="$models/gpt_oss-tiny" --set format=compressed-tensors
-err_like '^awqc: error: engine vllm does not load it: model\.layers\.0\.mlp\.experts\.0\.gate_proj: .*; what it loads: format: mxfp4$'
+err_like '^awqc: error: engine vllm does not load it: model\.layers\.0\.mlp\.experts\.0\.gate_proj: .*; what it loads: format: mxfp4, quantize\.group_size: 32$'
 expect 0 plan recipe.yaml --set model="$models/gpt_oss-tiny" --set format=mxfp4
 ! grep -q '^warning' "$top/out" || fail "expected no warning"
 expect 0 plan recipe.yaml --set model="$models/gpt_oss-tiny" --set engine=llama.cpp
