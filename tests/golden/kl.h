@@ -14,7 +14,8 @@
 #define KL_TOLERANCE                                                                               \
     0.03 /* other kernels round otherwise, and near-ties of scales fall otherwise */
 
-/* The model's directory has the name by which the table knows it. NaN if it has no such run. */
+/* The model's directory has the name by which the table knows it; that of random models is
+   "synthetic". NaN if it has no such run. */
 static inline double recorded_kl(const char *model, const char *run)
 {
     const char *slash = strrchr(model, '/');

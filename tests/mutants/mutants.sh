@@ -25,6 +25,7 @@ cmake -S "$tree" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release >"$work/log"
 targets_of() {
     case $1 in
     unit.* | golden.*) echo "${1%%.*}-test_${1#*.}" awq_plugins awq_bad_plugins ;;
+    promises.*) echo awqc awq_plugins preload_files preload_memory powercut write_output ;;
     *) echo all ;;
     esac
 }
