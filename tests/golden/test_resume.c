@@ -210,6 +210,20 @@ static void the_recipe(void **state)
     awq_recipe_free(recipe);
 }
 
+static void its_rules(void **state)
+{
+    fixture *f = *state;
+    awq_recipe *recipe = begin(f);
+    assert_ok(f, awq_recipe_add_rule(recipe));
+    assert_ok(f, awq_recipe_rule_set(recipe, 0, "layers", "0"));
+    assert_ok(f, awq_recipe_rule_set(recipe, 0, "keep", "true"));
+    stop_at(f, recipe, 1);
+    assert_ok(f, awq_recipe_rule_set(recipe, 0, "layers", "1"));
+    refuses(f, recipe, "rules[0].layers");
+    assert_message(f, "0 then, 1 now");
+    awq_recipe_free(recipe);
+}
+
 static void ids(void **state)
 {
     fixture *f = *state;
@@ -282,6 +296,9 @@ static void versions(void **state)
     edit_journal(f, "\"mixtral\"", "\"mixtrol\"");
     refuses(f, recipe, "plugin: mixtrol then, mixtral now");
     edit_journal(f, "\"mixtrol\"", "\"mixtral\"");
+    edit_journal(f, "version of the plugin\":\t\"0", "version of the plugin\":\t\"9");
+    refuses(f, recipe, "version of the plugin");
+    edit_journal(f, "version of the plugin\":\t\"9", "version of the plugin\":\t\"0");
     go_on(f, recipe, whole);
     awq_recipe_free(recipe);
 }
@@ -491,6 +508,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(files_of_the_source),
         TEST(the_recipe),
+        TEST(its_rules),
         TEST(ids),
         TEST(weights_of_the_source),
         TEST(versions),

@@ -196,6 +196,15 @@ static void a_directory_further_up(void **state)
     gives(link, "every user may write the directory ");
     assert_int_equal(chmod(f->directory, 0700), 0);
     gives(link, "");
+    /* Where all may write, a stranger's directory may have become another since. */
+    if (geteuid() != 0)
+        return;
+    assert_int_equal(chmod(inner, 0755), 0);
+    assert_int_equal(chmod(f->directory, 0755), 0);
+    assert_int_equal(chown(f->directory, 54321, 0), 0);
+    gives(inner, "what lies in a directory that every user may write belongs to user 54321");
+    assert_int_equal(chown(f->directory, 0, 0), 0);
+    gives(inner, "");
 }
 
 /* Only root can give a file away. */

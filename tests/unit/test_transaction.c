@@ -196,17 +196,18 @@ int __wrap_renameat2(int from_at, const char *from, int to_at, const char *to, u
     return -1;
 }
 
-/* Old and new exchange their names; where the system cannot do that, the old one is moved first. */
+/* Old and new exchange their names; where the system cannot do that, the old one is moved first,
+   with all names that lead through it. */
 static void ways_of_replacing(void **state)
 {
     fixture *f = *state;
     static const int errors[] = {0, EINVAL, ENOSYS, EXDEV};
-    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+    for (size_t i = 0; i < 2 * sizeof errors / sizeof *errors; i++) {
         make_result(f, "out");
         write_text(f, "out/old", "x");
         exchanges = 0;
-        exchange_error = errors[i];
-        write_checkpoint(f, "out", true, 1000);
+        exchange_error = errors[i / 2];
+        write_checkpoint(f, i % 2 ? "out/../out" : "out", true, 1000);
         exchange_error = 0;
         assert_int_equal(exchanges, 1);
         check_model(f, "out");
