@@ -379,6 +379,9 @@ typedef struct awq_eval_result {
  * A text is tokenized whole, without special tokens, and cut into windows of sequence_length
  * ids (BOS and sequence_length-1 ids where the tokenizer has a BOS); the last partial window is
  * dropped. All arithmetic is F32. Layers are read one at a time.
+ *
+ * Memory: what the memory cgroups of the process allow, or the machine has. Within it fewer workers
+ * work at a time; AWQ_ERROR_MEMORY, with what would be enough, where one has no room.
  */
 AWQ_API awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options,
                                 awq_eval_result *result);

@@ -63,6 +63,10 @@ typedef struct awq__memory_need {
 /* Of a whole run, its evaluation included. */
 awq_status awq__memory_need_of(awq_context *ctx, const awq__model_plan *plan,
                                const awq__memory_tokens *tokens, awq__memory_need *need);
+/* Of an evaluation by itself. reference may be NULL. */
+awq_status awq__memory_need_of_evaluation(awq_context *ctx, const awq_model *judged,
+                                          const awq_model *reference,
+                                          const awq__memory_tokens *tokens, awq__memory_need *need);
 /* From here on the context's loops have no more workers than the limit lets them. AWQ_ERROR_RECIPE,
    or AWQ_ERROR_MEMORY where the limit is not the recipe's, if even one worker would pass it: the
    message tells the limit that works. */

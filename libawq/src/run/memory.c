@@ -24,7 +24,8 @@
 #define PATH_BYTES 4096
 
 typedef struct meter {
-    const awq__model_plan *plan;
+    const awq_model *model;
+    const awq__model_plan *plan; /* NULL: nothing is quantized */
     const awq__memory_tokens *tokens;
     double threads, streams; /* streams: hidden states, through all layers */
     awq__memory_need *need;
@@ -32,7 +33,7 @@ typedef struct meter {
 
 static const awq__arch *arch_of(const meter *m)
 {
-    return m->plan->model->arch;
+    return m->model->arch;
 }
 
 /* A stage: `worker` is what one of its workers takes. The C library keeps some of what is freed. */
@@ -47,8 +48,7 @@ static void add_stage(meter *m, double standing, double worker)
 static double stored_bytes(const meter *m, const awq__module *module)
 {
     awq__found found;
-    return awq__model_find(m->plan->model, module, NULL, &found) == AWQ_OK ? (double)found.bytes
-                                                                           : 0;
+    return awq__model_find(m->model, module, NULL, &found) == AWQ_OK ? (double)found.bytes : 0;
 }
 
 /* ---- one layer ---- */
@@ -177,7 +177,7 @@ static awq_status add_layer(meter *m, int64_t n)
     const awq__memory_tokens *tokens = m->tokens;
     awq__loaded_layer shape;
     sums s = {0};
-    AWQ__CHECK(awq__model_layer_shape(m->plan->model, n, &shape));
+    AWQ__CHECK(awq__model_layer_shape(m->model, n, &shape));
     const awq__layer *layer = &shape.layer;
     for (size_t i = arch->layer_first[n]; i < arch->layer_first[n + 1]; i++)
         add_module(m, i, &s);
@@ -257,25 +257,87 @@ double awq__memory_of_corpora(const awq__model_plan *plan)
 
 /* ---- the whole ---- */
 
+static double process_bytes(const meter *m)
+{
+    return PROGRAM_BYTES + m->threads * THREAD_BYTES +
+           16 * (double)(m->tokens->calibration + m->tokens->windows);
+}
+
+static double module_bytes(const meter *m)
+{
+    return (double)arch_of(m)->module_count * MODULE_BYTES;
+}
+
 awq_status awq__memory_need_of(awq_context *ctx, const awq__model_plan *plan,
                                const awq__memory_tokens *tokens, awq__memory_need *need)
 {
     const awq__arch *arch = plan->model->arch;
     double H = (double)arch->model.hidden_size;
     double evaluation = 2 * 2 * 4 * (double)tokens->windows * H;
-    meter m = {.plan = plan,
+    meter m = {.model = plan->model,
+               .plan = plan,
                .tokens = tokens,
                .threads = (double)awq__threads(ctx),
                .streams = 2 * 4 * (double)tokens->calibration * H + evaluation,
                .need = need};
-    *need = (awq__memory_need){0};
-    need->process = PROGRAM_BYTES + m.threads * THREAD_BYTES +
-                    (double)arch->module_count * MODULE_BYTES +
-                    16 * (double)(tokens->calibration + tokens->windows);
+    *need = (awq__memory_need){.process = process_bytes(&m) + module_bytes(&m)};
     for (int64_t n = 0; n < arch->model.layer_count; n++)
         AWQ__CHECK(add_layer(&m, n));
     add_ends(&m, evaluation);
     add_stage(&m, awq__memory_of_corpora(plan), 0);
+    return AWQ_OK;
+}
+
+/* ---- an evaluation ---- */
+
+/* A layer is read, and let go, before the next one or that of the other model is. */
+static awq_status add_passed_layer(meter *m, int64_t n)
+{
+    const awq__arch *arch = arch_of(m);
+    awq__loaded_layer shape;
+    double stored = 0;
+    AWQ__CHECK(awq__model_layer_shape(m->model, n, &shape));
+    for (size_t i = arch->layer_first[n]; i < arch->layer_first[n + 1]; i++)
+        stored += stored_bytes(m, &arch->modules[i]) + 256;
+    add_stage(m, m->streams + stored + 2 * passing_bytes(&shape.layer, (double)m->tokens->windows),
+              forward_bytes(&shape.layer, m->tokens->longest_window));
+    awq__loaded_layer_free(&shape);
+    return AWQ_OK;
+}
+
+static awq_status add_passed_model(meter *m)
+{
+    const awq_arch_model *sizes = &arch_of(m)->model;
+    const awq__weight ends = {.rows = sizes->vocabulary_size, .cols = sizes->hidden_size};
+    for (int64_t n = 0; n < sizes->layer_count; n++)
+        AWQ__CHECK(add_passed_layer(m, n));
+    add_stage(m, m->streams + end_bytes(m, AWQ__PART_EMBEDDING),
+              4 * (double)awq__weight_work(&ends));
+    m->need->process += module_bytes(m);
+    return AWQ_OK;
+}
+
+awq_status awq__memory_need_of_evaluation(awq_context *ctx, const awq_model *judged,
+                                          const awq_model *reference,
+                                          const awq__memory_tokens *tokens, awq__memory_need *need)
+{
+    const awq_arch_model *sizes = &judged->arch->model;
+    const awq__weight head = {.rows = sizes->vocabulary_size, .cols = sizes->hidden_size};
+    double states = 2 * 4 * (double)tokens->windows * (double)sizes->hidden_size, heads = 0;
+    meter m = {.model = judged,
+               .tokens = tokens,
+               .threads = (double)awq__threads(ctx),
+               .streams = reference ? 2 * states : states,
+               .need = need};
+    *need = (awq__memory_need){.process = process_bytes(&m)};
+    AWQ__CHECK(add_passed_model(&m));
+    heads += end_bytes(&m, AWQ__PART_HEAD);
+    if (reference) {
+        m.model = reference;
+        AWQ__CHECK(add_passed_model(&m));
+        heads += end_bytes(&m, AWQ__PART_HEAD);
+    }
+    add_stage(&m, m.streams + heads, awq__evaluation_bytes(&head));
     return AWQ_OK;
 }
 

@@ -43,3 +43,16 @@ within "${enough}000000" plan recipe.yaml
 within "${enough}000000" quantize recipe.yaml --quiet
 [ "$code" = 0 ] || fail "expected that $enough MB are enough"
 cmp -s out/model.safetensors whole/model.safetensors || fail "the result depends on the limit"
+
+# An evaluation by itself is no other.
+evaluate="eval out --reference $data --text $data/eval.txt --windows 2 --json --quiet"
+# shellcheck disable=SC2086 # words, here and below
+expect 0 $evaluate
+mv "$top/out" ../unlimited
+within 20000000 $evaluate
+[ "$code" = 1 ] || fail "expected a refusal"
+err_like "this run needs [0-9]* MB of memory, but memory\.[a-z_]* of the memory cgroup /.* is 2[0-9.]* MB"
+enough=$(sed -n 's/.*this run needs \([0-9]*\) MB.*/\1/p' "$top/err")
+within "${enough}000000" $evaluate
+[ "$code" = 0 ] || fail "expected that $enough MB are enough"
+cmp -s "$top/out" ../unlimited || fail "the evaluation depends on the limit"
