@@ -531,6 +531,7 @@ const awq__disk_format awq__disk_format_compressed = {
     .mixed = true,
     .check = check,
     .specs = specs,
+    .constant = 1U << SHAPE,
     .pack = pack,
     .config = config,
     .read_config = read_config,

@@ -88,6 +88,8 @@ typedef struct awq__disk_format {
     /* The tensors that will store it; returns their number. */
     int (*specs)(int64_t rows, int64_t cols, const awq__scheme *scheme,
                  awq__spec specs[AWQ__MAX_SPECS]);
+    /* Bit i: what spec number i stores follows from rows and columns alone. */
+    unsigned constant;
     /* Packs the codes for spec number `index` into out, which has the spec's size. */
     void (*pack)(const awq__codes *codes, int index, void *out);
     /* The quantization_config object of all linears; some module is quantized. NULL, with the

@@ -14,12 +14,15 @@ static awq_status write_tensor(const awq__writer *writer, const awq__module *mod
     return status;
 }
 
+/* Those tensors of the codes that are constant, or those that are not. */
 static awq_status pack_codes(const awq__writer *writer, const awq__module *module,
-                             const awq__codes *codes)
+                             const awq__codes *codes, bool constant)
 {
     awq__spec specs[AWQ__MAX_SPECS];
     int count = writer->plan->format->specs(codes->rows, codes->cols, &codes->scheme, specs);
     for (int i = 0; i < count; i++) {
+        if ((writer->plan->format->constant >> i & 1) != constant)
+            continue;
         size_t bytes = (size_t)awq__spec_bytes(&specs[i]);
         void *packed = awq__alloc_aligned(writer->ctx, bytes, 1, "packed codes");
         AWQ__CHECK_ALLOC(packed);
@@ -126,6 +129,25 @@ awq_status awq__store_codes(const awq__writer *writer, const awq__module *module
                             const awq__weight *weight, const awq__codes *codes)
 {
     awq__note_small_scales(writer, (size_t)(module - writer->plan->model->arch->modules), codes);
-    AWQ__CHECK(pack_codes(writer, module, codes));
+    AWQ__CHECK(pack_codes(writer, module, codes, false));
     return store_bias(writer, module, weight);
+}
+
+awq_status awq__store_constants(const awq__writer *writer, size_t index)
+{
+    const awq__model_plan *plan = writer->plan;
+    const awq__module *module = &plan->model->arch->modules[index];
+    awq__spec specs[AWQ__MAX_SPECS];
+    awq__found found;
+    int count;
+    AWQ__CHECK(awq__result_specs(plan, index, specs, &count));
+    if (!count || !plan->rules.of[index])
+        return AWQ_OK; /* it is a part of a fused tensor, or stays float */
+    AWQ__CHECK(awq__model_find(plan->model, module, NULL, &found));
+    const awq__codes codes = {
+        .scheme = awq__model_plan_scheme(plan, index, found.weight.dtype),
+        .rows = module->rows,
+        .cols = module->cols,
+    };
+    return pack_codes(writer, module, &codes, true);
 }

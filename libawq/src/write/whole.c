@@ -49,8 +49,8 @@ awq_status awq__write_ends(const awq__writer *writer)
 {
     const awq__arch *arch = writer->plan->model->arch;
     for (size_t i = 0; i < arch->module_count; i++)
-        if (arch->modules[i].layer < 0)
-            AWQ__CHECK(write_end(writer, i));
+        AWQ__CHECK(arch->modules[i].layer < 0 ? write_end(writer, i)
+                                              : awq__store_constants(writer, i));
     return each_undescribed(writer, true);
 }
 

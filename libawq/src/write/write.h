@@ -22,7 +22,7 @@ typedef struct awq__writer {
 
 /* Declares every tensor of the result, and lays them out in shards. */
 awq_status awq__write_layout(const awq__writer *writer, uint64_t shard_bytes);
-/* Writes what stands outside the layers, and what no module has. */
+/* Writes what stands outside the layers, what no module has, and constants. */
 awq_status awq__write_ends(const awq__writer *writer);
 /* Counts the tensors of a layer as written: an earlier run has done it. */
 awq_status awq__write_keep(const awq__writer *writer, int64_t layer);
@@ -35,7 +35,10 @@ awq_status awq__store_weight(const awq__writer *writer, const awq__module *modul
                              const awq__weight *weight);
 awq_status awq__store_vector(const awq__writer *writer, const awq__module *module,
                              const float *values);
-/* Writes codes, and the bias of the weight that they stand for. */
+/* Writes what is constant of the codes that module `index` will have: nothing if it has none. It
+   is in place before them, so that the hash of its shard need not wait for it. */
+awq_status awq__store_constants(const awq__writer *writer, size_t index);
+/* Writes the rest of the codes, and the bias of the weight that they stand for. */
 awq_status awq__store_codes(const awq__writer *writer, const awq__module *module,
                             const awq__weight *weight, const awq__codes *codes);
 /* AWQ_ERROR_NUMERIC if a fold has made a value larger than the type holds. */
