@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "backend/cpu.h"
 #include "stream/stream.h"
 #include "support/tensor_bytes.h"
 #include "text/text_internal.h"
@@ -143,11 +144,12 @@ static awq_status see_block(void *user, int worker, const awq__expert_block *blo
                  begin + block->tokens <= routes->first[block->expert + 1];
     for (int64_t t = 0; t < block->tokens && right; t++) {
         int64_t token = routes->slots[begin + t] / routes->per_token;
-        right = !memcmp(block->x + t * H, w->stream->x + token * H, (size_t)H * sizeof(float));
+        right =
+            !memcmp(block->x + t * H, w->stream->states->x + token * H, (size_t)H * sizeof(float));
     }
     w->seen[block->expert] += block->tokens;
-    awq__expert_activate(&w->stream->forward, w->layer, expert, block->tokens * I, block->gate,
-                         block->up, inner);
+    awq__expert_activate(&w->stream->states->forward, w->layer, expert, block->tokens * I,
+                         block->gate, block->up, inner);
     right = right && !memcmp(inner, block->inner, (size_t)(block->tokens * I) * sizeof(float));
     memset(block->x, 0, (size_t)(block->tokens * H) * sizeof(float)); /* it may */
     return right ? AWQ_OK : AWQ_ERROR_NUMERIC;
@@ -169,14 +171,15 @@ static void check_tap(fixture *f, const awq__stream *stream, const awq__layer *l
     watch w = {stream, layer, routes, calloc((size_t)routes->experts, sizeof *w.seen),
                malloc(work * sizeof(float))};
     float *out = calloc(floats, sizeof *out);
-    assert_int_equal(
-        awq__moe_experts(&stream->forward, layer, stream->x, routes, out, see_block, &w), AWQ_OK);
+    assert_int_equal(awq__moe_experts(&stream->states->forward, layer, stream->states->x, routes,
+                                      out, see_block, &w),
+                     AWQ_OK);
     assert_memory_equal(out, expected, floats * sizeof *out);
     for (int64_t e = 0; e < routes->experts; e++)
         assert_int_equal(w.seen[e], routes->first[e + 1] - routes->first[e]);
-    assert_int_equal(
-        awq__moe_experts(&stream->forward, layer, stream->x, routes, out, refuse_block, NULL),
-        AWQ_ERROR_NUMERIC);
+    assert_int_equal(awq__moe_experts(&stream->states->forward, layer, stream->states->x, routes,
+                                      out, refuse_block, NULL),
+                     AWQ_ERROR_NUMERIC);
     free(out);
     free(w.seen);
     free(w.gate);
@@ -189,25 +192,25 @@ static void check_layer(fixture *f, awq__stream *stream, int64_t n)
     awq__routes routes;
     float *before = malloc(bytes), *out = malloc(bytes);
     assert_int_equal(awq__model_layer(f->model, n, &loaded), AWQ_OK);
-    memcpy(before, stream->hidden, bytes);
-    assert_int_equal(
-        awq__attention_forward(&stream->forward, &loaded.layer, before, false, out, NULL, NULL),
-        AWQ_OK);
+    memcpy(before, stream->states->hidden, bytes);
+    assert_int_equal(awq__attention_forward(&stream->states->forward, &loaded.layer, before, false,
+                                            out, NULL, NULL),
+                     AWQ_OK);
     assert_close(f, golden_of(f, n, "attention_output"), out);
     assert_int_equal(awq__stream_to_experts(stream, &loaded.layer, &routes), AWQ_OK);
-    assert_close(f, golden_of(f, n, "moe_input"), stream->x);
+    assert_close(f, golden_of(f, n, "moe_input"), stream->states->x);
     assert_close(f, golden_of(f, n, "router_logits"), routes.logits);
     assert_same_experts(f, n, &routes);
     memset(out, 0, bytes);
-    assert_int_equal(
-        awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes, out, NULL, NULL),
-        AWQ_OK);
+    assert_int_equal(awq__moe_experts(&stream->states->forward, &loaded.layer, stream->states->x,
+                                      &routes, out, NULL, NULL),
+                     AWQ_OK);
     assert_close(f, golden_of(f, n, "moe_output"), out);
     check_tap(f, stream, &loaded.layer, &routes, out);
-    assert_int_equal(awq__moe_experts(&stream->forward, &loaded.layer, stream->x, &routes,
-                                      stream->hidden, NULL, NULL),
+    assert_int_equal(awq__moe_experts(&stream->states->forward, &loaded.layer, stream->states->x,
+                                      &routes, stream->states->hidden, NULL, NULL),
                      AWQ_OK);
-    assert_close(f, golden_of(f, n, "output"), stream->hidden);
+    assert_close(f, golden_of(f, n, "output"), stream->states->hidden);
     awq__routes_free(&routes);
     awq__loaded_layer_free(&loaded);
     free(before);
@@ -218,7 +221,7 @@ static void check_model(fixture *f, const awq__compute *compute)
 {
     awq__stream stream;
     assert_int_equal(awq__stream_begin(f->ctx, f->model, &f->sequences, &stream), AWQ_OK);
-    stream.forward.compute = compute;
+    stream.states->forward.compute = compute;
     for (int64_t n = 0; n < f->model->arch->model.layer_count; n++)
         check_layer(f, &stream, n);
     awq__loaded_module loaded;
@@ -229,8 +232,8 @@ static void check_model(fixture *f, const awq__compute *compute)
     int64_t T = stream.tokens, H = head->cols, V = head->rows;
     float *x = malloc((size_t)(T * H) * 4), *logits = malloc((size_t)(T * V) * 4);
     float *work = malloc((size_t)awq__weight_work(head) * 4);
-    awq__head_logits(compute, head, norm, f->model->arch->model.norm_epsilon, T, stream.hidden, x,
-                     logits, work);
+    awq__head_logits(compute, head, norm, f->model->arch->model.norm_epsilon, T,
+                     stream.states->hidden, x, logits, work);
     assert_close(f, golden(f, "logits"), logits);
     free(x);
     free(logits);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "backend/cpu.h"
 #include "stream/stream.h"
 #include "support/synthetic.h"
 #include "temp_files.h"
@@ -104,7 +105,7 @@ static float *run(fixture *f, const awq_model *model, awq__routes *last)
     }
     int64_t count = stream.tokens * model->arch->model.hidden_size;
     float *hidden = floats(count);
-    memcpy(hidden, stream.hidden, (size_t)count * sizeof *hidden);
+    memcpy(hidden, stream.states->hidden, (size_t)count * sizeof *hidden);
     awq__stream_free(&stream);
     return hidden;
 }

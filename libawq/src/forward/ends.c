@@ -1,5 +1,14 @@
-/* The two ends of a model: embedding and head. */
+/* The two ends of a model, embedding and head, and its sequences. */
 #include "forward/layer.h"
+
+awq__sequences awq__some_sequences(const awq__sequences *all, int64_t first, int64_t most)
+{
+    awq__sequences some = {.count = 1, .offsets = all->offsets + first, .ids = all->ids};
+    while (first + some.count < all->count &&
+           some.offsets[some.count + 1] - some.offsets[0] <= most)
+        some.count++;
+    return some;
+}
 
 typedef struct embed_job {
     const awq__forward *forward;

@@ -80,6 +80,10 @@ static inline int64_t awq__token_count(const awq__sequences *sequences)
     return sequences->offsets[sequences->count];
 }
 
+/* The sequences from `first` on that have at most `most` tokens together, but at least one; their
+   offsets are those of all. */
+awq__sequences awq__some_sequences(const awq__sequences *all, int64_t first, int64_t most);
+
 /*
  * Called by awq__attention_forward for each sequence: the normed input x[L,H] of q, k and v, and
  * the input c[L, heads*head_dim] of o. Called from workers; `slot` is the number of the sequence.

@@ -11,7 +11,6 @@
 
 typedef struct attention {
     awq__block block;
-    const float *hidden;      /* [T,H] the calibration before the layer */
     awq__sequences sequences; /* whose inputs are kept */
     float *x, *c;             /* [T,H] input of q, k, v; [T,Q] input of o: of those */
 } attention;
@@ -42,15 +41,15 @@ static awq_status add_sequences(attention *a)
 {
     awq_status status;
     awq__block *block = &a->block;
-    awq__forward forward = block->quantizer->calibration.forward;
+    awq__forward forward = block->states->forward;
     forward.sequences = &a->sequences;
     int64_t T = a->sequences.offsets[a->sequences.count] - a->sequences.offsets[0];
     int64_t H = block->inputs[INPUT_QKV].cols, Q = block->inputs[INPUT_O].cols;
     a->x = awq__alloc_aligned(block->ctx, (size_t)(T * H), sizeof *a->x, "attention inputs");
     a->c = awq__alloc_aligned(block->ctx, (size_t)(T * Q), sizeof *a->c, "attention inputs");
     AWQ__TRY_ALLOC(a->x && a->c);
-    AWQ__TRY(
-        awq__attention_forward(&forward, block->layer, a->hidden, false, NULL, keep_inputs, a));
+    AWQ__TRY(awq__attention_forward(&forward, block->layer, block->states->hidden, false, NULL,
+                                    keep_inputs, a));
     AWQ__TRY(awq__stats_add_whole(block->ctx, block->compute, &block->seen[INPUT_QKV].stats, T,
                                   a->x, H));
     AWQ__TRY(
@@ -73,7 +72,7 @@ static void finish_seen(const awq__block *block, awq__seen *seen)
 static awq_status gather(awq__block *block)
 {
     attention *a = block->own;
-    const awq__sequences *all = block->quantizer->calibration.forward.sequences;
+    const awq__sequences *all = block->states->forward.sequences;
     AWQ__CHECK(awq__block_enter(block, AWQ__STAGE_STATISTICS));
     for (int64_t i = 0; i < block->seen_count; i++) {
         int64_t K = block->seen[i].input->cols;
@@ -92,9 +91,8 @@ static awq_status gather(awq__block *block)
 
 static awq_status prove(const awq__block *block, awq__proof *proof)
 {
-    const attention *a = block->own;
-    return awq__prove_attention(&block->quantizer->calibration.forward, block->layer,
-                                &block->folded, a->hidden, proof);
+    return awq__prove_attention(&block->states->forward, block->layer, &block->folded,
+                                block->states->hidden, proof);
 }
 
 /* Of a reader within its clip ranges, or without. */
@@ -223,11 +221,11 @@ static awq_status add_o(awq__block *block)
 }
 
 awq_status awq__quantize_attention(awq__quantizer *quantizer, const awq__layer *layer,
-                                   const float *hidden, cJSON *report)
+                                   cJSON *report)
 {
     awq_status status;
     const awq__block_counts most = {.inputs = 2, .readers = 4, .seen = 2, .bundles = 2};
-    attention a = {.hidden = hidden};
+    attention a = {0};
     awq__block *block = &a.block;
     AWQ__TRY(awq__block_create(quantizer, layer, &kind, most, block));
     block->own = &a;

@@ -53,8 +53,7 @@ static awq_status pass_gate_up(const gram_job *j, int64_t T)
     AWQ__CHECK(
         awq__linear_parallel(block->ctx, block->compute, &expert->gate, T, j->x, H, j->y, I));
     AWQ__CHECK(awq__linear_parallel(block->ctx, block->compute, &expert->up, T, j->x, H, j->up, I));
-    awq__expert_activate(&block->quantizer->calibration.forward, block->layer, expert, T * I, j->y,
-                         j->up, j->y);
+    awq__expert_activate(&block->states->forward, block->layer, expert, T * I, j->y, j->up, j->y);
     return AWQ_OK;
 }
 
@@ -67,7 +66,7 @@ static awq_status add_tokens(const gram_job *j, int64_t count, const int64_t *to
     float *rows = j->inner ? j->y : j->x;
     for (int64_t first = 0; first < count; first += B) {
         int64_t T = awq__min(B, count - first), K = j->whole->cols;
-        compute->gather(T, H, tokens + first, 1, block->quantizer->calibration.x, j->x);
+        compute->gather(T, H, tokens + first, 1, block->states->x, j->x);
         if (j->inner)
             AWQ__CHECK(pass_gate_up(j, T));
         compute->scale(T, K, weights + first, NULL, rows);

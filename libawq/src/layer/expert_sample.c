@@ -61,13 +61,13 @@ static size_t sample_floats(const awq__layer *layer, int64_t T)
 
 static awq_status gather_tokens(const sample *s, const awq__expert_state *state)
 {
-    const awq__stream *stream = &s->block->quantizer->calibration;
+    const awq__states *states = s->block->states;
     int64_t stride = sample_stride(state);
     int64_t *tokens = awq__alloc(s->block->ctx, (size_t)s->T, sizeof *tokens, "a sample of tokens");
     AWQ__CHECK_ALLOC(tokens);
     for (int64_t i = 0; i < s->T; i++)
         tokens[i] = state->tokens[i * stride];
-    s->block->compute->gather(s->T, s->block->layer->hidden, tokens, 1, stream->x, s->x);
+    s->block->compute->gather(s->T, s->block->layer->hidden, tokens, 1, states->x, s->x);
     awq__free(tokens);
     return AWQ_OK;
 }
@@ -81,7 +81,7 @@ static awq_status multiply(const sample *s, const awq__weight *weight, const flo
 
 static void activate(const sample *s)
 {
-    awq__expert_activate(&s->block->quantizer->calibration.forward, s->block->layer, s->expert,
+    awq__expert_activate(&s->block->states->forward, s->block->layer, s->expert,
                          s->T * s->expert->intermediate, s->y, s->up, s->y);
 }
 

@@ -110,8 +110,8 @@ static void add_slopes(const awq__experts *experts, const awq__expert_block *b, 
         for (int64_t t = 0; t < T; t++)
             factors[t] = weight[first + t] / STEP;
         block->compute->shift(T * I, STEP, input + at, input + at);
-        awq__expert_activate(&block->quantizer->calibration.forward, block->layer, expert, T * I,
-                             b->gate + at, b->up + at, moved);
+        awq__expert_activate(&block->states->forward, block->layer, expert, T * I, b->gate + at,
+                             b->up + at, moved);
         block->compute->add_squares(T, I, moved, b->inner + at, factors, slopes);
         block->compute->shift(T * I, -STEP, input + at, input + at);
     }
@@ -213,12 +213,12 @@ awq_status awq__experts_pass(awq__experts *experts)
 {
     awq_status status;
     const awq__block *block = &experts->block;
-    awq__stream *stream = &block->quantizer->calibration;
+    awq__states *states = block->states;
     statistics s = {.experts = experts};
     AWQ__TRY(awq__parallel_for(block->ctx, block->bundle_count, begin_expert, experts));
     AWQ__TRY(awq__scratch_create(block->ctx, "expert statistics", &s.scratch));
-    AWQ__TRY(awq__moe_experts(&stream->forward, block->layer, stream->x, experts->routes,
-                              stream->hidden, tap_block, &s));
+    AWQ__TRY(awq__moe_experts(&states->forward, block->layer, states->x, experts->routes,
+                              states->hidden, tap_block, &s));
 done:
     awq__scratch_free(&s.scratch);
     return status;
@@ -241,7 +241,7 @@ static void pass_borrowed(const awq__experts *experts, int64_t e, float *space)
 {
     const awq__expert_state *state = &experts->states[e];
     const awq__layer *layer = experts->block.layer;
-    const awq__stream *stream = &experts->block.quantizer->calibration;
+    const awq__states *states = experts->block.states;
     const awq__expert *expert = &layer->moe.experts[e];
     const int64_t B = awq__expert_tokens(layer), H = layer->hidden, I = expert->intermediate;
     awq__expert_block b = {.expert = e, .x = space};
@@ -252,8 +252,8 @@ static void pass_borrowed(const awq__experts *experts, int64_t e, float *space)
     int64_t end = state->routed + state->borrowed;
     for (b.first = state->routed; b.first < end; b.first += B) {
         b.tokens = awq__min(B, end - b.first);
-        stream->forward.compute->gather(b.tokens, H, state->tokens + b.first, 1, stream->x, b.x);
-        awq__expert_parts(&stream->forward, layer, expert, b.tokens, b.x, b.gate, b.up, b.inner,
+        states->forward.compute->gather(b.tokens, H, state->tokens + b.first, 1, states->x, b.x);
+        awq__expert_parts(&states->forward, layer, expert, b.tokens, b.x, b.gate, b.up, b.inner,
                           work);
         take_block(experts, &b, moved);
     }
@@ -316,7 +316,7 @@ done:
 /* ---- salience ---- */
 
 typedef struct salience_job {
-    const awq__stream *stream;
+    const awq__states *states;
     int64_t H;
     double *sums; /* [blocks of tokens][H] */
 } salience_job;
@@ -326,8 +326,8 @@ static awq_status add_abs(void *arg, int64_t index, int worker)
     salience_job *j = arg;
     (void)worker;
     int64_t first = index * AWQ__TOKEN_BLOCK;
-    int64_t T = awq__min(AWQ__TOKEN_BLOCK, j->stream->tokens - first);
-    j->stream->forward.compute->add_abs(T, j->H, j->stream->x + first * j->H, j->H,
+    int64_t T = awq__min(AWQ__TOKEN_BLOCK, j->states->tokens - first);
+    j->states->forward.compute->add_abs(T, j->H, j->states->x + first * j->H, j->H,
                                         j->sums + index * j->H);
     return AWQ_OK;
 }
@@ -337,9 +337,9 @@ static awq_status layer_salience(const awq__experts *experts, awq__input *input)
 {
     awq_status status;
     awq_context *ctx = experts->block.ctx;
-    const awq__stream *stream = &experts->block.quantizer->calibration;
-    int64_t H = input->cols, T = stream->tokens, blocks = awq__ceil_div(T, AWQ__TOKEN_BLOCK);
-    salience_job j = {.stream = stream, .H = H};
+    const awq__states *states = experts->block.states;
+    int64_t H = input->cols, T = states->tokens, blocks = awq__ceil_div(T, AWQ__TOKEN_BLOCK);
+    salience_job j = {.states = states, .H = H};
     j.sums = awq__alloc(ctx, (size_t)(blocks * H), sizeof *j.sums, "salience");
     AWQ__TRY_ALLOC(j.sums);
     AWQ__TRY(awq__parallel_for(ctx, blocks, add_abs, &j));

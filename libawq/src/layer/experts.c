@@ -14,8 +14,7 @@ static const awq__arch *arch_of(const awq__block *block)
 static awq_status gather(awq__block *block)
 {
     awq__experts *experts = block->own;
-    experts->sample = awq__proof_sample(block->ctx, &block->quantizer->calibration,
-                                        block->layer->hidden, &experts->sampled);
+    experts->sample = awq__proof_sample(block->ctx, block->states, &experts->sampled);
     AWQ__CHECK_ALLOC(experts->sample);
     AWQ__CHECK(awq__experts_pass(experts));
     AWQ__CHECK(awq__block_enter(block, AWQ__STAGE_STATISTICS));
@@ -25,18 +24,18 @@ static awq_status gather(awq__block *block)
 static awq_status pass(awq__block *block)
 {
     const awq__experts *experts = block->own;
-    awq__stream *stream = &block->quantizer->calibration;
+    awq__states *states = block->states;
     if (!block->quantizer->plan->rules.calibrate)
         return AWQ_OK;
-    return awq__moe_experts(&stream->forward, block->layer, stream->x, experts->routes,
-                            stream->hidden, NULL, NULL);
+    return awq__moe_experts(&states->forward, block->layer, states->x, experts->routes,
+                            states->hidden, NULL, NULL);
 }
 
 static awq_status prove(const awq__block *block, awq__proof *proof)
 {
     awq__experts *experts = block->own;
-    AWQ__CHECK(awq__prove_experts(&block->quantizer->calibration.forward, block->layer,
-                                  &block->folded, experts->sample, experts->sampled, proof));
+    AWQ__CHECK(awq__prove_experts(&block->states->forward, block->layer, &block->folded,
+                                  experts->sample, experts->sampled, proof));
     awq__free_aligned(experts->sample);
     experts->sample = NULL;
     return AWQ_OK;

@@ -11,6 +11,7 @@ awq_status awq__block_create(awq__quantizer *quantizer, const awq__layer *layer,
                           .quantizer = quantizer,
                           .ctx = ctx,
                           .compute = awq__compute_of(ctx),
+                          .states = quantizer->calibration.states,
                           .layer = layer,
                           .folded = *layer};
     block->steps = quantizer->plan->settings.quantize.ratio_steps;

@@ -125,6 +125,7 @@ struct awq__block {
     awq__quantizer *quantizer;
     awq_context *ctx;
     const awq__compute *compute;
+    awq__states *states;     /* the calibration's; NULL where nothing is calibrated */
     const awq__layer *layer; /* the source's */
     awq__layer folded;       /* with multipliers and norms of folds */
     awq__input *inputs;

@@ -136,14 +136,13 @@ done:
     return status;
 }
 
-float *awq__proof_sample(awq_context *ctx, const awq__stream *stream, int64_t H, int64_t *count)
+float *awq__proof_sample(awq_context *ctx, const awq__states *states, int64_t *count)
 {
-    const float *hidden = stream->hidden;
-    int64_t T = stream->tokens, stride = awq__ceil_div(T, PROOF_TOKENS);
+    int64_t H = states->width, T = states->tokens, stride = awq__ceil_div(T, PROOF_TOKENS);
     *count = awq__ceil_div(T, stride);
     float *out = awq__alloc_aligned(ctx, (size_t)(*count * H), sizeof *out, "the proof");
     for (int64_t i = 0; out && i < *count; i++)
-        memcpy(out + i * H, hidden + i * stride * H, (size_t)H * sizeof *out);
+        memcpy(out + i * H, states->hidden + i * stride * H, (size_t)H * sizeof *out);
     return out;
 }
 

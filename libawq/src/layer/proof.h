@@ -3,7 +3,7 @@
 #ifndef AWQ__PROOF_H
 #define AWQ__PROOF_H
 
-#include "stream/stream.h"
+#include "backend/cpu.h"
 
 typedef struct awq__proof {
     double largest_error;     /* of the block's output, relative to its largest magnitude */
@@ -13,7 +13,7 @@ typedef struct awq__proof {
 } awq__proof;
 /* Hidden states of tokens spread evenly, before the layer's experts: [*count,H], awq__free_aligned
    takes it. NULL without memory. */
-float *awq__proof_sample(awq_context *ctx, const awq__stream *stream, int64_t H, int64_t *count);
+float *awq__proof_sample(awq_context *ctx, const awq__states *states, int64_t *count);
 /* Does the folded float block compute what the original does? hidden [T,H] is the input of its
    norm. Both fail with AWQ_ERROR_PROOF, naming the layer, if not. */
 awq_status awq__prove_experts(const awq__forward *forward, const awq__layer *original,

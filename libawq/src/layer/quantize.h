@@ -16,12 +16,12 @@ typedef struct awq__quantizer {
     awq__json_builder built; /* whether the reports of layers are whole */
 } awq__quantizer;
 
-/* Both search, fold, prove, clip, round and write a half of a layer: norm, q, k, v and o. hidden
-   [T,H] is the calibration before the layer; unused for plain rounding. */
+/* Both search, fold, prove, clip, round and write a half of a layer: norm, q, k, v and o. The
+   calibration stands before the layer. */
 awq_status awq__quantize_attention(awq__quantizer *quantizer, const awq__layer *layer,
-                                   const float *hidden, cJSON *report);
-/* Norm, router and experts. quantizer->calibration.hidden is the calibration after the attention,
-   which leaves the layer, x its norm, routes its routes; all unused for plain rounding. */
+                                   cJSON *report);
+/* Norm, router and experts. The calibration stands after the attention, and leaves the layer;
+   routes are its. All unused for plain rounding. */
 awq_status awq__quantize_experts(awq__quantizer *quantizer, const awq__layer *layer,
                                  const awq__routes *routes, cJSON *report);
 

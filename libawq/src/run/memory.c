@@ -220,7 +220,7 @@ static void add_ends(meter *m, double evaluation)
     add_stage(m, fmax(embedding, head), work);
     add_stage(m, m->streams + embedding, work);
     if (m->tokens->windows)
-        add_stage(m, evaluation + 2 * head, awq__evaluation_bytes(&weight));
+        add_stage(m, evaluation + 2 * head, awq__cpu_logits_bytes(&weight));
 }
 
 /* ---- corpora ---- */

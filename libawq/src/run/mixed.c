@@ -292,14 +292,13 @@ done:
 }
 
 /* The losses of one layer so far are sums over tokens: over those of the hidden state after it. */
-static void relate_losses(mixer *m, int64_t layer)
+static awq_status relate_losses(mixer *m, int64_t layer)
 {
     const awq__arch *arch = arch_of(m);
-    const awq__compute *compute = m->quantizer.calibration.forward.compute;
-    int64_t H = arch->model.hidden_size, done = -1;
-    double square =
-        compute->weighted_dot(m->quantizer.calibration.tokens, H, m->quantizer.calibration.hidden,
-                              m->quantizer.calibration.hidden, NULL);
+    const awq__stream *stream = &m->quantizer.calibration;
+    int64_t done = -1;
+    double square;
+    AWQ__CHECK(stream->backend->sum_squares(stream->states, &square));
     for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
         if (m->unit_of[i] <= done)
             continue;
@@ -307,6 +306,7 @@ static void relate_losses(mixer *m, int64_t layer)
         for (int64_t c = 0; c < m->choices; c++)
             m->loss[done * m->choices + c] /= square;
     }
+    return AWQ_OK;
 }
 
 static awq_status measure_experts(mixer *m, const awq__layer *layer, const awq__routes *routes)
@@ -325,13 +325,12 @@ done:
 
 static awq_status measure(mixer *m, const awq__layer *layer, const awq__routes *routes)
 {
+    const awq__stream *stream = &m->quantizer.calibration;
     int64_t first;
     if (!layer_units(m, layer->number, &first) || recall_losses(m, layer->number))
-        return awq__moe_experts(&m->quantizer.calibration.forward, layer,
-                                m->quantizer.calibration.x, routes, m->quantizer.calibration.hidden,
-                                NULL, NULL);
+        return stream->backend->experts(stream->states, layer, routes);
     AWQ__CHECK(measure_experts(m, layer, routes));
-    relate_losses(m, layer->number);
+    AWQ__CHECK(relate_losses(m, layer->number));
     return note_losses(m, layer->number);
 }
 

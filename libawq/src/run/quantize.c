@@ -62,7 +62,7 @@ static awq_status search_and_write(awq__job *job, const awq__layer *layer, cJSON
     awq_status status;
     awq__quantizer *quantizer = &job->quantizer;
     awq__routes routes = {0};
-    AWQ__TRY(awq__quantize_attention(quantizer, layer, quantizer->calibration.hidden, report));
+    AWQ__TRY(awq__quantize_attention(quantizer, layer, report));
     if (job->plan->rules.calibrate) {
         AWQ__TRY(awq__stage_enter(&job->stages, AWQ__STAGE_FORWARD, layer->number, 0.09));
         AWQ__TRY(awq__stream_to_experts(&quantizer->calibration, layer, &routes));

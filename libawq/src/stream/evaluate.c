@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-#define ROWS 64 /* tokens whose logits are worked on at a time */
-
 /* ---- the layers ---- */
 
 static awq_status check_alike(awq_context *ctx, const awq_model *judged, const awq_model *reference)
@@ -96,16 +94,22 @@ done:
 
 /* ---- the logits ---- */
 
-/* What makes logits of hidden states. */
+/* The last norm and the head of a model, and its hidden states. */
 typedef struct last {
     awq__loaded_module head;
     float *norm; /* [H] */
+    awq__head made;
 } last;
 
-static awq_status load_last(const awq_model *model, last *l)
+static awq_status load_last(const awq__stream *stream, last *l)
 {
-    AWQ__CHECK(awq__model_end(model, AWQ__PART_HEAD, &l->head));
-    return awq__model_final_norm(model, &l->norm);
+    AWQ__CHECK(awq__model_end(stream->model, AWQ__PART_HEAD, &l->head));
+    AWQ__CHECK(awq__model_final_norm(stream->model, &l->norm));
+    l->made = (awq__head){.states = stream->states,
+                          .weight = &l->head.found.weight,
+                          .norm = l->norm,
+                          .epsilon = stream->model->arch->model.norm_epsilon};
+    return AWQ_OK;
 }
 
 static void free_last(last *l)
@@ -113,62 +117,6 @@ static void free_last(last *l)
     awq__loaded_module_free(&l->head);
     awq__free_aligned(l->norm);
     *l = (last){0};
-}
-
-typedef struct compare_job {
-    const awq__evaluation *evaluation;
-    last judged, reference;
-    int32_t *targets;
-    awq__logit_stats *stats; /* one a task */
-    awq__scratch scratch;
-} compare_job;
-
-static void logits_of(const awq__stream *stream, const last *l, int64_t first, int64_t count,
-                      float *x, float *logits, float *work)
-{
-    const awq__weight *head = &l->head.found.weight;
-    awq__head_logits(stream->forward.compute, head, l->norm,
-                     stream->model->arch->model.norm_epsilon, count,
-                     stream->hidden + first * head->cols, x, logits, work);
-}
-
-/* Floats of work space of a worker: two sets of logits, normed hidden states, a block of weights.
- */
-static int64_t compare_work(const compare_job *j)
-{
-    bool both = j->evaluation->has_reference;
-    const awq__weight *head = &j->judged.head.found.weight,
-                      *other = &j->reference.head.found.weight;
-    int64_t H = awq__max(head->cols, both ? other->cols : 0);
-    int64_t work = awq__max(awq__weight_work(head), both ? awq__weight_work(other) : 0);
-    return ROWS * (2 * head->rows + H) + work;
-}
-
-double awq__evaluation_bytes(const awq__weight *head)
-{
-    return 4 * (double)(ROWS * (2 * head->rows + head->cols) + awq__weight_work(head));
-}
-
-static awq_status compare_block(void *arg, int64_t index, int worker)
-{
-    compare_job *j = arg;
-    const awq__evaluation *evaluation = j->evaluation;
-    bool both = evaluation->has_reference;
-    const awq__weight *head = &j->judged.head.found.weight,
-                      *other = &j->reference.head.found.weight;
-    int64_t V = head->rows, first = index * ROWS;
-    int64_t H = awq__max(head->cols, both ? other->cols : 0);
-    int64_t count = awq__min(ROWS, evaluation->judged.tokens - first);
-    float *logits = awq__scratch_get(&j->scratch, worker, (size_t)compare_work(j));
-    AWQ__CHECK_ALLOC(logits);
-    float *reference = logits + ROWS * V;
-    float *x = reference + ROWS * V, *space = x + ROWS * H;
-    logits_of(&evaluation->judged, &j->judged, first, count, x, logits, space);
-    if (both)
-        logits_of(&evaluation->reference, &j->reference, first, count, x, reference, space);
-    evaluation->judged.forward.compute->compare_logits(count, V, logits, both ? reference : NULL,
-                                                       j->targets + first, &j->stats[index]);
-    return AWQ_OK;
 }
 
 /* The id after each token of a window; -1 after its last. Returns how many there are. */
@@ -201,35 +149,27 @@ static void summarize(const awq__evaluation *evaluation, const awq__logit_stats 
 
 awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *result)
 {
-    awq_context *ctx = evaluation->ctx;
-    int64_t T = evaluation->judged.tokens, tasks = awq__ceil_div(T, ROWS), scored = 0;
-    compare_job j = {.evaluation = evaluation};
     awq_status status;
-    AWQ__TRY(load_last(evaluation->judged.model, &j.judged));
-    if (evaluation->has_reference)
-        AWQ__TRY(load_last(evaluation->reference.model, &j.reference));
-    j.targets = awq__alloc(ctx, (size_t)T, sizeof *j.targets, "targets");
-    j.stats = awq__alloc(ctx, (size_t)tasks, sizeof *j.stats, "logit statistics");
-    AWQ__TRY(awq__scratch_create(ctx, "logits", &j.scratch));
-    AWQ__TRY_ALLOC(j.targets && j.stats);
-    scored = set_targets(&evaluation->windows, j.targets);
-    AWQ__TRY(awq__parallel_scratch(&j.scratch, (size_t)compare_work(&j), tasks, compare_block, &j));
-    awq__logit_stats total = {0};
-    for (int64_t i = 0; i < tasks; i++) {
-        total.nll += j.stats[i].nll;
-        total.reference_nll += j.stats[i].reference_nll;
-        total.kl += j.stats[i].kl;
-        total.same_top1 += j.stats[i].same_top1;
-    }
+    awq_context *ctx = evaluation->ctx;
+    const awq__stream *stream = &evaluation->judged;
+    bool both = evaluation->has_reference;
+    last judged = {0}, reference = {0};
+    awq__logit_stats total;
+    int32_t *targets = awq__alloc(ctx, (size_t)stream->tokens, sizeof *targets, "targets");
+    AWQ__TRY_ALLOC(targets);
+    AWQ__TRY(load_last(stream, &judged));
+    if (both)
+        AWQ__TRY(load_last(&evaluation->reference, &reference));
+    int64_t scored = set_targets(&evaluation->windows, targets);
+    AWQ__TRY(stream->backend->compare_logits(&judged.made, both ? &reference.made : NULL, targets,
+                                             &total));
     summarize(evaluation, &total, scored, result);
     if (!isfinite(result->perplexity) || !isfinite(result->kl))
         AWQ__TRY(awq__fail(ctx, AWQ_ERROR_NUMERIC, "%s: its logits are not finite",
-                           evaluation->judged.model->directory));
+                           stream->model->directory));
 done:
-    awq__scratch_free(&j.scratch);
-    awq__free(j.stats);
-    awq__free(j.targets);
-    free_last(&j.judged);
-    free_last(&j.reference);
+    awq__free(targets);
+    free_last(&judged);
+    free_last(&reference);
     return status;
 }

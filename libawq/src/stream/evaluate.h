@@ -20,8 +20,6 @@ awq_status awq__evaluation_begin(awq_context *ctx, const awq_model *judged,
 /* Both streams through layer n. */
 awq_status awq__evaluation_layer(awq__evaluation *evaluation, int64_t n);
 awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *result);
-/* Bytes of work space of a worker of that; head is [V,H]. */
-double awq__evaluation_bytes(const awq__weight *head);
 void awq__evaluation_free(awq__evaluation *evaluation);
 
 #endif

@@ -2,24 +2,20 @@
 #ifndef AWQ__STREAM_H
 #define AWQ__STREAM_H
 
+#include "backend/backend.h"
 #include "model/model.h"
 
 typedef struct awq__stream {
     const awq_model *model;
-    awq__forward forward;
-    awq__rotary rotary;
+    const awq__backend *backend;
+    awq__states *states;
     int64_t tokens;
-    float *hidden; /* [T,H]: before the next layer */
-    float *x;      /* [T,H]: the normed input of the last layer's experts */
 } awq__stream;
 
 /* Embeds the ids. The model and the sequences are borrowed. */
 awq_status awq__stream_begin(awq_context *ctx, const awq_model *model,
                              const awq__sequences *sequences, awq__stream *stream);
 void awq__stream_free(awq__stream *stream);
-/* The sequences from `first` on that have at most `most` tokens together, but at least one; their
-   offsets are those of all. */
-awq__sequences awq__some_sequences(const awq__sequences *all, int64_t first, int64_t most);
 /* hidden += attention; then x and routes are those of the layer's experts. */
 awq_status awq__stream_to_experts(awq__stream *stream, const awq__layer *layer,
                                   awq__routes *routes);
