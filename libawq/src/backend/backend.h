@@ -10,11 +10,7 @@
 #ifndef AWQ__BACKEND_H
 #define AWQ__BACKEND_H
 
-#include "forward/layer.h"
-
-/* Hidden states of all tokens of a set of sequences, [T,H], and the normed input of the last
-   layer's experts. They lie where the backend has its arrays. */
-typedef struct awq__states awq__states;
+#include "backend/block.h"
 
 /* What makes logits of hidden states. */
 typedef struct awq__head {
@@ -49,11 +45,55 @@ typedef struct awq__backend {
        as many tokens and as large a vocabulary, or NULL. */
     awq_status (*compare_logits)(const awq__head *judged, const awq__head *reference,
                                  const int32_t *targets, awq__logit_stats *stats);
+
+    /* ---- a block, in this order ---- */
+
+    /* Makes room for what will be known. block_end also after a failure of this. */
+    awq_status (*block_begin)(awq__block *block);
+    void (*block_end)(awq__block *block);
+    /* Passes the calibration through the source's experts, whose statistics are taken on the way.
+       Nothing for an attention, which the calibration passes later. */
+    awq_status (*pass)(awq__block *block);
+    /* What is missing: statistics of borrowed tokens or of an attention's inputs, row weights,
+       salience. */
+    awq_status (*statistics)(awq__block *block);
+    /* For each input with room for one the scale, its inverse, and what was found of it. */
+    awq_status (*search)(awq__block *block);
+    /* losses[readers,choices] of rounding each of these readers by each of its schemes, with the
+       scales that were found. */
+    awq_status (*scheme_losses)(awq__block *block, const int64_t *readers, int64_t count,
+                                const awq__scheme *schemes, int64_t choices, double *losses);
+    /* Does the folded float block compute what the source's does? AWQ_ERROR_PROOF, naming the
+       layer, if not. */
+    awq_status (*prove)(awq__block *block, awq__proof *proof);
+    /* Searches clip ranges of all bundles, which each keeps where they are better, and finds their
+       errors. */
+    awq_status (*clip)(awq__block *block);
+    /* Back to RTN without clip ranges; the host has taken the folds back. */
+    void (*drop_ranges)(awq__block *block);
+    /* Codes of the quantized readers of a bundle, which the caller frees, also after a failure. On
+       any thread, for several bundles at a time. */
+    awq_status (*round)(awq__block *block, awq__bundle *bundle, awq__codes *codes);
+    /* The same of one reader of a bundle without GPTQ. */
+    awq_status (*round_reader)(awq__block *block, const awq__reader *reader, awq__codes *codes);
+    /* Bytes of work space that a caller of the last two takes. */
+    size_t (*round_bytes)(const awq__block *block);
+    size_t (*round_reader_bytes)(const awq__block *block);
 } awq__backend;
+
+/* The one that works for this context: the CPU's, unless it was given another. */
+const awq__backend *awq__backend_of(const awq_context *ctx);
+/* Gives it one, in whose memory its arrays are from now on. */
+void awq__backend_use(awq_context *ctx, const awq__backend *backend);
 
 /* This machine's processors, by the compute table of the context. */
 extern const awq__backend awq__backend_cpu;
-/* Bytes of work space of a worker of its compare_logits; head is [V,H]. */
+/* Bytes of work space of one of its workers: on logits of a head [V,H]; on an expert's statistics,
+   clip ranges, rounding by GPTQ; on writing one of its linears. */
 double awq__cpu_logits_bytes(const awq__weight *head);
+size_t awq__cpu_statistics_bytes(const awq__layer *layer);
+size_t awq__cpu_clip_bytes(const awq__layer *layer);
+size_t awq__cpu_gptq_bytes(const awq__layer *layer);
+size_t awq__cpu_store_bytes(const awq__layer *layer);
 
 #endif

@@ -11,7 +11,136 @@ struct awq__states {
     float *hidden, *x;     /* [T,H] */
 };
 
-/* cpu_logits.c: see awq__backend. */
+/* Of an input's readers that see the same tokens. */
+struct awq__seen_data {
+    awq__stats stats;  /* whole, or a sketch */
+    awq__stats blocks; /* exact for each group, where clip ranges are searched and stats is a
+                          sketch */
+    double *w_mean;    /* [K] of the quantized readers: see awq__w_mean */
+    int64_t w_rows;    /* of these */
+};
+
+struct awq__reader_data {
+    float *row_weight;  /* [N] what an output's squared error counts; NULL: 1 */
+    awq__range *ranges; /* [N,K/g] clip ranges; NULL: all is covered */
+};
+
+/* What is known of one expert's tokens. */
+typedef struct awq__expert_state {
+    int64_t *tokens; /* the routed ones, then the borrowed ones */
+    float *weights;  /* how much each token counts */
+    int64_t routed, borrowed;
+    double *slopes; /* [2][I] of gate and up: sums over tokens of the squared derivative of what it
+                       activates; NULL: not needed */
+} awq__expert_state;
+
+struct awq__block_data {
+    const awq__compute *compute;
+    double **salience;         /* [input_count][K] mean |x|; NULL where no scale is searched */
+    awq__seen_data *seen;      /* [seen_count] */
+    awq__reader_data *readers; /* [reader_count] */
+    awq__expert_state *states; /* [bundle_count] of the experts */
+    float *sample;             /* [sampled,H] hidden states before the experts, for the proof */
+    int64_t sampled;
+};
+
+/* Work space of a task that no other goes beside: all threads are in its own loops. */
+#define AWQ__ONE_TASK_BYTES (SIZE_MAX / 4)
+
+/* Readers of an expert's bundle. */
+typedef enum awq__expert_part {
+    AWQ__EXPERT_GATE,
+    AWQ__EXPERT_UP,
+    AWQ__EXPERT_DOWN,
+} awq__expert_part;
+
+static inline double *awq__cpu_salience(const awq__block *block, const awq__input *input)
+{
+    return block->data->salience[input - block->inputs];
+}
+
+static inline awq__reader *awq__expert_reader(const awq__block *block, int64_t expert,
+                                              awq__expert_part part)
+{
+    return block->bundles[expert].readers[part];
+}
+
+/* ---- cpu_block.c ---- */
+
+awq_status awq__cpu_block_begin(awq__block *block);
+void awq__cpu_block_end(awq__block *block);
+
+/* ---- cpu_attention.c ---- */
+
+awq_status awq__cpu_attention_statistics(awq__block *block);
+awq_status awq__cpu_attention_clip(awq__block *block, awq__bundle *bundle);
+/* The whole x^T x of what a reader's folded weight sees, for GPTQ, and its damping. *gram is the
+   caller's to free also after a failure. */
+awq_status awq__cpu_attention_gram(awq__block *block, const awq__reader *reader, awq__stats *gram,
+                                   double *damping);
+
+/* ---- cpu_expert_stats.c ---- */
+
+awq_status awq__cpu_experts_pass(awq__block *block);
+awq_status awq__cpu_experts_statistics(awq__block *block);
+/* Weight of a token that no router has sent: the mean of the layer's routed ones. */
+float awq__unrouted_weight(const awq__routes *routes);
+
+/* ---- cpu_expert_gram.c, cpu_expert_sample.c ---- */
+
+awq_status awq__cpu_expert_gram(awq__block *block, const awq__reader *reader, awq__stats *gram,
+                                double *damping);
+size_t awq__cpu_expert_gram_bytes(const awq__layer *layer);
+awq_status awq__cpu_expert_clip(awq__block *block, awq__bundle *bundle);
+/* The bundle's error with these codes. */
+awq_status awq__cpu_expert_error(awq__block *block, const awq__bundle *bundle,
+                                 const awq__codes *codes, double *error);
+/* Tokens in the sample of an expert. */
+int64_t awq__expert_sampled(const awq__expert_state *state);
+
+/* ---- cpu_search.c, cpu_clip.c ---- */
+
+awq_status awq__cpu_search(awq__block *block);
+awq_status awq__cpu_scheme_losses(awq__block *block, const int64_t *readers, int64_t count,
+                                  const awq__scheme *schemes, int64_t choices, double *losses);
+/* What is seen of the bundle's inputs becomes what the folded weights see. */
+void awq__cpu_fold_seen(const awq__block *block, const awq__bundle *bundle);
+awq_status awq__cpu_search_ranges(const awq__block *block, const awq__bundle *bundle);
+void awq__cpu_drop_ranges(const awq__bundle *bundle);
+awq_status awq__cpu_clip(awq__block *block);
+
+/* ---- cpu_proof.c ---- */
+
+/* Hidden states of tokens spread evenly, before the layer's experts: [*count,H], awq__free_aligned
+   takes it. NULL without memory. */
+float *awq__proof_sample(awq_context *ctx, const awq__states *states, int64_t *count);
+awq_status awq__cpu_prove(awq__block *block, awq__proof *proof);
+
+/* ---- cpu_round.c ---- */
+
+/* Share of the mean diagonal that GPTQ adds where tokens are plenty. */
+#define AWQ__GPTQ_DAMPING 0.05
+/* RTN of a reader's weight, folded or the source's, within ranges or NULL. *codes is made. */
+awq_status awq__cpu_round_weight(const awq__block *block, const awq__reader *reader,
+                                 const awq__weight *weight, const awq__range *ranges,
+                                 awq__codes *codes);
+awq_status awq__cpu_round_reader(awq__block *block, const awq__reader *reader, awq__codes *codes);
+awq_status awq__cpu_round(awq__block *block, awq__bundle *bundle, awq__codes *codes);
+
+/* ---- cpu_states.c: see awq__backend ---- */
+
+awq_status awq__cpu_states_create(awq_context *ctx, const awq_rope *rope,
+                                  const awq__sequences *sequences, const awq__weight *embedding,
+                                  awq__states **states);
+void awq__cpu_states_free(awq__states *states);
+awq_status awq__cpu_attention(awq__states *states, const awq__layer *layer);
+awq_status awq__cpu_route(awq__states *states, const awq__layer *layer, awq__routes *routes);
+awq_status awq__cpu_experts(awq__states *states, const awq__layer *layer,
+                            const awq__routes *routes);
+awq_status awq__cpu_sum_squares(awq__states *states, double *sum);
+
+/* ---- cpu_logits.c ---- */
+
 awq_status awq__cpu_compare_logits(const awq__head *judged, const awq__head *reference,
                                    const int32_t *targets, awq__logit_stats *stats);
 

@@ -9,7 +9,7 @@ static int64_t longest_of(const awq__sequences *sequences)
     return longest;
 }
 
-static void states_free(awq__states *states)
+void awq__cpu_states_free(awq__states *states)
 {
     if (!states)
         return;
@@ -19,9 +19,9 @@ static void states_free(awq__states *states)
     awq__free(states);
 }
 
-static awq_status states_create(awq_context *ctx, const awq_rope *rope,
-                                const awq__sequences *sequences, const awq__weight *embedding,
-                                awq__states **out)
+awq_status awq__cpu_states_create(awq_context *ctx, const awq_rope *rope,
+                                  const awq__sequences *sequences, const awq__weight *embedding,
+                                  awq__states **out)
 {
     awq_status status;
     *out = NULL;
@@ -41,16 +41,16 @@ static awq_status states_create(awq_context *ctx, const awq_rope *rope,
     *out = states;
 done:
     if (!*out)
-        states_free(states);
+        awq__cpu_states_free(states);
     return status;
 }
 
-static awq_status attention(awq__states *s, const awq__layer *layer)
+awq_status awq__cpu_attention(awq__states *s, const awq__layer *layer)
 {
     return awq__attention_forward(&s->forward, layer, s->hidden, true, s->hidden, NULL, NULL);
 }
 
-static awq_status route(awq__states *s, const awq__layer *layer, awq__routes *routes)
+awq_status awq__cpu_route(awq__states *s, const awq__layer *layer, awq__routes *routes)
 {
     *routes = (awq__routes){0};
     if (!s->x) /* only now: the embedding was there while hidden was made */
@@ -61,25 +61,13 @@ static awq_status route(awq__states *s, const awq__layer *layer, awq__routes *ro
     return awq__moe_route(&s->forward, layer, s->tokens, s->x, routes);
 }
 
-static awq_status experts(awq__states *s, const awq__layer *layer, const awq__routes *routes)
+awq_status awq__cpu_experts(awq__states *s, const awq__layer *layer, const awq__routes *routes)
 {
     return awq__moe_experts(&s->forward, layer, s->x, routes, s->hidden, NULL, NULL);
 }
 
-static awq_status sum_squares(awq__states *s, double *sum)
+awq_status awq__cpu_sum_squares(awq__states *s, double *sum)
 {
     *sum = s->forward.compute->weighted_dot(s->tokens, s->width, s->hidden, s->hidden, NULL);
     return AWQ_OK;
 }
-
-const awq__backend awq__backend_cpu = {
-    .name = "cpu",
-    .memory = &awq__system_memory,
-    .states_create = states_create,
-    .states_free = states_free,
-    .attention = attention,
-    .route = route,
-    .experts = experts,
-    .sum_squares = sum_squares,
-    .compare_logits = awq__cpu_compare_logits,
-};

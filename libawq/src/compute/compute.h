@@ -1,15 +1,10 @@
 /*
- * The table of operations on bulk data. Everything that touches weights or activations
- * in bulk goes through it, so that another backend is another table.
+ * The CPU's table of operations on bulk data.
  *
  * Each operation runs on the calling thread; parallel work is cut into tasks by the
  * caller. Matrices are F32, row-major; `ld` names are row strides in elements. The
  * reference table is the definition: plain loops, kept for ever, and what tests compare
  * every other table with.
- *
- * A table says where arrays are: awq__alloc_aligned makes those of a context in the memory of its
- * table. That must be readable and writable by this process too, as that of devices is with unified
- * memory: what is small, or done once for a layer, is done in place.
  */
 #ifndef AWQ__COMPUTE_H
 #define AWQ__COMPUTE_H
@@ -97,7 +92,6 @@ struct awq__block_type;
 
 typedef struct awq__compute {
     const char *name;
-    const awq__memory *memory; /* of the arrays that its operations take and give */
 
     /* y[T,N] = x[T,K] w[N,K]^T + beta * y */
     void (*multiply_nt)(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
@@ -217,7 +211,7 @@ void awq__fake_quantize(int64_t N, int64_t K, const awq__scheme *scheme, const a
 const awq__compute *awq__compute_fastest(void);
 /* The table that computes for this context: the fastest, unless it was given another. */
 const awq__compute *awq__compute_of(const awq_context *ctx);
-/* Gives it one, in whose memory its arrays are from now on. */
+/* Gives it one. */
 void awq__compute_use(awq_context *ctx, const awq__compute *table);
 /* All tables that this machine can run, for tests; ends with NULL. */
 const awq__compute *const *awq__compute_all(void);

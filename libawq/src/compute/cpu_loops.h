@@ -409,7 +409,6 @@ const awq__compute *AWQ__TABLE(void)
 {
     static const awq__compute table = {
         .name = AWQ__LABEL,
-        .memory = &awq__system_memory,
         .multiply_nt = awq__blas_multiply_nt,
         .multiply_nn = awq__blas_multiply_nn,
         .multiply_tn = awq__blas_multiply_tn,

@@ -40,5 +40,5 @@ const awq__compute *awq__compute_of(const awq_context *ctx)
 
 void awq__compute_use(awq_context *ctx, const awq__compute *table)
 {
-    awq__context_set_compute(ctx, table, table->memory);
+    awq__context_set_compute(ctx, table);
 }

@@ -497,7 +497,6 @@ const awq__compute *awq__compute_reference(void)
 {
     static const awq__compute table = {
         .name = "reference",
-        .memory = &awq__system_memory,
         .multiply_nt = multiply_nt,
         .multiply_nn = multiply_nn,
         .multiply_tn = multiply_tn,

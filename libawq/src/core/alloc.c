@@ -34,9 +34,9 @@ void *awq__alloc(awq_context *ctx, size_t count, size_t size, const char *what)
     return pointer ? pointer : no_memory(ctx, count, size, what);
 }
 
-void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char *what)
+static void *alloc_in(awq_context *ctx, const awq__memory *memory, size_t count, size_t size,
+                      const char *what)
 {
-    const awq__memory *memory = awq__context_memory(ctx);
     size_t bytes, padded;
     header *array = NULL;
     if (!awq__mul_overflows(count, size, &bytes) &&
@@ -49,6 +49,16 @@ void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char
     array->of.bytes = (int64_t)padded;
     awq__context_count(ctx, array->of.bytes);
     return array + 1;
+}
+
+void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char *what)
+{
+    return alloc_in(ctx, awq__context_memory(ctx), count, size, what);
+}
+
+void *awq__alloc_host(awq_context *ctx, size_t count, size_t size, const char *what)
+{
+    return alloc_in(ctx, &awq__system_memory, count, size, what);
 }
 
 void awq__free_aligned(void *array)

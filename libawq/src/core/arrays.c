@@ -1,11 +1,21 @@
 /* What a context knows of its arrays: where they are, and how many bytes they have. */
 #include "core/context.h"
 
-void awq__context_set_compute(awq_context *ctx, const struct awq__compute *compute,
-                              const awq__memory *memory)
+void awq__context_set_compute(awq_context *ctx, const struct awq__compute *compute)
 {
     ctx->compute = compute;
+}
+
+void awq__context_set_backend(awq_context *ctx, const struct awq__backend *backend,
+                              const awq__memory *memory)
+{
+    ctx->backend = backend;
     ctx->memory = memory;
+}
+
+const struct awq__backend *awq__context_backend(const awq_context *ctx)
+{
+    return ctx->backend;
 }
 
 const struct awq__compute *awq__context_compute(const awq_context *ctx)

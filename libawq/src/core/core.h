@@ -46,6 +46,7 @@
 
 typedef struct awq_context awq_context;
 struct awq__compute;
+struct awq__backend;
 
 /* ---- message.c: errors and log ---- */
 
@@ -128,15 +129,17 @@ int64_t awq__context_expected_bytes(const awq_context *ctx);
 /* What a loop's workers may take together: AWQ__WORK_BYTES, or what the goal leaves. */
 size_t awq__context_work_bytes(const awq_context *ctx);
 
-/* Where arrays of numbers are: that of the table that computes on them. On any thread. */
+/* Where arrays of numbers are: that of the backend that works on them. On any thread. */
 typedef struct awq__memory {
     void *(*allocate)(size_t bytes); /* aligned to 64 bytes, not zeroed; NULL if there is no more */
     void (*release)(void *array);
 } awq__memory;
 extern const awq__memory awq__system_memory; /* alloc.c */
-/* Both for src/compute: see awq__compute_use. compute is NULL until then. */
-void awq__context_set_compute(awq_context *ctx, const struct awq__compute *compute,
+/* For src/compute and src/backend: see awq__compute_use, awq__backend_use. NULL until then. */
+void awq__context_set_compute(awq_context *ctx, const struct awq__compute *compute);
+void awq__context_set_backend(awq_context *ctx, const struct awq__backend *backend,
                               const awq__memory *memory);
+const struct awq__backend *awq__context_backend(const awq_context *ctx);
 const struct awq__compute *awq__context_compute(const awq_context *ctx);
 const awq__memory *awq__context_memory(const awq_context *ctx);
 
@@ -145,10 +148,12 @@ const awq__memory *awq__context_memory(const awq_context *ctx);
 /* Zeroed; NULL with AWQ_ERROR_MEMORY recorded, also where count * size overflows.
    A count of 0 gives a valid pointer. `what` names the thing in the message. */
 void *awq__alloc(awq_context *ctx, size_t count, size_t size, const char *what);
-/* For arrays that operations of the compute table work on: in the memory of the context's table,
-   aligned to 64 bytes and not zeroed. */
+/* For arrays that a backend's operations work on, in its memory: aligned to 64 bytes and not
+   zeroed. */
 void *awq__alloc_aligned(awq_context *ctx, size_t count, size_t size, const char *what);
-/* Of awq__alloc_aligned; NULL is fine. */
+/* The same in the memory of the host, whatever the backend's is. */
+void *awq__alloc_host(awq_context *ctx, size_t count, size_t size, const char *what);
+/* Of the two above; NULL is fine. */
 void awq__free_aligned(void *array);
 /* Of the others; NULL is fine. */
 void awq__free(void *pointer);

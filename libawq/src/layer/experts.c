@@ -3,62 +3,41 @@
 
 #include <string.h>
 
-static const awq__arch *arch_of(const awq__block *block)
+enum { READER_GATE, READER_UP, READER_DOWN };
+
+static const awq__arch *arch_of(const awq__work *work)
 {
-    return block->quantizer->plan->model->arch;
+    return work->quantizer->plan->model->arch;
 }
 
 /* ---- steps that are the experts' own ---- */
 
-/* The fold is proved on hidden states as they are before the pass. */
-static awq_status gather(awq__block *block)
+static awq_status pass(awq__work *work)
 {
-    awq__experts *experts = block->own;
-    experts->sample = awq__proof_sample(block->ctx, block->states, &experts->sampled);
-    AWQ__CHECK_ALLOC(experts->sample);
-    AWQ__CHECK(awq__experts_pass(experts));
-    AWQ__CHECK(awq__block_enter(block, AWQ__STAGE_STATISTICS));
-    return awq__experts_statistics(experts);
-}
-
-static awq_status pass(awq__block *block)
-{
-    const awq__experts *experts = block->own;
-    awq__states *states = block->states;
-    if (!block->quantizer->plan->rules.calibrate)
+    const awq__block *block = &work->block;
+    if (!work->quantizer->plan->rules.calibrate)
         return AWQ_OK;
-    return awq__moe_experts(&states->forward, block->layer, states->x, experts->routes,
-                            states->hidden, NULL, NULL);
-}
-
-static awq_status prove(const awq__block *block, awq__proof *proof)
-{
-    awq__experts *experts = block->own;
-    AWQ__CHECK(awq__prove_experts(&block->states->forward, block->layer, &block->folded,
-                                  experts->sample, experts->sampled, proof));
-    awq__free_aligned(experts->sample);
-    experts->sample = NULL;
-    return AWQ_OK;
+    return work->backend->experts(block->states, block->layer, block->routes);
 }
 
 /* Over all experts, in proportion to their tokens. */
 static bool worse_than_rtn(const awq__block *block)
 {
-    const awq__experts *experts = block->own;
     double rtn = 0, chosen = 0;
     for (int64_t e = 0; e < block->bundle_count; e++) {
-        int64_t sampled = awq__expert_sampled(&experts->states[e]);
-        double weight = sampled ? (double)experts->states[e].routed / (double)sampled : 0;
-        rtn += weight * block->bundles[e].rtn_error;
-        chosen += weight * block->bundles[e].error;
+        const awq__bundle *bundle = &block->bundles[e];
+        double weight = bundle->sampled ? (double)bundle->routed / (double)bundle->sampled : 0;
+        rtn += weight * bundle->rtn_error;
+        chosen += weight * bundle->error;
     }
     return !(chosen <= rtn);
 }
 
-static awq_status write_others(const awq__block *block)
+static awq_status write_others(const awq__work *work)
 {
-    const awq__arch *arch = arch_of(block);
-    const awq__writer *writer = block->quantizer->writer;
+    const awq__arch *arch = arch_of(work);
+    const awq__writer *writer = work->quantizer->writer;
+    const awq__block *block = &work->block;
     const awq__moe *moe = &block->folded.moe;
     int64_t n = block->layer->number;
     size_t norm = awq__arch_index(arch, n, AWQ__PART_MOE_NORM, -1);
@@ -73,14 +52,13 @@ static awq_status write_others(const awq__block *block)
 
 /* ---- the report ---- */
 
-static void report_expert(const awq__block *block, int64_t e, cJSON *object)
+static void report_expert(const awq__work *work, int64_t e, cJSON *object)
 {
-    const awq__experts *experts = block->own;
-    const awq__bundle *bundle = &block->bundles[e];
-    awq__json_builder *b = &block->quantizer->built;
-    awq__json_add_number(b, object, "tokens", (double)experts->states[e].routed);
-    awq__json_add_number(b, object, "borrowed", (double)experts->states[e].borrowed);
-    awq__report_ratio(block, object, "down", bundle->readers[AWQ__EXPERT_DOWN]->input);
+    const awq__bundle *bundle = &work->block.bundles[e];
+    awq__json_builder *b = &work->quantizer->built;
+    awq__json_add_number(b, object, "tokens", (double)bundle->routed);
+    awq__json_add_number(b, object, "borrowed", (double)bundle->borrowed);
+    awq__report_ratio(work, object, "down", bundle->readers[READER_DOWN]->input);
     awq__json_add_bool(b, object, "clipped", bundle->clipped);
     awq__json_add_number(b, object, "plain_error", bundle->rtn_error);
     awq__json_add_number(b, object, "error", bundle->error);
@@ -90,41 +68,38 @@ static void report_expert(const awq__block *block, int64_t e, cJSON *object)
     }
 }
 
-static void report(const awq__block *block, const awq__proof *proof, cJSON *report)
+static void report(const awq__work *work, const awq__proof *proof, cJSON *report)
 {
-    awq__json_builder *b = &block->quantizer->built;
+    const awq__block *block = &work->block;
+    awq__json_builder *b = &work->quantizer->built;
     const awq__moe *moe = &block->layer->moe;
     cJSON *object = awq__json_add_object(b, report, "experts");
-    awq__report_found(block, object, "gate_up", &block->inputs[0]);
+    awq__report_found(work, object, "gate_up", &block->inputs[0]);
     awq__json_add_number(b, object, "fold_error", proof->largest_error);
     awq__json_add_number(b, object, "fold_tokens", (double)proof->tokens);
     awq__json_add_number(b, object, "stored_router_agreement", proof->stored_agreement);
-    awq__json_add_bool(b, object, "fell_back_to_plain_rounding", block->fell_back);
+    awq__json_add_bool(b, object, "fell_back_to_plain_rounding", work->fell_back);
     cJSON *list = moe->routed_count ? awq__json_add_array(b, object, "each") : NULL;
     for (int64_t e = 0; e < moe->routed_count; e++)
-        report_expert(block, e, awq__json_add_object(b, list, NULL));
+        report_expert(work, e, awq__json_add_object(b, list, NULL));
     const char *other = moe->routed_count ? "shared" : "mlp";
     if (moe->expert_count > moe->routed_count)
-        report_expert(block, moe->routed_count, awq__json_add_object(b, object, other));
+        report_expert(work, moe->routed_count, awq__json_add_object(b, object, other));
 }
 
-static const awq__block_kind kind = {.shares = {0.1, 0.2, 0.8, 0.85, 0.95},
-                                     .gather = gather,
-                                     .pass = pass,
-                                     .prove = prove,
-                                     .clip = awq__expert_clip,
-                                     .worse_than_rtn = worse_than_rtn,
-                                     .gram = awq__expert_gram,
-                                     .error = awq__expert_error,
-                                     .write_others = write_others,
-                                     .report = report};
+static const awq__block_steps steps = {.shares = {0.1, 0.2, 0.8, 0.85, 0.95},
+                                       .pass = pass,
+                                       .worse_than_rtn = worse_than_rtn,
+                                       .write_others = write_others,
+                                       .report = report};
 
 /* ---- the inputs ---- */
 
 /* The router and the gate of the shared expert read the same norm. */
 static awq_status add_gate_up(awq__experts *experts)
 {
-    awq__block *block = &experts->block;
+    awq__work *work = &experts->work;
+    awq__block *block = &work->block;
     const awq__moe *moe = &block->layer->moe;
     awq__moe *folded = &block->folded.moe;
     const awq__fold_site site = {.kind = AWQ__FOLD_NORM,
@@ -132,37 +107,38 @@ static awq_status add_gate_up(awq__experts *experts)
                                  .folded_norm = &folded->norm,
                                  .norm_dtype = moe->norm_dtype,
                                  .others = {&folded->router, &folded->token_gate}};
-    awq__add_input(block, block->layer->hidden);
+    awq__add_input(work, block->layer->hidden);
     for (int64_t e = 0; e < moe->expert_count; e++) {
         const awq__expert *from = &moe->experts[e];
         awq__expert *to = &experts->folded[e];
-        awq__bundle *bundle = awq__add_bundle(block, e);
-        awq__add_seen(block);
-        awq__add_reader(block, bundle, AWQ__PART_GATE, &from->gate, &to->gate);
-        awq__add_reader(block, bundle, AWQ__PART_UP, &from->up, &to->up);
+        awq__bundle *bundle = awq__add_bundle(work, e);
+        awq__add_seen(work);
+        awq__add_reader(work, bundle, AWQ__PART_GATE, &from->gate, &to->gate);
+        awq__add_reader(work, bundle, AWQ__PART_UP, &from->up, &to->up);
     }
-    return awq__add_site(block, AWQ_FOLD_EXPERT_NORM, &site);
+    return awq__add_site(work, AWQ_FOLD_EXPERT_NORM, &site);
 }
 
 static awq_status add_down(awq__experts *experts, int64_t e)
 {
-    awq__block *block = &experts->block;
+    awq__work *work = &experts->work;
+    awq__block *block = &work->block;
     const awq__weight *down = &block->layer->moe.experts[e].down;
     awq__expert *folded = &experts->folded[e];
     const awq__fold_site site = {
         .kind = AWQ__FOLD_ROWS, .producer = &folded->up, .run = down->cols, .shared = 1};
-    awq__add_input(block, down->cols);
-    awq__add_seen(block);
-    awq__add_reader(block, &block->bundles[e], AWQ__PART_DOWN, down, &folded->down);
-    return awq__add_site(block, AWQ_FOLD_UP, &site);
+    awq__add_input(work, down->cols);
+    awq__add_seen(work);
+    awq__add_reader(work, &block->bundles[e], AWQ__PART_DOWN, down, &folded->down);
+    return awq__add_site(work, AWQ_FOLD_UP, &site);
 }
 
 static awq_status add_inputs(awq__experts *experts)
 {
-    awq__block *block = &experts->block;
+    awq__work *work = &experts->work;
+    awq__block *block = &work->block;
     const awq__moe *moe = &block->layer->moe;
-    awq__experts_storage storage =
-        awq__result_experts(block->quantizer->plan, block->layer->number);
+    awq__experts_storage storage = awq__result_experts(work->quantizer->plan, block->layer->number);
     block->folded.moe.experts = experts->folded;
     memcpy(experts->folded, moe->experts, (size_t)moe->expert_count * sizeof *experts->folded);
     AWQ__CHECK(add_gate_up(experts));
@@ -174,36 +150,26 @@ static awq_status add_inputs(awq__experts *experts)
 }
 
 awq_status awq__experts_create(awq__quantizer *quantizer, const awq__layer *layer,
-                               const awq__routes *routes, bool slopes, awq__experts *experts)
+                               const awq__routes *routes, bool row_weights, awq__experts *experts)
 {
     int64_t E = layer->moe.expert_count;
-    awq__block *block = &experts->block;
+    awq__block *block = &experts->work.block;
     const awq__block_counts most = {.inputs = 1 + E, .readers = 3 * E, .seen = 2 * E, .bundles = E};
-    *experts = (awq__experts){.routes = routes};
-    AWQ__CHECK(awq__block_create(quantizer, layer, &kind, most, block));
-    block->own = experts;
-    block->clip_bytes = awq__expert_clip_bytes(layer);
-    block->round_bytes = awq__expert_round_bytes(layer);
-    block->store_bytes = awq__expert_store_bytes(layer);
-    experts->states = awq__alloc(quantizer->ctx, (size_t)E, sizeof *experts->states, "experts");
+    *experts = (awq__experts){0};
+    AWQ__CHECK(
+        awq__work_create(quantizer, layer, &steps, AWQ__BLOCK_EXPERTS, most, &experts->work));
+    block->routes = routes;
     experts->folded = awq__alloc(quantizer->ctx, (size_t)E, sizeof *experts->folded, "experts");
-    AWQ__CHECK_ALLOC(experts->states && experts->folded);
+    AWQ__CHECK_ALLOC(experts->folded);
     AWQ__CHECK(add_inputs(experts));
-    experts->slopes = slopes || block->inputs[0].scale;
+    block->row_weights = row_weights || block->inputs[0].scale;
     return AWQ_OK;
 }
 
 void awq__experts_free(awq__experts *experts)
 {
-    for (int64_t e = 0; experts->states && e < experts->block.bundle_count; e++) {
-        awq__free(experts->states[e].tokens);
-        awq__free(experts->states[e].weights);
-        awq__free(experts->states[e].slopes);
-    }
-    awq__free(experts->states);
+    awq__work_free(&experts->work);
     awq__free(experts->folded);
-    awq__free_aligned(experts->sample);
-    awq__block_free(&experts->block);
     *experts = (awq__experts){0};
 }
 
@@ -213,21 +179,8 @@ awq_status awq__quantize_experts(awq__quantizer *quantizer, const awq__layer *la
     awq_status status;
     awq__experts experts;
     AWQ__TRY(awq__experts_create(quantizer, layer, routes, false, &experts));
-    AWQ__TRY(awq__quantize_block(&experts.block, report));
+    AWQ__TRY(awq__quantize_block(&experts.work, report));
 done:
     awq__experts_free(&experts);
     return status;
-}
-
-size_t awq__expert_round_bytes(const awq__layer *layer)
-{
-    size_t codes = 3 * (size_t)layer->hidden * (size_t)layer->moe.intermediate;
-    return awq__expert_gram_bytes(layer) + codes;
-}
-
-/* Its codes with their scales, what they are packed into, and a block of weights. */
-size_t awq__expert_store_bytes(const awq__layer *layer)
-{
-    size_t weights = (size_t)layer->hidden * (size_t)layer->moe.intermediate;
-    return 2 * weights + (size_t)awq__expert_work(layer) * sizeof(float);
 }

@@ -2,10 +2,10 @@
 #include "layer/input.h"
 
 /* One that stays float, or its codes. */
-static awq_status write_reader(const awq__block *block, const awq__reader *reader,
+static awq_status write_reader(const awq__work *work, const awq__reader *reader,
                                const awq__codes *codes)
 {
-    const awq__writer *writer = block->quantizer->writer;
+    const awq__writer *writer = work->quantizer->writer;
     return reader->treatment ? awq__store_codes(writer, reader->module, reader->folded, codes)
                              : awq__store_weight(writer, reader->module, reader->folded);
 }
@@ -20,17 +20,18 @@ static bool is_whole(const awq__bundle *bundle)
 static awq_status write_bundle(void *arg, int64_t index, int worker)
 {
     awq_status status;
-    const awq__block *block = arg;
-    awq__bundle *bundle = &block->bundles[index];
+    awq__work *work = arg;
+    awq__bundle *bundle = &work->block.bundles[index];
     awq__codes codes[AWQ__MOST_READERS] = {0};
     (void)worker;
     if (!is_whole(bundle))
         return AWQ_OK;
-    AWQ__TRY(awq__round_bundle(block, bundle, codes));
+    AWQ__TRY(work->backend->round(&work->block, bundle, codes));
     if (bundle->fused)
-        AWQ__TRY(awq__store_fused(block->quantizer->writer, &block->folded, bundle->expert, codes));
+        AWQ__TRY(
+            awq__store_fused(work->quantizer->writer, &work->block.folded, bundle->expert, codes));
     for (int i = 0; i < bundle->count && !bundle->fused; i++)
-        AWQ__TRY(write_reader(block, bundle->readers[i], &codes[i]));
+        AWQ__TRY(write_reader(work, bundle->readers[i], &codes[i]));
 done:
     for (int i = 0; i < bundle->count; i++)
         awq__codes_free(&codes[i]);
@@ -41,27 +42,26 @@ done:
 static awq_status write_alone(void *arg, int64_t index, int worker)
 {
     awq_status status;
-    const awq__block *block = arg;
-    const awq__reader *reader = &block->readers[index];
+    awq__work *work = arg;
+    const awq__reader *reader = &work->block.readers[index];
     awq__codes codes = {0};
     (void)worker;
     if (is_whole(reader->bundle))
         return AWQ_OK;
     if (reader->treatment)
-        AWQ__TRY(awq__round_reader(block, reader, reader->folded, reader->ranges, &codes));
-    AWQ__TRY(write_reader(block, reader, &codes));
+        AWQ__TRY(work->backend->round_reader(&work->block, reader, &codes));
+    AWQ__TRY(write_reader(work, reader, &codes));
 done:
     awq__codes_free(&codes);
     return status;
 }
 
-awq_status awq__write_readers(awq__block *block)
+awq_status awq__write_readers(awq__work *work)
 {
-    bool gptq = false;
-    for (int64_t i = 0; i < block->bundle_count; i++)
-        gptq |= awq__bundle_has_gptq(&block->bundles[i]);
-    AWQ__CHECK(awq__parallel_nested(block->ctx, gptq ? block->round_bytes : 3 * block->store_bytes,
-                                    block->bundle_count, write_bundle, block));
-    return awq__parallel_nested(block->ctx, block->store_bytes, block->reader_count, write_alone,
-                                block);
+    awq__block *block = &work->block;
+    const awq__backend *backend = work->backend;
+    AWQ__CHECK(awq__parallel_nested(block->ctx, backend->round_bytes(block), block->bundle_count,
+                                    write_bundle, work));
+    return awq__parallel_nested(block->ctx, backend->round_reader_bytes(block), block->reader_count,
+                                write_alone, work);
 }

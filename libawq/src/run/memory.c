@@ -4,7 +4,7 @@
  * which the run works; blocks stay as they are, or the result would change.
  */
 #include "core/limits.h"
-#include "layer/experts.h"
+#include "backend/backend.h"
 #include "quant/gptq.h"
 #include "run/job.h"
 
@@ -150,11 +150,11 @@ static double forward_bytes(const awq__layer *layer, int64_t longest)
 static double expert_bytes(const awq__layer *layer, const sums *s)
 {
     double most =
-        fmax((double)awq__expert_statistics_bytes(layer), (double)awq__expert_clip_bytes(layer));
-    most = fmax(most, 3 * (double)awq__expert_store_bytes(layer));
+        fmax((double)awq__cpu_statistics_bytes(layer), (double)awq__cpu_clip_bytes(layer));
+    most = fmax(most, 3 * (double)awq__cpu_store_bytes(layer));
     if (s->compensates)
-        most = fmax(most, (double)awq__expert_round_bytes(layer) + s->worker +
-                              (double)awq__expert_clip_bytes(layer));
+        most = fmax(most, (double)awq__cpu_gptq_bytes(layer) + s->worker +
+                              (double)awq__cpu_clip_bytes(layer));
     return most;
 }
 
@@ -188,7 +188,7 @@ static awq_status add_layer(meter *m, int64_t n)
             s.kept + passing_bytes(layer, (double)tokens->calibration) + beside_bytes(m, layer, &s);
         worker = fmax(worker, expert_bytes(layer, &s));
     } else {
-        worker = fmax(worker, 3 * (double)awq__expert_store_bytes(layer));
+        worker = fmax(worker, 3 * (double)awq__cpu_store_bytes(layer));
     }
     add_stage(m, standing, worker);
     if (tokens->windows) /* the layer is read back, and let go, before the source's is read again */

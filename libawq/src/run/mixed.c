@@ -240,51 +240,49 @@ static awq_status note_losses(mixer *m, int64_t layer)
 
 /* ---- the pass through the model ---- */
 
-/* The matrices of a layer whose schemes are to be chosen, with the scales that are found. */
+/* The matrices of a layer whose schemes are to be chosen. */
 typedef struct measured {
-    awq__scheme_item *items; /* [count] */
-    awq__scheme *schemes;    /* [count,choices] */
-    int64_t *units;          /* [count] */
-    double *losses;          /* [count,choices] */
+    int64_t *readers;     /* [count] of the block */
+    awq__scheme *schemes; /* [count,choices] */
+    int64_t *units;       /* [count] */
+    double *losses;       /* [count,choices] */
     int64_t count;
 } measured;
 
-static void add_item(const mixer *m, const awq__reader *reader, measured *all)
+static void add_reader(const mixer *m, const awq__block *block, int64_t index, measured *all)
 {
+    const awq__reader *reader = &block->readers[index];
     int64_t unit = m->unit_of[reader->module - arch_of(m)->modules];
     awq__scheme *schemes = all->schemes + all->count * m->choices;
     if (unit < 0)
         return;
     for (int64_t c = 0; c < m->choices; c++)
         schemes[c] = scheme_for(m, c, reader->module, reader->weight->dtype);
-    all->items[all->count] = (awq__scheme_item){.weight = reader->weight,
-                                                .stats = &reader->seen->stats,
-                                                .row_weight = reader->row_weight,
-                                                .scale = reader->input->scale,
-                                                .unscale = reader->input->unscale,
-                                                .schemes = schemes};
+    all->readers[all->count] = index;
     all->units[all->count++] = unit;
 }
 
 /* Adds the losses of a block's matrices to their units. */
-static awq_status add_losses(mixer *m, const awq__block *block)
+static awq_status add_losses(mixer *m, awq__work *work)
 {
     awq_status status;
     awq_context *ctx = m->job->ctx;
+    awq__block *block = &work->block;
     size_t most = (size_t)block->reader_count, cells = most * (size_t)m->choices;
     measured all = {0};
-    all.items = awq__alloc(ctx, most, sizeof *all.items, "losses of schemes");
+    all.readers = awq__alloc(ctx, most, sizeof *all.readers, "losses of schemes");
     all.schemes = awq__alloc(ctx, cells, sizeof *all.schemes, "losses of schemes");
     all.units = awq__alloc(ctx, most, sizeof *all.units, "losses of schemes");
     all.losses = awq__alloc(ctx, cells, sizeof *all.losses, "losses of schemes");
-    AWQ__TRY_ALLOC(all.items && all.schemes && all.units && all.losses);
+    AWQ__TRY_ALLOC(all.readers && all.schemes && all.units && all.losses);
     for (int64_t i = 0; i < block->reader_count; i++)
-        add_item(m, &block->readers[i], &all);
-    AWQ__TRY(awq__scheme_losses(ctx, block->compute, all.items, all.count, m->choices, all.losses));
+        add_reader(m, block, i, &all);
+    AWQ__TRY(work->backend->scheme_losses(block, all.readers, all.count, all.schemes, m->choices,
+                                          all.losses));
     for (int64_t i = 0; i < all.count * m->choices; i++)
         m->loss[all.units[i / m->choices] * m->choices + i % m->choices] += all.losses[i];
 done:
-    awq__free(all.items);
+    awq__free(all.readers);
     awq__free(all.schemes);
     awq__free(all.units);
     awq__free(all.losses);
@@ -314,10 +312,13 @@ static awq_status measure_experts(mixer *m, const awq__layer *layer, const awq__
     awq_status status;
     awq__experts experts;
     AWQ__TRY(awq__experts_create(&m->quantizer, layer, routes, true, &experts));
-    AWQ__TRY(awq__experts_pass(&experts));
-    AWQ__TRY(awq__experts_statistics(&experts));
-    AWQ__TRY(awq__search_scales(&experts.block));
-    AWQ__TRY(add_losses(m, &experts.block));
+    const awq__backend *backend = experts.work.backend;
+    awq__block *block = &experts.work.block;
+    AWQ__TRY(backend->block_begin(block));
+    AWQ__TRY(backend->pass(block));
+    AWQ__TRY(backend->statistics(block));
+    AWQ__TRY(backend->search(block));
+    AWQ__TRY(add_losses(m, &experts.work));
 done:
     awq__experts_free(&experts);
     return status;

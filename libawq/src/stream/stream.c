@@ -6,7 +6,7 @@ awq_status awq__stream_begin(awq_context *ctx, const awq_model *model,
     awq_status status;
     awq__loaded_module embedding = {0};
     *stream = (awq__stream){
-        .model = model, .backend = &awq__backend_cpu, .tokens = awq__token_count(sequences)};
+        .model = model, .backend = awq__backend_of(ctx), .tokens = awq__token_count(sequences)};
     AWQ__TRY(awq__model_end(model, AWQ__PART_EMBEDDING, &embedding));
     AWQ__TRY(stream->backend->states_create(ctx, &model->arch->model.rope, sequences,
                                             &embedding.found.weight, &stream->states));

@@ -1,5 +1,5 @@
 /* Codes of the readers of a bundle: by GPTQ, or to nearest (RTN). */
-#include "layer/input.h"
+#include "backend/cpu.h"
 #include "quant/gptq.h"
 
 #include <string.h>
@@ -11,14 +11,6 @@ static bool has_gptq(const awq__reader *reader)
     return reader->treatment && reader->treatment->gptq;
 }
 
-bool awq__bundle_has_gptq(const awq__bundle *bundle)
-{
-    for (int i = 0; i < bundle->count; i++)
-        if (has_gptq(bundle->readers[i]))
-            return true;
-    return false;
-}
-
 static awq_status create_codes(const awq__block *block, const awq__reader *reader,
                                awq__codes *codes)
 {
@@ -28,34 +20,42 @@ static awq_status create_codes(const awq__block *block, const awq__reader *reade
     return AWQ_OK;
 }
 
-awq_status awq__round_reader(const awq__block *block, const awq__reader *reader,
-                             const awq__weight *weight, const awq__range *ranges, awq__codes *codes)
+awq_status awq__cpu_round_weight(const awq__block *block, const awq__reader *reader,
+                                 const awq__weight *weight, const awq__range *ranges,
+                                 awq__codes *codes)
 {
     AWQ__CHECK(create_codes(block, reader, codes));
-    return awq__codes_round(block->ctx, block->compute, weight, ranges, codes);
+    return awq__codes_round(block->ctx, block->data->compute, weight, ranges, codes);
+}
+
+static awq_status gram_of(awq__block *block, const awq__reader *reader, awq__stats *gram,
+                          double *damping)
+{
+    return block->kind == AWQ__BLOCK_EXPERTS
+               ? awq__cpu_expert_gram(block, reader, gram, damping)
+               : awq__cpu_attention_gram(block, reader, gram, damping);
 }
 
 /* Those of the readers first .. end-1, which see the same, that GPTQ rounds. */
-static awq_status round_by_gptq(const awq__block *block, const awq__bundle *bundle, int first,
-                                int end, awq__codes *codes)
+static awq_status round_by_gptq(awq__block *block, const awq__bundle *bundle, int first, int end,
+                                awq__codes *codes)
 {
     awq_status status;
     const awq__reader *reader = bundle->readers[first];
-    const awq__gptq_effort effort = {
-        .ranges = GPTQ_RANGES,
-        .sweeps = (int)block->quantizer->plan->settings.quantize.gptq_sweeps};
+    const awq__gptq_effort effort = {.ranges = GPTQ_RANGES,
+                                     .sweeps = (int)block->settings->quantize.gptq_sweeps};
     awq__stats whole = {0};
     awq__gptq gptq = {0};
     double damping;
-    AWQ__TRY(block->kind->gram(block, bundle, reader, &whole, &damping));
-    AWQ__TRY(awq__gptq_create(block->ctx, block->compute, reader->module->name, whole.gram,
+    AWQ__TRY(gram_of(block, reader, &whole, &damping));
+    AWQ__TRY(awq__gptq_create(block->ctx, block->data->compute, reader->module->name, whole.gram,
                               whole.cols, awq__seen_quantized(reader->seen)->scheme.group, damping,
                               &gptq));
     for (int i = first; i < end; i++) {
         if (!has_gptq(bundle->readers[i]))
             continue;
         AWQ__TRY(create_codes(block, bundle->readers[i], &codes[i]));
-        AWQ__TRY(awq__gptq_round_all(block->ctx, block->compute, &gptq, &effort,
+        AWQ__TRY(awq__gptq_round_all(block->ctx, block->data->compute, &gptq, &effort,
                                      bundle->readers[i]->folded, &codes[i]));
     }
 done:
@@ -64,8 +64,7 @@ done:
     return status;
 }
 
-static awq_status round_all_by_gptq(const awq__block *block, const awq__bundle *bundle,
-                                    awq__codes *codes)
+static awq_status round_all_by_gptq(awq__block *block, const awq__bundle *bundle, awq__codes *codes)
 {
     for (int first = 0, end; first < bundle->count; first = end) {
         bool any = false;
@@ -88,20 +87,26 @@ static awq_status round_to_nearest(const awq__block *block, const awq__bundle *b
         if (!reader->treatment || (!all && has_gptq(reader)))
             continue;
         awq__codes_free(&codes[i]);
-        AWQ__CHECK(awq__round_reader(block, reader, reader->folded, reader->ranges, &codes[i]));
+        AWQ__CHECK(
+            awq__cpu_round_weight(block, reader, reader->folded, reader->data->ranges, &codes[i]));
     }
     return AWQ_OK;
 }
 
-awq_status awq__round_bundle(const awq__block *block, awq__bundle *bundle, awq__codes *codes)
+awq_status awq__cpu_round(awq__block *block, awq__bundle *bundle, awq__codes *codes)
 {
     memset(codes, 0, (size_t)bundle->count * sizeof *codes);
     AWQ__CHECK(round_all_by_gptq(block, bundle, codes));
     AWQ__CHECK(round_to_nearest(block, bundle, false, codes));
     bundle->by_gptq = awq__bundle_has_gptq(bundle);
-    if (!bundle->by_gptq || !block->kind->error)
+    if (!bundle->by_gptq || block->kind == AWQ__BLOCK_ATTENTION)
         return AWQ_OK;
-    AWQ__CHECK(block->kind->error(block, bundle, codes, &bundle->gptq_error));
+    AWQ__CHECK(awq__cpu_expert_error(block, bundle, codes, &bundle->gptq_error));
     bundle->by_gptq = bundle->gptq_error <= bundle->error;
     return bundle->by_gptq ? AWQ_OK : round_to_nearest(block, bundle, true, codes);
+}
+
+awq_status awq__cpu_round_reader(awq__block *block, const awq__reader *reader, awq__codes *codes)
+{
+    return awq__cpu_round_weight(block, reader, reader->folded, reader->data->ranges, codes);
 }

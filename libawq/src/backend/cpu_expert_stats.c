@@ -2,7 +2,7 @@
  * Statistics of each expert's inputs over the tokens that it sees: taken where these pass it on
  * their way through the layer. Tokens that it borrows pass it once more, for this alone.
  */
-#include "layer/experts.h"
+#include "backend/cpu.h"
 
 #include <stdlib.h>
 
@@ -30,13 +30,13 @@ static int compare_nearness(const void *a, const void *b)
  * to it, by the router's logit, until it has as many: the fewer its own, the more its statistics
  * are the layer's.
  */
-static awq_status borrow(const awq__experts *experts, int64_t e, int64_t wanted)
+static awq_status borrow(const awq__block *block, int64_t e, int64_t wanted)
 {
-    awq__expert_state *state = &experts->states[e];
-    const awq__routes *routes = experts->routes;
+    awq__expert_state *state = &block->data->states[e];
+    const awq__routes *routes = block->routes;
     int64_t others = 0, next = 0;
     nearness *list =
-        awq__alloc(experts->block.ctx, (size_t)routes->tokens, sizeof *list, "tokens to borrow");
+        awq__alloc(block->ctx, (size_t)routes->tokens, sizeof *list, "tokens to borrow");
     AWQ__CHECK_ALLOC(list);
     for (int64_t t = 0; t < routes->tokens; t++) {
         while (next < state->routed && state->tokens[next] < t) /* its own tokens rise */
@@ -68,15 +68,14 @@ float awq__unrouted_weight(const awq__routes *routes)
     return count && sum > 0 ? (float)(sum / (double)count) : 1;
 }
 
-static awq_status list_tokens(const awq__experts *experts, int64_t e)
+static awq_status list_tokens(const awq__block *block, int64_t e)
 {
-    awq_context *ctx = experts->block.ctx;
-    awq__expert_state *state = &experts->states[e];
-    const awq__routes *routes = experts->routes;
+    awq_context *ctx = block->ctx;
+    awq__expert_state *state = &block->data->states[e];
+    const awq__routes *routes = block->routes;
     int64_t first = routes->first[e];
     state->routed = routes->first[e + 1] - first;
-    int64_t wanted =
-        experts->block.quantizer->plan->settings.calibration.min_expert_tokens - state->routed;
+    int64_t wanted = block->settings->calibration.min_expert_tokens - state->routed;
     size_t most = (size_t)(state->routed + awq__max(0, wanted));
     state->tokens = awq__alloc(ctx, most, sizeof *state->tokens, "an expert's tokens");
     state->weights = awq__alloc(ctx, most, sizeof *state->weights, "an expert's tokens");
@@ -85,35 +84,35 @@ static awq_status list_tokens(const awq__experts *experts, int64_t e)
         state->tokens[i] = routes->slots[first + i] / routes->per_token;
         state->weights[i] = routes->weight[routes->slots[first + i]];
     }
-    return wanted > 0 ? borrow(experts, e, wanted) : AWQ_OK;
+    return wanted > 0 ? borrow(block, e, wanted) : AWQ_OK;
 }
 
 /* ---- one block of tokens ---- */
 
 typedef struct statistics {
-    awq__experts *experts;
+    awq__block *block;
     awq__scratch scratch;
 } statistics;
 
 /* Adds, for each column, the squares of weight * (moved - inner) / STEP: moved is the activation
    with `input`, which is gate or up, a step further. moved: SLOPE_TOKENS x I floats. */
-static void add_slopes(const awq__experts *experts, const awq__expert_block *b, float *input,
+static void add_slopes(const awq__block *block, const awq__expert_block *b, float *input,
                        float *moved, double *slopes)
 {
-    const awq__block *block = &experts->block;
+    const awq__compute *compute = block->data->compute;
     const awq__expert *expert = &block->layer->moe.experts[b->expert];
-    const float *weight = experts->states[b->expert].weights + b->first;
+    const float *weight = block->data->states[b->expert].weights + b->first;
     int64_t I = expert->intermediate;
     for (int64_t first = 0; first < b->tokens; first += SLOPE_TOKENS) {
         int64_t T = awq__min(SLOPE_TOKENS, b->tokens - first), at = first * I;
         float factors[SLOPE_TOKENS];
         for (int64_t t = 0; t < T; t++)
             factors[t] = weight[first + t] / STEP;
-        block->compute->shift(T * I, STEP, input + at, input + at);
+        compute->shift(T * I, STEP, input + at, input + at);
         awq__expert_activate(&block->states->forward, block->layer, expert, T * I, b->gate + at,
                              b->up + at, moved);
-        block->compute->add_squares(T, I, moved, b->inner + at, factors, slopes);
-        block->compute->shift(T * I, -STEP, input + at, input + at);
+        compute->add_squares(T, I, moved, b->inner + at, factors, slopes);
+        compute->shift(T * I, -STEP, input + at, input + at);
     }
 }
 
@@ -122,10 +121,10 @@ static void add_slopes(const awq__experts *experts, const awq__expert_block *b, 
 static void add_tokens(const awq__compute *compute, awq__seen *seen, int64_t tokens, int64_t first,
                        int64_t T, const float *x)
 {
-    awq__stats *stats = &seen->stats;
+    awq__stats *stats = &seen->data->stats, *blocks = &seen->data->blocks;
     int64_t K = stats->cols;
-    if (seen->blocks.cols)
-        awq__stats_add(compute, &seen->blocks, T, x, K);
+    if (blocks->cols)
+        awq__stats_add(compute, blocks, T, x, K);
     if (!stats->rows) {
         awq__stats_add(compute, stats, T, x, K);
         return;
@@ -139,85 +138,89 @@ static void add_tokens(const awq__compute *compute, awq__seen *seen, int64_t tok
         awq__stats_sketch(compute, stats, 0, stats->rows, (uint64_t)first, T, x, K);
 }
 
-static awq__seen *seen_of(const awq__experts *experts, int64_t e, awq__expert_part part)
+static awq__seen *seen_of(const awq__block *block, int64_t e, awq__expert_part part)
 {
-    return awq__expert_reader(experts, e, part)->seen;
+    return awq__expert_reader(block, e, part)->seen;
 }
 
 /* Takes a block into the statistics of its expert. moved: see add_slopes. */
-static void take_block(const awq__experts *experts, const awq__expert_block *b, float *moved)
+static void take_block(const awq__block *block, const awq__expert_block *b, float *moved)
 {
-    const awq__expert_state *state = &experts->states[b->expert];
-    const awq__compute *compute = experts->block.compute;
+    const awq__expert_state *state = &block->data->states[b->expert];
+    const awq__compute *compute = block->data->compute;
     const float *weight = state->weights + b->first;
-    int64_t I = experts->block.layer->moe.experts[b->expert].intermediate;
+    int64_t I = block->layer->moe.experts[b->expert].intermediate;
     int64_t T = b->tokens, all = state->routed + state->borrowed;
     if (state->slopes) {
-        add_slopes(experts, b, b->gate, moved, state->slopes);
-        add_slopes(experts, b, b->up, moved, state->slopes + I);
+        add_slopes(block, b, b->gate, moved, state->slopes);
+        add_slopes(block, b, b->up, moved, state->slopes + I);
     }
-    compute->scale(T, experts->block.layer->hidden, weight, NULL, b->x);
+    compute->scale(T, block->layer->hidden, weight, NULL, b->x);
     compute->scale(T, I, weight, NULL, b->inner);
-    add_tokens(compute, seen_of(experts, b->expert, AWQ__EXPERT_GATE), all, b->first, T, b->x);
-    add_tokens(compute, seen_of(experts, b->expert, AWQ__EXPERT_DOWN), all, b->first, T, b->inner);
+    add_tokens(compute, seen_of(block, b->expert, AWQ__EXPERT_GATE), all, b->first, T, b->x);
+    add_tokens(compute, seen_of(block, b->expert, AWQ__EXPERT_DOWN), all, b->first, T, b->inner);
 }
 
 static awq_status tap_block(void *user, int worker, const awq__expert_block *block)
 {
     statistics *s = user;
-    int64_t I = s->experts->block.layer->moe.intermediate;
+    int64_t I = s->block->layer->moe.intermediate;
     float *moved = awq__scratch_get(&s->scratch, worker, (size_t)(SLOPE_TOKENS * I));
     AWQ__CHECK_ALLOC(moved);
-    take_block(s->experts, block, moved);
+    take_block(s->block, block, moved);
     return AWQ_OK;
 }
 
 /* ---- the pass ---- */
 
 /* Whole, or a sketch and, for clip ranges, exact blocks. */
-static awq_status create_stats(const awq__experts *experts, int64_t e, awq__expert_part part)
+static awq_status create_stats(const awq__block *block, int64_t e, awq__expert_part part)
 {
-    awq_context *ctx = experts->block.ctx;
-    const awq__expert_state *state = &experts->states[e];
-    awq__seen *seen = seen_of(experts, e, part);
+    awq_context *ctx = block->ctx;
+    const awq__expert_state *state = &block->data->states[e];
+    awq__seen *seen = seen_of(block, e, part);
     const awq__reader *first = awq__seen_quantized(seen);
     int64_t cols = seen->input->cols, group = first ? first->scheme.group : cols;
-    int64_t rows = experts->block.quantizer->plan->settings.quantize.sketch_rows;
+    int64_t rows = block->settings->quantize.sketch_rows;
     if (!rows || cols <= rows)
-        return awq__stats_create(ctx, cols, cols, &seen->stats);
+        return awq__stats_create(ctx, cols, cols, &seen->data->stats);
     rows = awq__max(1, awq__min(rows, state->routed + state->borrowed));
-    AWQ__CHECK(awq__stats_create_sketch(ctx, cols, rows, &seen->stats));
+    AWQ__CHECK(awq__stats_create_sketch(ctx, cols, rows, &seen->data->stats));
     if (first && first->clips && group < cols)
-        AWQ__CHECK(awq__stats_create(ctx, cols, group, &seen->blocks));
+        AWQ__CHECK(awq__stats_create(ctx, cols, group, &seen->data->blocks));
     return AWQ_OK;
 }
 
 /* Lists an expert's tokens and makes room for its statistics: a task. */
 static awq_status begin_expert(void *arg, int64_t e, int worker)
 {
-    awq__experts *experts = arg;
-    awq__expert_state *state = &experts->states[e];
-    size_t I = (size_t)experts->block.layer->moe.experts[e].intermediate;
+    awq__block *block = arg;
+    awq__expert_state *state = &block->data->states[e];
+    size_t I = (size_t)block->layer->moe.experts[e].intermediate;
     (void)worker;
-    AWQ__CHECK(list_tokens(experts, e));
-    AWQ__CHECK(create_stats(experts, e, AWQ__EXPERT_GATE));
-    AWQ__CHECK(create_stats(experts, e, AWQ__EXPERT_DOWN));
-    if (!experts->slopes || !awq__seen_quantized(seen_of(experts, e, AWQ__EXPERT_GATE)))
+    AWQ__CHECK(list_tokens(block, e));
+    block->bundles[e].routed = state->routed;
+    block->bundles[e].borrowed = state->borrowed;
+    block->bundles[e].sampled = awq__expert_sampled(state);
+    AWQ__CHECK(create_stats(block, e, AWQ__EXPERT_GATE));
+    AWQ__CHECK(create_stats(block, e, AWQ__EXPERT_DOWN));
+    if (!block->row_weights || !awq__seen_quantized(seen_of(block, e, AWQ__EXPERT_GATE)))
         return AWQ_OK;
-    state->slopes = awq__alloc(experts->block.ctx, 2 * I, sizeof *state->slopes, "slopes");
+    state->slopes = awq__alloc(block->ctx, 2 * I, sizeof *state->slopes, "slopes");
     AWQ__CHECK_ALLOC(state->slopes);
     return AWQ_OK;
 }
 
-awq_status awq__experts_pass(awq__experts *experts)
+awq_status awq__cpu_experts_pass(awq__block *block)
 {
     awq_status status;
-    const awq__block *block = &experts->block;
     awq__states *states = block->states;
-    statistics s = {.experts = experts};
-    AWQ__TRY(awq__parallel_for(block->ctx, block->bundle_count, begin_expert, experts));
+    statistics s = {.block = block};
+    block->data->sample = awq__proof_sample(block->ctx, states, &block->data->sampled);
+    AWQ__TRY_ALLOC(block->data->sample);
+    AWQ__TRY(awq__parallel_for(block->ctx, block->bundle_count, begin_expert, block));
     AWQ__TRY(awq__scratch_create(block->ctx, "expert statistics", &s.scratch));
-    AWQ__TRY(awq__moe_experts(&states->forward, block->layer, states->x, experts->routes,
+    AWQ__TRY(awq__moe_experts(&states->forward, block->layer, states->x, block->routes,
                               states->hidden, tap_block, &s));
 done:
     awq__scratch_free(&s.scratch);
@@ -232,16 +235,16 @@ static int64_t borrowed_floats(const awq__layer *layer)
            SLOPE_TOKENS * layer->moe.intermediate + awq__expert_work(layer);
 }
 
-size_t awq__expert_statistics_bytes(const awq__layer *layer)
+size_t awq__cpu_statistics_bytes(const awq__layer *layer)
 {
     return (size_t)borrowed_floats(layer) * sizeof(float);
 }
 
-static void pass_borrowed(const awq__experts *experts, int64_t e, float *space)
+static void pass_borrowed(const awq__block *block, int64_t e, float *space)
 {
-    const awq__expert_state *state = &experts->states[e];
-    const awq__layer *layer = experts->block.layer;
-    const awq__states *states = experts->block.states;
+    const awq__expert_state *state = &block->data->states[e];
+    const awq__layer *layer = block->layer;
+    const awq__states *states = block->states;
     const awq__expert *expert = &layer->moe.experts[e];
     const int64_t B = awq__expert_tokens(layer), H = layer->hidden, I = expert->intermediate;
     awq__expert_block b = {.expert = e, .x = space};
@@ -255,7 +258,7 @@ static void pass_borrowed(const awq__experts *experts, int64_t e, float *space)
         states->forward.compute->gather(b.tokens, H, state->tokens + b.first, 1, states->x, b.x);
         awq__expert_parts(&states->forward, layer, expert, b.tokens, b.x, b.gate, b.up, b.inner,
                           work);
-        take_block(experts, &b, moved);
+        take_block(block, &b, moved);
     }
 }
 
@@ -274,20 +277,19 @@ static void square_columns(const awq__compute *compute, const awq__weight *weigh
 /* What an error of output n of gate or up does to the expert's output, squared: the mean square of
    the activation's derivative times the norm of column n of down (a diagonal Gauss-Newton weight).
    squares: I cleared numbers. */
-static awq_status weigh_rows(const awq__experts *experts, int64_t e, double *squares, float *work)
+static awq_status weigh_rows(const awq__block *block, int64_t e, double *squares, float *work)
 {
-    const awq__expert_state *state = &experts->states[e];
-    const awq__weight *down = &experts->block.layer->moe.experts[e].down;
+    const awq__expert_state *state = &block->data->states[e];
+    const awq__weight *down = &block->layer->moe.experts[e].down;
     int64_t I = down->cols;
     double total = 0;
     for (int64_t i = 0; i < state->routed + state->borrowed; i++)
         total += (double)state->weights[i] * (double)state->weights[i];
-    square_columns(experts->block.compute, down, work, squares);
+    square_columns(block->data->compute, down, work, squares);
     for (int part = 0; part < 2; part++) {
-        float *weight =
-            awq__alloc(experts->block.ctx, (size_t)I, sizeof *weight, "weights of outputs");
+        float *weight = awq__alloc(block->ctx, (size_t)I, sizeof *weight, "weights of outputs");
         AWQ__CHECK_ALLOC(weight);
-        awq__expert_reader(experts, e, (awq__expert_part)part)->row_weight = weight;
+        awq__expert_reader(block, e, (awq__expert_part)part)->data->row_weight = weight;
         for (int64_t n = 0; n < I; n++)
             weight[n] = (float)(squares[n] * state->slopes[part * I + n] / (total > 0 ? total : 1));
     }
@@ -299,15 +301,15 @@ static awq_status finish_expert(void *arg, int64_t e, int worker)
 {
     awq_status status;
     statistics *s = arg;
-    const awq__experts *experts = s->experts;
-    const awq__layer *layer = experts->block.layer;
+    const awq__block *block = s->block;
+    const awq__layer *layer = block->layer;
     size_t I = (size_t)layer->moe.experts[e].intermediate;
     float *space = awq__scratch_get(&s->scratch, worker, (size_t)borrowed_floats(layer));
-    double *squares = awq__alloc(experts->block.ctx, I, sizeof *squares, "expert statistics");
+    double *squares = awq__alloc(block->ctx, I, sizeof *squares, "expert statistics");
     AWQ__TRY_ALLOC(space && squares);
-    pass_borrowed(experts, e, space);
-    if (experts->states[e].slopes)
-        AWQ__TRY(weigh_rows(experts, e, squares, space));
+    pass_borrowed(block, e, space);
+    if (block->data->states[e].slopes)
+        AWQ__TRY(weigh_rows(block, e, squares, space));
 done:
     awq__free(squares);
     return status;
@@ -333,20 +335,21 @@ static awq_status add_abs(void *arg, int64_t index, int worker)
 }
 
 /* Of the input of gate and up, over all tokens of the layer. */
-static awq_status layer_salience(const awq__experts *experts, awq__input *input)
+static awq_status layer_salience(const awq__block *block, const awq__input *input)
 {
     awq_status status;
-    awq_context *ctx = experts->block.ctx;
-    const awq__states *states = experts->block.states;
+    awq_context *ctx = block->ctx;
+    const awq__states *states = block->states;
+    double *salience = awq__cpu_salience(block, input);
     int64_t H = input->cols, T = states->tokens, blocks = awq__ceil_div(T, AWQ__TOKEN_BLOCK);
     salience_job j = {.states = states, .H = H};
     j.sums = awq__alloc(ctx, (size_t)(blocks * H), sizeof *j.sums, "salience");
     AWQ__TRY_ALLOC(j.sums);
     AWQ__TRY(awq__parallel_for(ctx, blocks, add_abs, &j));
     for (int64_t h = 0; h < H; h++) {
-        input->salience[h] = 0;
+        salience[h] = 0;
         for (int64_t b = 0; b < blocks; b++)
-            input->salience[h] += j.sums[b * H + h] / (double)T;
+            salience[h] += j.sums[b * H + h] / (double)T;
     }
 done:
     awq__free(j.sums);
@@ -354,25 +357,25 @@ done:
 }
 
 /* Of the input of a down, over its expert's tokens. */
-static void seen_salience(const awq__input *input)
+static void seen_salience(const awq__block *block, const awq__input *input)
 {
-    const awq__stats *stats = &input->seen->stats;
-    for (int64_t k = 0; k < input->cols && input->salience; k++)
-        input->salience[k] = stats->abs_sums[k] / (double)awq__max(stats->tokens, 1);
+    const awq__stats *stats = &input->seen->data->stats;
+    double *salience = awq__cpu_salience(block, input);
+    for (int64_t k = 0; k < input->cols && salience; k++)
+        salience[k] = stats->abs_sums[k] / (double)awq__max(stats->tokens, 1);
 }
 
-awq_status awq__experts_statistics(awq__experts *experts)
+awq_status awq__cpu_experts_statistics(awq__block *block)
 {
     awq_status status;
-    awq__block *block = &experts->block;
-    statistics s = {.experts = experts};
+    statistics s = {.block = block};
     AWQ__TRY(awq__scratch_create(block->ctx, "expert statistics", &s.scratch));
     AWQ__TRY(awq__parallel_scratch(&s.scratch, (size_t)borrowed_floats(block->layer),
                                    block->bundle_count, finish_expert, &s));
-    if (block->inputs[0].salience)
-        AWQ__TRY(layer_salience(experts, &block->inputs[0]));
+    if (awq__cpu_salience(block, &block->inputs[0]))
+        AWQ__TRY(layer_salience(block, &block->inputs[0]));
     for (int64_t i = 1; i < block->input_count; i++)
-        seen_salience(&block->inputs[i]);
+        seen_salience(block, &block->inputs[i]);
 done:
     awq__scratch_free(&s.scratch);
     return status;

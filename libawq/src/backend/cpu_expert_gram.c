@@ -3,7 +3,7 @@
  * Mixtral, so that it may be one expert at a time: the loops here share what one expert takes
  * between the threads.
  */
-#include "layer/experts.h"
+#include "backend/cpu.h"
 
 /* An expert that saw fewer tokens than OWN_TOKENS a column takes POOLED_TOKENS a column of the
    layer's into its x^T x, but no more than MOST_POOLED. */
@@ -15,7 +15,7 @@
 
 /* What is in work. */
 typedef struct gram_job {
-    const awq__experts *experts;
+    const awq__block *block;
     int64_t expert;
     bool inner; /* of down: tokens pass gate and up */
     awq__stats *whole;
@@ -31,11 +31,11 @@ static int64_t own_tokens(const awq__expert_state *state)
    x^T x would not tell what other inputs do. */
 static int64_t pooled_tokens(const gram_job *j)
 {
-    const awq__layer *layer = j->experts->block.layer;
+    const awq__layer *layer = j->block->layer;
     int64_t cols = awq__max(layer->hidden, layer->moe.experts[j->expert].intermediate);
-    if (own_tokens(&j->experts->states[j->expert]) >= OWN_TOKENS * cols)
+    if (own_tokens(&j->block->data->states[j->expert]) >= OWN_TOKENS * cols)
         return 0;
-    return awq__min(awq__min(POOLED_TOKENS * cols, MOST_POOLED), j->experts->routes->tokens);
+    return awq__min(awq__min(POOLED_TOKENS * cols, MOST_POOLED), j->block->routes->tokens);
 }
 
 static size_t block_floats(const awq__layer *layer, bool inner)
@@ -47,12 +47,13 @@ static size_t block_floats(const awq__layer *layer, bool inner)
 /* y = the input of down. */
 static awq_status pass_gate_up(const gram_job *j, int64_t T)
 {
-    const awq__block *block = &j->experts->block;
+    const awq__block *block = j->block;
     const awq__expert *expert = &block->layer->moe.experts[j->expert];
     int64_t H = block->layer->hidden, I = expert->intermediate;
     AWQ__CHECK(
-        awq__linear_parallel(block->ctx, block->compute, &expert->gate, T, j->x, H, j->y, I));
-    AWQ__CHECK(awq__linear_parallel(block->ctx, block->compute, &expert->up, T, j->x, H, j->up, I));
+        awq__linear_parallel(block->ctx, block->data->compute, &expert->gate, T, j->x, H, j->y, I));
+    AWQ__CHECK(
+        awq__linear_parallel(block->ctx, block->data->compute, &expert->up, T, j->x, H, j->up, I));
     awq__expert_activate(&block->states->forward, block->layer, expert, T * I, j->y, j->up, j->y);
     return AWQ_OK;
 }
@@ -60,8 +61,8 @@ static awq_status pass_gate_up(const gram_job *j, int64_t T)
 static awq_status add_tokens(const gram_job *j, int64_t count, const int64_t *tokens,
                              const float *weights)
 {
-    const awq__block *block = &j->experts->block;
-    const awq__compute *compute = block->compute;
+    const awq__block *block = j->block;
+    const awq__compute *compute = block->data->compute;
     const int64_t B = awq__expert_tokens(block->layer), H = block->layer->hidden;
     float *rows = j->inner ? j->y : j->x;
     for (int64_t first = 0; first < count; first += B) {
@@ -78,8 +79,8 @@ static awq_status add_tokens(const gram_job *j, int64_t count, const int64_t *to
 static awq_status add_pooled(const gram_job *j)
 {
     awq_status status;
-    awq_context *ctx = j->experts->block.ctx;
-    const awq__routes *routes = j->experts->routes;
+    awq_context *ctx = j->block->ctx;
+    const awq__routes *routes = j->block->routes;
     int64_t count = pooled_tokens(j);
     int64_t *tokens = awq__alloc(ctx, (size_t)count, sizeof *tokens, "tokens of the layer");
     float *weights = awq__alloc(ctx, (size_t)count, sizeof *weights, "tokens of the layer");
@@ -99,11 +100,11 @@ done:
 static awq_status add_all_tokens(gram_job *j)
 {
     awq_status status;
-    const awq__layer *layer = j->experts->block.layer;
-    const awq__expert_state *state = &j->experts->states[j->expert];
+    const awq__layer *layer = j->block->layer;
+    const awq__expert_state *state = &j->block->data->states[j->expert];
     const int64_t B = awq__expert_tokens(layer);
-    float *space = awq__alloc_aligned(j->experts->block.ctx, block_floats(layer, j->inner),
-                                      sizeof *space, "an expert's inputs");
+    float *space = awq__alloc_aligned(j->block->ctx, block_floats(layer, j->inner), sizeof *space,
+                                      "an expert's inputs");
     AWQ__TRY_ALLOC(space);
     j->x = space;
     j->y = j->x + B * layer->hidden;
@@ -115,26 +116,28 @@ done:
     return status;
 }
 
-awq_status awq__expert_gram(const awq__block *block, const awq__bundle *bundle,
-                            const awq__reader *reader, awq__stats *whole, double *damping)
+awq_status awq__cpu_expert_gram(awq__block *block, const awq__reader *reader, awq__stats *whole,
+                                double *damping)
 {
     const awq__input *input = reader->input;
-    gram_job j = {.experts = block->own,
+    const awq__bundle *bundle = reader->bundle;
+    gram_job j = {.block = block,
                   .expert = bundle->expert,
                   .inner = reader == bundle->readers[AWQ__EXPERT_DOWN],
                   .whole = whole};
-    double own = (double)own_tokens(&j.experts->states[j.expert]), cols = (double)input->cols;
+    double own = (double)own_tokens(&block->data->states[bundle->expert]),
+           cols = (double)input->cols;
     *damping = own > 0 ? AWQ__GPTQ_DAMPING * (1 + cols / own) : MOST_DAMPING;
     *damping = *damping < MOST_DAMPING ? *damping : MOST_DAMPING;
     AWQ__CHECK(awq__stats_create(block->ctx, input->cols, input->cols, whole));
     AWQ__CHECK(add_all_tokens(&j));
-    awq__stats_mirror(block->compute, whole);
+    awq__stats_mirror(block->data->compute, whole);
     if (input->folded)
-        awq__stats_rescale(block->compute, whole, input->unscale);
+        awq__stats_rescale(block->data->compute, whole, input->unscale);
     return AWQ_OK;
 }
 
-size_t awq__expert_gram_bytes(const awq__layer *layer)
+size_t awq__cpu_expert_gram_bytes(const awq__layer *layer)
 {
     size_t K = (size_t)awq__max(layer->hidden, layer->moe.intermediate);
     return (K * K + block_floats(layer, true)) * sizeof(float);

@@ -1,7 +1,7 @@
 /* The proof that a folded float layer computes what the original does, before anything is rounded.
  */
 #include "core/convert.h"
-#include "layer/proof.h"
+#include "backend/cpu.h"
 
 #include <math.h>
 #include <string.h>
@@ -174,9 +174,9 @@ static awq_status check_experts(const awq__forward *forward, int64_t layer, cons
                      (long long)proof->tokens);
 }
 
-awq_status awq__prove_experts(const awq__forward *forward, const awq__layer *original,
-                              const awq__layer *folded, const float *hidden, int64_t T,
-                              awq__proof *proof)
+static awq_status prove_experts(const awq__forward *forward, const awq__layer *original,
+                                const awq__layer *folded, const float *hidden, int64_t T,
+                                awq__proof *proof)
 {
     awq_status status;
     experts_output before = {0}, after = {0};
@@ -207,8 +207,8 @@ static awq_status check_attention(const awq__forward *forward, int64_t layer,
                      (long long)layer, proof->largest_error, TOLERANCE);
 }
 
-awq_status awq__prove_attention(const awq__forward *all, const awq__layer *original,
-                                const awq__layer *folded, const float *hidden, awq__proof *proof)
+static awq_status prove_attention(const awq__forward *all, const awq__layer *original,
+                                  const awq__layer *folded, const float *hidden, awq__proof *proof)
 {
     awq_status status;
     awq__sequences sequences = awq__some_sequences(all->sequences, 0, PROOF_TOKENS);
@@ -228,4 +228,18 @@ done:
     awq__free_aligned(before);
     awq__free_aligned(after);
     return status;
+}
+
+awq_status awq__cpu_prove(awq__block *block, awq__proof *proof)
+{
+    const awq__states *states = block->states;
+    awq__block_data *data = block->data;
+    if (block->kind == AWQ__BLOCK_ATTENTION)
+        return prove_attention(&states->forward, block->layer, &block->folded, states->hidden,
+                               proof);
+    AWQ__CHECK(prove_experts(&states->forward, block->layer, &block->folded, data->sample,
+                             data->sampled, proof));
+    awq__free_aligned(data->sample);
+    data->sample = NULL;
+    return AWQ_OK;
 }

@@ -1,5 +1,5 @@
 /* The guard of an expert: what rounding does to its output on a sample of its tokens. */
-#include "layer/experts.h"
+#include "backend/cpu.h"
 
 /* ---- codes in place of weights ---- */
 
@@ -67,7 +67,7 @@ static awq_status gather_tokens(const sample *s, const awq__expert_state *state)
     AWQ__CHECK_ALLOC(tokens);
     for (int64_t i = 0; i < s->T; i++)
         tokens[i] = state->tokens[i * stride];
-    s->block->compute->gather(s->T, s->block->layer->hidden, tokens, 1, states->x, s->x);
+    s->block->data->compute->gather(s->T, s->block->layer->hidden, tokens, 1, states->x, s->x);
     awq__free(tokens);
     return AWQ_OK;
 }
@@ -75,8 +75,8 @@ static awq_status gather_tokens(const sample *s, const awq__expert_state *state)
 /* y[T,N] of x[T,K]. */
 static awq_status multiply(const sample *s, const awq__weight *weight, const float *x, float *y)
 {
-    return awq__linear_parallel(s->block->ctx, s->block->compute, weight, s->T, x, weight->cols, y,
-                                weight->rows);
+    return awq__linear_parallel(s->block->ctx, s->block->data->compute, weight, s->T, x,
+                                weight->cols, y, weight->rows);
 }
 
 static void activate(const sample *s)
@@ -89,8 +89,7 @@ static void activate(const sample *s)
    after a failure. */
 static awq_status take_sample(const awq__block *block, const awq__bundle *bundle, sample *s)
 {
-    const awq__experts *experts = block->own;
-    const awq__expert_state *state = &experts->states[bundle->expert];
+    const awq__expert_state *state = &block->data->states[bundle->expert];
     const awq__expert *expert = &block->layer->moe.experts[bundle->expert];
     int64_t H = block->layer->hidden, T = awq__expert_sampled(state);
     *s = (sample){.block = block, .bundle = bundle, .expert = expert, .T = T};
@@ -133,8 +132,8 @@ static awq_status run_reader(const sample *s, int i, const rounding *how, const 
         used.col_scale = NULL;
     if (reader->treatment) {
         if (!how->codes)
-            AWQ__TRY(awq__round_reader(s->block, reader, weight,
-                                       how->clipped ? reader->ranges : NULL, &rounded));
+            AWQ__TRY(awq__cpu_round_weight(s->block, reader, weight,
+                                           how->clipped ? reader->data->ranges : NULL, &rounded));
         used = weight_of_codes(how->codes ? &how->codes[i] : &rounded,
                                unscales ? input->unscale : NULL, weight);
     }
@@ -150,13 +149,13 @@ static awq_status sample_error(const sample *s, rounding how, double *error)
     AWQ__CHECK(run_reader(s, AWQ__EXPERT_UP, &how, s->x, s->up));
     activate(s);
     AWQ__CHECK(run_reader(s, AWQ__EXPERT_DOWN, &how, s->y, s->output));
-    *error = s->block->compute->squared_error(s->T, s->block->layer->hidden, s->output, s->expected,
-                                              NULL);
+    *error = s->block->data->compute->squared_error(s->T, s->block->layer->hidden, s->output,
+                                                    s->expected, NULL);
     return AWQ_OK;
 }
 
-awq_status awq__expert_error(const awq__block *block, const awq__bundle *bundle,
-                             const awq__codes *codes, double *error)
+awq_status awq__cpu_expert_error(awq__block *block, const awq__bundle *bundle,
+                                 const awq__codes *codes, double *error)
 {
     awq_status status;
     sample s;
@@ -173,18 +172,18 @@ static awq_status try_ranges(const sample *s, awq__bundle *bundle)
     double error;
     if (!awq__bundle_clips(bundle))
         return AWQ_OK;
-    awq__fold_seen(s->block, bundle);
-    AWQ__CHECK(awq__search_ranges(s->block, bundle));
+    awq__cpu_fold_seen(s->block, bundle);
+    AWQ__CHECK(awq__cpu_search_ranges(s->block, bundle));
     AWQ__CHECK(sample_error(s, (rounding){.folded = true, .clipped = true}, &error));
     bundle->clipped = error < bundle->error;
     if (bundle->clipped)
         bundle->error = error;
     else
-        awq__drop_ranges(bundle);
+        awq__cpu_drop_ranges(bundle);
     return AWQ_OK;
 }
 
-awq_status awq__expert_clip(const awq__block *block, awq__bundle *bundle)
+awq_status awq__cpu_expert_clip(awq__block *block, awq__bundle *bundle)
 {
     awq_status status;
     sample s;
@@ -199,7 +198,7 @@ done:
 
 /* The sample, and beside it the codes of one part with their scales and a block of its weights, or
    the three blocks of a part's rows that awq__search_clip works on. */
-size_t awq__expert_clip_bytes(const awq__layer *layer)
+size_t awq__cpu_clip_bytes(const awq__layer *layer)
 {
     size_t weights = (size_t)layer->hidden * (size_t)layer->moe.intermediate;
     size_t block = (size_t)awq__expert_work(layer) * sizeof(float);

@@ -1,5 +1,5 @@
 /* The scales of a block's inputs. */
-#include "layer/input.h"
+#include "backend/cpu.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,17 +22,18 @@ static awq_status weigh_seen(void *arg, int64_t index, int worker)
     int64_t count = 0;
     if (!seen->input->scale || !first)
         return AWQ_OK;
-    seen->w_rows = 0;
+    seen->data->w_rows = 0;
     for (int64_t i = 0; i < seen->reader_count; i++)
         if (seen->readers[i].treatment) {
             weights[count++] = seen->readers[i].weight;
-            seen->w_rows += seen->readers[i].weight->rows;
+            seen->data->w_rows += seen->readers[i].weight->rows;
         }
     float *work = awq__scratch_get(&w->scratch, worker, (size_t)w->work);
-    seen->w_mean = awq__alloc(w->block->ctx, (size_t)seen->input->cols, sizeof *seen->w_mean,
-                              "magnitudes of weights");
-    AWQ__CHECK_ALLOC(work && seen->w_mean);
-    awq__w_mean(w->block->compute, weights, count, first->scheme.group, seen->w_mean, work);
+    seen->data->w_mean = awq__alloc(w->block->ctx, (size_t)seen->input->cols,
+                                    sizeof *seen->data->w_mean, "magnitudes of weights");
+    AWQ__CHECK_ALLOC(work && seen->data->w_mean);
+    awq__w_mean(w->block->data->compute, weights, count, first->scheme.group, seen->data->w_mean,
+                work);
     return AWQ_OK;
 }
 
@@ -55,15 +56,15 @@ static void join_means(const awq__input *input, double *w_mean)
     int64_t rows = 0;
     memset(w_mean, 0, (size_t)input->cols * sizeof *w_mean);
     for (int64_t i = 0; i < input->seen_count; i++)
-        rows += input->seen[i].w_rows;
+        rows += input->seen[i].data->w_rows;
     for (int64_t i = 0; i < input->seen_count; i++) {
         awq__seen *seen = &input->seen[i];
-        for (int64_t k = 0; k < input->cols && seen->w_mean; k++)
-            w_mean[k] += seen->w_rows == rows
-                             ? seen->w_mean[k]
-                             : seen->w_mean[k] * (double)seen->w_rows / (double)rows;
-        awq__free(seen->w_mean);
-        seen->w_mean = NULL;
+        for (int64_t k = 0; k < input->cols && seen->data->w_mean; k++)
+            w_mean[k] += seen->data->w_rows == rows
+                             ? seen->data->w_mean[k]
+                             : seen->data->w_mean[k] * (double)seen->data->w_rows / (double)rows;
+        awq__free(seen->data->w_mean);
+        seen->data->w_mean = NULL;
     }
 }
 
@@ -80,8 +81,9 @@ typedef struct searcher {
 
 static awq_status check_salience(const awq__block *block, const awq__input *input)
 {
+    const double *salience = awq__cpu_salience(block, input);
     for (int64_t k = 0; k < input->cols; k++)
-        if (!isfinite(input->salience[k]))
+        if (!isfinite(salience[k]))
             return awq__fail(block->ctx, AWQ_ERROR_NUMERIC,
                              "%s: its input on the calibration tokens is not finite in channel "
                              "%lld",
@@ -107,14 +109,14 @@ static void add_set(searcher *s, awq__input *input, double *w_mean)
 {
     const awq__fold_site *site = &input->site;
     join_means(input, w_mean);
-    tie_columns(input, input->salience);
+    tie_columns(input, awq__cpu_salience(s->block, input));
     tie_columns(input, w_mean);
     s->inputs[s->set_count] = input;
     s->sets[s->set_count] =
         (awq__search_set){.candidates = {.cols = input->cols,
-                                         .salience = input->salience,
+                                         .salience = awq__cpu_salience(s->block, input),
                                          .w_mean = w_mean,
-                                         .steps = s->block->steps,
+                                         .steps = s->block->settings->quantize.ratio_steps,
                                          .norm = site->kind == AWQ__FOLD_NORM ? site->norm : NULL,
                                          .norm_dtype = site->norm_dtype},
                           .name = input->readers[0].module->name,
@@ -124,8 +126,8 @@ static void add_set(searcher *s, awq__input *input, double *w_mean)
         const awq__reader *reader = &input->readers[i];
         if (reader->treatment)
             s->items[s->item_count++] = (awq__search_item){.weight = reader->weight,
-                                                           .stats = &reader->seen->stats,
-                                                           .row_weight = reader->row_weight,
+                                                           .stats = &reader->seen->data->stats,
+                                                           .row_weight = reader->data->row_weight,
                                                            .scheme = reader->scheme,
                                                            .set = s->set_count};
     }
@@ -144,14 +146,22 @@ static awq_status search(searcher *s)
         add_set(s, input, w_mean);
         w_mean += input->cols;
     }
-    AWQ__CHECK(awq__search_sets(block->ctx, block->compute, s->items, s->item_count, s->sets,
+    AWQ__CHECK(awq__search_sets(block->ctx, block->data->compute, s->items, s->item_count, s->sets,
                                 s->set_count));
     for (int64_t i = 0; i < s->set_count; i++)
         s->inputs[i]->found = s->sets[i].found;
     return AWQ_OK;
 }
 
-awq_status awq__search_scales(awq__block *block)
+/* Scales are chosen: where clip ranges have statistics of their own, the others make room. */
+static void drop_sketches(const awq__block *block)
+{
+    for (int64_t i = 0; i < block->seen_count; i++)
+        if (block->seen[i].data->blocks.cols)
+            awq__stats_free(&block->seen[i].data->stats);
+}
+
+awq_status awq__cpu_search(awq__block *block)
 {
     awq_status status;
     awq_context *ctx = block->ctx;
@@ -166,10 +176,35 @@ awq_status awq__search_scales(awq__block *block)
     AWQ__TRY_ALLOC(s.inputs && s.sets && s.items && s.w_means);
     AWQ__TRY(weigh(block));
     AWQ__TRY(search(&s));
+    drop_sketches(block);
 done:
     awq__free(s.inputs);
     awq__free(s.sets);
     awq__free(s.items);
     awq__free(s.w_means);
+    return status;
+}
+
+/* ---- what schemes do ---- */
+
+awq_status awq__cpu_scheme_losses(awq__block *block, const int64_t *readers, int64_t count,
+                                  const awq__scheme *schemes, int64_t choices, double *losses)
+{
+    awq_status status;
+    awq__scheme_item *items =
+        awq__alloc(block->ctx, (size_t)count, sizeof *items, "losses of schemes");
+    AWQ__TRY_ALLOC(items);
+    for (int64_t i = 0; i < count; i++) {
+        const awq__reader *reader = &block->readers[readers[i]];
+        items[i] = (awq__scheme_item){.weight = reader->weight,
+                                      .stats = &reader->seen->data->stats,
+                                      .row_weight = reader->data->row_weight,
+                                      .scale = reader->input->scale,
+                                      .unscale = reader->input->unscale,
+                                      .schemes = schemes + i * choices};
+    }
+    AWQ__TRY(awq__scheme_losses(block->ctx, block->data->compute, items, count, choices, losses));
+done:
+    awq__free(items);
     return status;
 }

@@ -1,0 +1,71 @@
+/* Clip ranges of the readers of a bundle. */
+#include "backend/cpu.h"
+
+void awq__cpu_fold_seen(const awq__block *block, const awq__bundle *bundle)
+{
+    for (int i = 0; i < bundle->count; i++) {
+        awq__seen *seen = bundle->readers[i]->seen;
+        bool again = i && bundle->readers[i - 1]->seen == seen;
+        if (again || !seen->input->folded)
+            continue;
+        if (seen->data->stats.cols)
+            awq__stats_rescale(block->data->compute, &seen->data->stats, seen->input->unscale);
+        if (seen->data->blocks.cols)
+            awq__stats_rescale(block->data->compute, &seen->data->blocks, seen->input->unscale);
+    }
+}
+
+static awq_status search_reader(const awq__block *block, awq__reader *reader)
+{
+    awq_status status;
+    const awq__weight *weight = reader->folded;
+    const awq__seen *seen = reader->seen;
+    const awq__stats *stats = seen->data->blocks.cols ? &seen->data->blocks : &seen->data->stats;
+    int64_t group = reader->scheme.group;
+    awq__stats cut = {0};
+    reader->data->ranges =
+        awq__alloc_aligned(block->ctx, (size_t)(weight->rows * (weight->cols / group)),
+                           sizeof *reader->data->ranges, "clip ranges");
+    AWQ__TRY_ALLOC(reader->data->ranges);
+    if (stats->group != group || stats->rows) {
+        AWQ__TRY(awq__stats_blocks(block->ctx, block->data->compute, stats, group, &cut));
+        stats = &cut;
+    }
+    AWQ__TRY(awq__search_clip(block->ctx, block->data->compute, weight, &reader->scheme, stats,
+                              reader->data->ranges));
+done:
+    awq__stats_free(&cut);
+    return status;
+}
+
+awq_status awq__cpu_search_ranges(const awq__block *block, const awq__bundle *bundle)
+{
+    for (int i = 0; i < bundle->count; i++)
+        if (bundle->readers[i]->clips)
+            AWQ__CHECK(search_reader(block, bundle->readers[i]));
+    return AWQ_OK;
+}
+
+void awq__cpu_drop_ranges(const awq__bundle *bundle)
+{
+    for (int i = 0; i < bundle->count; i++) {
+        awq__free_aligned(bundle->readers[i]->data->ranges);
+        bundle->readers[i]->data->ranges = NULL;
+    }
+}
+
+static awq_status clip_bundle(void *arg, int64_t index, int worker)
+{
+    awq__block *block = arg;
+    (void)worker;
+    return block->kind == AWQ__BLOCK_EXPERTS
+               ? awq__cpu_expert_clip(block, &block->bundles[index])
+               : awq__cpu_attention_clip(block, &block->bundles[index]);
+}
+
+awq_status awq__cpu_clip(awq__block *block)
+{
+    size_t bytes =
+        block->kind == AWQ__BLOCK_EXPERTS ? awq__cpu_clip_bytes(block->layer) : AWQ__ONE_TASK_BYTES;
+    return awq__parallel_nested(block->ctx, bytes, block->bundle_count, clip_bundle, block);
+}
