@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "runs.h"
+#include "backend/cpu.h"
 #include "layer/experts.h"
 #include "run/job.h"
 #include "support/block_search.h"
@@ -51,8 +52,10 @@ static void begin_layer(const fixture *f, layer_run *run, int64_t n)
     assert_ok(f, awq__stream_to_experts(stream, &run->loaded.layer, &run->routes));
     assert_ok(f, awq__experts_create(&run->job.quantizer, &run->loaded.layer, &run->routes, false,
                                      &run->experts));
-    assert_ok(f, awq__experts_pass(&run->experts));
-    assert_ok(f, awq__experts_statistics(&run->experts));
+    awq__block *block = &run->experts.work.block;
+    assert_ok(f, awq__backend_cpu.block_begin(block));
+    assert_ok(f, awq__backend_cpu.pass(block));
+    assert_ok(f, awq__backend_cpu.statistics(block));
 }
 
 static void end_layer(layer_run *run)
@@ -77,13 +80,14 @@ static void describe_input(const layer_run *run, double *salience, double *w_mea
         salience[i % H] += fabs((double)stream->states->x[i]) / (double)stream->tokens;
     for (int64_t e = 0; e < moe->routed_count; e++)
         for (int part = 0; part < 2; part++) {
-            weights[count++] = awq__expert_reader(&run->experts, e, (awq__expert_part)part)->weight;
+            weights[count++] =
+                awq__expert_reader(&run->experts.work.block, e, (awq__expert_part)part)->weight;
             work = awq__max(work, awq__weight_work(weights[count - 1]));
         }
     float *space = malloc((size_t)work * sizeof *space);
     assert_non_null(space);
-    awq__w_mean(awq__compute_fastest(), weights, count, run->experts.block.readers[0].scheme.group,
-                w_mean, space);
+    awq__w_mean(awq__compute_fastest(), weights, count,
+                run->experts.work.block.readers[0].scheme.group, w_mean, space);
     free(space);
 }
 
@@ -102,7 +106,7 @@ static void exact_losses(const fixture *f, const layer_run *run, double *losses)
     describe_input(run, input, input + H);
     for (int64_t e = 0; e < moe->routed_count; e++) {
         quantized[e] = true;
-        schemes[e] = awq__expert_reader(&run->experts, e, AWQ__EXPERT_GATE)->scheme;
+        schemes[e] = awq__expert_reader(&run->experts.work.block, e, AWQ__EXPERT_GATE)->scheme;
     }
     const awq__candidates candidates = {.cols = layer->hidden,
                                         .salience = input,
@@ -110,9 +114,9 @@ static void exact_losses(const fixture *f, const layer_run *run, double *losses)
                                         .steps = STEPS,
                                         .norm = moe->norm,
                                         .norm_dtype = moe->norm_dtype};
-    const block_search search = {.forward = &run->job.quantizer.calibration.forward,
+    const block_search search = {.forward = &run->job.quantizer.calibration.states->forward,
                                  .layer = layer,
-                                 .x = run->job.quantizer.calibration.x,
+                                 .x = run->job.quantizer.calibration.states->x,
                                  .routes = &run->routes,
                                  .gate = quantized,
                                  .up = quantized,
@@ -135,9 +139,9 @@ static double worst_excess(const fixture *f, const char *model, const char *sket
     for (int64_t n = 0; n < run.plan.model->arch->model.layer_count; n++) {
         double losses[CANDIDATES], least = INFINITY;
         begin_layer(f, &run, n);
-        assert_ok(f, awq__search_scales(&run.experts.block));
+        assert_ok(f, awq__backend_cpu.search(&run.experts.work.block));
         exact_losses(f, &run, losses);
-        int64_t found = run.experts.block.inputs[0].found.candidate;
+        int64_t found = run.experts.work.block.inputs[0].found.candidate;
         for (int c = 0; c < CANDIDATES; c++)
             least = fmin(least, losses[c]);
         assert_true(least > 0 && isfinite(losses[found]));

@@ -34,7 +34,29 @@ typedef struct awq__expert_state {
                        activates; NULL: not needed */
 } awq__expert_state;
 
+/* What differs between attention and experts. */
+typedef struct awq__cpu_steps {
+    awq_status (*pass)(awq__block *block);
+    awq_status (*statistics)(awq__block *block);
+    awq_status (*prove)(awq__block *block, awq__proof *proof);
+    awq_status (*clip)(awq__block *block, awq__bundle *bundle);
+    /* The whole x^T x of what a reader's folded weight sees, for GPTQ, and its damping. *gram is
+       the caller's to free also after a failure. */
+    awq_status (*gram)(awq__block *block, const awq__reader *reader, awq__stats *gram,
+                       double *damping);
+    /* The bundle's error with these codes; NULL: GPTQ is used unseen. */
+    awq_status (*error)(awq__block *block, const awq__bundle *bundle, const awq__codes *codes,
+                        double *error);
+    /* Of work space of a worker: on a bundle's clip ranges; on its rounding, with GPTQ or without;
+       on the rounding of a reader. */
+    size_t (*clip_bytes)(const awq__layer *layer);
+    size_t (*gptq_bytes)(const awq__layer *layer);
+    size_t (*bundle_bytes)(const awq__layer *layer);
+    size_t (*reader_bytes)(const awq__layer *layer);
+} awq__cpu_steps;
+
 struct awq__block_data {
+    const awq__cpu_steps *steps;
     const awq__compute *compute;
     double **salience;         /* [input_count][K] mean |x|; NULL where no scale is searched */
     awq__seen_data *seen;      /* [seen_count] */
@@ -43,9 +65,6 @@ struct awq__block_data {
     float *sample;             /* [sampled,H] hidden states before the experts, for the proof */
     int64_t sampled;
 };
-
-/* Work space of a task that no other goes beside: all threads are in its own loops. */
-#define AWQ__ONE_TASK_BYTES (SIZE_MAX / 4)
 
 /* Readers of an expert's bundle. */
 typedef enum awq__expert_part {
@@ -67,15 +86,13 @@ static inline awq__reader *awq__expert_reader(const awq__block *block, int64_t e
 
 /* ---- cpu_block.c ---- */
 
-awq_status awq__cpu_block_begin(awq__block *block);
+awq_status awq__cpu_block_begin(awq__block *block, const awq__cpu_steps *steps);
 void awq__cpu_block_end(awq__block *block);
 
 /* ---- cpu_attention.c ---- */
 
 awq_status awq__cpu_attention_statistics(awq__block *block);
 awq_status awq__cpu_attention_clip(awq__block *block, awq__bundle *bundle);
-/* The whole x^T x of what a reader's folded weight sees, for GPTQ, and its damping. *gram is the
-   caller's to free also after a failure. */
 awq_status awq__cpu_attention_gram(awq__block *block, const awq__reader *reader, awq__stats *gram,
                                    double *damping);
 
@@ -85,6 +102,10 @@ awq_status awq__cpu_experts_pass(awq__block *block);
 awq_status awq__cpu_experts_statistics(awq__block *block);
 /* Weight of a token that no router has sent: the mean of the layer's routed ones. */
 float awq__unrouted_weight(const awq__routes *routes);
+/* Tokens in the sample that an expert is judged by: every stride-th of the routed ones, or, where
+   there are none, of the borrowed ones. */
+int64_t awq__sample_stride(const awq__expert_state *state);
+int64_t awq__sample_tokens(const awq__expert_state *state);
 
 /* ---- cpu_expert_gram.c, cpu_expert_sample.c ---- */
 
@@ -92,11 +113,8 @@ awq_status awq__cpu_expert_gram(awq__block *block, const awq__reader *reader, aw
                                 double *damping);
 size_t awq__cpu_expert_gram_bytes(const awq__layer *layer);
 awq_status awq__cpu_expert_clip(awq__block *block, awq__bundle *bundle);
-/* The bundle's error with these codes. */
 awq_status awq__cpu_expert_error(awq__block *block, const awq__bundle *bundle,
                                  const awq__codes *codes, double *error);
-/* Tokens in the sample of an expert. */
-int64_t awq__expert_sampled(const awq__expert_state *state);
 
 /* ---- cpu_search.c, cpu_clip.c ---- */
 
@@ -114,7 +132,8 @@ awq_status awq__cpu_clip(awq__block *block);
 /* Hidden states of tokens spread evenly, before the layer's experts: [*count,H], awq__free_aligned
    takes it. NULL without memory. */
 float *awq__proof_sample(awq_context *ctx, const awq__states *states, int64_t *count);
-awq_status awq__cpu_prove(awq__block *block, awq__proof *proof);
+awq_status awq__cpu_prove_attention(awq__block *block, awq__proof *proof);
+awq_status awq__cpu_prove_experts(awq__block *block, awq__proof *proof);
 
 /* ---- cpu_round.c ---- */
 

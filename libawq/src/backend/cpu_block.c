@@ -15,11 +15,12 @@ static awq_status make_salience(awq__block *block)
     return AWQ_OK;
 }
 
-awq_status awq__cpu_block_begin(awq__block *block)
+awq_status awq__cpu_block_begin(awq__block *block, const awq__cpu_steps *steps)
 {
     awq_context *ctx = block->ctx;
     awq__block_data *data = block->data = awq__alloc(ctx, 1, sizeof *data, "a block");
     AWQ__CHECK_ALLOC(data);
+    data->steps = steps;
     data->compute = awq__compute_of(ctx);
     data->salience =
         awq__alloc(ctx, (size_t)block->input_count, sizeof *data->salience, "salience");
@@ -39,6 +40,7 @@ static void free_seen(awq__seen_data *seen)
     awq__stats_free(&seen->stats);
     awq__stats_free(&seen->blocks);
     awq__free(seen->w_mean);
+    *seen = (awq__seen_data){0};
 }
 
 static void free_state(awq__expert_state *state)
@@ -46,12 +48,14 @@ static void free_state(awq__expert_state *state)
     awq__free(state->tokens);
     awq__free(state->weights);
     awq__free(state->slopes);
+    *state = (awq__expert_state){0};
 }
 
 static void free_reader(awq__reader_data *reader)
 {
     awq__free(reader->row_weight);
     awq__free_aligned(reader->ranges);
+    *reader = (awq__reader_data){0};
 }
 
 void awq__cpu_block_end(awq__block *block)

@@ -58,14 +58,11 @@ static awq_status clip_bundle(void *arg, int64_t index, int worker)
 {
     awq__block *block = arg;
     (void)worker;
-    return block->kind == AWQ__BLOCK_EXPERTS
-               ? awq__cpu_expert_clip(block, &block->bundles[index])
-               : awq__cpu_attention_clip(block, &block->bundles[index]);
+    return block->data->steps->clip(block, &block->bundles[index]);
 }
 
 awq_status awq__cpu_clip(awq__block *block)
 {
-    size_t bytes =
-        block->kind == AWQ__BLOCK_EXPERTS ? awq__cpu_clip_bytes(block->layer) : AWQ__ONE_TASK_BYTES;
-    return awq__parallel_nested(block->ctx, bytes, block->bundle_count, clip_bundle, block);
+    return awq__parallel_nested(block->ctx, block->data->steps->clip_bytes(block->layer),
+                                block->bundle_count, clip_bundle, block);
 }

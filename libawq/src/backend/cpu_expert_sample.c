@@ -41,19 +41,6 @@ typedef struct sample {
     float *space;
 } sample;
 
-/* The routed ones, or, where there are none, the borrowed ones: every stride-th. */
-static int64_t sample_stride(const awq__expert_state *state)
-{
-    int64_t count = state->routed ? state->routed : state->borrowed;
-    return awq__max(awq__ceil_div(count, AWQ__TOKEN_BLOCK), 1);
-}
-
-int64_t awq__expert_sampled(const awq__expert_state *state)
-{
-    int64_t count = state->routed ? state->routed : state->borrowed;
-    return awq__ceil_div(count, sample_stride(state));
-}
-
 static size_t sample_floats(const awq__layer *layer, int64_t T)
 {
     return (size_t)(T * (3 * layer->hidden + 2 * layer->moe.intermediate));
@@ -62,7 +49,7 @@ static size_t sample_floats(const awq__layer *layer, int64_t T)
 static awq_status gather_tokens(const sample *s, const awq__expert_state *state)
 {
     const awq__states *states = s->block->states;
-    int64_t stride = sample_stride(state);
+    int64_t stride = awq__sample_stride(state);
     int64_t *tokens = awq__alloc(s->block->ctx, (size_t)s->T, sizeof *tokens, "a sample of tokens");
     AWQ__CHECK_ALLOC(tokens);
     for (int64_t i = 0; i < s->T; i++)
@@ -91,7 +78,7 @@ static awq_status take_sample(const awq__block *block, const awq__bundle *bundle
 {
     const awq__expert_state *state = &block->data->states[bundle->expert];
     const awq__expert *expert = &block->layer->moe.experts[bundle->expert];
-    int64_t H = block->layer->hidden, T = awq__expert_sampled(state);
+    int64_t H = block->layer->hidden, T = awq__sample_tokens(state);
     *s = (sample){.block = block, .bundle = bundle, .expert = expert, .T = T};
     s->space = awq__alloc_aligned(block->ctx, sample_floats(block->layer, T), sizeof *s->space,
                                   "a sample of tokens");

@@ -68,6 +68,18 @@ float awq__unrouted_weight(const awq__routes *routes)
     return count && sum > 0 ? (float)(sum / (double)count) : 1;
 }
 
+int64_t awq__sample_stride(const awq__expert_state *state)
+{
+    int64_t count = state->routed ? state->routed : state->borrowed;
+    return awq__max(awq__ceil_div(count, AWQ__TOKEN_BLOCK), 1);
+}
+
+int64_t awq__sample_tokens(const awq__expert_state *state)
+{
+    int64_t count = state->routed ? state->routed : state->borrowed;
+    return awq__ceil_div(count, awq__sample_stride(state));
+}
+
 static awq_status list_tokens(const awq__block *block, int64_t e)
 {
     awq_context *ctx = block->ctx;
@@ -201,7 +213,7 @@ static awq_status begin_expert(void *arg, int64_t e, int worker)
     AWQ__CHECK(list_tokens(block, e));
     block->bundles[e].routed = state->routed;
     block->bundles[e].borrowed = state->borrowed;
-    block->bundles[e].sampled = awq__expert_sampled(state);
+    block->bundles[e].sampled = awq__sample_tokens(state);
     AWQ__CHECK(create_stats(block, e, AWQ__EXPERT_GATE));
     AWQ__CHECK(create_stats(block, e, AWQ__EXPERT_DOWN));
     if (!block->row_weights || !awq__seen_quantized(seen_of(block, e, AWQ__EXPERT_GATE)))

@@ -230,14 +230,16 @@ done:
     return status;
 }
 
-awq_status awq__cpu_prove(awq__block *block, awq__proof *proof)
+awq_status awq__cpu_prove_attention(awq__block *block, awq__proof *proof)
 {
-    const awq__states *states = block->states;
+    return prove_attention(&block->states->forward, block->layer, &block->folded,
+                           block->states->hidden, proof);
+}
+
+awq_status awq__cpu_prove_experts(awq__block *block, awq__proof *proof)
+{
     awq__block_data *data = block->data;
-    if (block->kind == AWQ__BLOCK_ATTENTION)
-        return prove_attention(&states->forward, block->layer, &block->folded, states->hidden,
-                               proof);
-    AWQ__CHECK(prove_experts(&states->forward, block->layer, &block->folded, data->sample,
+    AWQ__CHECK(prove_experts(&block->states->forward, block->layer, &block->folded, data->sample,
                              data->sampled, proof));
     awq__free_aligned(data->sample);
     data->sample = NULL;

@@ -28,14 +28,6 @@ awq_status awq__cpu_round_weight(const awq__block *block, const awq__reader *rea
     return awq__codes_round(block->ctx, block->data->compute, weight, ranges, codes);
 }
 
-static awq_status gram_of(awq__block *block, const awq__reader *reader, awq__stats *gram,
-                          double *damping)
-{
-    return block->kind == AWQ__BLOCK_EXPERTS
-               ? awq__cpu_expert_gram(block, reader, gram, damping)
-               : awq__cpu_attention_gram(block, reader, gram, damping);
-}
-
 /* Those of the readers first .. end-1, which see the same, that GPTQ rounds. */
 static awq_status round_by_gptq(awq__block *block, const awq__bundle *bundle, int first, int end,
                                 awq__codes *codes)
@@ -47,7 +39,7 @@ static awq_status round_by_gptq(awq__block *block, const awq__bundle *bundle, in
     awq__stats whole = {0};
     awq__gptq gptq = {0};
     double damping;
-    AWQ__TRY(gram_of(block, reader, &whole, &damping));
+    AWQ__TRY(block->data->steps->gram(block, reader, &whole, &damping));
     AWQ__TRY(awq__gptq_create(block->ctx, block->data->compute, reader->module->name, whole.gram,
                               whole.cols, awq__seen_quantized(reader->seen)->scheme.group, damping,
                               &gptq));
@@ -99,9 +91,9 @@ awq_status awq__cpu_round(awq__block *block, awq__bundle *bundle, awq__codes *co
     AWQ__CHECK(round_all_by_gptq(block, bundle, codes));
     AWQ__CHECK(round_to_nearest(block, bundle, false, codes));
     bundle->by_gptq = awq__bundle_has_gptq(bundle);
-    if (!bundle->by_gptq || block->kind == AWQ__BLOCK_ATTENTION)
+    if (!bundle->by_gptq || !block->data->steps->error)
         return AWQ_OK;
-    AWQ__CHECK(awq__cpu_expert_error(block, bundle, codes, &bundle->gptq_error));
+    AWQ__CHECK(block->data->steps->error(block, bundle, codes, &bundle->gptq_error));
     bundle->by_gptq = bundle->gptq_error <= bundle->error;
     return bundle->by_gptq ? AWQ_OK : round_to_nearest(block, bundle, true, codes);
 }

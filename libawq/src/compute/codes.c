@@ -6,9 +6,9 @@ awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
 {
     size_t groups = (size_t)(rows * (cols / scheme->group));
     *codes = (awq__codes){.rows = rows, .cols = cols, .scheme = *scheme};
-    codes->codes = awq__alloc_aligned(ctx, (size_t)rows * (size_t)cols, 1, "codes");
-    codes->scales = awq__alloc_aligned(ctx, groups, sizeof(float), "group scales");
-    codes->zeros = awq__alloc_aligned(ctx, groups, 1, "zero points");
+    codes->codes = awq__alloc_host(ctx, (size_t)rows * (size_t)cols, 1, "codes");
+    codes->scales = awq__alloc_host(ctx, groups, sizeof(float), "group scales");
+    codes->zeros = awq__alloc_host(ctx, groups, 1, "zero points");
     bool whole = codes->codes && codes->scales && codes->zeros;
     if (whole && scheme->grid == AWQ__GRID_NESTED) {
         awq__nested *nested = &codes->nested;

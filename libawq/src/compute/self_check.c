@@ -221,9 +221,9 @@ static awq_status run_check(awq_context *ctx, const check *c)
 awq_status awq__compute_check(awq_context *ctx, const awq__compute *compute)
 {
     uint64_t random = 1;
-    check c = {compute, .x = awq__alloc_aligned(ctx, MOST_T * MOST_K, sizeof *c.x, "a check"),
-               .w = awq__alloc_aligned(ctx, MOST_N * MOST_K, sizeof *c.w, "a check"),
-               .y = awq__alloc_aligned(ctx, MOST_T * MOST_N, sizeof *c.y, "a check")};
+    check c = {compute, .x = awq__alloc_host(ctx, MOST_T * MOST_K, sizeof *c.x, "a check"),
+               .w = awq__alloc_host(ctx, MOST_N * MOST_K, sizeof *c.w, "a check"),
+               .y = awq__alloc_host(ctx, MOST_T * MOST_N, sizeof *c.y, "a check")};
     awq_status status;
     AWQ__TRY_ALLOC(c.x && c.w && c.y);
     for (int64_t i = 0; i < MOST_T * MOST_K; i++)

@@ -301,6 +301,7 @@ struct awq__scratch {
     awq_context *ctx;
     const char *what; /* for messages */
     int workers;
+    bool host; /* in the host's memory, not the backend's */
     awq__work_space *spaces;
 };
 awq_status awq__scratch_create(awq_context *ctx, const char *what, awq__scratch *scratch);

@@ -14,7 +14,10 @@ float *awq__scratch_get(awq__scratch *scratch, int worker, size_t floats)
     if (mine->floats && floats <= mine->capacity)
         return mine->floats;
     awq__free_aligned(mine->floats);
-    mine->floats = awq__alloc_aligned(scratch->ctx, floats, sizeof *mine->floats, scratch->what);
+    mine->floats =
+        scratch->host
+            ? awq__alloc_host(scratch->ctx, floats, sizeof *mine->floats, scratch->what)
+            : awq__alloc_aligned(scratch->ctx, floats, sizeof *mine->floats, scratch->what);
     mine->capacity = mine->floats ? floats : 0;
     return mine->floats;
 }

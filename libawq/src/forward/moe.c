@@ -146,7 +146,7 @@ awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, 
                             .per_token = moe->per_token,
                             .routed = moe->routed_count};
     routes->logits =
-        awq__alloc_aligned(ctx, (size_t)(T * moe->routed_count), sizeof(float), "router logits");
+        awq__alloc_host(ctx, (size_t)(T * moe->routed_count), sizeof(float), "router logits");
     routes->index = awq__alloc(ctx, chosen, sizeof *routes->index, "router choices");
     routes->weight = awq__alloc(ctx, chosen, sizeof *routes->weight, "router weights");
     routes->first = awq__alloc(ctx, E + 1, sizeof *routes->first, "router groups");

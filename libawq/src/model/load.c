@@ -39,8 +39,8 @@ static const awq__module *module_at(const loader *l, awq__part part, int64_t exp
 
 static awq_status check_whole(awq_context *ctx, const awq__weight *weight)
 {
-    float *work = awq__alloc_aligned(ctx, (size_t)awq__weight_work(weight), sizeof *work,
-                                     "work space to check weights");
+    float *work = awq__alloc_host(ctx, (size_t)awq__weight_work(weight), sizeof *work,
+                                  "work space to check weights");
     awq_status status = work ? awq__weight_check(ctx, weight, work) : AWQ_ERROR_MEMORY;
     awq__free_aligned(work);
     return status;
@@ -216,6 +216,7 @@ static awq_status check_layer(awq_context *ctx, const awq__layer *layer)
     check_job j = {.ctx = ctx, .layer = layer};
     awq_status status;
     AWQ__TRY(awq__scratch_create(ctx, "work space to check weights", &j.scratch));
+    j.scratch.host = true;
     AWQ__TRY(awq__parallel_scratch(&j.scratch, (size_t)awq__layer_work(layer),
                                    6 + 3 * layer->moe.expert_count, check_matrix, &j));
 done:
@@ -251,8 +252,8 @@ awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_
     const size_t *first = &model->arch->layer_first[number];
     awq_status status;
     AWQ__TRY(hold(model, first[0], first[1], &loaded->held));
-    loaded->vectors = awq__alloc_aligned(model->ctx, count_vectors(model->arch, number),
-                                         sizeof *loaded->vectors, "norms and biases");
+    loaded->vectors = awq__alloc_host(model->ctx, count_vectors(model->arch, number),
+                                      sizeof *loaded->vectors, "norms and biases");
     AWQ__TRY_ALLOC(loaded->vectors);
     AWQ__TRY(load_attention(&l));
     AWQ__TRY(load_moe(&l));
@@ -307,7 +308,7 @@ awq_status awq__model_final_norm(const awq_model *model, float **norm)
     *norm = NULL;
     AWQ__CHECK(awq__model_end(model, AWQ__PART_FINAL_NORM, &loaded));
     const awq__weight *weight = &loaded.found.weight;
-    *norm = awq__alloc_aligned(model->ctx, (size_t)weight->rows, sizeof **norm, weight->name);
+    *norm = awq__alloc_host(model->ctx, (size_t)weight->rows, sizeof **norm, weight->name);
     if (*norm)
         awq__weight_read(awq__compute_of(model->ctx), weight, 0, weight->rows, *norm);
     awq__loaded_module_free(&loaded);

@@ -188,7 +188,7 @@ static awq_status measure_products(awq_context *ctx, int threads, double *rate)
 {
     measurement m = {.compute = awq__compute_of(ctx)};
     size_t floats = 3 * (size_t)threads * MEASURE_SIZE * MEASURE_SIZE;
-    m.matrices = awq__alloc_aligned(ctx, floats, sizeof *m.matrices, "a measurement");
+    m.matrices = awq__alloc_host(ctx, floats, sizeof *m.matrices, "a measurement");
     AWQ__CHECK_ALLOC(m.matrices);
     for (size_t i = 0; i < floats; i++)
         m.matrices[i] = 1;

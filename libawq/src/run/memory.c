@@ -337,7 +337,7 @@ awq_status awq__memory_need_of_evaluation(awq_context *ctx, const awq_model *jud
         AWQ__CHECK(add_passed_model(&m));
         heads += end_bytes(&m, AWQ__PART_HEAD);
     }
-    add_stage(&m, m.streams + heads, awq__evaluation_bytes(&head));
+    add_stage(&m, m.streams + heads, awq__cpu_logits_bytes(&head));
     return AWQ_OK;
 }
 

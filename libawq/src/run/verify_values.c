@@ -89,8 +89,8 @@ static awq_status each_block(comparison *c, visit function, double *work)
     int64_t N = c->module->rows, K = c->module->cols;
     int64_t block =
         awq__min(awq__weight_block(&c->before.weight), awq__weight_block(&c->after.weight));
-    float *q = awq__alloc_aligned(c->ctx, (size_t)(block * K), sizeof *q, "weights to compare");
-    float *w = awq__alloc_aligned(c->ctx, (size_t)(block * K), sizeof *w, "weights to compare");
+    float *q = awq__alloc_host(c->ctx, (size_t)(block * K), sizeof *q, "weights to compare");
+    float *w = awq__alloc_host(c->ctx, (size_t)(block * K), sizeof *w, "weights to compare");
     for (int64_t first = 0; first < N && q && w; first += block) {
         int64_t count = awq__min(block, N - first);
         awq__weight_read(awq__compute_of(c->ctx), &c->after.weight, first, count, q);

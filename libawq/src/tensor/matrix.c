@@ -85,7 +85,7 @@ awq__weight awq__inner_weight(const awq_matrix *matrix, const float *scales)
 awq_status awq__check_values(awq_context *ctx, const awq__weight *weight)
 {
     float *work =
-        awq__alloc_aligned(ctx, (size_t)awq__weight_work(weight), sizeof *work, "work space");
+        awq__alloc_host(ctx, (size_t)awq__weight_work(weight), sizeof *work, "work space");
     AWQ__CHECK_ALLOC(work);
     awq_status status = awq__weight_check(ctx, weight, work);
     awq__free_aligned(work);

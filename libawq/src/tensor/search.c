@@ -24,7 +24,7 @@ static awq_status search(awq_context *ctx, const awq__weight *const *weights, in
         work = awq__max(work, awq__weight_work(weights[i]));
     awq_status status;
     double *salience = awq__alloc(ctx, 2 * (size_t)K, sizeof *salience, "salience");
-    float *space = awq__alloc_aligned(ctx, (size_t)(work + K), sizeof *space, "work space");
+    float *space = awq__alloc_host(ctx, (size_t)(work + K), sizeof *space, "work space");
     AWQ__TRY_ALLOC(salience && space);
     for (int64_t k = 0; k < K; k++)
         salience[k] = stats->abs_sums[k] / (double)awq__max(stats->tokens, 1);
@@ -97,7 +97,7 @@ awq_status awq_search_clips(awq_context *ctx, const awq_matrix *matrix, const aw
     awq__scheme inner = awq__inner_scheme(scheme, K);
     awq_status status;
     awq__stats blocks = {0};
-    float *unscale = awq__alloc_aligned(ctx, (size_t)K, sizeof *unscale, "scales");
+    float *unscale = awq__alloc_host(ctx, (size_t)K, sizeof *unscale, "scales");
     AWQ__TRY_ALLOC(unscale);
     AWQ__TRY(awq__stats_blocks(ctx, compute, &statistics->stats, inner.group, &blocks));
     for (int64_t k = 0; k < K && scales; k++)

@@ -224,14 +224,14 @@ awq_status awq__bpe_load(const awq__source *source, const cJSON *item, awq__bpe 
 
 /* ---- encoding ---- */
 
-static bool earlier(const awq__candidate *a, const awq__candidate *b)
+static bool earlier(const awq__merge_candidate *a, const awq__merge_candidate *b)
 {
     return a->order < b->order;
 }
 
 static void sift_down(awq__bpe_work *work, size_t at)
 {
-    awq__candidate moving = work->heap[at];
+    awq__merge_candidate moving = work->heap[at];
     for (;;) {
         size_t child = 2 * at + 1;
         if (child >= work->heap_count)
@@ -248,7 +248,7 @@ static void sift_down(awq__bpe_work *work, size_t at)
 
 static void sift_up(awq__bpe_work *work, size_t at)
 {
-    awq__candidate moving = work->heap[at];
+    awq__merge_candidate moving = work->heap[at];
     while (at && earlier(&moving, &work->heap[(at - 1) / 2])) {
         work->heap[at] = work->heap[(at - 1) / 2];
         at = (at - 1) / 2;
@@ -256,9 +256,9 @@ static void sift_up(awq__bpe_work *work, size_t at)
     work->heap[at] = moving;
 }
 
-static awq__candidate pop(awq__bpe_work *work)
+static awq__merge_candidate pop(awq__bpe_work *work)
 {
-    awq__candidate top = work->heap[0];
+    awq__merge_candidate top = work->heap[0];
     work->heap[0] = work->heap[--work->heap_count];
     if (work->heap_count)
         sift_down(work, 0);
@@ -276,12 +276,12 @@ static bool queue(const awq__bpe *bpe, awq__bpe_work *work, int32_t left)
     if (!awq__map_get(&bpe->merges, key, &value))
         return false;
     work->heap[work->heap_count++] =
-        (awq__candidate){pair_key((uint32_t)(value >> 32), (uint32_t)left), (int32_t)value};
+        (awq__merge_candidate){pair_key((uint32_t)(value >> 32), (uint32_t)left), (int32_t)value};
     return true;
 }
 
 /* Merges a candidate, unless what it was queued for is gone. */
-static void apply(const awq__bpe *bpe, awq__bpe_work *work, const awq__candidate *candidate)
+static void apply(const awq__bpe *bpe, awq__bpe_work *work, const awq__merge_candidate *candidate)
 {
     int32_t at = (int32_t)candidate->order;
     awq__symbol *symbol = &work->symbols[at];
@@ -323,7 +323,7 @@ static awq_status merge_symbols(awq_context *ctx, const awq__bpe *bpe, awq__bpe_
     for (size_t i = work->heap_count / 2; i-- > 0;)
         sift_down(work, i);
     while (work->heap_count) {
-        awq__candidate top = pop(work);
+        awq__merge_candidate top = pop(work);
         apply(bpe, work, &top);
     }
     for (int32_t i = count ? 0 : -1; i >= 0; i = work->symbols[i].next)

@@ -229,14 +229,14 @@ typedef struct awq__symbol {
     int32_t id, previous, next;
 } awq__symbol;
 /* A merge that was possible when it was queued. */
-typedef struct awq__candidate {
+typedef struct awq__merge_candidate {
     uint64_t order; /* rank, then position: the smallest is merged first */
     int32_t new_id;
-} awq__candidate;
+} awq__merge_candidate;
 typedef struct awq__bpe_work {
     awq__symbol *symbols;
     size_t symbol_count, symbol_capacity;
-    awq__candidate *heap;
+    awq__merge_candidate *heap;
     size_t heap_count, heap_capacity;
 } awq__bpe_work;
 void awq__bpe_work_free(awq__bpe_work *work);

@@ -24,7 +24,7 @@ static awq_status pack_codes(const awq__writer *writer, const awq__module *modul
         if ((writer->plan->format->constant >> i & 1) != constant)
             continue;
         size_t bytes = (size_t)awq__spec_bytes(&specs[i]);
-        void *packed = awq__alloc_aligned(writer->ctx, bytes, 1, "packed codes");
+        void *packed = awq__alloc_host(writer->ctx, bytes, 1, "packed codes");
         AWQ__CHECK_ALLOC(packed);
         writer->plan->format->pack(codes, i, packed);
         awq_status status = write_tensor(writer, module, specs[i].suffix, packed, bytes);
@@ -86,9 +86,9 @@ static awq_status store_changed(const awq__writer *writer, const awq__module *mo
     size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
     size_t bytes = (size_t)weight->rows * (size_t)weight->cols * size;
     int64_t block = awq__weight_block(weight);
-    float *work = awq__alloc_aligned(writer->ctx, (size_t)awq__weight_work(weight), sizeof *work,
-                                     "a changed weight");
-    uint8_t *stored = awq__alloc_aligned(writer->ctx, bytes, 1, "a changed weight");
+    float *work = awq__alloc_host(writer->ctx, (size_t)awq__weight_work(weight), sizeof *work,
+                                  "a changed weight");
+    uint8_t *stored = awq__alloc_host(writer->ctx, bytes, 1, "a changed weight");
     awq_status status;
     AWQ__TRY_ALLOC(work && stored);
     for (int64_t first = 0; first < weight->rows; first += block) {

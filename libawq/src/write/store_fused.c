@@ -94,8 +94,8 @@ static awq_status pack_members(const fused_job *j, const member *members, const 
     awq_context *ctx = j->writer->ctx;
     size_t bytes = slab_bytes(&j->specs[index]);
     size_t row_bytes = bytes / (size_t)j->specs[index].shape[1];
-    uint8_t *slab = awq__alloc_aligned(ctx, bytes, 1, "packed codes");
-    uint8_t *packed = awq__alloc_aligned(ctx, bytes, 1, "packed codes");
+    uint8_t *slab = awq__alloc_host(ctx, bytes, 1, "packed codes");
+    uint8_t *packed = awq__alloc_host(ctx, bytes, 1, "packed codes");
     awq_status status;
     AWQ__TRY_ALLOC(slab && packed);
     for (int i = 0; i < count; i++) {
@@ -164,9 +164,9 @@ static awq_status store_floats(const fused_job *j, bool down)
     member members[2];
     int count = members_of(j, down, members);
     size_t work = (size_t)awq__weight_work(members[0].weight);
-    float *rows = awq__alloc_aligned(ctx, work, sizeof *rows, "a changed weight");
-    uint8_t *narrow = awq__alloc_aligned(ctx, work, size, "a changed weight");
-    uint8_t *slab = awq__alloc_aligned(ctx, slab_bytes(spec), 1, "a changed weight");
+    float *rows = awq__alloc_host(ctx, work, sizeof *rows, "a changed weight");
+    uint8_t *narrow = awq__alloc_host(ctx, work, size, "a changed weight");
+    uint8_t *slab = awq__alloc_host(ctx, slab_bytes(spec), 1, "a changed weight");
     awq_status status;
     AWQ__TRY_ALLOC(rows && narrow && slab);
     for (int i = 0; i < count; i++) {
