@@ -32,7 +32,7 @@ static inline void check_reading(const fixture *f, const char *model, const way 
 /* Text enough for GPTQ to gain by. */
 #define MORE_TEXT "calibration.samples", "24", "calibration.sequence_length", "256"
 
-/* Scales are better than plain rounding, and error-compensated rounding, with them or alone, is
+/* Scales are better than RTN, and error-compensated rounding, with them or alone, is
    better than rounding to nearest. */
 static inline void check_methods(const fixture *f, const char *model)
 {

@@ -132,7 +132,7 @@ static void test_element_types(void **state)
 }
 
 /* As many key/value heads as heads; an explicit head_dim; a sliding window; a tied head. The random
-   tied model has logits so large that only a comparison with plain rounding means anything. */
+   tied model has logits so large that only a comparison with RTN means anything. */
 static void test_attention_shapes(void **state)
 {
     synthetic models[4] = {SYNTHETIC_SMALL, SYNTHETIC_SMALL, SYNTHETIC_SMALL, SYNTHETIC_SMALL};
@@ -168,7 +168,7 @@ static void test_shards(void **state)
     assert_true(found.kl == reported.kl);
 }
 
-/* What no rule names stays bit for bit, plain rounding changes nothing else at all. */
+/* What no rule names stays bit for bit, RTN changes nothing else at all. */
 static void test_what_is_not_quantized_is_copied(void **state)
 {
     fixture *f = *state;

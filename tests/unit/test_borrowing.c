@@ -19,8 +19,8 @@ static cJSON *run(const fixture *f, const char *least)
     return report_of(f, layer_recipe(f, &model, options));
 }
 
-/* Error of plain rounding over the tokens that an expert is judged by. */
-static double plain_error(const fixture *f, int expert, int least, bool farthest)
+/* Error of RTN over the tokens that an expert is judged by. */
+static double rtn_error(const fixture *f, int expert, int least, bool farthest)
 {
     handmade_rounded rounded;
     handmade_tokens tokens;
@@ -37,9 +37,9 @@ static void the_nearest_tokens_are_borrowed(void **state)
     cJSON *report = run(f, "10");
     const cJSON *expert = expert_of(report, STARVED);
     assert_true(number_of(expert, "tokens") == 0 && number_of(expert, "borrowed") == LEAST);
-    double nearest = plain_error(f, STARVED, LEAST, false);
-    assert_near(number_of(expert, "plain_error"), nearest, 1e-3, "the nearest tokens' error");
-    double farthest = plain_error(f, STARVED, LEAST, true);
+    double nearest = rtn_error(f, STARVED, LEAST, false);
+    assert_near(number_of(expert, "rtn_error"), nearest, 1e-3, "the nearest tokens' error");
+    double farthest = rtn_error(f, STARVED, LEAST, true);
     assert_true(fabs(farthest / nearest - 1) > 0.05);
     cJSON_Delete(report);
 }
@@ -56,8 +56,8 @@ static void the_first_of_equals_are_borrowed(void **state)
     for (int h = 1; h < MADE_H; h++)
         model.router[STARVED][h] = 0;
     cJSON *report = run(f, "9"); /* of five pairs, the first token of the last one */
-    assert_near(number_of(expert_of(report, STARVED), "plain_error"),
-                plain_error(f, STARVED, 9, false), 1e-3, "the first tokens' error");
+    assert_near(number_of(expert_of(report, STARVED), "rtn_error"), rtn_error(f, STARVED, 9, false),
+                1e-3, "the first tokens' error");
     cJSON_Delete(report);
 }
 
@@ -74,8 +74,8 @@ static void no_more_are_borrowed_than_are_missing(void **state)
         int missing = own.count < 55 ? 55 - own.count : 0;
         assert_true(number_of(expert_of(report, e), "tokens") == own.count);
         assert_true(number_of(expert_of(report, e), "borrowed") == missing);
-        assert_near(number_of(expert_of(report, e), "plain_error"), plain_error(f, e, 55, false),
-                    1e-3, "error over the expert's own tokens");
+        assert_near(number_of(expert_of(report, e), "rtn_error"), rtn_error(f, e, 55, false), 1e-3,
+                    "error over the expert's own tokens");
         some += missing > 0;
         none += missing == 0;
     }
@@ -102,7 +102,7 @@ static void tokens_and_outputs_are_weighed(void **state)
             tokens.weight[i] = 1;
         unweighed += handmade_gate_up_loss(&model, e, &pass, &tokens, &rounded);
     }
-    assert_near(number_of(experts_of(report), "gate_up_plain_loss"), loss, 0.01, "the loss");
+    assert_near(number_of(experts_of(report), "gate_up_rtn_loss"), loss, 0.01, "the loss");
     assert_true(unweighed > 1.1 * loss);
     cJSON_Delete(report);
 }

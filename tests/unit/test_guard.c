@@ -1,4 +1,4 @@
-/* What is worse than plain rounding is not kept. */
+/* What is worse than RTN is not kept. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -93,18 +93,17 @@ static bool keeps_norm(const fixture *f)
     return same;
 }
 
-static void plain_rounding_is_used_where_it_is_better(void **state)
+static void rtn_is_used_where_it_is_better(void **state)
 {
     const fixture *f = *state;
     deceive_all(false);
     cJSON *report = run(f, "false");
     const cJSON *experts = experts_of(report);
-    assert_true(number_of(experts, "gate_up_loss") <
-                0.9 * number_of(experts, "gate_up_plain_loss"));
-    assert_true(cJSON_IsTrue(awq__json_at(experts, "fell_back_to_plain_rounding")));
+    assert_true(number_of(experts, "gate_up_loss") < 0.9 * number_of(experts, "gate_up_rtn_loss"));
+    assert_true(cJSON_IsTrue(awq__json_at(experts, "fell_back_to_rtn")));
     for (int e = 0; e < MADE_E; e++)
         assert_true(number_of(expert_of(report, e), "error") ==
-                    number_of(expert_of(report, e), "plain_error"));
+                    number_of(expert_of(report, e), "rtn_error"));
     assert_true(keeps_norm(f));
     assert_non_null(strstr(warning, "layer 0: scales and clipping made"));
     cJSON_Delete(report);
@@ -116,10 +115,10 @@ static void what_is_better_is_kept(void **state)
     deceive_all(true);
     cJSON *report = run(f, "false");
     double error = 0, plain = 0;
-    assert_true(cJSON_IsFalse(awq__json_at(experts_of(report), "fell_back_to_plain_rounding")));
+    assert_true(cJSON_IsFalse(awq__json_at(experts_of(report), "fell_back_to_rtn")));
     for (int e = 0; e < MADE_E; e++) {
         error += number_of(expert_of(report, e), "error");
-        plain += number_of(expert_of(report, e), "plain_error");
+        plain += number_of(expert_of(report, e), "rtn_error");
     }
     assert_true(error < 0.9 * plain);
     assert_false(keeps_norm(f));
@@ -143,13 +142,13 @@ static void experts_count_by_their_tokens(void **state)
     cJSON *report = run(f, "false");
     for (int e = 0; e < MADE_E; e++)
         if (e != STARVED)
-            gain += number_of(expert_of(report, e), "plain_error") -
+            gain += number_of(expert_of(report, e), "rtn_error") -
                     number_of(expert_of(report, e), "error");
     const cJSON *starved = expert_of(report, STARVED);
     assert_true(number_of(starved, "tokens") == 0);
     assert_true(gain > 0);
-    assert_true(number_of(starved, "error") - number_of(starved, "plain_error") > gain);
-    assert_true(cJSON_IsFalse(awq__json_at(experts_of(report), "fell_back_to_plain_rounding")));
+    assert_true(number_of(starved, "error") - number_of(starved, "rtn_error") > gain);
+    assert_true(cJSON_IsFalse(awq__json_at(experts_of(report), "fell_back_to_rtn")));
     cJSON_Delete(report);
 }
 
@@ -229,8 +228,8 @@ static void compensated_codes_are_used_where_they_are_better(void **state)
     cJSON *report = run_with(f, options);
     for (int e = 0; e < MADE_E; e++) {
         const cJSON *expert = expert_of(report, e);
-        assert_true(number_of(expert, "compensated_error") > 2 * number_of(expert, "error"));
-        assert_true(cJSON_IsFalse(awq__json_at(expert, "compensated")));
+        assert_true(number_of(expert, "gptq_error") > 2 * number_of(expert, "error"));
+        assert_true(cJSON_IsFalse(awq__json_at(expert, "gptq")));
     }
     check_codes_are_nearest(f);
     cJSON_Delete(report);
@@ -239,7 +238,7 @@ static void compensated_codes_are_used_where_they_are_better(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        LAYER_TEST(plain_rounding_is_used_where_it_is_better),
+        LAYER_TEST(rtn_is_used_where_it_is_better),
         LAYER_TEST(what_is_better_is_kept),
         LAYER_TEST(experts_count_by_their_tokens),
         LAYER_TEST(ranges_are_used_where_they_are_better),

@@ -195,8 +195,7 @@ static void mxfp4_stores_all_experts_and_nothing_else(void **state)
     assert_int_equal(
         treated(plan, "model.layers.*.mlp.experts.*.gate_proj", "awq mxfp4, choice of exponents"),
         8);
-    assert_int_equal(
-        treated(plan, "model.layers.*.mlp.experts.*.down_proj", "awq mxfp4, error-compensated"), 8);
+    assert_int_equal(treated(plan, "model.layers.*.mlp.experts.*.down_proj", "awq mxfp4, GPTQ"), 8);
     awq_plan_free(plan);
 }
 
@@ -319,9 +318,9 @@ static void what_stays_float_is_rescaled_where_scales_are(void **state)
         1);
     assert_int_equal(
         treated(plan, "model.layers.*.mlp.experts.*.gate_proj", "rtn int4 g128 symmetric"), 15);
-    assert_int_equal(treated(plan, "model.layers.*.mlp.experts.*.down_proj",
-                             "gptq int4 g128 symmetric, error-compensated"),
-                     8);
+    assert_int_equal(
+        treated(plan, "model.layers.*.mlp.experts.*.down_proj", "gptq int4 g128 symmetric, GPTQ"),
+        8);
     awq_plan_free(plan);
 }
 

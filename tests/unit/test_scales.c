@@ -111,8 +111,8 @@ static void the_ratio_with_the_least_loss_is_found(void **state)
     }
     int found = (int)lround(number_of(experts_of(report), "gate_up_ratio") * STEPS);
     assert_near(number_of(experts_of(report), "gate_up_loss"), loss[found], 0.01, "its loss");
-    assert_near(number_of(experts_of(report), "gate_up_plain_loss"), loss_of(f, NULL), 0.01,
-                "the loss of plain rounding");
+    assert_near(number_of(experts_of(report), "gate_up_rtn_loss"), loss_of(f, NULL), 0.01,
+                "the loss of RTN");
     for (int r = 0; r < STEPS; r++)
         if (r % 4 == 0 || abs(r - found) == 1)
             assert_true(loss[found] <= loss[r]);

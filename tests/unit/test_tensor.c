@@ -81,13 +81,13 @@ static void the_whole_order_of_work(void **state)
     succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &plain));
     succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, NULL, &scaled));
     succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, scales, ranges, &clipped));
-    double plain_error = output_error(&l, plain, NULL);
+    double rtn_error = output_error(&l, plain, NULL);
     double scaled_error = output_error(&l, scaled, scales);
     double clipped_error = output_error(&l, clipped, scales);
-    assert_near(result.plain_loss, plain_error, 1e-3 * plain_error);
+    assert_near(result.rtn_loss, rtn_error, 1e-3 * rtn_error);
     assert_near(result.loss, scaled_error, 1e-3 * scaled_error);
     assert_true(result.ratio > 0 && result.ratio <= 1);
-    assert_true(scaled_error < 0.5 * plain_error);
+    assert_true(scaled_error < 0.5 * rtn_error);
     assert_true(clipped_error < 1.05 * scaled_error); /* groups are clipped one by one */
     int finite = 0;
     for (int i = 0; i < N * G; i++) {
@@ -257,7 +257,7 @@ static void statistics_are_added_in_tasks(void **state)
     succeeds(ctx, awq_search_scales(ctx, &l.matrix, 1, &int4, l.statistics, 4, scales, &result));
     succeeds(ctx, awq_quantized_create(ctx, &l.matrix, &int4, NULL, NULL, &q));
     double expected = output_error(&l, q, NULL);
-    assert_near(result.plain_loss, expected, 1e-3 * expected);
+    assert_near(result.rtn_loss, expected, 1e-3 * expected);
     awq_quantized_free(q);
     free_linear(&l);
     free(scales);

@@ -67,9 +67,9 @@ AWQ_API awq_status awq_statistics_add(awq_statistics *statistics, const float *x
 AWQ_API void awq_statistics_salience(const awq_statistics *statistics, float *salience);
 
 typedef struct awq_scale_result {
-    double ratio;      /* the exponent r of the chosen candidate, 0 to 1; -1 for the identity */
-    double plain_loss; /* sum over tokens and outputs of the squared error with no scales */
-    double loss;       /* the same with the chosen ones; never more */
+    double ratio;    /* the exponent r of the chosen candidate, 0 to 1; -1 for the identity */
+    double rtn_loss; /* sum over tokens and outputs of the squared error with no scales */
+    double loss;     /* the same with the chosen ones; never more */
 } awq_scale_result;
 
 /*

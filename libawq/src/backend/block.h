@@ -97,7 +97,7 @@ struct awq__bundle {
     bool clipped;   /* clip ranges are used */
     /* Of an expert's tokens: routed to it, borrowed, and in the sample that it is judged by. */
     int64_t routed, borrowed, sampled;
-    /* Squared errors of its output on a sample: by plain rounding (RTN), as chosen, and by GPTQ,
+    /* Squared errors of its output on a sample: by RTN, as chosen, and by GPTQ,
        which is used where it is no worse. */
     double rtn_error, error, gptq_error;
     bool by_gptq;

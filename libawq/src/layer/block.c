@@ -20,8 +20,8 @@ static void fall_back(awq__work *work)
         block->bundles[i].error = block->bundles[i].rtn_error;
     }
     awq__log(block->ctx, AWQ_LOG_WARNING,
-             "layer %lld: scales and clipping made the experts' output worse than plain rounding "
-             "does, which is used instead",
+             "layer %lld: scales and clipping made the experts' output worse than rounding to "
+             "nearest (RTN), which is used instead",
              (long long)block->layer->number);
 }
 
@@ -91,7 +91,7 @@ void awq__report_found(const awq__work *work, cJSON *object, const char *name,
     if (!input->scale)
         return;
     awq__report_ratio(work, object, name, input);
-    snprintf(key, sizeof key, "%s_plain_loss", name);
+    snprintf(key, sizeof key, "%s_rtn_loss", name);
     awq__json_add_number(b, object, key, input->found.identity_loss);
     snprintf(key, sizeof key, "%s_loss", name);
     awq__json_add_number(b, object, key, input->found.loss);

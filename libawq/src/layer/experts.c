@@ -60,11 +60,11 @@ static void report_expert(const awq__work *work, int64_t e, cJSON *object)
     awq__json_add_number(b, object, "borrowed", (double)bundle->borrowed);
     awq__report_ratio(work, object, "down", bundle->readers[READER_DOWN]->input);
     awq__json_add_bool(b, object, "clipped", bundle->clipped);
-    awq__json_add_number(b, object, "plain_error", bundle->rtn_error);
+    awq__json_add_number(b, object, "rtn_error", bundle->rtn_error);
     awq__json_add_number(b, object, "error", bundle->error);
     if (awq__bundle_has_gptq(bundle)) {
-        awq__json_add_number(b, object, "compensated_error", bundle->gptq_error);
-        awq__json_add_bool(b, object, "compensated", bundle->by_gptq);
+        awq__json_add_number(b, object, "gptq_error", bundle->gptq_error);
+        awq__json_add_bool(b, object, "gptq", bundle->by_gptq);
     }
 }
 
@@ -78,7 +78,7 @@ static void report(const awq__work *work, const awq__proof *proof, cJSON *report
     awq__json_add_number(b, object, "fold_error", proof->largest_error);
     awq__json_add_number(b, object, "fold_tokens", (double)proof->tokens);
     awq__json_add_number(b, object, "stored_router_agreement", proof->stored_agreement);
-    awq__json_add_bool(b, object, "fell_back_to_plain_rounding", work->fell_back);
+    awq__json_add_bool(b, object, "fell_back_to_rtn", work->fell_back);
     cJSON *list = moe->routed_count ? awq__json_add_array(b, object, "each") : NULL;
     for (int64_t e = 0; e < moe->routed_count; e++)
         report_expert(work, e, awq__json_add_object(b, list, NULL));

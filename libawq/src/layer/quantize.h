@@ -12,7 +12,7 @@ typedef struct awq__quantizer {
     const awq__model_plan *plan;
     const awq__writer *writer;
     awq__stages *stages;
-    awq__stream calibration; /* of the source model; unused for plain rounding */
+    awq__stream calibration; /* of the source model; unused for RTN */
     awq__json_builder built; /* whether the reports of layers are whole */
 } awq__quantizer;
 
@@ -21,7 +21,7 @@ typedef struct awq__quantizer {
 awq_status awq__quantize_attention(awq__quantizer *quantizer, const awq__layer *layer,
                                    cJSON *report);
 /* Norm, router and experts. The calibration stands after the attention, and leaves the layer;
-   routes are its. All unused for plain rounding. */
+   routes are its. All unused for RTN. */
 awq_status awq__quantize_experts(awq__quantizer *quantizer, const awq__layer *layer,
                                  const awq__routes *routes, cJSON *report);
 

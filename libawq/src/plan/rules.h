@@ -9,7 +9,7 @@
 /* What is done to the modules that share it. */
 typedef struct awq__treatment {
     awq__scheme scheme; /* group is -1 for the whole row; code and grid are the format's to set */
-    bool calibrate;     /* activations are needed; else plain rounding */
+    bool calibrate;     /* activations are needed; else RTN */
     bool scale;         /* channel scales are searched and folded */
     bool clip;          /* ranges are searched */
     bool gptq;          /* rounding is error-compensated */

@@ -61,11 +61,10 @@ awq_status awq__choose(awq_context *ctx, const char *name, const double *losses,
 {
     *found = (awq__found_scale){.identity_loss = losses[0], .loss = losses[0]};
     if (!isfinite(losses[0]))
-        return awq__fail(
-            ctx, AWQ_ERROR_NUMERIC,
-            "%s: the calibration loss of plain rounding is not finite: the activations "
-            "overflow",
-            name);
+        return awq__fail(ctx, AWQ_ERROR_NUMERIC,
+                         "%s: the calibration loss of RTN is not finite: the activations "
+                         "overflow",
+                         name);
     for (int64_t i = 1; i < count; i++)
         if (isfinite(losses[i]) && losses[i] < found->loss) {
             found->loss = losses[i];

@@ -63,14 +63,14 @@ static void describe_treatment(const awq__model_plan *plan, size_t index, const 
     awq__scheme scheme = awq__model_plan_scheme(plan, index, AWQ_BF16);
     if (scheme.code == AWQ__CODE_E2M1) {
         snprintf(text, size, "%s mxfp4%s", method_name(treatment),
-                 treatment->gptq   ? ", error-compensated"
+                 treatment->gptq   ? ", GPTQ"
                  : treatment->clip ? ", choice of exponents"
                                    : "");
         return;
     }
     if (scheme.code == AWQ__CODE_NF4) {
         snprintf(text, size, "%s nf4%s", method_name(treatment),
-                 treatment->gptq   ? ", error-compensated"
+                 treatment->gptq   ? ", GPTQ"
                  : treatment->clip ? ", clip"
                                    : "");
         return;
@@ -80,7 +80,7 @@ static void describe_treatment(const awq__model_plan *plan, size_t index, const 
         snprintf(group_text, sizeof group_text, "g%lld", (long long)scheme.group);
     snprintf(text, size, "%s int%d %s %s%s", method_name(treatment), scheme.bits, group_text,
              scheme.symmetric ? "symmetric" : "asymmetric",
-             treatment->gptq   ? ", error-compensated"
+             treatment->gptq   ? ", GPTQ"
              : treatment->clip ? ", clip"
                                : "");
 }

@@ -70,7 +70,7 @@ awq_status awq_search_scales(awq_context *ctx, const awq_matrix *matrices, size_
     if (result)
         *result = (awq_scale_result){
             .ratio = found.candidate ? (double)(found.candidate - 1) / (double)steps : -1,
-            .plain_loss = found.identity_loss,
+            .rtn_loss = found.identity_loss,
             .loss = found.loss};
 done:
     awq__free(weights);

@@ -41,7 +41,7 @@ for recipe in "$source"/configs/*.yaml; do
     esac
     case $name in
     *-nf4) out_like '^model\.layers.* expert .* awq nf4' ;;
-    *-gptq) out_like '^model\.layers.* expert .* awq int4 g64 symmetric, error-compensated' ;;
+    *-gptq) out_like '^model\.layers.* expert .* awq int4 g64 symmetric, GPTQ' ;;
     *-compressed-tensors | *-w8 | *-experts | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, clip' ;;
     gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, choice of exponents' ;;
     *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, clip' ;;

@@ -60,7 +60,7 @@ rules 'rules:
 treated 'block_sparse_moe.experts.*.w1' expert 0 4 'awq int8 row symmetric'
 treated 'block_sparse_moe.experts.*.w2' expert 0 4 'awq int8 row symmetric'
 treated 'block_sparse_moe.experts.*.w2' expert 1 4 'rtn int4 g32 symmetric'
-treated 'block_sparse_moe.experts.*.w3' expert 1 4 'awq int4 g64 symmetric, error-compensated'
+treated 'block_sparse_moe.experts.*.w3' expert 1 4 'awq int4 g64 symmetric, GPTQ'
 
 # A preset is the least that is said: other options of the rule go before it, and it before quantize.
 rules 'rules: [{role: attention, preset: w4a16-asym, group_size: 32, clip: true}]\n' \
