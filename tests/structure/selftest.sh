@@ -203,4 +203,11 @@ for flag in -U_FORTIFY_SOURCE -fno-stack-protector -Wl,-z,lazy -Wl,-z,norelro -W
         status=1
     fi
 done
+
+mkdir -p "$tree/tests/mutants"
+echo 'a fault @ libawq @ s/what is nowhere/x/ @ unit.core' >"$tree/tests/mutants/mutants.txt"
+if sh "$here/mutants.sh" "$tree" >/dev/null 2>&1; then
+    echo "FAULT: mutants does not see a fault that changes nothing"
+    status=1
+fi
 exit $status
