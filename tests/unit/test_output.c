@@ -335,13 +335,25 @@ static void small_files(void **state)
     check(f, awq__output_text(output, "empty", NULL, 0));
     check(f, awq__output_copy(output, path_of(f, "tokenizer.json")));
     check(f, awq__output_copy(output, path_of(f, "absent.json")));
+    check(f, awq__output_copy_as(output, path_of(f, "tokenizer.json"),
+                                 AWQ__TEMPLATE_FOLDER "/a.jinja"));
+    assert_listing(f, "out.partial/" AWQ__TEMPLATE_FOLDER, "a.jinja");
     assert_int_equal(awq__output_copy(output, path_of(f, ".")), AWQ_ERROR_IO);
-    const char *bad[] = {"", ".", "..", "a/b", "/etc/x", ".awq-lock"};
+    const char *bad[] = {"",
+                         ".",
+                         "..",
+                         "a/b",
+                         "/etc/x",
+                         ".awq-lock",
+                         AWQ__TEMPLATE_FOLDER "/",
+                         AWQ__TEMPLATE_FOLDER "/a/b",
+                         AWQ__TEMPLATE_FOLDER "/.."};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(awq__output_text(output, bad[i], "x", 1), AWQ_ERROR_ARGUMENT);
     make_directory(f, "out.partial/folder");
     assert_int_equal(awq__output_text(output, "folder", "x", 1), AWQ_ERROR_IO);
-    assert_listing(f, "out.partial", ".awq-lock a.txt empty folder tokenizer.json");
+    assert_listing(f, "out.partial",
+                   ".awq-lock a.txt " AWQ__TEMPLATE_FOLDER " empty folder tokenizer.json");
     size_t bytes;
     char *text = read_file(f, "out.partial/a.txt", &bytes);
     assert_string_equal(text, "2nd");

@@ -133,6 +133,9 @@ awq_status awq__resolve_name(awq_context *ctx, const char *path, char **real);
 #define AWQ__REPORT_FILE "awq_report.json"
 #define AWQ__JOURNAL_FILE "awq_journal.json"
 
+/* The one folder that an output may have: transformers looks there for named chat templates. */
+#define AWQ__TEMPLATE_FOLDER "additional_chat_templates"
+
 /*
  * Begin, declare every tensor, lay out, write each tensor once, add the small files,
  * commit. Work happens in DIRECTORY.partial. The headers of all shards are complete as soon as
@@ -207,8 +210,8 @@ awq_status awq__output_settle(awq__output *output, const char *file_name, const 
 /* Waits for that thread, and tells its failure. awq__output_commit and awq__output_free do it too.
  */
 awq_status awq__output_wait(awq__output *output);
-/* Creates or replaces a small file, durably. The name must be plain, with no directory,
-   and not begin with ".awq-". */
+/* Creates or replaces a small file, durably. The name must be plain, or that of a file in the
+   template folder, and not begin with ".awq-". */
 awq_status awq__output_text(awq__output *output, const char *file_name, const char *text,
                             size_t bytes);
 /* The same for JSON, which is checked first: what is written can be read. */
@@ -216,6 +219,8 @@ awq_status awq__output_json(awq__output *output, const char *file_name, const ch
                             size_t bytes);
 /* Copies a file under its own name; no error if it does not exist. */
 awq_status awq__output_copy(awq__output *output, const char *source_path);
+/* The same under another name, as awq__output_text takes it. */
+awq_status awq__output_copy_as(awq__output *output, const char *source_path, const char *file_name);
 /* Checks that every declared tensor was written (else AWQ_ERROR_ARGUMENT names the first), makes
    all durable, renames to DIRECTORY, and removes journal and lock. With force an existing directory
    gives way and is removed last; where the file system can exchange two names, DIRECTORY is never
@@ -245,7 +250,8 @@ void awq__sums_free(awq__sums *sums);
 /* NULL if absent. */
 const awq__sum *awq__sums_find(const awq__sums *sums, const char *name);
 /* Everything in a directory but the checksums themselves, what begins with ".awq-", and `except`,
-   which may be NULL. */
+   which may be NULL. What is in the template folder counts one by one; any other folder is a name.
+ */
 awq_status awq__sums_list(awq_context *ctx, const char *directory, const char *except,
                           awq__sums *sums);
 /* Hashes what is left of the files, several at a time, and asks the caller now and then whether to

@@ -23,6 +23,13 @@ bool awq__is_plain_name(const char *name)
     return *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
 }
 
+bool awq__is_output_name(const char *name)
+{
+    static const char folder[] = AWQ__TEMPLATE_FOLDER "/";
+    size_t length = sizeof folder - 1;
+    return awq__is_plain_name(strncmp(name, folder, length) ? name : name + length);
+}
+
 /* A directory that is not there yet, and its name in the one above. */
 static awq_status make_directory(awq_context *ctx, const char *path)
 {

@@ -98,6 +98,8 @@ awq_status awq__write_at(awq_context *ctx, const char *path, int fd, const void 
 const char *awq__base_name(const char *path);
 /* Names a file of a directory without leaving it. */
 bool awq__is_plain_name(const char *name);
+/* Names a file that an output may have: a plain name, or that of one in the template folder. */
+bool awq__is_output_name(const char *name);
 
 /* ---- places.c ---- */
 

@@ -17,18 +17,32 @@ typedef struct small_file {
     bool exists; /* by its temporary name */
 } small_file;
 
+/* A link in its place would lead what is written out of the output. */
+static awq_status make_template_folder(const awq__output *output)
+{
+    char *path = awq__path_join(output->ctx, output->partial, AWQ__TEMPLATE_FOLDER);
+    AWQ__CHECK_ALLOC(path);
+    awq_status status = awq__is_link(path)
+                            ? awq__fail(output->ctx, AWQ_ERROR_IO, "%s: is a link", path)
+                            : awq__make_directories(output->ctx, path);
+    awq__free(path);
+    return status;
+}
+
 static awq_status open_small(awq__output *output, const char *name, small_file *file)
 {
     awq_context *ctx = output->ctx;
     *file = (small_file){.fd = -1};
-    if (!awq__is_plain_name(name) ||
+    if (!awq__is_output_name(name) ||
         !strncmp(name, AWQ__PRIVATE_PREFIX, strlen(AWQ__PRIVATE_PREFIX)))
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                          "%s: \"%s\" is not the plain name of a file, or reserved", output->partial,
                          name);
+    if (strchr(name, '/'))
+        AWQ__CHECK(make_template_folder(output));
     file->path = awq__path_join(ctx, output->partial, name);
     file->temporary = awq__format(ctx, "%s/" AWQ__PRIVATE_PREFIX "%s" AWQ__TEMPORARY_SUFFIX,
-                                  output->partial, name);
+                                  output->partial, awq__base_name(name));
     if (!file->path || !file->temporary)
         return AWQ_ERROR_MEMORY;
     file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
@@ -53,7 +67,7 @@ static awq_status place_small(awq__output *output, small_file *file)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be replaced: %s", file->path,
                          strerror(errno));
     file->exists = false;
-    return awq__sync_directory(ctx, output->partial);
+    return awq__sync_parent(ctx, file->path);
 }
 
 static void free_small(small_file *file)
@@ -112,11 +126,12 @@ done:
     return status;
 }
 
-static awq_status copy_open(awq__output *output, int source, const char *source_path)
+static awq_status copy_open(awq__output *output, int source, const char *source_path,
+                            const char *file_name)
 {
     small_file file;
     awq_status status;
-    AWQ__TRY(open_small(output, awq__base_name(source_path), &file));
+    AWQ__TRY(open_small(output, file_name, &file));
     AWQ__TRY(copy_bytes(output->ctx, source, source_path, &file));
     AWQ__TRY(place_small(output, &file));
 done:
@@ -126,6 +141,11 @@ done:
 
 awq_status awq__output_copy(awq__output *output, const char *source_path)
 {
+    return awq__output_copy_as(output, source_path, awq__base_name(source_path));
+}
+
+awq_status awq__output_copy_as(awq__output *output, const char *source_path, const char *file_name)
+{
     int source = open(source_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (source < 0 && errno == ENOENT)
         return AWQ_OK;
@@ -134,7 +154,7 @@ awq_status awq__output_copy(awq__output *output, const char *source_path)
     struct stat info;
     awq_status status =
         fstat(source, &info) == 0 && S_ISREG(info.st_mode)
-            ? copy_open(output, source, source_path)
+            ? copy_open(output, source, source_path, file_name)
             : awq__fail(output->ctx, AWQ_ERROR_IO, "%s: not a regular file", source_path);
     close(source);
     return status;

@@ -47,12 +47,37 @@ const awq__sum *awq__sums_find(const awq__sums *sums, const char *name)
 typedef struct listing {
     awq_context *ctx;
     awq__sums *sums;
-    const char *except;
+    const char *directory, *except;
 } listing;
+
+static awq_status add_template(void *user, const char *name)
+{
+    const listing *l = user;
+    char *path = awq__path_join(l->ctx, AWQ__TEMPLATE_FOLDER, name);
+    AWQ__CHECK_ALLOC(path);
+    awq_status status = add(l->ctx, l->sums, path, strlen(path));
+    awq__free(path);
+    return status;
+}
+
+/* What has the folder's name but is no folder is a name as any other. */
+static awq_status add_templates(listing *l)
+{
+    char *path = awq__path_join(l->ctx, l->directory, AWQ__TEMPLATE_FOLDER);
+    AWQ__CHECK_ALLOC(path);
+    awq_status status =
+        awq__is_directory(path) && !awq__is_link(path)
+            ? awq__list_directory(l->ctx, path, add_template, l)
+            : add(l->ctx, l->sums, AWQ__TEMPLATE_FOLDER, strlen(AWQ__TEMPLATE_FOLDER));
+    awq__free(path);
+    return status;
+}
 
 static awq_status add_name(void *user, const char *name)
 {
-    const listing *l = user;
+    listing *l = user;
+    if (!strcmp(name, AWQ__TEMPLATE_FOLDER))
+        return add_templates(l);
     if (!strcmp(name, AWQ__SUMS_FILE) || (l->except && !strcmp(name, l->except)) ||
         !strncmp(name, AWQ__PRIVATE_PREFIX, strlen(AWQ__PRIVATE_PREFIX)))
         return AWQ_OK;
@@ -62,7 +87,7 @@ static awq_status add_name(void *user, const char *name)
 awq_status awq__sums_list(awq_context *ctx, const char *directory, const char *except,
                           awq__sums *sums)
 {
-    listing l = {ctx, sums, except};
+    listing l = {ctx, sums, directory, except};
     *sums = (awq__sums){0};
     AWQ__CHECK(awq__list_directory(ctx, directory, add_name, &l));
     if (sums->count)
@@ -189,7 +214,7 @@ static awq_status read_line(awq_context *ctx, const char *path, const char *line
     if (fits) {
         AWQ__CHECK(add(ctx, sums, line + DIGITS + 2, length - DIGITS - 2));
         memcpy(sums->list[sums->count - 1].hex, line, DIGITS);
-        if (awq__is_plain_name(sums->list[sums->count - 1].name))
+        if (awq__is_output_name(sums->list[sums->count - 1].name))
             return AWQ_OK;
     }
     return awq__fail(ctx, AWQ_ERROR_FORMAT,

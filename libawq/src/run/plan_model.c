@@ -252,9 +252,9 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, aw
                       "%s: is quantized already (%s); the model must be in BF16, F16 or F32, or "
                       "its experts in MXFP4",
                       plan->model->directory, plan->model->format->method));
-    AWQ__TRY(awq__side_files_check(ctx, plan->model));
     AWQ__TRY(treat(ctx, recipe, plan));
     AWQ__TRY(doubt_config(ctx, plan));
+    AWQ__TRY(awq__side_files_check(ctx, plan));
     AWQ__TRY(awq__model_plan_config(ctx, plan, &config));
 done:
     cJSON_Delete(config);

@@ -2,49 +2,217 @@
    byte. */
 #include "write/write.h"
 
-#define MAX_CONFIG_BYTES ((size_t)256 << 20) /* it has been parsed: it is smaller */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
-/* What a serving engine expects beside the weights. */
-static const char *const copied[] = {
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "chat_template.json",
-    "LICENSE",
+#define MAX_CONFIG_BYTES ((size_t)256 << 20) /* it has been parsed: it is smaller */
+#define MAX_SIDE_FILE_MIB 64                 /* tokenizers of 500,000 tokens have some 30 */
+#define NAMED 8                              /* of what is left out */
+
+/* ---- which they are ---- */
+
+/* Endings of weights, in whatever form, and of indexes of their shards. */
+static const char *const endings[] = {
+    ".bin",  ".pt",     ".pth",       ".ckpt", ".h5",     ".msgpack", ".gguf",       ".ggml",
+    ".onnx", ".tflite", ".onnx_data", ".pkl",  ".pickle", ".npz",     ".index.json",
 };
 
-#define COPIED (sizeof copied / sizeof *copied)
+/* What the result has of its own, and what other quantizers say of other weights. */
+static const char *const others[] = {
+    "config.json",       AWQ__PROVENANCE_FILE,   AWQ__REPORT_FILE,
+    AWQ__JOURNAL_FILE,   AWQ__SUMS_FILE,         "quantize_config.json",
+    "quant_config.json", "hf_quant_config.json", "quantization_config.json",
+    "recipe.yaml",
+};
 
-awq_status awq__side_files_check(awq_context *ctx, const awq_model *model)
+static bool ends_with(const char *name, const char *ending)
 {
-    for (size_t i = 0; i < COPIED; i++) {
-        char *path = awq__path_join(ctx, model->directory, copied[i]);
-        AWQ__CHECK_ALLOC(path);
-        awq_status status = awq__check_link(ctx, model->directory, path);
-        awq__free(path);
-        AWQ__CHECK(status);
-    }
+    size_t length = strlen(name), end = strlen(ending);
+    return length >= end && !strcmp(name + length - end, ending);
+}
+
+/* Is a name of the source that of a side file? A hidden one is bookkeeping or a secret; parts of
+   downloads have a further ending. */
+static bool may_be_side_file(const char *name)
+{
+    if (name[0] == '.' || strstr(name, ".safetensors"))
+        return false;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (ends_with(name, endings[i]))
+            return false;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (!strcmp(name, others[i]))
+            return false;
+    return true;
+}
+
+/* ---- those of a source ---- */
+
+typedef struct names {
+    char **list;
+    size_t count, capacity;
+} names;
+
+/* Zero-initialise but for the first two. */
+typedef struct side_files {
+    awq_context *ctx;
+    const char *directory;
+    names copied, left_out;
+} side_files;
+
+static void free_names(names *n)
+{
+    for (size_t i = 0; i < n->count; i++)
+        awq__free(n->list[i]);
+    awq__free(n->list);
+    *n = (names){0};
+}
+
+static void free_side_files(side_files *s)
+{
+    free_names(&s->copied);
+    free_names(&s->left_out);
+}
+
+static awq_status add_name(awq_context *ctx, names *n, const char *name, const char *suffix)
+{
+    AWQ__CHECK(awq__grow(ctx, &n->list, &n->capacity, n->count + 1, sizeof *n->list, "side files"));
+    n->list[n->count] = awq__format(ctx, "%s%s", name, suffix);
+    AWQ__CHECK_ALLOC(n->list[n->count]);
+    n->count++;
     return AWQ_OK;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void sort_names(names *n)
+{
+    if (n->count)
+        qsort(n->list, n->count, sizeof *n->list, compare_names);
+}
+
+/* Copied or left out? What cannot be looked at is told when it is copied. */
+static awq_status add_path(side_files *s, const char *name, const char *path)
+{
+    struct stat info;
+    bool there = stat(path, &info) == 0;
+    if (there && S_ISDIR(info.st_mode))
+        return add_name(s->ctx, &s->left_out, name, "/");
+    AWQ__CHECK(awq__check_link(s->ctx, s->directory, path));
+    bool fits = !there || (S_ISREG(info.st_mode) &&
+                           (uint64_t)info.st_size <= (uint64_t)MAX_SIDE_FILE_MIB << 20);
+    return add_name(s->ctx, fits ? &s->copied : &s->left_out, name, "");
+}
+
+static awq_status add_file(side_files *s, const char *name)
+{
+    char *path = awq__path_join(s->ctx, s->directory, name);
+    AWQ__CHECK_ALLOC(path);
+    awq_status status = add_path(s, name, path);
+    awq__free(path);
+    return status;
+}
+
+static awq_status see_template(void *user, const char *name)
+{
+    side_files *s = user;
+    if (!may_be_side_file(name))
+        return AWQ_OK;
+    char *inner = awq__path_join(s->ctx, AWQ__TEMPLATE_FOLDER, name);
+    AWQ__CHECK_ALLOC(inner);
+    awq_status status = add_file(s, inner);
+    awq__free(inner);
+    return status;
+}
+
+static awq_status see_templates(side_files *s)
+{
+    char *path = awq__path_join(s->ctx, s->directory, AWQ__TEMPLATE_FOLDER);
+    awq_status status;
+    AWQ__TRY_ALLOC(path);
+    AWQ__TRY(awq__check_link(s->ctx, s->directory, path));
+    AWQ__TRY(awq__is_directory(path) ? awq__list_directory(s->ctx, path, see_template, s)
+                                     : add_name(s->ctx, &s->left_out, AWQ__TEMPLATE_FOLDER, ""));
+done:
+    awq__free(path);
+    return status;
+}
+
+static awq_status see_name(void *user, const char *name)
+{
+    if (!strcmp(name, AWQ__TEMPLATE_FOLDER))
+        return see_templates(user);
+    return may_be_side_file(name) ? add_file(user, name) : AWQ_OK;
+}
+
+/* A config.json by itself has none. Free what is found, also after a failure. */
+static awq_status find_side_files(side_files *s)
+{
+    if (!awq__is_directory(s->directory))
+        return AWQ_OK;
+    AWQ__CHECK(awq__list_directory(s->ctx, s->directory, see_name, s));
+    sort_names(&s->copied);
+    sort_names(&s->left_out);
+    return AWQ_OK;
+}
+
+/* ---- what the result will lack ---- */
+
+static awq_status tell_left_out(const side_files *s, awq__rules *rules)
+{
+    awq__text text = {0};
+    awq_status status = AWQ_OK;
+    size_t count = s->left_out.count, named = count > NAMED ? NAMED : count;
+    for (size_t i = 0; i < named; i++)
+        AWQ__TRY(awq__text_append(s->ctx, &text, "%s%s", i ? ", " : "", s->left_out.list[i]));
+    if (count > named)
+        AWQ__TRY(awq__text_append(s->ctx, &text, " and %zu more", count - named));
+    if (count)
+        AWQ__TRY(awq__rules_warn(s->ctx, rules,
+                                 "%s: the result will lack %s: only files of at most %d "
+                                 "MiB are copied, and no folder but " AWQ__TEMPLATE_FOLDER,
+                                 s->directory, text.data, MAX_SIDE_FILE_MIB));
+done:
+    awq__text_free(&text);
+    return status;
+}
+
+awq_status awq__side_files_check(awq_context *ctx, awq__model_plan *plan)
+{
+    side_files s = {.ctx = ctx, .directory = plan->model->directory};
+    awq_status status;
+    AWQ__TRY(find_side_files(&s));
+    AWQ__TRY(tell_left_out(&s, &plan->rules));
+done:
+    free_side_files(&s);
+    return status;
+}
+
+/* ---- writing ---- */
+
+static awq_status copy_file(const awq__writer *writer, const char *directory, const char *name)
+{
+    char *path = awq__path_join(writer->ctx, directory, name);
+    AWQ__CHECK_ALLOC(path);
+    awq_status status = awq__output_copy_as(writer->output, path, name);
+    awq__free(path);
+    return status;
 }
 
 static awq_status copy_files(const awq__writer *writer)
 {
-    const awq_model *model = writer->plan->model;
-    AWQ__CHECK(awq__side_files_check(writer->ctx, model));
-    for (size_t i = 0; i < COPIED; i++) {
-        char *path = awq__path_join(writer->ctx, model->directory, copied[i]);
-        AWQ__CHECK_ALLOC(path);
-        awq_status status = awq__output_copy(writer->output, path);
-        awq__free(path);
-        AWQ__CHECK(status);
-    }
-    return AWQ_OK;
+    side_files s = {.ctx = writer->ctx, .directory = writer->plan->model->directory};
+    awq_status status;
+    AWQ__TRY(find_side_files(&s));
+    for (size_t i = 0; i < s.copied.count; i++)
+        AWQ__TRY(copy_file(writer, s.directory, s.copied.list[i]));
+done:
+    free_side_files(&s);
+    return status;
 }
 
 /* The source's text but for one member: readers of it tell 0 from 0.0. */

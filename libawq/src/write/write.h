@@ -61,8 +61,9 @@ awq_status awq__store_fused(const awq__writer *writer, const awq__layer *layer, 
 
 /* ---- side_files.c ---- */
 
-/* AWQ_ERROR_IO if one of the source's files that a result has too is a link out of the source. */
-awq_status awq__side_files_check(awq_context *ctx, const awq_model *model);
+/* AWQ_ERROR_IO if one of the source's files that a result has too is a link out of the source.
+   Warns of what the result will lack. */
+awq_status awq__side_files_check(awq_context *ctx, awq__model_plan *plan);
 /* Writes config.json with quantization_config, and copies those that are there. */
 awq_status awq__write_side_files(const awq__writer *writer);
 
