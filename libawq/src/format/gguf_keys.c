@@ -1,0 +1,159 @@
+/* Key values of a model, from its description and config.json. */
+#include "format/gguf_model.h"
+
+#include <string.h>
+
+#define KEY_BYTES 96
+#define QUANTIZATION_VERSION 2 /* of the block types */
+
+/* What keys are added to, and begin with. */
+typedef struct adder {
+    awq_context *ctx;
+    const awq__arch *arch;
+    const awq__gguf_family *family;
+    awq__gguf_values *values;
+} adder;
+
+static void print_key(const adder *a, const char *key, char text[KEY_BYTES])
+{
+    size_t length = strlen(a->family->name);
+    memcpy(text, a->family->name, length);
+    text[length] = '.';
+    strncpy(text + length + 1, key, KEY_BYTES - length - 1);
+    text[KEY_BYTES - 1] = 0;
+}
+
+static awq_status add_size(const adder *a, const char *key, int64_t size)
+{
+    char text[KEY_BYTES];
+    print_key(a, key, text);
+    if (size < 0 || size > INT32_MAX)
+        return awq__fail(a->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: %s would be %lld, which GGUF's 32 bits cannot be",
+                         a->arch->config_path, text, (long long)size);
+    return awq__gguf_add_u32(a->ctx, a->values, text, (uint32_t)size);
+}
+
+static awq_status add_number(const adder *a, const char *key, double number)
+{
+    char text[KEY_BYTES];
+    print_key(a, key, text);
+    return awq__gguf_add_f32(a->ctx, a->values, text, (float)number);
+}
+
+static awq_status add_word(const adder *a, const char *key, const char *word)
+{
+    char text[KEY_BYTES];
+    print_key(a, key, text);
+    return awq__gguf_add_text(a->ctx, a->values, text, word);
+}
+
+/* A whole number of config.json that llama.cpp must know. */
+static awq_status add_config_size(const adder *a, const char *key, const char *config_key)
+{
+    int64_t size;
+    const cJSON *item = awq__json_at(a->arch->config, config_key);
+    if (!awq__json_int(item, &size) || size < 1)
+        return awq__fail(a->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: %s is missing or no positive whole number, which GGUF must say",
+                         a->arch->config_path, config_key);
+    return add_size(a, key, size);
+}
+
+/* ---- rotary embedding ---- */
+
+/* The newer object or the older one; NULL if there is none. */
+static const cJSON *rope_object(const adder *a)
+{
+    const cJSON *object = awq__json_at(a->arch->config, "rope_parameters");
+    return cJSON_IsObject(object) ? object : awq__json_at(a->arch->config, "rope_scaling");
+}
+
+static const cJSON *rope_item(const adder *a, const char *key)
+{
+    const cJSON *object = rope_object(a);
+    return cJSON_IsObject(object) ? awq__json_at(object, key) : NULL;
+}
+
+static awq_status add_rope_number(const adder *a, const char *key, const char *config_key)
+{
+    const cJSON *item = rope_item(a, config_key);
+    return cJSON_IsNumber(item) ? add_number(a, key, item->valuedouble) : AWQ_OK;
+}
+
+static awq_status add_yarn(const adder *a)
+{
+    const cJSON *length = rope_item(a, "original_max_position_embeddings");
+    int64_t size;
+    if (!length)
+        AWQ__CHECK(
+            add_config_size(a, "rope.scaling.original_context_length", "max_position_embeddings"));
+    else if (awq__json_int(length, &size))
+        AWQ__CHECK(add_size(a, "rope.scaling.original_context_length", size));
+    AWQ__CHECK(add_rope_number(a, "rope.scaling.yarn_ext_factor", "extrapolation_factor"));
+    AWQ__CHECK(add_rope_number(a, "rope.scaling.yarn_attn_factor", "attention_factor"));
+    AWQ__CHECK(add_rope_number(a, "rope.scaling.yarn_beta_fast", "beta_fast"));
+    return add_rope_number(a, "rope.scaling.yarn_beta_slow", "beta_slow");
+}
+
+/* The types are those that the description's reader knows. */
+static awq_status add_rope(const adder *a)
+{
+    const cJSON *theta = rope_item(a, "rope_theta"), *type = rope_item(a, "rope_type");
+    theta = theta ? theta : awq__json_at(a->arch->config, "rope_theta");
+    type = type ? type : rope_item(a, "type");
+    AWQ__CHECK(add_size(a, "rope.dimension_count", a->arch->model.rope.pairs * 2));
+    AWQ__CHECK(add_number(a, "rope.freq_base", cJSON_IsNumber(theta) ? theta->valuedouble : 10000));
+    if (!cJSON_IsString(type) || !strcmp(type->valuestring, "default"))
+        return AWQ_OK;
+    AWQ__CHECK(add_word(a, "rope.scaling.type", type->valuestring));
+    AWQ__CHECK(add_rope_number(a, "rope.scaling.factor", "factor"));
+    return strcmp(type->valuestring, "yarn") ? AWQ_OK : add_yarn(a);
+}
+
+/* ---- all of it ---- */
+
+static awq_status add_attention(const adder *a)
+{
+    const awq_arch_attention *attention = &a->arch->layers[0].attention;
+    AWQ__CHECK(add_size(a, "attention.head_count", attention->heads));
+    AWQ__CHECK(add_size(a, "attention.head_count_kv", attention->kv_heads));
+    AWQ__CHECK(add_size(a, "attention.key_length", attention->head_dim));
+    AWQ__CHECK(add_size(a, "attention.value_length", attention->head_dim));
+    AWQ__CHECK(add_number(a, "attention.layer_norm_rms_epsilon", a->arch->model.norm_epsilon));
+    return a->family->has_windows ? add_size(a, "attention.sliding_window", attention->window)
+                                  : AWQ_OK;
+}
+
+static awq_status add_experts(const adder *a)
+{
+    const awq_arch_layer *layer = &a->arch->layers[0];
+    AWQ__CHECK(add_size(a, "expert_count", layer->experts.count));
+    AWQ__CHECK(add_size(a, "expert_used_count", layer->experts.per_token));
+    if (a->family->expert_width)
+        AWQ__CHECK(add_size(a, "expert_feed_forward_length", layer->experts.intermediate_size));
+    return a->family->has_shared
+               ? add_size(a, "expert_shared_feed_forward_length", layer->shared.intermediate_size)
+               : AWQ_OK;
+}
+
+awq_status awq__gguf_add_model(awq_context *ctx, const awq__arch *arch,
+                               const awq__gguf_family *family, awq__gguf_values *values)
+{
+    const adder a = {ctx, arch, family, values};
+    AWQ__CHECK(awq__gguf_add_text(ctx, values, AWQ__GGUF_ARCHITECTURE, family->name));
+    AWQ__CHECK(awq__gguf_add_text(ctx, values, "general.type", "model"));
+    AWQ__CHECK(
+        awq__gguf_add_u32(ctx, values, "general.quantization_version", QUANTIZATION_VERSION));
+    AWQ__CHECK(add_size(&a, "block_count", arch->model.layer_count));
+    AWQ__CHECK(add_size(&a, "embedding_length", arch->model.hidden_size));
+    AWQ__CHECK(add_size(&a, "vocab_size", arch->model.vocabulary_size));
+    AWQ__CHECK(add_config_size(&a, "context_length", "max_position_embeddings"));
+    if (family->expert_width && awq__json_at(arch->config, "intermediate_size"))
+        AWQ__CHECK(add_config_size(&a, "feed_forward_length", "intermediate_size"));
+    else
+        AWQ__CHECK(add_size(&a, "feed_forward_length", arch->layers[0].experts.intermediate_size));
+    AWQ__CHECK(add_attention(&a));
+    AWQ__CHECK(add_experts(&a));
+    return add_rope(&a);
+}
