@@ -82,22 +82,22 @@ static void what_cannot_be_stored_is_refused(void **state)
 {
     awq_context *ctx = *state;
     static const asked_to_store cases[] = {
-        {41, 128, {AWQ__CODE_NF4, 4, 64, true, AWQ__GRID_NESTED}, NULL},
-        {41, 96, {AWQ__CODE_INTEGER, 8, 96, true, AWQ__GRID_F32_127}, NULL},
-        {41, 128, {AWQ__CODE_NF4, 3, 64, true, AWQ__GRID_NESTED}, "m.w: 3 bits"},
-        {41, 128, {AWQ__CODE_NF4, 2, 64, true, AWQ__GRID_NESTED}, "m.w: 2 bits"},
-        {41, 128, {AWQ__CODE_INTEGER, 4, 64, true, AWQ__GRID_F16}, "4 bits as NF4"},
-        {41, 128, {AWQ__CODE_E2M1, 4, 64, true, AWQ__GRID_F32}, "4 bits as NF4"},
-        {41, 128, {AWQ__CODE_NF4, 8, 128, true, AWQ__GRID_NESTED}, "8 as symmetric integers"},
-        {41, 128, {AWQ__CODE_NF4, 4, 64, false, AWQ__GRID_NESTED}, "m.w: codes with zero points"},
+        {41, 128, {AWQ__CODE_NF4, 4, 64, true, AWQ__GRID_NESTED, NULL}, NULL},
+        {41, 96, {AWQ__CODE_INTEGER, 8, 96, true, AWQ__GRID_F32_127, NULL}, NULL},
+        {41, 128, {AWQ__CODE_NF4, 3, 64, true, AWQ__GRID_NESTED, NULL}, "m.w: 3 bits"},
+        {41, 128, {AWQ__CODE_NF4, 2, 64, true, AWQ__GRID_NESTED, NULL}, "m.w: 2 bits"},
+        {41, 128, {AWQ__CODE_INTEGER, 4, 64, true, AWQ__GRID_F16, NULL}, "4 bits as NF4"},
+        {41, 128, {AWQ__CODE_E2M1, 4, 64, true, AWQ__GRID_F32, NULL}, "4 bits as NF4"},
+        {41, 128, {AWQ__CODE_NF4, 8, 128, true, AWQ__GRID_NESTED, NULL}, "8 as symmetric integers"},
+        {41, 128, {AWQ__CODE_NF4, 4, 64, false, AWQ__GRID_NESTED, NULL}, "m.w: codes with zero points"},
         {41,
          128,
-         {AWQ__CODE_INTEGER, 8, 128, false, AWQ__GRID_F32_127},
+         {AWQ__CODE_INTEGER, 8, 128, false, AWQ__GRID_F32_127, NULL},
          "m.w: codes with zero points"},
-        {41, 128, {AWQ__CODE_NF4, 4, 32, true, AWQ__GRID_NESTED}, "NF4 in groups of 64"},
-        {41, 128, {AWQ__CODE_NF4, 4, 128, true, AWQ__GRID_NESTED}, "m.w: groups of 128"},
-        {41, 128, {AWQ__CODE_INTEGER, 8, 64, true, AWQ__GRID_F32_127}, "quantize.group_size -1"},
-        {41, 96, {AWQ__CODE_NF4, 4, 64, true, AWQ__GRID_NESTED}, "m.w: 96 input features"},
+        {41, 128, {AWQ__CODE_NF4, 4, 32, true, AWQ__GRID_NESTED, NULL}, "NF4 in groups of 64"},
+        {41, 128, {AWQ__CODE_NF4, 4, 128, true, AWQ__GRID_NESTED, NULL}, "m.w: groups of 128"},
+        {41, 128, {AWQ__CODE_INTEGER, 8, 64, true, AWQ__GRID_F32_127, NULL}, "quantize.group_size -1"},
+        {41, 96, {AWQ__CODE_NF4, 4, 64, true, AWQ__GRID_NESTED, NULL}, "m.w: 96 input features"},
     };
     check_refusals(ctx, format, cases, sizeof cases / sizeof *cases);
 }

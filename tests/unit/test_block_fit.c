@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "core/half.h"
-#include "quant/block_fit.h"
+#include "compute/block_fit.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -210,6 +210,25 @@ static awq_status open_weights(awq_context *ctx, awq__arch *arch, const char *pa
     return absent ? AWQ_OK : awq__checkpoint_open(ctx, path, &arch->checkpoint);
 }
 
+static awq_status choose_plugin(awq_context *ctx, awq__arch *arch, const char *plugin)
+{
+    const cJSON *type = awq__json_at(arch->config, "model_type");
+    if (!cJSON_IsString(type))
+        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: \"model_type\" is missing or not a text",
+                         arch->config_path);
+    arch->model_type = type->valuestring;
+    AWQ__CHECK(awq__plugins_load(ctx, &arch->plugins));
+    return awq__plugins_choose(ctx, &arch->plugins, arch->model_type, plugin, &arch->plugin);
+}
+
+static awq_status describe_and_list(awq_context *ctx, awq__arch *arch)
+{
+    AWQ__CHECK(describe(ctx, arch));
+    AWQ__CHECK(list_modules(ctx, arch));
+    AWQ__CHECK(awq__find_other_names(ctx, arch));
+    return sort_names(ctx, arch);
+}
+
 static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *path,
                              const char *plugin)
 {
@@ -217,18 +236,9 @@ static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *path
         awq__is_file(path) ? awq__strdup(ctx, path) : awq__path_join(ctx, path, "config.json");
     AWQ__CHECK_ALLOC(arch->config_path);
     AWQ__CHECK(awq__json_read_python(ctx, arch->config_path, &arch->config));
-    const cJSON *type = awq__json_at(arch->config, "model_type");
-    if (!cJSON_IsString(type))
-        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: \"model_type\" is missing or not a text",
-                         arch->config_path);
-    arch->model_type = type->valuestring;
-    AWQ__CHECK(awq__plugins_load(ctx, &arch->plugins));
-    AWQ__CHECK(awq__plugins_choose(ctx, &arch->plugins, arch->model_type, plugin, &arch->plugin));
+    AWQ__CHECK(choose_plugin(ctx, arch, plugin));
     AWQ__CHECK(open_weights(ctx, arch, path));
-    AWQ__CHECK(describe(ctx, arch));
-    AWQ__CHECK(list_modules(ctx, arch));
-    AWQ__CHECK(awq__find_other_names(ctx, arch));
-    return sort_names(ctx, arch);
+    return describe_and_list(ctx, arch);
 }
 
 awq_status awq__arch_open(awq_context *ctx, const char *path, const char *plugin, awq__arch **out)
@@ -240,6 +250,33 @@ awq_status awq__arch_open(awq_context *ctx, const char *path, const char *plugin
     if (status == AWQ_OK)
         *out = arch;
     else
+        awq__arch_free(arch);
+    return status;
+}
+
+static awq_status open_config(awq_context *ctx, awq__arch *arch, const char *path,
+                              const char *plugin)
+{
+    arch->config_path = awq__strdup(ctx, path);
+    AWQ__CHECK_ALLOC(arch->config_path);
+    AWQ__CHECK(choose_plugin(ctx, arch, plugin));
+    return describe_and_list(ctx, arch);
+}
+
+awq_status awq__arch_open_config(awq_context *ctx, const char *path, cJSON *config,
+                                 const char *plugin, awq__arch **out)
+{
+    *out = NULL;
+    awq_status status;
+    awq__arch *arch = awq__alloc(ctx, 1, sizeof *arch, "a model");
+    if (!arch)
+        cJSON_Delete(config);
+    AWQ__CHECK_ALLOC(arch);
+    arch->config = config;
+    AWQ__TRY(open_config(ctx, arch, path, plugin));
+    *out = arch;
+done:
+    if (status != AWQ_OK)
         awq__arch_free(arch);
     return status;
 }

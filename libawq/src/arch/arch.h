@@ -126,6 +126,10 @@ typedef struct awq__arch {
 /* `path` is a directory with a config.json, with weights or without any, or a config.json by
    itself, beside which no weights are looked for. */
 awq_status awq__arch_open(awq_context *ctx, const char *path, const char *plugin, awq__arch **out);
+/* The same of a config.json in memory, which is taken over, of a model whose weights lie elsewhere;
+   path is for messages. */
+awq_status awq__arch_open_config(awq_context *ctx, const char *path, cJSON *config,
+                                 const char *plugin, awq__arch **out);
 void awq__arch_free(awq__arch *arch);
 /* The index of a layer's module; expert is ignored for parts that are not an expert's. The layer
    must have the part. */

@@ -35,6 +35,8 @@ typedef enum awq__code {
 } awq__code;
 extern const float awq__e2m1[16];
 
+struct awq__block_type;
+
 /* How a matrix is rounded: one scale and zero for `group` columns of a row. */
 typedef struct awq__scheme {
     awq__code code;
@@ -42,6 +44,9 @@ typedef struct awq__scheme {
     int64_t group; /* columns; divides K */
     bool symmetric;
     awq__scale_grid grid; /* of INTEGER; of NF4 F32 or NESTED */
+    /* Blocks of GGUF that are written (blocks.h); the rest is the scheme that comes nearest, by
+       which scales are searched. NULL: none. */
+    const struct awq__block_type *blocks;
 } awq__scheme;
 
 /* The scale of an E2M1 group whose largest magnitude is `range`: 2^(floor(log2(range)) - 2),
@@ -88,8 +93,6 @@ typedef struct awq__run_sums {
     float error[AWQ__RUNS];                           /* sum of h (x - scale v + min)^2 */
     float xv[AWQ__RUNS], vv[AWQ__RUNS], v[AWQ__RUNS]; /* of h x v, h v v, h v */
 } awq__run_sums;
-struct awq__block_type;
-
 typedef struct awq__compute {
     const char *name;
 

@@ -56,6 +56,9 @@ awq__weight awq__weight_mxfp4(const char *name, const uint8_t *blocks, const uin
  */
 awq__weight awq__weight_blocks(const char *name, const struct awq__block_type *blocks,
                                const void *data, int64_t rows, int64_t cols, int64_t paired_head);
+/* The same of floats. */
+awq__weight awq__weight_paired(const char *name, awq_dtype dtype, const void *data, int64_t rows,
+                               int64_t cols, int64_t paired_head);
 /* Are the stored bytes [N,K] of dtype, one row after the other, with nothing to multiply? */
 bool awq__weight_is_plain(const awq__weight *weight);
 /* Rows first .. first+count-1 -> out[count,K], with the multipliers. */

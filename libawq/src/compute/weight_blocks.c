@@ -1,6 +1,7 @@
 /* Matrices of GGUF's blocks, read as F32. */
 #include "compute/blocks.h"
 #include "compute/weight.h"
+#include "core/convert.h"
 
 #include <string.h>
 
@@ -57,6 +58,36 @@ awq__weight awq__weight_blocks(const char *name, const awq__block_type *blocks, 
                          .data = data,
                          .dtype = AWQ_F32,
                          .blocks = blocks,
+                         .paired_head = paired_head,
+                         .name = name};
+}
+
+/* ---- floats ---- */
+
+static void read_floats_panel(const awq__weight *weight, int64_t first, int64_t count, int64_t col,
+                              int64_t cols, float *out)
+{
+    int64_t size = awq_dtype_bits(weight->dtype) / 8;
+    for (int64_t n = 0; n < count; n++) {
+        int64_t at = stored_row(weight, first + n) * weight->cols + col;
+        awq__widen(NULL, weight->dtype, weight->data + at * size, (size_t)cols, out + n * cols);
+    }
+}
+
+static void read_floats(const awq__weight *weight, int64_t first, int64_t count, float *out)
+{
+    read_floats_panel(weight, first, count, 0, weight->cols, out);
+}
+
+awq__weight awq__weight_paired(const char *name, awq_dtype dtype, const void *data, int64_t rows,
+                               int64_t cols, int64_t paired_head)
+{
+    return (awq__weight){.rows = rows,
+                         .cols = cols,
+                         .read = read_floats,
+                         .read_panel = read_floats_panel,
+                         .data = data,
+                         .dtype = dtype,
                          .paired_head = paired_head,
                          .name = name};
 }

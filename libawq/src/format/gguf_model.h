@@ -55,4 +55,11 @@ awq_status awq__gguf_add_model(awq_context *ctx, const awq__arch *arch,
 awq_status awq__gguf_add_tokenizer(awq_context *ctx, const char *directory, const awq__arch *arch,
                                    awq__gguf_values *values);
 
+/* ---- gguf_config.c ---- */
+
+/* What config.json would be, from a file's key values; the caller's to delete.
+   AWQ_ERROR_UNSUPPORTED if the file's architecture is none of ours. */
+awq_status awq__gguf_config(awq_context *ctx, const awq__gguf *gguf,
+                            const awq__gguf_family **family, cJSON **config);
+
 #endif

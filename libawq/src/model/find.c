@@ -237,6 +237,8 @@ awq_status awq__model_find(const awq_model *model, const awq__module *module, aw
 {
     const finder f = {model, held};
     *found = (awq__found){0};
+    if (model->gguf)
+        return awq__model_find_gguf(model, module, held, found);
     if (module->fused)
         return find_fused(&f, module, found);
     if (model->format && !module->vector && awq__model_has_weights(model))

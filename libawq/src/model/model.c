@@ -1,4 +1,5 @@
 /* Opening a checkpoint, and the list of modules for people. */
+#include "compute/blocks.h"
 #include "model/model.h"
 
 #include <stdio.h>
@@ -138,6 +139,9 @@ static awq_status describe_module(awq_model *model, size_t index)
     double weights = (double)source->rows * (double)source->cols;
     if (!found.packed)
         model->texts[index] = awq__format(model->ctx, "%s", awq_dtype_name(found.weight.dtype));
+    else if (found.scheme.blocks)
+        model->texts[index] =
+            awq__strdup(model->ctx, awq__ggml_type_of(found.scheme.blocks->id)->name);
     else if (found.scheme.code == AWQ__CODE_E2M1)
         model->texts[index] = awq__strdup(model->ctx, "mxfp4");
     else if (found.scheme.code == AWQ__CODE_NF4)
@@ -177,7 +181,7 @@ static awq_status describe_modules(awq_model *model)
     return AWQ_OK;
 }
 
-static awq_status open_model(awq_model *model, const char *plugin, bool whole)
+static awq_status open_checkpoint(awq_model *model, const char *plugin)
 {
     AWQ__CHECK(awq__arch_open(model->ctx, model->directory, plugin, &model->arch));
     AWQ__CHECK(read_quantization(model));
@@ -185,6 +189,17 @@ static awq_status open_model(awq_model *model, const char *plugin, bool whole)
         model->bytes = awq__checkpoint_bytes(model->arch->checkpoint);
     else
         AWQ__CHECK(read_dtype(model));
+    return AWQ_OK;
+}
+
+static awq_status open_model(awq_model *model, const char *plugin, bool whole)
+{
+    char *file;
+    AWQ__CHECK(awq__model_gguf_file(model->ctx, model->directory, &file));
+    awq_status status =
+        file ? awq__model_open_gguf(model, file, plugin) : open_checkpoint(model, plugin);
+    awq__free(file);
+    AWQ__CHECK(status);
     return whole ? describe_modules(model) : AWQ_OK;
 }
 
@@ -231,6 +246,7 @@ void awq_model_free(awq_model *model)
     awq__free(model->texts);
     awq__free(model->modules);
     awq__stored_free(&model->stored);
+    awq__gguf_free(model->gguf);
     awq__arch_free(model->arch);
     awq__free(model->directory);
     awq__free(model);
@@ -261,7 +277,9 @@ void awq_model_describe(const awq_model *model, awq_model_info *info)
         .directory = model->directory,
         .model_type = arch->model_type,
         .plugin = arch->plugin->table.id,
-        .quantization = model->format ? model->format->name : "",
+        .quantization = model->gguf     ? "gguf"
+                        : model->format ? model->format->name
+                                        : "",
         .layer_count = arch->model.layer_count,
         .hidden_size = arch->model.hidden_size,
         .vocabulary_size = arch->model.vocabulary_size,

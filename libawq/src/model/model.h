@@ -5,6 +5,7 @@
 
 #include "arch/arch.h"
 #include "format/format.h"
+#include "format/gguf_model.h"
 #include "forward/layer.h"
 
 /* More than any disk holds, and sums of it do not overflow. */
@@ -19,6 +20,8 @@ struct awq_model {
     const awq__disk_format *format; /* NULL: a plain checkpoint */
     awq__stored stored;
     bool has_codes;      /* some module is stored in codes; of a model that is open as a whole */
+    awq__gguf *gguf; /* what the weights lie in; NULL: the checkpoint, if there is one */
+    const awq__gguf_family *family;
     awq_module *modules; /* the public list */
     char **texts;        /* their storage strings */
 };
@@ -30,7 +33,7 @@ awq_status awq__model_open_partial(awq_context *ctx, const char *path, const cha
 /* False for one that config.json alone describes: then no module has data. */
 static inline bool awq__model_has_weights(const awq_model *model)
 {
-    return model->arch->checkpoint != NULL;
+    return model->arch->checkpoint != NULL || model->gguf != NULL;
 }
 /* AWQ_ERROR_IO if the model has no weights; `undone` is what cannot be done to it, "quantized". */
 awq_status awq__model_require_weights(const awq_model *model, const char *undone);
@@ -54,6 +57,18 @@ typedef struct awq__found {
    which may be NULL. */
 awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__held *held,
                            awq__found *found);
+
+/* ---- gguf.c: models in GGUF ---- */
+
+/* The GGUF file that a path leads to: it is one, or a directory without a config.json and with one.
+ *file is the caller's, NULL where there is none. */
+awq_status awq__model_gguf_file(awq_context *ctx, const char *path, char **file);
+awq_status awq__model_open_gguf(awq_model *model, const char *file, const char *plugin);
+/* awq__model_find there. */
+awq_status awq__model_find_gguf(const awq_model *model, const awq__module *module, awq__held *held,
+                                awq__found *found);
+/* A file beside the weights, for the caller to free; NULL for want of memory. */
+char *awq__model_file(const awq_model *model, const char *name);
 
 /* A layer in memory: its weights as they are stored, its vectors and biases as floats. It stays
    where it is: a thread has the next layer's weights read ahead meanwhile. */

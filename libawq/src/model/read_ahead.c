@@ -23,7 +23,8 @@ static void *read_ahead(void *arg)
 
 void awq__read_ahead(awq__loaded_layer *loaded)
 {
-    if (loaded->layer.number + 1 < loaded->model->arch->model.layer_count)
+    const awq__arch *arch = loaded->model->arch;
+    if (arch->checkpoint && loaded->layer.number + 1 < arch->model.layer_count)
         loaded->reading = pthread_create(&loaded->reader, NULL, read_ahead, loaded) == 0;
 }
 

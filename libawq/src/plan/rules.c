@@ -17,8 +17,9 @@ bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b)
 {
     return a->scheme.code == b->scheme.code && a->scheme.bits == b->scheme.bits &&
            a->scheme.group == b->scheme.group && a->scheme.symmetric == b->scheme.symmetric &&
-           a->calibrate == b->calibrate && a->scale == b->scale && a->clip == b->clip &&
-           a->gptq == b->gptq && a->automatic == b->automatic;
+           a->scheme.blocks == b->scheme.blocks && a->calibrate == b->calibrate &&
+           a->scale == b->scale && a->clip == b->clip && a->gptq == b->gptq &&
+           a->automatic == b->automatic;
 }
 
 awq_status awq__rules_treat(awq_context *ctx, awq__rules *rules, size_t index,

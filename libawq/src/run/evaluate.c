@@ -12,7 +12,7 @@ static awq_status load_windows(awq_context *ctx, const awq_eval_options *options
                                   .samples = options->windows,
                                   .sequence_length =
                                       options->sequence_length ? options->sequence_length : 256};
-    char *tokenizer = awq__path_join(ctx, model->directory, "tokenizer.json");
+    char *tokenizer = awq__model_file(model, "tokenizer.json");
     AWQ__CHECK_ALLOC(tokenizer);
     awq_status status =
         awq__windows_load(ctx, &corpus, tokenizer, model->arch->model.vocabulary_size, windows);

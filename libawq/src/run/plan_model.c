@@ -241,6 +241,11 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, aw
     awq_status status;
     AWQ__TRY(awq_model_open(ctx, settings->model, settings->plugin, &plan->model));
     AWQ__TRY(awq__check_output_place(ctx, recipe, plan->model));
+    if (plan->model->gguf)
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_RECIPE,
+                           "%s: is in GGUF, which is read to be inspected and evaluated; what is "
+                           "quantized is the checkpoint that it was made from",
+                           plan->model->directory));
     if (plan->model->format && !plan->model->has_codes && awq__model_has_weights(plan->model))
         AWQ__TRY(awq__fail(ctx, AWQ_ERROR_RECIPE,
                            "%s: quantization_config says %s, but no weight is in codes; if the "

@@ -312,6 +312,11 @@ static awq_status verify_source(awq_verification *v, const awq_model *result, co
     awq_status status;
     AWQ__TRY(awq_model_open(v->ctx, directory, plugin, &source));
     AWQ__TRY(awq__model_require_weights(source, "compared with"));
+    if (result->gguf || source->gguf)
+        AWQ__TRY(awq__fail(v->ctx, AWQ_ERROR_UNSUPPORTED,
+                           "%s: weights in GGUF are not compared one by one; eval tells how far "
+                           "the result is from its source",
+                           result->gguf ? result->directory : source->directory));
     const compared c = {.v = v,
                         .result = result,
                         .source = source,

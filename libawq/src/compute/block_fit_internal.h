@@ -2,7 +2,7 @@
 #ifndef AWQ__BLOCK_FIT_INTERNAL_H
 #define AWQ__BLOCK_FIT_INTERNAL_H
 
-#include "quant/block_fit.h"
+#include "compute/block_fit.h"
 
 #define AWQ__RUN_MAX 32 /* weights of a run */
 

@@ -1,6 +1,6 @@
 /* Scales and mins of runs as blocks can say them: F16 numbers, whole numbers, powers of two. */
 #include "core/half.h"
-#include "quant/block_fit_internal.h"
+#include "compute/block_fit_internal.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* The best scale and min of runs of weights. */
-#include "quant/block_fit_internal.h"
+#include "compute/block_fit_internal.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Rounding of rows to blocks, by batches of runs. */
-#include "quant/block_fit_internal.h"
+#include "compute/block_fit_internal.h"
 
 #include <string.h>
 
