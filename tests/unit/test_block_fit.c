@@ -71,8 +71,8 @@ static double nearest_error(const awq__block_type *type, float scale, float min,
 }
 
 /* Of one run, over all the numbers that the block may have for it, others being as they are. */
-static double best_of_run(const awq__block_type *type, awq__block *block, int run, const float *w,
-                          const float *h)
+static double best_of_run(const awq__block_type *type, awq__ggml_block *block, int run,
+                          const float *w, const float *h)
 {
     float scales[AWQ__BLOCK_RUNS], mins[AWQ__BLOCK_RUNS];
     double best = INFINITY;
@@ -110,7 +110,7 @@ static void numbers_of_runs_are_best(void **state)
         awq__blocks_decode(type, COLS / type->block, bytes, q);
         double found = 0, best = 0;
         for (int at = 0; at < COLS; at += 3 * type->run) {
-            awq__block block = {0};
+            awq__ggml_block block = {0};
             type->unpack(bytes + at / type->block * type->bytes, &block);
             found += error_of(w + at, q + at, h + at, type->run);
             best += best_of_run(type, &block, at % type->block / type->run, w + at, h + at);
@@ -139,7 +139,7 @@ static void numbers_of_blocks_are_best(void **state)
         awq__blocks_decode(type, COLS / type->block, bytes, q);
         double found = 0, sum = 0;
         for (int at = 0; at < COLS; at += RUN) {
-            awq__block block;
+            awq__ggml_block block;
             double best = INFINITY;
             type->unpack(bytes + at / RUN * type->bytes, &block);
             for (int by = -512; by <= 512; by += 8) {

@@ -196,7 +196,7 @@ static void bytes_come_back(void **state)
         const awq__block_type *type = awq__block_type_by_name(names[t]);
         for (int n = 0; n < BLOCKS; n++) {
             uint8_t bytes[MAX_BYTES], again[MAX_BYTES];
-            awq__block block;
+            awq__ggml_block block;
             fill(&random, bytes, type->bytes);
             memset(again, 0xa5, sizeof again);
             type->unpack(bytes, &block);

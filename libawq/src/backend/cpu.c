@@ -86,6 +86,10 @@ static void drop_ranges(awq__block *block)
 {
     for (int64_t i = 0; i < block->bundle_count; i++)
         awq__cpu_drop_ranges(&block->bundles[i]);
+    for (int64_t i = 0; i < block->seen_count; i++) {
+        awq__free(block->seen[i].data->importance); /* of folded weights */
+        block->seen[i].data->importance = NULL;
+    }
 }
 
 static size_t round_bytes(const awq__block *block)

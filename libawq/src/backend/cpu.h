@@ -18,6 +18,7 @@ struct awq__seen_data {
                           sketch */
     double *w_mean;    /* [K] of the quantized readers: see awq__w_mean */
     int64_t w_rows;    /* of these */
+    float *importance; /* [K] the diagonal of what folded weights see; NULL: no reader has blocks */
 };
 
 struct awq__reader_data {
@@ -122,7 +123,7 @@ awq_status awq__cpu_search(awq__block *block);
 awq_status awq__cpu_scheme_losses(awq__block *block, const int64_t *readers, int64_t count,
                                   const awq__scheme *schemes, int64_t choices, double *losses);
 /* What is seen of the bundle's inputs becomes what the folded weights see. */
-void awq__cpu_fold_seen(const awq__block *block, const awq__bundle *bundle);
+awq_status awq__cpu_fold_seen(const awq__block *block, const awq__bundle *bundle);
 awq_status awq__cpu_search_ranges(const awq__block *block, const awq__bundle *bundle);
 void awq__cpu_drop_ranges(const awq__bundle *bundle);
 awq_status awq__cpu_clip(awq__block *block);

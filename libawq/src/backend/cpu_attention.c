@@ -113,7 +113,7 @@ static awq_status judge(const awq__block *block, awq__bundle *bundle)
 
 awq_status awq__cpu_attention_clip(awq__block *block, awq__bundle *bundle)
 {
-    awq__cpu_fold_seen(block, bundle);
+    AWQ__CHECK(awq__cpu_fold_seen(block, bundle));
     AWQ__CHECK(awq__cpu_search_ranges(block, bundle));
     AWQ__CHECK(judge(block, bundle));
     if (!bundle->clipped)

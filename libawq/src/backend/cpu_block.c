@@ -40,6 +40,7 @@ static void free_seen(awq__seen_data *seen)
     awq__stats_free(&seen->stats);
     awq__stats_free(&seen->blocks);
     awq__free(seen->w_mean);
+    awq__free(seen->importance);
     *seen = (awq__seen_data){0};
 }
 

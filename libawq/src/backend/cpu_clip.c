@@ -1,18 +1,38 @@
 /* Clip ranges of the readers of a bundle. */
 #include "backend/cpu.h"
 
-void awq__cpu_fold_seen(const awq__block *block, const awq__bundle *bundle)
+/* Whose errors blocks are chosen by. */
+static awq_status weigh_columns(const awq__block *block, awq__seen *seen)
+{
+    const awq__reader *first = awq__seen_quantized(seen);
+    const awq__stats *stats = seen->data->blocks.cols ? &seen->data->blocks : &seen->data->stats;
+    if (!first || !first->scheme.blocks || !stats->cols)
+        return AWQ_OK;
+    seen->data->importance =
+        awq__alloc(block->ctx, (size_t)stats->cols, sizeof(float), "importance");
+    AWQ__CHECK_ALLOC(seen->data->importance);
+    awq__stats_diagonal(stats, seen->data->importance);
+    return AWQ_OK;
+}
+
+static void rescale_seen(const awq__block *block, awq__seen *seen)
+{
+    if (seen->input->folded && seen->data->stats.cols)
+        awq__stats_rescale(block->data->compute, &seen->data->stats, seen->input->unscale);
+    if (seen->input->folded && seen->data->blocks.cols)
+        awq__stats_rescale(block->data->compute, &seen->data->blocks, seen->input->unscale);
+}
+
+awq_status awq__cpu_fold_seen(const awq__block *block, const awq__bundle *bundle)
 {
     for (int i = 0; i < bundle->count; i++) {
         awq__seen *seen = bundle->readers[i]->seen;
-        bool again = i && bundle->readers[i - 1]->seen == seen;
-        if (again || !seen->input->folded)
+        if (i && bundle->readers[i - 1]->seen == seen)
             continue;
-        if (seen->data->stats.cols)
-            awq__stats_rescale(block->data->compute, &seen->data->stats, seen->input->unscale);
-        if (seen->data->blocks.cols)
-            awq__stats_rescale(block->data->compute, &seen->data->blocks, seen->input->unscale);
+        rescale_seen(block, seen);
+        AWQ__CHECK(weigh_columns(block, seen));
     }
+    return AWQ_OK;
 }
 
 static awq_status search_reader(const awq__block *block, awq__reader *reader)

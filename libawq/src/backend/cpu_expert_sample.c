@@ -159,7 +159,7 @@ static awq_status try_ranges(const sample *s, awq__bundle *bundle)
     double error;
     if (!awq__bundle_clips(bundle))
         return AWQ_OK;
-    awq__cpu_fold_seen(s->block, bundle);
+    AWQ__CHECK(awq__cpu_fold_seen(s->block, bundle));
     AWQ__CHECK(awq__cpu_search_ranges(s->block, bundle));
     AWQ__CHECK(sample_error(s, (rounding){.folded = true, .clipped = true}, &error));
     bundle->clipped = error < bundle->error;
@@ -175,6 +175,8 @@ awq_status awq__cpu_expert_clip(awq__block *block, awq__bundle *bundle)
     awq_status status;
     sample s;
     AWQ__TRY(take_sample(block, bundle, &s));
+    if (!awq__bundle_clips(bundle))
+        AWQ__TRY(awq__cpu_fold_seen(block, bundle));
     AWQ__TRY(sample_error(&s, (rounding){0}, &bundle->rtn_error));
     AWQ__TRY(sample_error(&s, (rounding){.folded = true}, &bundle->error));
     AWQ__TRY(try_ranges(&s, bundle));

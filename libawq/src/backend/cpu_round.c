@@ -25,6 +25,8 @@ awq_status awq__cpu_round_weight(const awq__block *block, const awq__reader *rea
                                  awq__codes *codes)
 {
     AWQ__CHECK(create_codes(block, reader, codes));
+    if (weight == reader->folded)
+        codes->importance = reader->seen->data->importance;
     return awq__codes_round(block->ctx, block->data->compute, weight, ranges, codes);
 }
 

@@ -14,7 +14,7 @@ typedef struct awq__fit_batch {
     float sum_h[AWQ__RUNS], sum_hx[AWQ__RUNS], low[AWQ__RUNS], high[AWQ__RUNS];
     float scale[AWQ__RUNS], min[AWQ__RUNS]; /* the best so far */
     awq__run_sums sums;                     /* at these, once they were rounded at */
-    awq__block blocks[AWQ__RUNS];
+    awq__ggml_block blocks[AWQ__RUNS];
 } awq__fit_batch;
 
 /* The scale and min that fit the codes behind the sums best: *gain is how much less than that of no

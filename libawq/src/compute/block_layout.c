@@ -94,27 +94,27 @@ static void put_fifth(const uint8_t *codes, uint8_t *bytes)
 /* ---- blocks of 32 ---- */
 
 /* Q4_0, IQ4_NL: d, nibbles. */
-static void unpack_nibbles(const uint8_t *bytes, awq__block *block)
+static void unpack_nibbles(const uint8_t *bytes, awq__ggml_block *block)
 {
     block->d = get_u16(bytes);
     get_nibbles(bytes + 2, 16, block->codes);
 }
 
-static void pack_nibbles(const awq__block *block, uint8_t *bytes)
+static void pack_nibbles(const awq__ggml_block *block, uint8_t *bytes)
 {
     put_u16(bytes, block->d);
     put_nibbles(block->codes, 16, bytes + 2);
 }
 
 /* d, m, nibbles. */
-static void unpack_q4_1(const uint8_t *bytes, awq__block *block)
+static void unpack_q4_1(const uint8_t *bytes, awq__ggml_block *block)
 {
     block->dmin = get_u16(bytes + 2);
     block->d = get_u16(bytes);
     get_nibbles(bytes + 4, 16, block->codes);
 }
 
-static void pack_q4_1(const awq__block *block, uint8_t *bytes)
+static void pack_q4_1(const awq__ggml_block *block, uint8_t *bytes)
 {
     put_u16(bytes, block->d);
     put_u16(bytes + 2, block->dmin);
@@ -122,14 +122,14 @@ static void pack_q4_1(const awq__block *block, uint8_t *bytes)
 }
 
 /* d, fifth bits, nibbles. */
-static void unpack_q5_0(const uint8_t *bytes, awq__block *block)
+static void unpack_q5_0(const uint8_t *bytes, awq__ggml_block *block)
 {
     block->d = get_u16(bytes);
     get_nibbles(bytes + 6, 16, block->codes);
     add_fifth(bytes + 2, block->codes);
 }
 
-static void pack_q5_0(const awq__block *block, uint8_t *bytes)
+static void pack_q5_0(const awq__ggml_block *block, uint8_t *bytes)
 {
     put_u16(bytes, block->d);
     put_fifth(block->codes, bytes + 2);
@@ -137,7 +137,7 @@ static void pack_q5_0(const awq__block *block, uint8_t *bytes)
 }
 
 /* d, m, fifth bits, nibbles. */
-static void unpack_q5_1(const uint8_t *bytes, awq__block *block)
+static void unpack_q5_1(const uint8_t *bytes, awq__ggml_block *block)
 {
     block->d = get_u16(bytes);
     block->dmin = get_u16(bytes + 2);
@@ -145,7 +145,7 @@ static void unpack_q5_1(const uint8_t *bytes, awq__block *block)
     add_fifth(bytes + 4, block->codes);
 }
 
-static void pack_q5_1(const awq__block *block, uint8_t *bytes)
+static void pack_q5_1(const awq__ggml_block *block, uint8_t *bytes)
 {
     put_u16(bytes, block->d);
     put_u16(bytes + 2, block->dmin);
@@ -154,14 +154,14 @@ static void pack_q5_1(const awq__block *block, uint8_t *bytes)
 }
 
 /* d, then the values as int8: a code is one more than the least, -128. */
-static void unpack_q8_0(const uint8_t *bytes, awq__block *block)
+static void unpack_q8_0(const uint8_t *bytes, awq__ggml_block *block)
 {
     block->d = get_u16(bytes);
     for (int i = 0; i < 32; i++)
         block->codes[i] = bytes[2 + i] ^ 0x80;
 }
 
-static void pack_q8_0(const awq__block *block, uint8_t *bytes)
+static void pack_q8_0(const awq__ggml_block *block, uint8_t *bytes)
 {
     put_u16(bytes, block->d);
     for (int i = 0; i < 32; i++)
@@ -169,27 +169,27 @@ static void pack_q8_0(const awq__block *block, uint8_t *bytes)
 }
 
 /* The exponent, nibbles. */
-static void unpack_mxfp4(const uint8_t *bytes, awq__block *block)
+static void unpack_mxfp4(const uint8_t *bytes, awq__ggml_block *block)
 {
     block->scale[0] = bytes[0];
     get_nibbles(bytes + 1, 16, block->codes);
 }
 
-static void pack_mxfp4(const awq__block *block, uint8_t *bytes)
+static void pack_mxfp4(const awq__ggml_block *block, uint8_t *bytes)
 {
     bytes[0] = (uint8_t)block->scale[0];
     put_nibbles(block->codes, 16, bytes + 1);
 }
 
 /* Four scales, nibbles of four runs. */
-static void unpack_nvfp4(const uint8_t *bytes, awq__block *block)
+static void unpack_nvfp4(const uint8_t *bytes, awq__ggml_block *block)
 {
     for (int run = 0; run < 4; run++)
         block->scale[run] = bytes[run];
     get_pieces(bytes + 4, 4, 8, block->codes);
 }
 
-static void pack_nvfp4(const awq__block *block, uint8_t *bytes)
+static void pack_nvfp4(const awq__ggml_block *block, uint8_t *bytes)
 {
     for (int run = 0; run < 4; run++)
         bytes[run] = (uint8_t)block->scale[run];
@@ -200,7 +200,7 @@ static void pack_nvfp4(const awq__block *block, uint8_t *bytes)
 
 /* 12 bytes with 8 scales and 8 mins of 6 bits: the first four of both, in whose upper two bits are
    those of the last four; then the lower four of these, scale low and min high. */
-static void get_scales(const uint8_t *bytes, awq__block *block)
+static void get_scales(const uint8_t *bytes, awq__ggml_block *block)
 {
     for (int i = 0; i < 4; i++) {
         block->scale[i] = bytes[i] & 63;
@@ -210,7 +210,7 @@ static void get_scales(const uint8_t *bytes, awq__block *block)
     }
 }
 
-static void put_scales(const awq__block *block, uint8_t *bytes)
+static void put_scales(const awq__ggml_block *block, uint8_t *bytes)
 {
     for (int i = 0; i < 4; i++) {
         bytes[i] = (uint8_t)(block->scale[i] | block->scale[4 + i] >> 4 << 6);
@@ -220,7 +220,7 @@ static void put_scales(const awq__block *block, uint8_t *bytes)
 }
 
 /* 16 bytes of scale low and min high, pairs, d, dmin. */
-static void unpack_q2_k(const uint8_t *bytes, awq__block *block)
+static void unpack_q2_k(const uint8_t *bytes, awq__ggml_block *block)
 {
     for (int run = 0; run < 16; run++) {
         block->scale[run] = bytes[run] & 15;
@@ -232,7 +232,7 @@ static void unpack_q2_k(const uint8_t *bytes, awq__block *block)
     block->dmin = get_u16(bytes + 82);
 }
 
-static void pack_q2_k(const awq__block *block, uint8_t *bytes)
+static void pack_q2_k(const awq__ggml_block *block, uint8_t *bytes)
 {
     for (int run = 0; run < 16; run++)
         bytes[run] = (uint8_t)(block->scale[run] | block->min[run] << 4);
@@ -244,7 +244,7 @@ static void pack_q2_k(const awq__block *block, uint8_t *bytes)
 /* Third bits, pairs, 12 bytes of scales, d. Of 16 scales, which are 32 more than they mean, the
    first 8 bytes have four bits, run i low and run 8 + i high; the last 4 two bits each, of runs
    i, 4 + i, 8 + i, 12 + i. */
-static void unpack_q3_k(const uint8_t *bytes, awq__block *block)
+static void unpack_q3_k(const uint8_t *bytes, awq__ggml_block *block)
 {
     const uint8_t *scales = bytes + 96;
     memset(block->codes, 0, sizeof block->codes);
@@ -258,7 +258,7 @@ static void unpack_q3_k(const uint8_t *bytes, awq__block *block)
     block->d = get_u16(bytes + 108);
 }
 
-static void pack_q3_k(const awq__block *block, uint8_t *bytes)
+static void pack_q3_k(const awq__ggml_block *block, uint8_t *bytes)
 {
     uint8_t *scales = bytes + 96;
     put_bits(block->codes, 2, bytes);
@@ -273,7 +273,7 @@ static void pack_q3_k(const awq__block *block, uint8_t *bytes)
 }
 
 /* d, dmin, scales, nibbles by 64 codes. */
-static void unpack_q4_k(const uint8_t *bytes, awq__block *block)
+static void unpack_q4_k(const uint8_t *bytes, awq__ggml_block *block)
 {
     block->d = get_u16(bytes);
     block->dmin = get_u16(bytes + 2);
@@ -281,7 +281,7 @@ static void unpack_q4_k(const uint8_t *bytes, awq__block *block)
     get_pieces(bytes + 16, 4, 32, block->codes);
 }
 
-static void pack_q4_k(const awq__block *block, uint8_t *bytes)
+static void pack_q4_k(const awq__ggml_block *block, uint8_t *bytes)
 {
     put_u16(bytes, block->d);
     put_u16(bytes + 2, block->dmin);
@@ -290,7 +290,7 @@ static void pack_q4_k(const awq__block *block, uint8_t *bytes)
 }
 
 /* d, dmin, scales, fifth bits, nibbles by 64 codes. */
-static void unpack_q5_k(const uint8_t *bytes, awq__block *block)
+static void unpack_q5_k(const uint8_t *bytes, awq__ggml_block *block)
 {
     block->d = get_u16(bytes);
     block->dmin = get_u16(bytes + 2);
@@ -299,7 +299,7 @@ static void unpack_q5_k(const uint8_t *bytes, awq__block *block)
     add_bits(bytes + 16, 4, block->codes);
 }
 
-static void pack_q5_k(const awq__block *block, uint8_t *bytes)
+static void pack_q5_k(const awq__ggml_block *block, uint8_t *bytes)
 {
     put_u16(bytes, block->d);
     put_u16(bytes + 2, block->dmin);
@@ -309,7 +309,7 @@ static void pack_q5_k(const awq__block *block, uint8_t *bytes)
 }
 
 /* Nibbles by 128 codes, pairs of the fifth and sixth bit, 16 scales of int8, d. */
-static void unpack_q6_k(const uint8_t *bytes, awq__block *block)
+static void unpack_q6_k(const uint8_t *bytes, awq__ggml_block *block)
 {
     get_pieces(bytes, 2, 64, block->codes);
     add_pairs(bytes + 128, 4, block->codes);
@@ -318,7 +318,7 @@ static void unpack_q6_k(const uint8_t *bytes, awq__block *block)
     block->d = get_u16(bytes + 208);
 }
 
-static void pack_q6_k(const awq__block *block, uint8_t *bytes)
+static void pack_q6_k(const awq__ggml_block *block, uint8_t *bytes)
 {
     put_pieces(block->codes, 2, 64, bytes);
     put_pairs(block->codes, 4, bytes + 128);
@@ -329,7 +329,7 @@ static void pack_q6_k(const awq__block *block, uint8_t *bytes)
 
 /* d, two bytes with the upper two bits of 8 scales, four with their lower bits, nibbles by 32
    codes. Scales are 32 more than they mean. */
-static void unpack_iq4_xs(const uint8_t *bytes, awq__block *block)
+static void unpack_iq4_xs(const uint8_t *bytes, awq__ggml_block *block)
 {
     block->d = get_u16(bytes);
     for (int run = 0; run < 8; run++) {
@@ -340,7 +340,7 @@ static void unpack_iq4_xs(const uint8_t *bytes, awq__block *block)
     get_pieces(bytes + 8, 8, 16, block->codes);
 }
 
-static void pack_iq4_xs(const awq__block *block, uint8_t *bytes)
+static void pack_iq4_xs(const awq__ggml_block *block, uint8_t *bytes)
 {
     uint16_t high = 0;
     put_u16(bytes, block->d);

@@ -21,8 +21,8 @@ static int block_count(const awq__fit_batch *batch)
 }
 
 /* Scales and mins as the blocks have them now, and the sums of rounding at these. */
-static void round_at(const awq__fit_batch *batch, const awq__block *blocks, awq__run_sums *sums,
-                     uint8_t *codes)
+static void round_at(const awq__fit_batch *batch, const awq__ggml_block *blocks,
+                     awq__run_sums *sums, uint8_t *codes)
 {
     float scale[AWQ__RUNS + MOST_RUNS], min[AWQ__RUNS + MOST_RUNS];
     for (int b = 0; b < block_count(batch); b++)
@@ -49,7 +49,7 @@ static void copy_run(awq__run_sums *to, const awq__run_sums *from, int r)
 }
 
 /* Blocks that are better than what the batch has take its place. NaN never is. */
-static void keep_better_blocks(awq__fit_batch *batch, const awq__block *tried)
+static void keep_better_blocks(awq__fit_batch *batch, const awq__ggml_block *tried)
 {
     awq__run_sums sums;
     round_at(batch, tried, &sums, NULL);
@@ -63,7 +63,7 @@ static void keep_better_blocks(awq__fit_batch *batch, const awq__block *tried)
 }
 
 /* The same for the whole numbers of single runs. */
-static void keep_better_runs(awq__fit_batch *batch, const awq__block *tried)
+static void keep_better_runs(awq__fit_batch *batch, const awq__ggml_block *tried)
 {
     awq__run_sums sums;
     round_at(batch, tried, &sums, NULL);
@@ -149,7 +149,7 @@ static void start_times(awq__fit_batch *batch, const awq__run_sums *sums)
 }
 
 /* d and dmin that fit codes and whole numbers: of two unknowns where there are mins. */
-static void fit_block(const awq__fit_batch *batch, int b, awq__block *block)
+static void fit_block(const awq__fit_batch *batch, int b, awq__ggml_block *block)
 {
     double xs = 0, ss = 0, sm = 0, xm = 0, mm = 0;
     for (int r = 0; r < batch->per_block; r++) {
@@ -172,7 +172,7 @@ static void fit_block(const awq__fit_batch *batch, int b, awq__block *block)
 
 static void try_fitted_blocks(awq__fit_batch *batch)
 {
-    awq__block tried[AWQ__RUNS];
+    awq__ggml_block tried[AWQ__RUNS];
     memcpy(tried, batch->blocks, sizeof tried);
     for (int b = 0; b < block_count(batch); b++)
         fit_block(batch, b, &tried[b]);
@@ -189,11 +189,11 @@ static int16_t moved(int number, int by, int low, int high)
 static void try_moved(awq__fit_batch *batch, int scale_by, int min_by)
 {
     const awq__block_type *type = batch->fit->type;
-    awq__block tried[AWQ__RUNS];
+    awq__ggml_block tried[AWQ__RUNS];
     memcpy(tried, batch->blocks, sizeof tried);
     for (int b = 0; b < block_count(batch); b++)
         for (int r = 0; r < batch->per_block; r++) {
-            awq__block *block = &tried[b];
+            awq__ggml_block *block = &tried[b];
             block->scale[r] = moved(block->scale[r], scale_by, type->scale_low, type->scale_high);
             block->min[r] = moved(block->min[r], min_by, 0, type->min_high);
         }
@@ -228,7 +228,7 @@ static void start_plain(awq__fit_batch *batch)
 /* The runs' fits to their codes. */
 static void improve_plain(awq__fit_batch *batch)
 {
-    awq__block tried[AWQ__RUNS];
+    awq__ggml_block tried[AWQ__RUNS];
     float scale[AWQ__RUNS], min[AWQ__RUNS], gain[AWQ__RUNS];
     awq__fit_to_codes(batch, &batch->sums, scale, min, gain);
     memcpy(tried, batch->blocks, sizeof tried);
@@ -273,7 +273,7 @@ static int16_t byte_of_run(const awq__fit_batch *batch, int r)
 static void move_bytes(awq__fit_batch *batch, int by)
 {
     int most = batch->fit->type->kind == AWQ__RUN_UE4M3 ? LARGEST_UE4M3 : 254;
-    awq__block tried[AWQ__RUNS];
+    awq__ggml_block tried[AWQ__RUNS];
     memcpy(tried, batch->blocks, sizeof tried);
     for (int r = 0; r < AWQ__RUNS; r++) {
         int16_t *byte = &tried[r / batch->per_block].scale[r % batch->per_block];
@@ -313,7 +313,7 @@ static void take_codes(awq__fit_batch *batch)
     uint8_t codes[AWQ__RUN_MAX * AWQ__RUNS];
     round_at(batch, batch->blocks, &batch->sums, codes);
     for (int r = 0; r < AWQ__RUNS; r++) {
-        awq__block *block = &batch->blocks[r / batch->per_block];
+        awq__ggml_block *block = &batch->blocks[r / batch->per_block];
         uint8_t *to = block->codes + r % batch->per_block * batch->length;
         for (int i = 0; i < batch->length; i++)
             to[i] = codes[i * AWQ__RUNS + r];

@@ -18,6 +18,19 @@ const awq__block_type *awq__block_type_by_name(const char *name)
     return type ? awq__block_type_of(type->id) : NULL;
 }
 
+awq__scheme awq__block_scheme(const awq__block_type *type)
+{
+    int bits = 0;
+    while (1 << bits < type->codes)
+        bits++;
+    return (awq__scheme){.code = type->kind == AWQ__RUN_E8M0 ? AWQ__CODE_E2M1 : AWQ__CODE_INTEGER,
+                         .bits = bits,
+                         .group = type->run,
+                         .symmetric = !type->has_min,
+                         .grid = type->kind == AWQ__RUN_PLAIN ? AWQ__GRID_F16 : AWQ__GRID_F32,
+                         .blocks = type};
+}
+
 /* 2^(e - 128): half of what E8M0 means. The least are subnormal. */
 static float half_of_e8m0(int e)
 {
@@ -35,7 +48,7 @@ static float half_of_ue4m3(int byte)
     return (1 + (float)mantissa / 8) * awq__f32_from_bits((uint32_t)(exponent - 8 + 127) << 23);
 }
 
-static float run_scale(const awq__block_type *type, const awq__block *block, int run)
+static float run_scale(const awq__block_type *type, const awq__ggml_block *block, int run)
 {
     switch (type->kind) {
     case AWQ__RUN_E8M0:
@@ -49,7 +62,7 @@ static float run_scale(const awq__block_type *type, const awq__block *block, int
     }
 }
 
-static float run_min(const awq__block_type *type, const awq__block *block, int run)
+static float run_min(const awq__block_type *type, const awq__ggml_block *block, int run)
 {
     if (!type->has_min)
         return 0;
@@ -57,7 +70,7 @@ static float run_min(const awq__block_type *type, const awq__block *block, int r
     return type->kind == AWQ__RUN_TIMES ? dmin * (float)block->min[run] : -dmin;
 }
 
-void awq__block_scales(const awq__block_type *type, const awq__block *block,
+void awq__block_scales(const awq__block_type *type, const awq__ggml_block *block,
                        float scales[AWQ__BLOCK_RUNS], float mins[AWQ__BLOCK_RUNS])
 {
     for (int run = 0; run < type->block / type->run; run++) {
@@ -90,7 +103,7 @@ static void decode_run(const awq__block_type *type, const uint8_t *codes, float 
 void awq__blocks_decode(const awq__block_type *type, int64_t count, const uint8_t *bytes,
                         float *out)
 {
-    awq__block block;
+    awq__ggml_block block;
     float scales[AWQ__BLOCK_RUNS], mins[AWQ__BLOCK_RUNS];
     for (int64_t b = 0; b < count; b++, bytes += type->bytes) {
         type->unpack(bytes, &block);

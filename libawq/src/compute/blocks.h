@@ -15,12 +15,12 @@
 #define AWQ__BLOCK_RUNS 16 /* runs of a block */
 
 /* What a block holds, whatever its bytes are. */
-typedef struct awq__block {
+typedef struct awq__ggml_block {
     uint16_t d, dmin;               /* F16; of Q4_1 and Q5_1 dmin is added, not subtracted */
     int16_t scale[AWQ__BLOCK_RUNS]; /* times d; of MXFP4 and NVFP4 the byte that is the scale */
     int16_t min[AWQ__BLOCK_RUNS];   /* times dmin */
     uint8_t codes[AWQ__BLOCK_MAX];
-} awq__block;
+} awq__ggml_block;
 
 /* What the scale of a run is. */
 typedef enum awq__run_scale {
@@ -42,8 +42,8 @@ typedef struct awq__block_type {
     bool has_min;              /* else min is 0 */
     int scale_low, scale_high; /* of TIMES: the least and the largest scale[run] */
     int min_high;              /* of TIMES: the largest min[run] */
-    void (*unpack)(const uint8_t *bytes, awq__block *block);
-    void (*pack)(const awq__block *block, uint8_t *bytes);
+    void (*unpack)(const uint8_t *bytes, awq__ggml_block *block);
+    void (*pack)(const awq__ggml_block *block, uint8_t *bytes);
 } awq__block_type;
 
 /* NULL where there is no such type: floats, and types that are not read. */
@@ -51,8 +51,11 @@ const awq__block_type *awq__block_type_of(awq__ggml id);
 const awq__block_type *awq__block_type_by_name(const char *name);
 
 /* Of every run. mins are 0 where the type has none. */
-void awq__block_scales(const awq__block_type *type, const awq__block *block,
+void awq__block_scales(const awq__block_type *type, const awq__ggml_block *block,
                        float scales[AWQ__BLOCK_RUNS], float mins[AWQ__BLOCK_RUNS]);
+/* The scheme of plain codes that comes nearest: the same bits, runs and symmetry. */
+awq__scheme awq__block_scheme(const awq__block_type *type);
+
 /* What codes are told apart by. */
 typedef enum awq__block_values {
     AWQ__VALUES_LINE,  /* code - zero */

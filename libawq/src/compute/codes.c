@@ -1,3 +1,4 @@
+#include "compute/block_codes.h"
 #include "compute/codes.h"
 #include "compute/nf4.h"
 
@@ -6,6 +7,8 @@ awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,
 {
     size_t groups = (size_t)(rows * (cols / scheme->group));
     *codes = (awq__codes){.rows = rows, .cols = cols, .scheme = *scheme};
+    if (scheme->blocks)
+        return awq__block_codes_create(ctx, codes);
     codes->codes = awq__alloc_host(ctx, (size_t)rows * (size_t)cols, 1, "codes");
     codes->scales = awq__alloc_host(ctx, groups, sizeof(float), "group scales");
     codes->zeros = awq__alloc_host(ctx, groups, 1, "zero points");
@@ -28,6 +31,7 @@ void awq__codes_free(awq__codes *codes)
     awq__free_aligned(codes->codes);
     awq__free_aligned(codes->scales);
     awq__free_aligned(codes->zeros);
+    awq__free_aligned(codes->blocks);
     awq__free(codes->nested.codes);
     awq__free(codes->nested.scales);
     *codes = (awq__codes){0};
@@ -114,6 +118,8 @@ static awq_status round_nested(awq_context *ctx, const awq__compute *compute,
 awq_status awq__codes_round(awq_context *ctx, const awq__compute *compute,
                             const awq__weight *weight, const awq__range *range, awq__codes *codes)
 {
+    if (codes->blocks)
+        return awq__block_codes_round(ctx, compute, weight, codes);
     AWQ__CHECK(round_blocks(ctx, compute, weight, range, codes));
     if (codes->scheme.grid == AWQ__GRID_NESTED)
         AWQ__CHECK(round_nested(ctx, compute, weight, codes));
@@ -139,6 +145,10 @@ static void read_group(const awq__codes *codes, int64_t i, const uint8_t *code, 
 void awq__codes_read_panel(const awq__codes *codes, int64_t first, int64_t count, int64_t col,
                            int64_t cols, float *out)
 {
+    if (codes->blocks) {
+        awq__block_codes_read(codes, first, count, col, cols, out);
+        return;
+    }
     int64_t g = codes->scheme.group, K = codes->cols, G = K / g, end = col + cols;
     for (int64_t n = first; n < first + count; n++, out += cols)
         for (int64_t b = col / g; b * g < end; b++) {

@@ -17,6 +17,10 @@ typedef struct awq__codes {
        chosen, before codes are. */
     awq__nested nested;
     awq_dtype dtype; /* of the weights that were rounded, for formats that say it; the caller's */
+    /* Where the scheme has blocks of GGUF: those, row after row, in the place of the three arrays;
+       and what each column's error counts, [K] or NULL, which is the caller's. */
+    uint8_t *blocks;
+    const float *importance;
 } awq__codes;
 
 awq_status awq__codes_create(awq_context *ctx, int64_t rows, int64_t cols,

@@ -64,13 +64,16 @@ awq_status awq__stored_refuse(awq_context *ctx, const char *file, const char *ke
 
 typedef struct awq__disk_format {
     const char *name;   /* of the recipe's `format` and of messages */
-    const char *method; /* "quant_method" in config.json */
+    const char *method; /* "quant_method" in config.json; NULL: it is not said there */
     /* All experts of a layer share tensors, by the architecture's fused names: gate_up with the
        rows of gate and up, and down. A spec is then of one expert's matrix; its suffix follows the
        fused name, its rows are interleaved as the architecture says, and [E] comes first. */
     bool fused;
     /* Whether modules of one checkpoint may have different schemes. */
     bool mixed;
+    /* Tensors are those of llama.cpp, and blocks what they store. There is no config.json. What is
+       below has what a plan needs alone: defaults, complete, check and specs. */
+    bool gguf;
 
     /* ---- writing ---- */
 
@@ -117,6 +120,7 @@ extern const awq__disk_format awq__disk_format_compressed;
 extern const awq__disk_format awq__disk_format_gptq;
 extern const awq__disk_format awq__disk_format_mxfp4;
 extern const awq__disk_format awq__disk_format_bitsandbytes;
+extern const awq__disk_format awq__disk_format_gguf;
 /* auto_round.c: what auto-round says in its own words, and of which format the tensors are. The
    caller frees *stored, also after a failure. */
 bool awq__is_auto_round(const char *quant_method);

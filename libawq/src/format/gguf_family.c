@@ -48,7 +48,7 @@ const awq__gguf_family *awq__gguf_family_by_name(const char *name)
     return NULL;
 }
 
-static const awq__gguf_family *find_family(const char *model_type)
+const awq__gguf_family *awq__gguf_family_by_model(const char *model_type)
 {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         if (!strcmp(families[i].model_type, model_type))
@@ -149,7 +149,7 @@ awq_status awq__gguf_family_of(awq_context *ctx, const awq__arch *arch,
                                const awq__gguf_family **family)
 {
     const awq_plugin *plugin = &arch->plugin->table;
-    *family = find_family(arch->model_type);
+    *family = awq__gguf_family_by_model(arch->model_type);
     if (!*family)
         return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: GGUF is written of mixtral, qwen2_moe, qwen3_moe and gpt_oss, not of "

@@ -27,6 +27,7 @@ typedef struct awq__gguf_family {
 
 /* By the name in a file; NULL if it is none of ours. */
 const awq__gguf_family *awq__gguf_family_by_name(const char *name);
+const awq__gguf_family *awq__gguf_family_by_model(const char *model_type);
 /* AWQ_ERROR_UNSUPPORTED, with the reason, if GGUF or llama.cpp's graph cannot be this model. */
 awq_status awq__gguf_family_of(awq_context *ctx, const awq__arch *arch,
                                const awq__gguf_family **family);
@@ -54,6 +55,11 @@ awq_status awq__gguf_add_model(awq_context *ctx, const awq__arch *arch,
    tokenizer says so. AWQ_ERROR_UNSUPPORTED for a tokenizer that llama.cpp does not have. */
 awq_status awq__gguf_add_tokenizer(awq_context *ctx, const char *directory, const awq__arch *arch,
                                    awq__gguf_values *values);
+
+/* ---- gguf_format.c ---- */
+
+/* The type of a matrix where the recipe leaves it open. */
+const struct awq__block_type *awq__gguf_mix(const awq__module *module);
 
 /* ---- gguf_config.c ---- */
 

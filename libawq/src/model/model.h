@@ -19,7 +19,7 @@ struct awq_model {
     uint64_t bytes;                 /* of all tensors */
     const awq__disk_format *format; /* NULL: a plain checkpoint */
     awq__stored stored;
-    bool has_codes;      /* some module is stored in codes; of a model that is open as a whole */
+    bool has_codes;  /* some module is stored in codes; of a model that is open as a whole */
     awq__gguf *gguf; /* what the weights lie in; NULL: the checkpoint, if there is one */
     const awq__gguf_family *family;
     awq_module *modules; /* the public list */

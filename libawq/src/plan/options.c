@@ -14,17 +14,19 @@
 #define BITS "2|4|8"
 #define GROUP_SIZES "auto|32|64|128|-1"
 #define SYMMETRIC "auto|true|false"
+#define TYPES "q4_k|q5_k|q6_k|q3_k|q2_k|q4_0|q4_1|q5_0|q5_1|q8_0|iq4_nl|iq4_xs|mxfp4|nvfp4"
 
 /* In the order of a well-written recipe; the options of a section stand together. */
 static const awq_option options[] = {
     {"model", AWQ_OPTION_PATH, "", "", 0, 0, true,
      "Directory of the checkpoint to quantize; to plan only, its config.json is enough."},
     {"output", AWQ_OPTION_PATH, "", "", 0, 0, true, "Directory to create for the result."},
-    {"format", AWQ_OPTION_CHOICE, "auto", "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes", 0,
-     0, false,
+    {"format", AWQ_OPTION_CHOICE, "auto",
+     "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes|gguf", 0, 0, false,
      "Layout of the quantized tensors: awq is AutoAWQ's gemm layout, compressed-tensors its "
      "pack-quantized one, gptq that of GPTQModel, mxfp4 that of GPT-OSS, bitsandbytes NF4 (4 bits) "
-     "or LLM.int8 (8); auto is what the preset asks for, else what most engines load for the "
+     "or LLM.int8 (8), gguf a file for llama.cpp; auto is what the preset asks for, else what most "
+     "engines load for the "
      "architecture."},
     {"engine", AWQ_OPTION_CHOICE, "any", AWQ__ENGINE_CHOICES, 0, 0, false,
      "What will serve the result: a recipe whose result it cannot load is refused. any only warns "
@@ -75,6 +77,10 @@ static const awq_option options[] = {
      "matrices, tensor_parallel and the engine."},
     {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", SYMMETRIC, 0, 0, false,
      "Whether every zero point is the middle code; auto is false for awq, else true."},
+    {"quantize.type", AWQ_OPTION_CHOICE, "auto", "auto|" TYPES, 0, 0, false,
+     "Block type of gguf, in place of bits, group_size and symmetric; auto is a mix: experts q4_k "
+     "and their down q5_k (iq4_nl and q5_1 where rows are no multiple of 256), attention and "
+     "shared experts q8_0, embedding and head q6_k or q8_0."},
     {"quantize.target_bits", AWQ_OPTION_NUMBER, "", "", 1, 16, false,
      "Mean bits of a weight of the experts that quantize.modules names and no rule, scales "
      "included: bits and groups are chosen for each layer by what they do to its output, in place "
@@ -90,7 +96,7 @@ static const awq_option options[] = {
      "mxfp4."},
     {"quantize.modules", AWQ_OPTION_TEXT_LIST, "*.experts.*", "", 0, 0, false,
      "Patterns for the names of the modules to quantize, as a rule's match has them; what neither "
-     "these nor rules name stays as it is."},
+     "these nor rules name stays as it is. For gguf the default is '*', all matrices but routers."},
     {"quantize.ratio_steps", AWQ_OPTION_INTEGER, "20", "", 1, 1000, false,
      "Steps of the scale search: it tries the ratios (alpha) 0/n to n/n of this n."},
     {"quantize.sketch_rows", AWQ_OPTION_INTEGER, "512", "", 0, MEBI, false,
@@ -131,6 +137,7 @@ static const awq_option rule_options[] = {
     {"bits", AWQ_OPTION_CHOICE, "", BITS, 0, 0, false, "As quantize.bits."},
     {"group_size", AWQ_OPTION_CHOICE, "", GROUP_SIZES, 0, 0, false, "As quantize.group_size."},
     {"symmetric", AWQ_OPTION_CHOICE, "", SYMMETRIC, 0, 0, false, "As quantize.symmetric."},
+    {"type", AWQ_OPTION_CHOICE, "", TYPES, 0, 0, false, "As quantize.type."},
     {"clip", AWQ_OPTION_BOOLEAN, "", "", 0, 0, false, "As quantize.clip."},
 };
 

@@ -1,3 +1,4 @@
+#include "compute/blocks.h"
 #include "plan/rules.h"
 #include "plan/value.h"
 #include "text/name_pattern.h"
@@ -5,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Routers hold almost no weights and tolerate no rounding; embedding and head no format here
- * stores. */
-static bool may_quantize(awq_role role)
+/* Routers hold almost no weights and tolerate no rounding; embedding and head few formats store. */
+static bool may_quantize(const awq__rules *rules, awq_role role)
 {
+    bool end = role == AWQ_ROLE_EMBEDDING || role == AWQ_ROLE_HEAD;
     return role == AWQ_ROLE_EXPERT || role == AWQ_ROLE_SHARED_EXPERT ||
-           role == AWQ_ROLE_ATTENTION || role == AWQ_ROLE_MLP;
+           role == AWQ_ROLE_ATTENTION || role == AWQ_ROLE_MLP || (end && rules->ends);
 }
 
 bool awq__same_treatment(const awq__treatment *a, const awq__treatment *b)
@@ -60,14 +61,23 @@ awq__scheme awq__rules_scheme(const awq__rules *rules, const awq__arch *arch, si
 
 /* ---- treatments ---- */
 
+static awq__scheme scheme_from(const awq__settings *settings, awq__rule_defaults defaults)
+{
+    awq__scheme scheme = {.bits = (int)settings->quantize.bits};
+    defaults(scheme.bits, &scheme.symmetric, &scheme.group);
+    if (settings->quantize.group_size)
+        scheme.group = settings->quantize.group_size;
+    if (settings->quantize.symmetric != AWQ__SYMMETRIC_AUTO)
+        scheme.symmetric = settings->quantize.symmetric == AWQ__SYMMETRIC_TRUE;
+    return scheme;
+}
+
 static awq__treatment treatment_from(const awq__settings *settings, awq__rule_defaults defaults)
 {
-    awq__treatment t = {.scheme.bits = (int)settings->quantize.bits};
-    defaults(t.scheme.bits, &t.scheme.symmetric, &t.scheme.group);
-    if (settings->quantize.group_size)
-        t.scheme.group = settings->quantize.group_size;
-    if (settings->quantize.symmetric != AWQ__SYMMETRIC_AUTO)
-        t.scheme.symmetric = settings->quantize.symmetric == AWQ__SYMMETRIC_TRUE;
+    const awq__block_type *blocks = awq__block_type_by_name(settings->quantize.type);
+    awq__treatment t = {.scheme = scheme_from(settings, defaults)};
+    if (blocks)
+        t.scheme = awq__block_scheme(blocks);
     t.calibrate = settings->quantize.method != AWQ__METHOD_RTN;
     t.scale = settings->quantize.method == AWQ__METHOD_AWQ;
     t.clip = t.scale && settings->quantize.clip;
@@ -92,9 +102,9 @@ typedef struct matched {
     const awq__module *refused; /* one that may not, a router if there is one */
 } matched;
 
-static void count_match(const awq__module *module, matched *m)
+static void count_match(const awq__rules *rules, const awq__module *module, matched *m)
 {
-    if (may_quantize(module->role))
+    if (may_quantize(rules, module->role))
         m->treated++;
     else if (!m->refused ||
              (module->role == AWQ_ROLE_ROUTER && m->refused->role != AWQ_ROLE_ROUTER))
@@ -266,13 +276,13 @@ static awq_status make_rule(awq_context *ctx, const awq_recipe *recipe,
 }
 
 /* Would the rule do something, were there no earlier ones? */
-static awq_status is_shadowed(awq_context *ctx, const awq__arch *arch, const rule *r,
-                              bool *shadowed)
+static awq_status is_shadowed(awq_context *ctx, const awq__rules *rules, const awq__arch *arch,
+                              const rule *r, bool *shadowed)
 {
     *shadowed = false;
     for (size_t i = 0; i < arch->module_count && !*shadowed; i++) {
         const awq__module *module = &arch->modules[i];
-        if (!r->keep && !may_quantize(module->role))
+        if (!r->keep && !may_quantize(rules, module->role))
             continue;
         AWQ__CHECK(rule_matches(ctx, arch, r, module, shadowed));
     }
@@ -284,7 +294,7 @@ static awq_status judge_unused(awq_context *ctx, const awq__arch *arch, const ru
                                const char *name, awq__rules *rules)
 {
     bool shadowed;
-    AWQ__CHECK(is_shadowed(ctx, arch, r, &shadowed));
+    AWQ__CHECK(is_shadowed(ctx, rules, arch, r, &shadowed));
     if (shadowed)
         return awq__rules_warn_alike(
             ctx, rules, AWQ__ALIKE_SHADOWED,
@@ -326,8 +336,8 @@ static awq_status apply_rules(awq_context *ctx, const awq__arch *arch, rule *lis
         AWQ__CHECK(rule_matches(ctx, arch, &list[i], module, treated));
         if (!*treated)
             continue;
-        count_match(module, &list[i].matched);
-        bool quantize = !list[i].keep && may_quantize(module->role);
+        count_match(rules, module, &list[i].matched);
+        bool quantize = !list[i].keep && may_quantize(rules, module->role);
         return awq__rules_treat(ctx, rules, index, quantize ? &list[i].treatment : NULL);
     }
     return AWQ_OK;
@@ -378,10 +388,10 @@ static awq_status apply_patterns(awq_context *ctx, const awq__arch *arch, patter
         bool matches;
         AWQ__CHECK(names_module(ctx, arch, &list->items[i], module, &matches));
         if (matches) {
-            count_match(module, &list->matched[i]);
+            count_match(rules, module, &list->matched[i]);
             awq__treatment own = *treatment;
             own.automatic &= module->role == AWQ_ROLE_EXPERT;
-            if (!ruled && may_quantize(module->role))
+            if (!ruled && may_quantize(rules, module->role))
                 AWQ__CHECK(awq__rules_treat(ctx, rules, index, &own));
         }
     }
@@ -455,7 +465,7 @@ awq_status awq__rules_create(awq_context *ctx, const awq_recipe *recipe,
     awq__treatment general = treatment_from(settings, defaults);
     general.automatic = settings->has_target;
     pattern_list patterns = {0};
-    *rules = (awq__rules){0};
+    *rules = (awq__rules){.ends = settings->stores_ends};
     rules->of = awq__alloc(ctx, arch->module_count, sizeof *rules->of, "the treatment of modules");
     rule *list = awq__alloc(ctx, count, sizeof *list, "rules");
     awq_status status;

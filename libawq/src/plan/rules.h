@@ -35,6 +35,7 @@ typedef struct awq__rules {
     size_t treatment_count, treatment_capacity;
     const awq__treatment **of; /* [module_count]; NULL: stays float */
     bool calibrate;            /* some module's treatment does */
+    bool ends;                 /* embedding and head may be quantized */
     char **warnings;
     size_t warning_count, warning_capacity;
     awq__alike_lines alike[AWQ__ALIKE_COUNT];

@@ -60,6 +60,7 @@ static const awq__setting settings_list[] = {
     SETTING(quantize.bits),
     SETTING(quantize.group_size),
     WORD(quantize.symmetric, symmetries),
+    SETTING(quantize.type),
     SETTING(quantize.target_bits),
     SETTING(quantize.target_size),
     SETTING(quantize.target_schemes),

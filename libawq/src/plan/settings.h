@@ -58,6 +58,7 @@ typedef struct awq__settings {
         awq__rounding rounding;
         int64_t bits, group_size; /* group_size: 0 is auto, -1 a row */
         awq__symmetric symmetric;
+        const char *type; /* of blocks; "auto" */
         bool clip;
         double target_bits;
         uint64_t target_size; /* bytes */
@@ -71,8 +72,9 @@ typedef struct awq__settings {
         const char *field;
         int64_t sequence_length, windows;
     } evaluation;
-    bool has_target; /* schemes are to be chosen within a size */
-    bool calibrates; /* some method of the recipe, or its target, needs activations */
+    bool stores_ends; /* the format, once it is chosen, stores embedding and head quantized */
+    bool has_target;  /* schemes are to be chosen within a size */
+    bool calibrates;  /* some method of the recipe, or its target, needs activations */
 } awq__settings;
 
 /* Of a recipe that awq__recipe_check has found whole, and that stays unchanged. What

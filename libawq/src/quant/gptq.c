@@ -5,6 +5,7 @@
  * alone.
  */
 #include "quant/gptq.h"
+#include "quant/gptq_blocks.h"
 #include "compute/nf4.h"
 #include "core/half.h"
 
@@ -117,6 +118,19 @@ static void round_column(const awq__scheme *scheme, const float *target, const f
             value[r] = c - zero[r];
             code[r] = (uint8_t)(int)c;
         }
+}
+
+/* The same to what the code stands for. Blocks have a min in the place of a zero. */
+static void round_to_weights(const awq__scheme *scheme, const float *target, const float *scale,
+                             const float *zero, float *weight, uint8_t *code)
+{
+    if (scheme->blocks) {
+        awq__gptq_block_column(scheme->blocks, target, scale, zero, weight, code);
+        return;
+    }
+    round_column(scheme, target, scale, zero, weight, code);
+    for (int r = 0; r < ROWS; r++)
+        weight[r] = scale[r] * weight[r];
 }
 
 /* ---- ranges ---- */
@@ -254,13 +268,13 @@ static void round_leaf(const pass *p, int64_t begin, int64_t end)
         const float *x = p->x + i * ROWS, *w = p->t->w + at * ROWS;
         const float *scale = p->t->scales + b * ROWS;
         const float inverse = p->diagonal ? 1 / p->diagonal[i] : 1;
+        const float *zero = p->t->zeros + b * ROWS;
         float *e = p->t->e + at * ROWS, target[ROWS], value[ROWS], change[ROWS];
         for (int r = 0; r < ROWS; r++)
             target[r] = (w[r] - e[r]) + x[r] * inverse;
-        round_column(p->scheme, target, scale, p->t->zeros + b * ROWS, value,
-                     p->t->codes + at * ROWS);
+        round_to_weights(p->scheme, target, scale, zero, value, p->t->codes + at * ROWS);
         for (int r = 0; r < ROWS; r++) {
-            float error = w[r] - scale[r] * value[r];
+            float error = w[r] - value[r];
             change[r] = error - e[r];
             e[r] = error;
         }
@@ -358,7 +372,7 @@ static void sweep(const awq__compute *compute, const awq__gptq *gptq, const awq_
                   const tile *t)
 {
     int64_t K = gptq->cols, g = scheme->group, block = sweep_block(gptq);
-    bool fits = scheme->code == AWQ__CODE_INTEGER && g <= WIDEST_FIT;
+    bool fits = scheme->code == AWQ__CODE_INTEGER && !scheme->blocks && g <= WIDEST_FIT;
     for (int64_t first = 0; first < K; first += block) {
         int64_t S = awq__min(block, K - first);
         copy_block(gptq, first, S, t->block);
@@ -467,7 +481,9 @@ awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const 
     for (; first < end; first += ROWS) {
         int64_t rows = awq__min(ROWS, end - first);
         read_tile(compute, gptq, weight, first, rows, &t);
-        if (nested)
+        if (scheme->blocks)
+            awq__gptq_load_blocks(gptq, codes, first, rows, t.scales, t.zeros);
+        else if (nested)
             load_scales(gptq, codes, first, rows, &t);
         else
             AWQ__CHECK(choose_scales(ctx, gptq, scheme, effort, weight->name, first, rows, &t));
@@ -481,9 +497,12 @@ awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const 
         round_columns(&p, 0, K);
         for (int i = 0; i < effort->sweeps; i++)
             sweep(compute, gptq, scheme, &t);
-        if (!nested)
+        if (!nested && !scheme->blocks)
             write_scales(gptq, &t, first, rows, codes);
-        write_codes(gptq, &t, first, rows, codes);
+        if (scheme->blocks)
+            awq__gptq_store_blocks(gptq, t.codes, first, rows, (uint8_t *)(void *)t.x, codes);
+        else
+            write_codes(gptq, &t, first, rows, codes);
     }
     return AWQ_OK;
 }
@@ -537,6 +556,8 @@ awq_status awq__gptq_round_all(awq_context *ctx, const awq__compute *compute, co
         AWQ__TRY(awq__parallel_scratch(&j.scratch, floats, blocks, choose_block, &j));
         awq__codes_nest(codes);
     }
+    if (codes->scheme.blocks)
+        AWQ__TRY(awq__gptq_choose_blocks(ctx, compute, gptq, weight, codes));
     AWQ__TRY(awq__parallel_scratch(&j.scratch, floats, blocks, round_block, &j));
 done:
     awq__scratch_free(&j.scratch);

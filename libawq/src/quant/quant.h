@@ -42,6 +42,8 @@ void awq__stats_sketch(const awq__compute *compute, awq__stats *stats, int64_t f
                        uint64_t seed, int64_t T, const float *x, int64_t ldx);
 /* Changes the statistics as if column k of every x had been multiplied by factor[k]. */
 void awq__stats_rescale(const awq__compute *compute, awq__stats *stats, const float *factor);
+/* diagonal[K] of the gram, whatever is kept of it. */
+void awq__stats_diagonal(const awq__stats *stats, float *diagonal);
 /* Makes *blocks of whole or sketched statistics: their diagonal blocks of `group` columns. */
 awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, const awq__stats *whole,
                              int64_t group, awq__stats *blocks);

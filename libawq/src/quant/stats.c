@@ -114,3 +114,14 @@ awq_status awq__stats_blocks(awq_context *ctx, const awq__compute *compute, cons
                (size_t)group * sizeof *blocks->gram);
     return AWQ_OK;
 }
+
+void awq__stats_diagonal(const awq__stats *stats, float *diagonal)
+{
+    int64_t K = stats->cols, g = stats->group;
+    for (int64_t k = 0; k < K; k++) {
+        double sum = 0;
+        for (int64_t r = 0; r < stats->rows; r++)
+            sum += (double)stats->gram[r * K + k] * (double)stats->gram[r * K + k];
+        diagonal[k] = stats->rows ? (float)sum : stats->gram[k * g + k % g];
+    }
+}

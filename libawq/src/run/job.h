@@ -11,6 +11,9 @@
 
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
                                   awq__model_plan *plan);
+/* types.c: the block types of a GGUF result. AWQ_ERROR_RECIPE for types that the format does not
+   have, AWQ_ERROR_UNSUPPORTED for a model that GGUF cannot say. */
+awq_status awq__choose_types(awq_context *ctx, awq__model_plan *plan);
 /* plan_engines.c: AWQ_ERROR_RECIPE if the recipe's engine cannot load the result; warnings of what
    other engines or versions cannot. */
 awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan);

@@ -1,5 +1,6 @@
 /* The public plan: modules grouped by what happens to them. */
 #include "compute/begin.h"
+#include "compute/blocks.h"
 #include "run/job.h"
 
 #include <ctype.h>
@@ -61,6 +62,12 @@ static void describe_treatment(const awq__model_plan *plan, size_t index, const 
         return;
     }
     awq__scheme scheme = awq__model_plan_scheme(plan, index, AWQ_BF16);
+    if (scheme.blocks) {
+        snprintf(text, size, "%s %s%s", method_name(treatment),
+                 awq__ggml_type_of(scheme.blocks->id)->name,
+                 treatment->gptq ? ", error-compensated" : "");
+        return;
+    }
     if (scheme.code == AWQ__CODE_E2M1) {
         snprintf(text, size, "%s mxfp4%s", method_name(treatment),
                  treatment->gptq   ? ", GPTQ"

@@ -101,8 +101,10 @@ static awq_status add_warning(awq_context *ctx, awq__rules *rules, const awq__fi
 }
 
 /* Next to nothing here is for llama.cpp or TensorRT-LLM: only those who ask for them are told. */
-static bool is_told_of(const char *engine)
+static bool is_told_of(const awq__model_plan *plan, const char *engine)
 {
+    if (plan->format->gguf) /* which nobody takes for a file of another engine */
+        return false;
     return strcmp(engine, "llama.cpp") && strcmp(engine, "tensorrt-llm");
 }
 
@@ -126,7 +128,7 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
             AWQ__TRY(refuse(ctx, plan, &findings.items[i]));
     bool any = !strcmp(plan->settings.engine, "any");
     for (size_t i = 0; i < findings.count; i++)
-        if (!any || is_told_of(findings.items[i].engine))
+        if (!any || is_told_of(plan, findings.items[i].engine))
             AWQ__TRY(add_warning(ctx, &plan->rules, &findings.items[i]));
 done:
     awq__findings_free(&findings);

@@ -142,7 +142,7 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
         if (!plan->rules.of[i])
             continue;
         awq__scheme scheme = awq__model_plan_scheme(plan, i, AWQ_BF16);
-        if (packed && scheme.code == AWQ__CODE_E2M1) {
+        if (packed && scheme.code == AWQ__CODE_E2M1 && !scheme.blocks) {
             plan->rules.of[i] = NULL;
             kept++;
         } else {
@@ -167,6 +167,8 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
 
 /* ---- the whole ---- */
 
+static const char *const everything[] = {"*"};
+
 static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
@@ -177,6 +179,9 @@ static awq_status choose_format(awq_context *ctx, const awq_recipe *recipe, awq_
                : arch->model.preferred_format[0] ? arch->model.preferred_format
                                                  : awq__disk_format_compressed.name;
     plan->format = awq__disk_format_by_name(name); /* all were checked: there is one */
+    plan->settings.stores_ends = plan->format->gguf;
+    if (plan->format->gguf && !awq__recipe_says(recipe, "quantize.modules"))
+        plan->settings.quantize.modules = (awq__texts){everything, 1};
     return AWQ_OK;
 }
 
@@ -196,6 +201,7 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
     AWQ__CHECK(choose_format(ctx, recipe, plan));
     AWQ__CHECK(awq__rules_create(ctx, recipe, &plan->settings, arch, plan->format->defaults,
                                  &plan->rules));
+    AWQ__CHECK(awq__choose_types(ctx, plan));
     AWQ__CHECK(keep_packed(ctx, plan));
     AWQ__CHECK(resolve_groups(ctx, plan));
     AWQ__CHECK(check_alike(ctx, plan));
@@ -260,7 +266,8 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, aw
     AWQ__TRY(treat(ctx, recipe, plan));
     AWQ__TRY(doubt_config(ctx, plan));
     AWQ__TRY(awq__side_files_check(ctx, plan));
-    AWQ__TRY(awq__model_plan_config(ctx, plan, &config));
+    if (!plan->format->gguf)
+        AWQ__TRY(awq__model_plan_config(ctx, plan, &config));
 done:
     cJSON_Delete(config);
     if (status != AWQ_OK)

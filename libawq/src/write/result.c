@@ -1,5 +1,5 @@
 /* The tensors of the result: by the names of modules, or shared by the experts of a layer. */
-#include "write/result.h"
+#include "write/gguf.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +9,8 @@ awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t la
     const awq__arch *arch = plan->model->arch;
     const awq_arch_experts *experts = &arch->layers[layer].experts;
     bool quantized = false;
+    if (plan->format->gguf) /* parts of its own tensors, which the module tells */
+        return AWQ__EXPERTS_BY_NAME;
     for (int64_t e = 0; e < experts->count; e++)
         for (awq__part part = AWQ__PART_GATE; part <= AWQ__PART_DOWN; part++)
             quantized |= plan->rules.of[awq__arch_index(arch, layer, part, e)] != NULL;
@@ -190,6 +192,8 @@ static awq_status visit_module(awq_context *ctx, const awq__model_plan *plan, si
 awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, int64_t layer,
                                awq__result_visit visit, void *user)
 {
+    if (plan->format->gguf)
+        return awq__gguf_plain_tensors(plan, layer, visit, user);
     const awq__arch *arch = plan->model->arch;
     awq__fused_spec fused[AWQ__MAX_FUSED];
     int64_t layers = arch->model.layer_count;

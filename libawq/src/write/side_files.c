@@ -241,6 +241,7 @@ done:
 
 awq_status awq__write_side_files(const awq__writer *writer)
 {
-    AWQ__CHECK(write_config(writer));
+    if (!writer->plan->format->gguf) /* which says it all itself */
+        AWQ__CHECK(write_config(writer));
     return copy_files(writer);
 }

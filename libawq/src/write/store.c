@@ -1,8 +1,6 @@
 /* What goes to the output: packed codes, changed floats, and copies. */
-#include "write/write.h"
+#include "write/gguf.h"
 #include "core/convert.h"
-
-#include <math.h>
 
 static awq_status write_tensor(const awq__writer *writer, const awq__module *module,
                                const char *suffix, const void *data, size_t bytes)
@@ -31,17 +29,6 @@ static awq_status pack_codes(const awq__writer *writer, const awq__module *modul
         awq__free_aligned(packed);
         AWQ__CHECK(status);
     }
-    return AWQ_OK;
-}
-
-awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
-                                  const float *values, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (!isfinite(awq__round_to_dtype(dtype, values[i])))
-            return awq__fail(ctx, AWQ_ERROR_NUMERIC,
-                             "%s: a folded weight of %g does not fit its stored type %s", name,
-                             (double)values[i], awq_dtype_name(dtype));
     return AWQ_OK;
 }
 
@@ -109,6 +96,8 @@ done:
 awq_status awq__store_weight(const awq__writer *writer, const awq__module *module,
                              const awq__weight *weight)
 {
+    if (writer->plan->format->gguf)
+        return awq__gguf_store_weight(writer, module, weight);
     size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
     size_t bytes = (size_t)weight->rows * (size_t)weight->cols * size;
     AWQ__CHECK(awq__weight_is_plain(weight)
@@ -120,6 +109,8 @@ awq_status awq__store_weight(const awq__writer *writer, const awq__module *modul
 awq_status awq__store_vector(const awq__writer *writer, const awq__module *module,
                              const float *values)
 {
+    if (writer->plan->format->gguf)
+        return awq__gguf_store_vector(writer, module, values);
     awq__found found;
     AWQ__CHECK(awq__model_find(writer->plan->model, module, NULL, &found));
     return write_floats(writer, module, module->suffix, found.weight.dtype, values, module->rows);
@@ -128,6 +119,8 @@ awq_status awq__store_vector(const awq__writer *writer, const awq__module *modul
 awq_status awq__store_codes(const awq__writer *writer, const awq__module *module,
                             const awq__weight *weight, const awq__codes *codes)
 {
+    if (writer->plan->format->gguf)
+        return awq__gguf_store_codes(writer, module, weight, codes);
     awq__note_small_scales(writer, (size_t)(module - writer->plan->model->arch->modules), codes);
     AWQ__CHECK(pack_codes(writer, module, codes, false));
     return store_bias(writer, module, weight);

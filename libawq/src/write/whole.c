@@ -1,5 +1,5 @@
 /* All tensors of a result, and those that no layer has. */
-#include "write/write.h"
+#include "write/gguf.h"
 
 static awq_status declare(void *user, const char *name, awq_dtype dtype, int rank,
                           const int64_t *shape)
@@ -27,6 +27,8 @@ static awq_status each_undescribed(const awq__writer *writer, bool write)
 
 awq_status awq__write_layout(const awq__writer *writer, uint64_t shard_bytes)
 {
+    if (writer->plan->format->gguf)
+        return awq__gguf_write_layout(writer, shard_bytes);
     for (int64_t n = -1; n <= writer->plan->model->arch->model.layer_count; n++)
         AWQ__CHECK(awq__result_tensors(writer->ctx, writer->plan, n, declare, writer->output));
     AWQ__CHECK(each_undescribed(writer, false));
@@ -39,7 +41,10 @@ static awq_status write_end(const awq__writer *writer, size_t index)
     awq__loaded_module end;
     awq_status status;
     AWQ__TRY(awq__model_module(model, index, &end));
-    AWQ__TRY(awq__store_weight(writer, &model->arch->modules[index], &end.found.weight));
+    if (writer->plan->format->gguf)
+        AWQ__TRY(awq__gguf_write_end(writer, index, &end.found.weight));
+    else
+        AWQ__TRY(awq__store_weight(writer, &model->arch->modules[index], &end.found.weight));
 done:
     awq__loaded_module_free(&end);
     return status;
@@ -48,10 +53,14 @@ done:
 awq_status awq__write_ends(const awq__writer *writer)
 {
     const awq__arch *arch = writer->plan->model->arch;
+    bool gguf = writer->plan->format->gguf;
     for (size_t i = 0; i < arch->module_count; i++)
-        AWQ__CHECK(arch->modules[i].layer < 0 ? write_end(writer, i)
-                                              : awq__store_constants(writer, i));
-    return each_undescribed(writer, true);
+        if (arch->modules[i].layer < 0)
+            AWQ__CHECK(write_end(writer, i));
+        else if (!gguf)
+            AWQ__CHECK(awq__store_constants(writer, i));
+    /* llama.cpp refuses files with tensors that it does not know. */
+    return gguf ? AWQ_OK : each_undescribed(writer, true);
 }
 
 static awq_status keep(void *user, const char *name, awq_dtype dtype, int rank,

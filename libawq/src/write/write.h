@@ -41,6 +41,8 @@ awq_status awq__store_constants(const awq__writer *writer, size_t index);
 /* Writes the rest of the codes, and the bias of the weight that they stand for. */
 awq_status awq__store_codes(const awq__writer *writer, const awq__module *module,
                             const awq__weight *weight, const awq__codes *codes);
+/* ---- range.c ---- */
+
 /* AWQ_ERROR_NUMERIC if a fold has made a value larger than the type holds. */
 awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
                                   const float *values, int64_t count);

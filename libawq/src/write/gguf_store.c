@@ -1,0 +1,127 @@
+/* Results in GGUF: what goes to their tensors. */
+#include "compute/block_codes.h"
+#include "core/convert.h"
+#include "write/gguf.h"
+
+#include <string.h>
+
+/* Rows of heads, as pairs: the inverse of what awq__weight_blocks reads. */
+static void pair_rows(const awq__gguf_place *place, int64_t rows, size_t row_bytes,
+                      const uint8_t *from, uint8_t *to)
+{
+    int64_t head = place->paired_head, pairs = head / 2;
+    for (int64_t n = 0; n < rows; n++) {
+        int64_t in_head = n % head, at = n - in_head + in_head % pairs * 2 + in_head / pairs;
+        memcpy(to + (size_t)at * row_bytes, from + (size_t)n * row_bytes, row_bytes);
+    }
+}
+
+/* Writes a matrix or vector to its part of a tensor. */
+static awq_status write_part(const awq__writer *writer, const awq__module *module,
+                             const awq__gguf_place *place, const uint8_t *data, size_t bytes)
+{
+    awq_status status;
+    uint8_t *paired = NULL;
+    if (place->paired_head) {
+        paired = awq__alloc(writer->ctx, bytes, 1, "rows in pairs");
+        AWQ__TRY_ALLOC(paired);
+        pair_rows(place, module->rows, bytes / (size_t)module->rows, data, paired);
+        data = paired;
+    }
+    AWQ__TRY(awq__output_write_part(writer->output, place->name, (size_t)place->index * bytes, data,
+                                    bytes));
+    if (awq__gguf_copies_embedding(writer->plan, module))
+        AWQ__TRY(awq__output_write(writer->output, AWQ__GGUF_HEAD, data, bytes));
+done:
+    awq__free(paired);
+    return status;
+}
+
+/* Floats as a type of floats. */
+static awq_status write_floats(const awq__writer *writer, const awq__module *module,
+                               const awq__gguf_target *to, const float *values, int64_t count)
+{
+    awq_status status;
+    awq_context *ctx = writer->ctx;
+    size_t bytes = (size_t)count * (size_t)to->type->block_bytes;
+    uint8_t *stored = awq__alloc(ctx, bytes, 1, module->name);
+    AWQ__TRY_ALLOC(stored);
+    AWQ__TRY(awq__store_check_range(ctx, module->name, to->type->dtype, values, count));
+    AWQ__TRY(awq__narrow(ctx, to->type->dtype, values, (size_t)count, stored));
+    AWQ__TRY(write_part(writer, module, &to->place, stored, bytes));
+done:
+    awq__free(stored);
+    return status;
+}
+
+static awq_status store_bias(const awq__writer *writer, const awq__module *module,
+                             const awq__weight *weight)
+{
+    awq_status status;
+    awq__gguf_target to;
+    if (!weight->bias)
+        return AWQ_OK;
+    float *values = awq__alloc(writer->ctx, (size_t)weight->rows, sizeof *values, module->name);
+    AWQ__TRY_ALLOC(values);
+    for (int64_t n = 0; n < weight->rows; n++)
+        values[n] = weight->bias[n] * (weight->bias_scale ? weight->bias_scale[n] : 1);
+    AWQ__TRY(awq__gguf_target_of(writer->plan, module, true, &to));
+    AWQ__TRY(write_floats(writer, module, &to, values, weight->rows));
+done:
+    awq__free(values);
+    return status;
+}
+
+/* ---- what the files of this room call ---- */
+
+awq_status awq__gguf_store_weight(const awq__writer *writer, const awq__module *module,
+                                  const awq__weight *weight)
+{
+    awq_status status;
+    awq__gguf_target to;
+    int64_t count = weight->rows * weight->cols;
+    float *values = awq__alloc_host(writer->ctx, (size_t)count, sizeof *values, module->name);
+    AWQ__TRY_ALLOC(values);
+    awq__weight_read(awq__compute_of(writer->ctx), weight, 0, weight->rows, values);
+    AWQ__TRY(awq__gguf_target_of(writer->plan, module, false, &to));
+    AWQ__TRY(write_floats(writer, module, &to, values, count));
+    AWQ__TRY(store_bias(writer, module, weight));
+done:
+    awq__free_aligned(values);
+    return status;
+}
+
+awq_status awq__gguf_store_vector(const awq__writer *writer, const awq__module *module,
+                                  const float *values)
+{
+    awq__gguf_target to;
+    AWQ__CHECK(awq__gguf_target_of(writer->plan, module, false, &to));
+    return write_floats(writer, module, &to, values, module->rows);
+}
+
+awq_status awq__gguf_store_codes(const awq__writer *writer, const awq__module *module,
+                                 const awq__weight *weight, const awq__codes *codes)
+{
+    awq__gguf_target to;
+    AWQ__CHECK(awq__gguf_target_of(writer->plan, module, false, &to));
+    size_t bytes = (size_t)(codes->rows * awq__block_row_bytes(codes->scheme.blocks, codes->cols));
+    AWQ__CHECK(write_part(writer, module, &to.place, codes->blocks, bytes));
+    return store_bias(writer, module, weight);
+}
+
+awq_status awq__gguf_write_end(const awq__writer *writer, size_t index, const awq__weight *weight)
+{
+    awq_status status;
+    const awq__module *module = &writer->plan->model->arch->modules[index];
+    const awq__treatment *treatment = writer->plan->rules.of[index];
+    awq__codes codes = {0};
+    if (!treatment)
+        return awq__gguf_store_weight(writer, module, weight);
+    AWQ__TRY(
+        awq__codes_create(writer->ctx, weight->rows, weight->cols, &treatment->scheme, &codes));
+    AWQ__TRY(awq__codes_round(writer->ctx, awq__compute_of(writer->ctx), weight, NULL, &codes));
+    AWQ__TRY(awq__gguf_store_codes(writer, module, weight, &codes));
+done:
+    awq__codes_free(&codes);
+    return status;
+}
