@@ -141,7 +141,7 @@ static void print_rules(void)
 {
     puts("\n# Rules treat modules in another way than quantize says; the first that matches a\n"
          "# module counts. Selectors: match, role, layers, experts, projection; treatment:\n"
-         "# keep, or preset, method, rounding, bits, group_size, symmetric, clip.\n"
+         "# keep, or preset, method, rounding, bits, group_size, symmetric, type, clip.\n"
          "# rules:\n"
          "#   - layers: 0,-1         # the experts of the first and the last layer stay as they "
          "are\n"

@@ -325,6 +325,13 @@ static const row_case mxfp4_cases[] = {
      {MXFP4_EXPERTS}},
 };
 
+/* Every engine but llama.cpp. */
+static const row_case gguf_case = {.versions = "",
+                                   .formats = "gguf",
+                                   .part = "no modules",
+                                   .broken = {.format = "gguf"},
+                                   .kept = {.format = "gguf", .quantized = "nothing"}};
+
 /* The one row that the case means. */
 static size_t row_of(awq_context *ctx, const row_case *c, const char *engine)
 {
@@ -379,6 +386,8 @@ static void every_row_has_a_hit_and_a_near_miss(void **state)
     assert_non_null(seen);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         run_case(*state, &cases[i], cases[i].engine, seen);
+    for (size_t e = 0; e < sizeof readers / sizeof *readers; e++)
+        run_case(*state, &gguf_case, readers[e], seen);
     for (size_t e = 0; e < sizeof readers / sizeof *readers; e++)
         for (size_t i = 0; i < sizeof mxfp4_cases / sizeof *mxfp4_cases; i++)
             run_case(*state, &mxfp4_cases[i], readers[e], seen);

@@ -156,7 +156,7 @@ static void what_is_gone_is_told(void **state)
     assert_refused(f, "format", "modelopt",
                    "format: \"modelopt\" is gone since version 0.2.0: no engine loads experts that "
                    "are stored so; allowed is "
-                   "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes");
+                   "auto|awq|compressed-tensors|gptq|mxfp4|bitsandbytes|gguf");
     assert_int_equal(awq_recipe_add_rule(f->recipe), AWQ_OK);
     assert_int_equal(awq_recipe_rule_set(f->recipe, 0, "bits", "3"), AWQ_ERROR_ARGUMENT);
     assert_string_equal(

@@ -51,7 +51,7 @@ static void every_option_of_a_rule_is_found(void **state)
     (void)state;
     size_t count;
     const awq_option *options = awq_rule_option_list(&count);
-    assert_int_equal(count, 13);
+    assert_int_equal(count, 14);
     for (size_t i = 0; i < count; i++) {
         const awq_option *option = &options[i];
         assert_ptr_equal(awq_rule_option_find(option->name), option);

@@ -399,6 +399,7 @@ static void free_vocabulary(vocabulary *v)
     awq__free(v->types);
     cJSON_Delete(v->tokenizer);
     cJSON_Delete(v->config);
+    *v = (vocabulary){0};
 }
 
 static awq_status read_files(vocabulary *v, const char *path, const char *config_path)

@@ -125,37 +125,7 @@ static const awq__engine_row others[] = {
      .why = "unpacks experts to 16 bits where triton 3.4 and the package kernels are missing",
      .source = "transformers quantizer_mxfp4.py"},
 
-    /* ---- GGUF ---- */
-    {.engine = "vllm",
-     .formats = "gguf",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "GGUF is for llama.cpp and what is built on it",
-     .source = "by reading"},
-    {.engine = "sglang",
-     .formats = "gguf",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "GGUF is for llama.cpp and what is built on it",
-     .source = "by reading"},
-    {.engine = "transformers",
-     .formats = "gguf",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "GGUF is for llama.cpp and what is built on it",
-     .source = "by reading"},
-    {.engine = "tensorrt-llm",
-     .formats = "gguf",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__NONE_TAKEN,
-     .why = "GGUF is for llama.cpp and what is built on it",
-     .source = "by reading"},
-    {.engine = "llama.cpp",
-     .formats = "gguf",
-     .roles = AWQ__ALL_ROLES,
-     .constraint = AWQ__MODEL_TYPES,
-     .model_types = "mixtral|qwen2_moe|qwen3_moe|gpt_oss",
-     .source = "llama.cpp src/llama-arch.cpp, run"},
+    GGUF_ROW("transformers"),
 
     /* ---- llama.cpp ---- */
     {.engine = "llama.cpp",
@@ -193,6 +163,7 @@ static const awq__engine_row others[] = {
             "(W4A8_AWQ)",
      .source = "tensorrt-llm MOE_DEVELOPER_GUIDE.md, fused_moe/quantization.py, by reading"},
     MXFP4_ROWS("tensorrt-llm", "tensorrt-llm MOE_DEVELOPER_GUIDE.md, by reading"),
+    GGUF_ROW("tensorrt-llm"),
 };
 
 static const awq__engine_table *const tables[] = {

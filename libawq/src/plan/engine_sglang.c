@@ -180,6 +180,7 @@ static const awq__engine_row rows[] = {
      .values = {1},
      .source = "sglang BitsAndBytesModelLoader"},
     MXFP4_ROWS("sglang", "sglang models/gpt_oss.py"),
+    GGUF_ROW("sglang"),
 };
 
 const awq__engine_table awq__engine_sglang = AWQ__ENGINE_TABLE(rows);

@@ -42,6 +42,11 @@ extern const awq__engine_table awq__engine_sglang;
 #define SLOWER "others run the slower MoeWNA16 kernels"
 
 /* GPT-OSS's own layout, in the three engines that read it. */
+#define GGUF_ROW(name)                                                                             \
+    {                                                                                              \
+        .engine = name, .formats = "gguf", .roles = AWQ__ALL_ROLES, .constraint = AWQ__NONE_TAKEN, \
+        .why = "GGUF is for llama.cpp and what is built on it", .source = "by reading"             \
+    }
 #define MXFP4_ROWS(name, where)                                                                    \
     {.engine = name,                                                                               \
      .formats = "mxfp4",                                                                           \

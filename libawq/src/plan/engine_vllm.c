@@ -220,6 +220,7 @@ static const awq__engine_row rows[] = {
      .why = "it has left bitsandbytes out",
      .source = "vllm #39583, run"},
     MXFP4_ROWS("vllm", "vllm models/gpt_oss.py, Mxfp4Config"),
+    GGUF_ROW("vllm"),
 };
 
 const awq__engine_table awq__engine_vllm = AWQ__ENGINE_TABLE(rows);

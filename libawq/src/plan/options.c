@@ -78,7 +78,7 @@ static const awq_option options[] = {
     {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", SYMMETRIC, 0, 0, false,
      "Whether every zero point is the middle code; auto is false for awq, else true."},
     {"quantize.type", AWQ_OPTION_CHOICE, "auto", "auto|" TYPES, 0, 0, false,
-     "Block type of gguf, in place of bits, group_size and symmetric; auto is a mix: experts q4_k "
+     "Block type of gguf, in place of bits, group_size and symmetric; auto mixes them, experts q4_k "
      "and their down q5_k (iq4_nl and q5_1 where rows are no multiple of 256), attention and "
      "shared experts q8_0, embedding and head q6_k or q8_0."},
     {"quantize.target_bits", AWQ_OPTION_NUMBER, "", "", 1, 16, false,

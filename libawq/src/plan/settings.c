@@ -158,6 +158,7 @@ void awq__settings_read(const awq_recipe *recipe, awq__settings *settings)
     for (size_t i = 0; i < SETTING_COUNT; i++)
         if (awq__recipe_says(recipe, settings_list[i].option))
             read(recipe, &settings_list[i], settings);
+    settings->stores_ends = false;
     settings->has_target = awq__recipe_has_target(recipe);
     settings->calibrates = awq__recipe_calibrates(recipe);
 }

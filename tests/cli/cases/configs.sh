@@ -42,6 +42,7 @@ for recipe in "$source"/configs/*.yaml; do
     case $name in
     *-nf4) out_like '^model\.layers.* expert .* awq nf4' ;;
     *-gptq) out_like '^model\.layers.* expert .* awq int4 g64 symmetric, GPTQ' ;;
+    *-gguf) out_like '^model\.layers.* expert .* awq iq4_nl ' ;;
     *-compressed-tensors | *-w8 | *-experts | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, clip' ;;
     gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, choice of exponents' ;;
     *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, clip' ;;
@@ -67,6 +68,7 @@ for recipe in "$source"/configs/*.yaml; do
     qwen3-30b-a3b-attention-w8) model=Qwen3-30B-A3B size='61\.06 GB -> 17\.58 GB' ;;
     qwen3-30b-a3b-odd-experts) model=Qwen3-30B-A3B size='61\.06 GB -> 39\.77 GB' ;;
     qwen3-30b-a3b-target-bits) model=Qwen3-30B-A3B size='61\.06 GB -> 18\.03 GB' ;;
+    qwen3-30b-a3b-gguf) model=Qwen3-30B-A3B size='61\.06 GB -> 19\.01 GB' ;;
     gpt-oss-20b) model=gpt-oss-20b size='41\.83 GB -> 13\.76 GB' ;;
     *) fail "no released model is known for the recipe $name" ;;
     esac
