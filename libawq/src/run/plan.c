@@ -65,7 +65,7 @@ static void describe_treatment(const awq__model_plan *plan, size_t index, const 
     if (scheme.blocks) {
         snprintf(text, size, "%s %s%s", method_name(treatment),
                  awq__ggml_type_of(scheme.blocks->id)->name,
-                 treatment->gptq ? ", error-compensated" : "");
+                 treatment->gptq ? ", GPTQ" : "");
         return;
     }
     if (scheme.code == AWQ__CODE_E2M1) {
