@@ -105,6 +105,37 @@ static awq_status ended(awq_status status)
 
 #define CPU(operation) (begin(), ended(awq__backend_cpu.operation))
 
+/* Layers that are there: operations may ask for no other. Streams of the source, of the reference
+   and of the result have one each at most. */
+static const awq__layer *layers[8];
+static long foreign_layers;
+
+static awq_status layer_begin(awq_context *ctx, const awq__layer *layer)
+{
+    size_t i = 0;
+    while (i < 8 && layers[i])
+        i++;
+    assert_true(i < 8);
+    layers[i] = layer;
+    return CPU(layer_begin(ctx, layer));
+}
+
+static void layer_end(awq_context *ctx, const awq__layer *layer)
+{
+    (void)ctx;
+    for (size_t i = 0; i < 8; i++)
+        if (layers[i] == layer)
+            layers[i] = NULL;
+}
+
+static void see_layer(const awq__layer *layer)
+{
+    for (size_t i = 0; i < 8; i++)
+        if (layers[i] == layer)
+            return;
+    foreign_layers++;
+}
+
 static awq_status states_create(awq_context *ctx, const awq_rope *rope,
                                 const awq__sequences *sequences, const awq__weight *embedding,
                                 awq__states **states)
@@ -121,16 +152,19 @@ static void states_free(awq__states *states)
 
 static awq_status attention(awq__states *states, const awq__layer *layer)
 {
+    see_layer(layer);
     return CPU(attention(states, layer));
 }
 
 static awq_status route(awq__states *states, const awq__layer *layer, awq__routes *routes)
 {
+    see_layer(layer);
     return CPU(route(states, layer, routes));
 }
 
 static awq_status experts(awq__states *states, const awq__layer *layer, const awq__routes *routes)
 {
+    see_layer(layer);
     return CPU(experts(states, layer, routes));
 }
 
@@ -147,6 +181,7 @@ static awq_status compare_logits(const awq__head *judged, const awq__head *refer
 
 static awq_status block_begin(awq__block *block)
 {
+    see_layer(block->layer);
     return CPU(block_begin(block));
 }
 
@@ -211,6 +246,8 @@ static awq__backend make_probe(void)
     watch();
     probe.name = "probe";
     probe.memory = &memory;
+    probe.layer_begin = layer_begin;
+    probe.layer_end = layer_end;
     probe.states_create = states_create;
     probe.states_free = states_free;
     probe.attention = attention;
@@ -239,6 +276,9 @@ static void assert_untouched(void)
     assert_true(operations > 10);
     assert_int_equal(touches, 0);
     assert_int_equal(arrays, 0); /* all released */
+    assert_int_equal(foreign_layers, 0);
+    for (size_t i = 0; i < 8; i++)
+        assert_null(layers[i]);
 }
 
 /* The same result as by the CPU's own backend, with one thread, so that no touch falls into an
@@ -343,6 +383,7 @@ static int set_up_probe(void **state)
     used = 0;
     arrays = operations = working = 0;
     touches = 0;
+    foreign_layers = 0;
     device = mmap(NULL, ADDRESSES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return device == MAP_FAILED;
 }

@@ -24,6 +24,13 @@ typedef struct awq__backend {
     const char *name;
     const awq__memory *memory; /* of its arrays */
 
+    /* ---- layers ---- */
+
+    /* From here on until layer_end the layer's weights are there, as they are stored: a device
+       takes them over once, whatever is done with the layer. The next layer is read meanwhile. */
+    awq_status (*layer_begin)(awq_context *ctx, const awq__layer *layer);
+    void (*layer_end)(awq_context *ctx, const awq__layer *layer);
+
     /* ---- hidden states ---- */
 
     /* Embeds the ids: rows of embedding [V,H], of which a copy is kept. The sequences are borrowed.

@@ -61,6 +61,20 @@ static const awq__cpu_steps expert_steps = {
 
 /* ---- the operations ---- */
 
+/* The CPU reads weights where they are. */
+static awq_status layer_begin(awq_context *ctx, const awq__layer *layer)
+{
+    (void)ctx;
+    (void)layer;
+    return AWQ_OK;
+}
+
+static void layer_end(awq_context *ctx, const awq__layer *layer)
+{
+    (void)ctx;
+    (void)layer;
+}
+
 static awq_status block_begin(awq__block *block)
 {
     return awq__cpu_block_begin(block, block->kind == AWQ__BLOCK_EXPERTS ? &expert_steps
@@ -109,6 +123,8 @@ static size_t round_reader_bytes(const awq__block *block)
 const awq__backend awq__backend_cpu = {
     .name = "cpu",
     .memory = &awq__system_memory,
+    .layer_begin = layer_begin,
+    .layer_end = layer_end,
     .states_create = awq__cpu_states_create,
     .states_free = awq__cpu_states_free,
     .attention = awq__cpu_attention,

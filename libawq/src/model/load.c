@@ -1,4 +1,5 @@
 /* The weights of a layer, and of what stands before and after the layers. */
+#include "backend/backend.h"
 #include "model/model.h"
 
 #include <math.h>
@@ -258,6 +259,8 @@ awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_
     AWQ__TRY(load_attention(&l));
     AWQ__TRY(load_moe(&l));
     AWQ__TRY(check_layer(model->ctx, &loaded->layer));
+    AWQ__TRY(awq__backend_of(model->ctx)->layer_begin(model->ctx, &loaded->layer));
+    loaded->begun = true;
     awq__read_ahead(loaded);
 done:
     if (status != AWQ_OK)
@@ -268,6 +271,8 @@ done:
 void awq__loaded_layer_free(awq__loaded_layer *loaded)
 {
     awq__read_done(loaded);
+    if (loaded->begun)
+        awq__backend_of(loaded->model->ctx)->layer_end(loaded->model->ctx, &loaded->layer);
     awq__held_free(&loaded->held);
     awq__free_aligned(loaded->vectors);
     awq__free(loaded->experts);

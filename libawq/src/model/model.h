@@ -79,10 +79,12 @@ typedef struct awq__loaded_layer {
     float *vectors; /* norms, sinks and biases, one after the other */
     const awq_model *model;
     pthread_t reader;
+    bool begun;          /* the backend has taken the weights over */
     bool reading;        /* there is that thread */
     _Atomic bool enough; /* it is to stop */
 } awq__loaded_layer;
-/* Checks every weight for NaN and infinity. */
+/* Checks every weight for NaN and infinity, and hands the layer to the context's backend until it is
+   freed. */
 awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded);
 /* The same without anything that has to be read: no weight has data, no vector is there. */
 awq_status awq__model_layer_shape(const awq_model *model, int64_t number,
