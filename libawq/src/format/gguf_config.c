@@ -165,8 +165,26 @@ static awq_status find_family(awq_context *ctx, const awq__gguf *gguf,
                                awq__gguf_path(gguf), name);
 }
 
+/* Each layer has tensors, and each expert is listed: numbers beyond what llama.cpp has are none of a
+   model. */
+static awq_status check_counts(const reader *r)
+{
+    int64_t layers, experts;
+    AWQ__CHECK(read_size(r, "block_count", -1, &layers));
+    AWQ__CHECK(read_size(r, "expert_count", -1, &experts));
+    if (layers >= 1 && layers <= (int64_t)awq__gguf_count(r->gguf) && experts >= 1 &&
+        experts <= AWQ__GGUF_MOST_EXPERTS)
+        return AWQ_OK;
+    return awq__fail(r->ctx, AWQ_ERROR_FORMAT,
+                     "%s: %lld layers of %lld experts, expected no more layers than the %zu "
+                     "tensors, and 1 to %d experts",
+                     awq__gguf_path(r->gguf), (long long)layers, (long long)experts,
+                     awq__gguf_count(r->gguf), AWQ__GGUF_MOST_EXPERTS);
+}
+
 static awq_status copy_all(reader *r)
 {
+    AWQ__CHECK(check_counts(r));
     awq__json_add_text(&r->builder, r->config, "model_type", r->family->model_type);
     awq__json_add_text(&r->builder, r->config, "dtype", "float32");
     AWQ__CHECK(copy_size(r, "block_count", -1, "num_hidden_layers"));

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #define MOST_LAYERS 512
-#define MOST_EXPERTS 1024
 
 static const awq__gguf_family families[] = {
     {.model_type = "mixtral",
@@ -93,7 +92,7 @@ static const char *wrong_experts(const awq__gguf_family *family, const awq_arch_
     bool sums = router->renormalize || router->scoring == AWQ_SCORING_TOPK_SOFTMAX;
     if (!x->count)
         return "a dense MLP in place of experts";
-    if (x->count > MOST_EXPERTS)
+    if (x->count > AWQ__GGUF_MOST_EXPERTS)
         return "more than 1024 experts";
     if (router->scoring == AWQ_SCORING_SIGMOID_TOPK ||
         (router->scaling != 0 && router->scaling != 1))

@@ -8,6 +8,8 @@
 #include "arch/arch.h"
 #include "checkpoint/gguf.h"
 
+#define AWQ__GGUF_MOST_EXPERTS 1024 /* of llama.cpp */
+
 /* An architecture of llama.cpp, whose graph is fixed in its code. */
 typedef struct awq__gguf_family {
     const char *model_type; /* of config.json */
