@@ -159,7 +159,8 @@ static inline void run_uncompensated(const fixture *f, awq_recipe *recipe, int64
 
 static const char *const written[] = {"model.safetensors", "config.json",
                                       "awq_report.json",   "awq_provenance.json",
-                                      "tokenizer.json",    "generation_config.json"};
+                                      "tokenizer.json",    "generation_config.json",
+                                      "README.md"};
 
 static inline void assert_same_result(const fixture *f, const char *a, const char *b)
 {

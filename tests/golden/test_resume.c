@@ -115,7 +115,7 @@ static void run_whole(const fixture *f, const awq_recipe *recipe, char whole[102
 static void assert_same(const fixture *f, const char *whole)
 {
     static const char *const files[] = {MODEL_FILE, "config.json", "awq_report.json",
-                                        "awq_provenance.json"};
+                                        "awq_provenance.json", "README.md"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         assert_same_file(f, whole, output, files[i]);
 }

@@ -125,9 +125,9 @@ static void files_are_named(void **state)
     fixture *f = *state;
     const char *none[] = {NULL};
     quantize(f, TINY, none);
-    static const char *const names[] = {MODEL_FILE,        "config.json",
-                                        "tokenizer.json",  "generation_config.json",
-                                        "awq_report.json", "awq_provenance.json"};
+    static const char *const names[] = {
+        MODEL_FILE,        "config.json",         "tokenizer.json", "generation_config.json",
+        "awq_report.json", "awq_provenance.json", "README.md"};
     char path[1100], aside[1100];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(path, sizeof path, "%s/%s", output, names[i]);

@@ -24,6 +24,26 @@ awq_status awq__model_plan_warn(awq_context *ctx, awq__model_plan *plan);
 awq_status awq__check_output_place(awq_context *ctx, const awq_recipe *recipe,
                                    const awq_model *model);
 
+/* ---- plan_groups.c ---- */
+
+/* Modules that are alike but for the numbers in their names, and that are treated alike. */
+typedef struct awq__plan_grouped {
+    awq_plan_group shown;
+    char *pattern, *treatment;
+    double weights;
+    awq__text layers;    /* without the last range */
+    int64_t first, last; /* the last range of layers; first is -1 before it */
+} awq__plan_grouped;
+typedef struct awq__plan_groups {
+    awq__plan_grouped *list;
+    size_t count, capacity;
+    uint64_t before, after; /* bytes of all tensors */
+} awq__plan_groups;
+/* Zero-initialised groups; free them also after a failure. */
+awq_status awq__plan_groups_find(awq_context *ctx, const awq__model_plan *plan,
+                                 awq__plan_groups *groups);
+void awq__plan_groups_free(awq__plan_groups *groups);
+
 /* ---- job.c ---- */
 
 typedef struct awq__job {
@@ -131,6 +151,8 @@ awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation,
                               awq_report **report);
 /* The recipe as YAML without what does not change the result: `output` and `memory_limit`. */
 awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml);
+/* card.c: writes README.md, the model card. */
+awq_status awq__write_card(awq__job *job, const awq_report *report);
 /* Writes awq_provenance.json, once all layers are finished. */
 awq_status awq__write_provenance(awq__job *job, const char *recipe_yaml);
 

@@ -1,5 +1,5 @@
 /* Whether the engine that shall serve the result can load it. */
-#include "plan/engines.h"
+#include "run/plan_engines.h"
 #include "plan/presets.h"
 #include "run/job.h"
 
@@ -108,11 +108,12 @@ static bool is_told_of(const awq__model_plan *plan, const char *engine)
     return strcmp(engine, "llama.cpp") && strcmp(engine, "tensorrt-llm");
 }
 
-awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
+awq_status awq__model_plan_findings(awq_context *ctx, const awq__model_plan *plan,
+                                    const char *engine, awq__findings *findings)
 {
     const awq__arch *arch = plan->model->arch;
     linears l = {0};
-    awq__findings findings = {0};
+    *findings = (awq__findings){0};
     awq_status status;
     AWQ__TRY(list_linears(ctx, plan, &l));
     awq__engine_facts facts = {.format = plan->format->name,
@@ -122,7 +123,17 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
                                .tensor_parallel = plan->settings.tensor_parallel,
                                .modules = l.modules,
                                .module_count = l.count};
-    AWQ__TRY(awq__engines_check(ctx, plan->settings.engine, &facts, &findings));
+    AWQ__TRY(awq__engines_check(ctx, engine, &facts, findings));
+done:
+    free_linears(&l);
+    return status;
+}
+
+awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
+{
+    awq__findings findings;
+    awq_status status;
+    AWQ__TRY(awq__model_plan_findings(ctx, plan, plan->settings.engine, &findings));
     for (size_t i = 0; i < findings.count; i++)
         if (findings.items[i].refused && !plan->settings.ignore_engine)
             AWQ__TRY(refuse(ctx, plan, &findings.items[i]));
@@ -132,6 +143,5 @@ awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan)
             AWQ__TRY(add_warning(ctx, &plan->rules, &findings.items[i]));
 done:
     awq__findings_free(&findings);
-    free_linears(&l);
     return status;
 }

@@ -20,10 +20,10 @@ static const char *const endings[] = {
 
 /* What the result has of its own, and what other quantizers say of other weights. */
 static const char *const others[] = {
-    "config.json",       AWQ__PROVENANCE_FILE,   AWQ__REPORT_FILE,
-    AWQ__JOURNAL_FILE,   AWQ__SUMS_FILE,         "quantize_config.json",
-    "quant_config.json", "hf_quant_config.json", "quantization_config.json",
-    "recipe.yaml",
+    "config.json",         AWQ__PROVENANCE_FILE,   AWQ__REPORT_FILE,
+    AWQ__JOURNAL_FILE,     AWQ__SUMS_FILE,         "quantize_config.json",
+    "quant_config.json",   "hf_quant_config.json", "quantization_config.json",
+    AWQ__SOURCE_CARD_FILE, "recipe.yaml",
 };
 
 static bool ends_with(const char *name, const char *ending)
@@ -198,7 +198,9 @@ static awq_status copy_file(const awq__writer *writer, const char *directory, co
 {
     char *path = awq__path_join(writer->ctx, directory, name);
     AWQ__CHECK_ALLOC(path);
-    awq_status status = awq__output_copy_as(writer->output, path, name);
+    bool card = !strcmp(name, AWQ__CARD_FILE); /* the result has its own */
+    awq_status status =
+        awq__output_copy_as(writer->output, path, card ? AWQ__SOURCE_CARD_FILE : name);
     awq__free(path);
     return status;
 }

@@ -63,6 +63,10 @@ awq_status awq__store_fused(const awq__writer *writer, const awq__layer *layer, 
 
 /* ---- side_files.c ---- */
 
+/* The model card of a result, and that of its source beside it. */
+#define AWQ__CARD_FILE "README.md"
+#define AWQ__SOURCE_CARD_FILE "README.source.md"
+
 /* AWQ_ERROR_IO if one of the source's files that a result has too is a link out of the source.
    Warns of what the result will lack. */
 awq_status awq__side_files_check(awq_context *ctx, awq__model_plan *plan);

@@ -7,7 +7,7 @@ END
 mkdir m m/additional_chat_templates m/original m/additional_chat_templates/old
 cp "$data"/*.json "$data/model.safetensors" m
 for name in tokenizer.model preprocessor_config.json modeling_own.py chat_template.jinja LICENSE.txt NOTICE \
-    USE_POLICY.md additional_chat_templates/tool_use.jinja additional_chat_templates/rag.jinja; do
+    USE_POLICY.md README.md additional_chat_templates/tool_use.jinja additional_chat_templates/rag.jinja; do
     echo "of $name" >"m/$name"
 done
 # Weights in any form, their indexes, other quantizers' configs, and what is hidden.
@@ -26,6 +26,8 @@ expect 0 quantize recipe.yaml --quiet --set model=m
 err_is "awqc: warning: $warning"
 [ "$(cd out && find . ! -type d | sort)" = "./LICENSE.txt
 ./NOTICE
+./README.md
+./README.source.md
 ./SHA256SUMS
 ./USE_POLICY.md
 ./additional_chat_templates/rag.jinja
@@ -46,6 +48,7 @@ err_is "awqc: warning: $warning"
 for name in tokenizer.model NOTICE additional_chat_templates/rag.jinja modeling_own.py at_limit.bin.txt; do
     cmp -s "m/$name" "out/$name" || fail "$name is not the source's"
 done
+cmp -s m/README.md out/README.source.md || fail "the source's card was not kept"
 rm m/film.mp4 m/at_limit.bin.txt m/pipe
 rm -r m/original m/additional_chat_templates/old
 

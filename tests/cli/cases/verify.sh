@@ -9,7 +9,7 @@ expect 0 quantize recipe.yaml --quiet
 [ "$(wc -l <out/SHA256SUMS)" = "$(($(find out -type f | wc -l) - 1))" ] || fail "a file has no checksum"
 expect 0 verify out --quiet
 err_is ""
-out_like '^checksums  *10 files$'
+out_like '^checksums  *11 files$'
 out_like '^structure  *41 modules, 24 of them quantized$'
 expect 0 verify out --source "$data" --quiet --threads 1
 err_is ""
@@ -42,13 +42,13 @@ done
 expect 0 verify out --quiet
 
 # What others add is told; weights that engines would read are wrong.
-echo mine >out/README.md
+echo mine >out/notes.md
 expect 0 verify out --quiet
-err_is "awqc: warning: out/README.md: additional: SHA256SUMS does not list it"
+err_is "awqc: warning: out/notes.md: additional: SHA256SUMS does not list it"
 cp out/model.safetensors out/other.safetensors
 expect 1 verify out --quiet
 err_has "error: out/other.safetensors: additional: SHA256SUMS does not list it, and engines may read it"
-rm out/README.md out/other.safetensors
+rm out/notes.md out/other.safetensors
 
 # Another source, though its shapes are the same.
 mkdir source
