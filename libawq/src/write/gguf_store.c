@@ -16,7 +16,17 @@ static void pair_rows(const awq__gguf_place *place, int64_t rows, size_t row_byt
     }
 }
 
-/* Writes a matrix or vector to its part of a tensor. */
+/* Writes rows of a matrix from `offset` bytes on, or a whole vector, to its part of a tensor. */
+static awq_status write_rows(const awq__writer *writer, const awq__module *module, const char *name,
+                             size_t offset, const uint8_t *data, size_t bytes)
+{
+    AWQ__CHECK(awq__output_write_part(writer->output, name, offset, data, bytes));
+    if (awq__gguf_copies_embedding(writer->plan, module))
+        AWQ__CHECK(awq__output_write_part(writer->output, AWQ__GGUF_HEAD, offset, data, bytes));
+    return AWQ_OK;
+}
+
+/* Writes a whole matrix or vector. */
 static awq_status write_part(const awq__writer *writer, const awq__module *module,
                              const awq__gguf_place *place, const uint8_t *data, size_t bytes)
 {
@@ -28,26 +38,29 @@ static awq_status write_part(const awq__writer *writer, const awq__module *modul
         pair_rows(place, module->rows, bytes / (size_t)module->rows, data, paired);
         data = paired;
     }
-    AWQ__TRY(awq__output_write_part(writer->output, place->name, (size_t)place->index * bytes, data,
-                                    bytes));
-    if (awq__gguf_copies_embedding(writer->plan, module))
-        AWQ__TRY(awq__output_write(writer->output, AWQ__GGUF_HEAD, data, bytes));
+    AWQ__TRY(write_rows(writer, module, place->name, (size_t)place->index * bytes, data, bytes));
 done:
     awq__free(paired);
     return status;
 }
 
-/* Floats as a type of floats. */
+/* Floats as a type of floats, of rows as many as there are. */
+static awq_status narrow(const awq__writer *writer, const awq__module *module,
+                         const awq__gguf_target *to, const float *values, int64_t count,
+                         uint8_t *stored)
+{
+    AWQ__CHECK(awq__store_check_range(writer->ctx, module->name, to->type->dtype, values, count));
+    return awq__narrow(writer->ctx, to->type->dtype, values, (size_t)count, stored);
+}
+
 static awq_status write_floats(const awq__writer *writer, const awq__module *module,
                                const awq__gguf_target *to, const float *values, int64_t count)
 {
     awq_status status;
-    awq_context *ctx = writer->ctx;
     size_t bytes = (size_t)count * (size_t)to->type->block_bytes;
-    uint8_t *stored = awq__alloc(ctx, bytes, 1, module->name);
+    uint8_t *stored = awq__alloc(writer->ctx, bytes, 1, module->name);
     AWQ__TRY_ALLOC(stored);
-    AWQ__TRY(awq__store_check_range(ctx, module->name, to->type->dtype, values, count));
-    AWQ__TRY(awq__narrow(ctx, to->type->dtype, values, (size_t)count, stored));
+    AWQ__TRY(narrow(writer, module, to, values, count, stored));
     AWQ__TRY(write_part(writer, module, &to->place, stored, bytes));
 done:
     awq__free(stored);
@@ -74,20 +87,48 @@ done:
 
 /* ---- what the files of this room call ---- */
 
+/* Whose rows lie as they are: block by block, since an embedding is large. */
+static awq_status write_matrix(const awq__writer *writer, const awq__module *module,
+                               const awq__gguf_target *to, const awq__weight *weight, float *values,
+                               uint8_t *stored)
+{
+    int64_t block = awq__weight_block(weight), K = weight->cols;
+    size_t row_bytes = (size_t)(K * to->type->block_bytes);
+    size_t at = (size_t)(to->place.index * weight->rows) * row_bytes;
+    for (int64_t first = 0; first < weight->rows; first += block) {
+        int64_t count = awq__min(block, weight->rows - first);
+        awq__weight_read(awq__compute_of(writer->ctx), weight, first, count, values);
+        AWQ__CHECK(narrow(writer, module, to, values, count * K, stored));
+        AWQ__CHECK(write_rows(writer, module, to->place.name, at + (size_t)first * row_bytes,
+                              stored, (size_t)count * row_bytes));
+    }
+    return AWQ_OK;
+}
+
+/* Rows in pairs, of q and k, are written at once. */
 awq_status awq__gguf_store_weight(const awq__writer *writer, const awq__module *module,
                                   const awq__weight *weight)
 {
     awq_status status;
     awq__gguf_target to;
-    int64_t count = weight->rows * weight->cols;
-    float *values = awq__alloc_host(writer->ctx, (size_t)count, sizeof *values, module->name);
-    AWQ__TRY_ALLOC(values);
-    awq__weight_read(awq__compute_of(writer->ctx), weight, 0, weight->rows, values);
+    float *values = NULL;
+    uint8_t *stored = NULL;
     AWQ__TRY(awq__gguf_target_of(writer->plan, module, false, &to));
-    AWQ__TRY(write_floats(writer, module, &to, values, count));
+    size_t floats = to.place.paired_head ? (size_t)(weight->rows * weight->cols)
+                                         : (size_t)awq__weight_work(weight);
+    values = awq__alloc_host(writer->ctx, floats, sizeof *values, module->name);
+    stored = awq__alloc_host(writer->ctx, floats, (size_t)to.type->block_bytes, module->name);
+    AWQ__TRY_ALLOC(values && stored);
+    if (to.place.paired_head) {
+        awq__weight_read(awq__compute_of(writer->ctx), weight, 0, weight->rows, values);
+        AWQ__TRY(write_floats(writer, module, &to, values, weight->rows * weight->cols));
+    } else {
+        AWQ__TRY(write_matrix(writer, module, &to, weight, values, stored));
+    }
     AWQ__TRY(store_bias(writer, module, weight));
 done:
     awq__free_aligned(values);
+    awq__free_aligned(stored);
     return status;
 }
 
