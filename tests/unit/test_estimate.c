@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "compute/begin.h"
 #include "golden/runs.h"
 
 #include <math.h>
@@ -51,16 +52,19 @@ static void quadratic(int64_t N, int64_t K, const float *e, const float *m, floa
     inner->quadratic(N, K, e, m, product, sums);
 }
 
+/* Without those of the check of the table, which is made once, of a table that stays. */
 static double counted(const fixture *f, const awq_recipe *recipe)
 {
+    static awq__compute table;
     inner = awq__compute_fastest();
-    awq__compute table = *inner;
+    table = *inner;
     table.multiply_nt = multiply_nt;
     table.multiply_nn = multiply_nn;
     table.multiply_tn = multiply_tn;
     table.gram = gram;
     table.quadratic = quadratic;
     awq__compute_use(f->ctx, &table);
+    assert_ok(f, awq__compute_begin(f->ctx));
     atomic_store(&operations, 0);
     const awq_quantize_options how = {.struct_size = sizeof how, .force = true};
     assert_ok(f, awq_quantize(f->ctx, recipe, &how, NULL));
@@ -108,7 +112,7 @@ static void products_grow_with_tokens(void **state)
     static const char *const less[] = {"calibration.samples", "32", NULL};
     static const char *const more[] = {"calibration.samples", "64", NULL};
     double share = share_foreseen(*state, less, more);
-    if (!(share > 0.9 && share < 1.05))
+    if (!(share > 0.85 && share < 1))
         fail_msg("%.3f of what more tokens take is foreseen", share);
 }
 
