@@ -51,7 +51,8 @@ static void messages_name_what_was_found(void **state)
         {"llama.cpp",
          {AWQ, .quantized = O},
          O ": attention in the awq format; llama.cpp takes no modules in this format: it reads "
-           "GGUF, and its converter keeps no packed weights but the MXFP4 of GPT-OSS"},
+           "GGUF, which format: gguf writes; its converter keeps no packed weights but the MXFP4 "
+           "of GPT-OSS"},
     };
     for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
         awq__findings findings = check(*state, messages[i].engine, messages[i].setup);

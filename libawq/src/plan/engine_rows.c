@@ -132,7 +132,8 @@ static const awq__engine_row others[] = {
      .formats = NOT_MXFP4,
      .roles = AWQ__ALL_ROLES,
      .constraint = AWQ__NONE_TAKEN,
-     .why = "it reads GGUF, and its converter keeps no packed weights but the MXFP4 of GPT-OSS",
+     .why = "it reads GGUF, which format: gguf writes; its converter keeps no packed weights but "
+            "the MXFP4 of GPT-OSS",
      .source = "llama.cpp convert_hf_to_gguf.py"},
     {.engine = "llama.cpp",
      .formats = "mxfp4",

@@ -70,7 +70,7 @@ err_like '^awqc: error: engine llama.cpp does not load it: .*; no change of form
 # they ask for, although any is silent of llama.cpp.
 expect 0 plan recipe.yaml --set engine=llama.cpp --ignore-engine
 err_is ""
-out_like '^warning  *llama.cpp does not load it: .* it reads GGUF, and its converter'
+out_like '^warning  *llama.cpp does not load it: .* it reads GGUF, which format: gguf writes; its converter'
 [ "$(grep -c '^warning' "$top/out")" = 1 ] || fail "expected one warning"
 for words in "--set engine=any" "--set engine=any --ignore-engine" \
     "--ignore-engine --set engine=transformers" "--set ignore_engine=true --set engine=transformers"; do
