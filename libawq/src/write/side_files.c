@@ -26,6 +26,22 @@ static const char *const others[] = {
     AWQ__SOURCE_CARD_FILE, "recipe.yaml",
 };
 
+/* What engines read: without one of these a result may not work. So is all in the templates'
+ * folder. */
+static const char *const needed[] = {
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "LICENSE",
+};
+
 static bool ends_with(const char *name, const char *ending)
 {
     size_t length = strlen(name), end = strlen(ending);
@@ -95,6 +111,25 @@ static void sort_names(names *n)
         qsort(n->list, n->count, sizeof *n->list, compare_names);
 }
 
+static bool is_needed(const char *name)
+{
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (!strcmp(name, needed[i]))
+            return true;
+    return !strncmp(name, AWQ__TEMPLATE_FOLDER "/", strlen(AWQ__TEMPLATE_FOLDER) + 1);
+}
+
+/* A link out of the checkpoint is refused where the file is needed, else it is left out. */
+static awq_status see_link(const side_files *s, const char *name, const char *path, bool *leads_out)
+{
+    awq_status status = awq__check_link(s->ctx, s->directory, path);
+    *leads_out = status == AWQ_ERROR_IO && !is_needed(name);
+    if (!*leads_out)
+        return status;
+    awq__clear(s->ctx);
+    return AWQ_OK;
+}
+
 /* Copied or left out? What cannot be looked at is told when it is copied. */
 static awq_status add_path(side_files *s, const char *name, const char *path)
 {
@@ -102,7 +137,10 @@ static awq_status add_path(side_files *s, const char *name, const char *path)
     bool there = stat(path, &info) == 0;
     if (there && S_ISDIR(info.st_mode))
         return add_name(s->ctx, &s->left_out, name, "/");
-    AWQ__CHECK(awq__check_link(s->ctx, s->directory, path));
+    bool leads_out;
+    AWQ__CHECK(see_link(s, name, path, &leads_out));
+    if (leads_out)
+        return add_name(s->ctx, &s->left_out, name, "");
     bool fits = !there || (S_ISREG(info.st_mode) &&
                            (uint64_t)info.st_size <= (uint64_t)MAX_SIDE_FILE_MIB << 20);
     return add_name(s->ctx, fits ? &s->copied : &s->left_out, name, "");
@@ -172,10 +210,11 @@ static awq_status tell_left_out(const side_files *s, awq__rules *rules)
     if (count > named)
         AWQ__TRY(awq__text_append(s->ctx, &text, " and %zu more", count - named));
     if (count)
-        AWQ__TRY(awq__rules_warn(s->ctx, rules,
-                                 "%s: the result will lack %s: only files of at most %d "
-                                 "MiB are copied, and no folder but " AWQ__TEMPLATE_FOLDER,
-                                 s->directory, text.data, MAX_SIDE_FILE_MIB));
+        AWQ__TRY(awq__rules_warn(
+            s->ctx, rules,
+            "%s: the result will lack %s: only files of at most %d "
+            "MiB are copied, no links that lead out of it, and no folder but " AWQ__TEMPLATE_FOLDER,
+            s->directory, text.data, MAX_SIDE_FILE_MIB));
 done:
     awq__text_free(&text);
     return status;

@@ -19,7 +19,7 @@ echo '{}' >m/hf_quant_config.json
 truncate -s 67108864 m/at_limit.bin.txt
 truncate -s 67108865 m/film.mp4
 mkfifo m/pipe
-warning="m: the result will lack additional_chat_templates/old/, film.mp4, original/, pipe: only files of at most 64 MiB are copied, and no folder but additional_chat_templates"
+warning="m: the result will lack additional_chat_templates/old/, film.mp4, original/, pipe: only files of at most 64 MiB are copied, no links that lead out of it, and no folder but additional_chat_templates"
 expect 0 plan recipe.yaml --set model=m
 out_has "$warning"
 expect 0 quantize recipe.yaml --quiet --set model=m
@@ -86,3 +86,10 @@ rm -r m/additional_chat_templates
 ln -s ../templates m/additional_chat_templates
 expect 1 plan recipe.yaml --set model=m
 err_has "m/additional_chat_templates: a link to $PWD/templates, outside the model's directory"
+
+# What no engine reads is left out.
+rm m/additional_chat_templates
+ln -s ../private m/notes.txt
+expect 0 plan recipe.yaml --set model=m
+out_has "the result will lack "
+out_has "notes.txt"
