@@ -36,8 +36,8 @@ awq_status awq__gguf_integer(awq_context *ctx, const awq__gguf_value *value, uin
     case AWQ__GGUF_U8:
         READ(uint8_t);
         return AWQ_OK;
-    case AWQ__GGUF_I8:
-        READ(int8_t);
+    case AWQ__GGUF_I8: /* of two's complement */
+        *out = (value->data[index] ^ 0x80) - 0x80;
         return AWQ_OK;
     case AWQ__GGUF_U16:
         READ(uint16_t);

@@ -314,7 +314,7 @@ static void unpack_q6_k(const uint8_t *bytes, awq__ggml_block *block)
     get_pieces(bytes, 2, 64, block->codes);
     add_pairs(bytes + 128, 4, block->codes);
     for (int run = 0; run < 16; run++)
-        block->scale[run] = (int8_t)bytes[192 + run];
+        block->scale[run] = (int16_t)((bytes[192 + run] ^ 0x80) - 0x80); /* of two's complement */
     block->d = get_u16(bytes + 208);
 }
 

@@ -40,11 +40,10 @@ void awq__codes_free(awq__codes *codes)
 const char *awq__scale_type(const awq__scheme *scheme)
 {
     static const char *const names[] = {
-
         [AWQ__GRID_F32] = "F32",
         [AWQ__GRID_F16] = "F16, which ends at 65504",
-        [AWQ__GRID_BF16_F16] = "F16, which ends at 65504; format: compressed-tensors stores it in "
-                               "BF16",
+        [AWQ__GRID_BF16_F16] =
+            "F16, which ends at 65504; format: compressed-tensors stores it in BF16",
         [AWQ__GRID_BF16] = "BF16",
         [AWQ__GRID_F32_127] = "F32",
         [AWQ__GRID_NESTED] = "F32"};

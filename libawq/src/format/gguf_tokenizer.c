@@ -4,6 +4,7 @@
  */
 #include "format/gguf_model.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,9 +50,8 @@ static awq_status set_token(vocabulary *v, int64_t id, const char *token, int32_
 /* "<0x0A>" */
 static bool is_byte(const char *token)
 {
-    unsigned byte;
-    int end = 0;
-    return strlen(token) == 6 && sscanf(token, "<0x%2X>%n", &byte, &end) == 1 && end == 6;
+    return strlen(token) == 6 && !strncmp(token, "<0x", 3) && isxdigit((unsigned char)token[3]) &&
+           isxdigit((unsigned char)token[4]) && token[5] == '>';
 }
 
 static awq_status set_vocabulary(vocabulary *v)
