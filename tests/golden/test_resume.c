@@ -266,6 +266,50 @@ static void weights_of_the_source(void **state)
     awq_recipe_free(recipe);
 }
 
+/* Gives tensors of the source another spelling; spaces fill the header up. */
+static void respell(fixture *f, const char *from, const char *to)
+{
+    char *text, *at;
+    size_t bytes, old = strlen(from), new = strlen(to);
+    uint64_t length;
+    read_all(f, path_of(f, "source/" MODEL_FILE), &text, &bytes);
+    memcpy(&length, text, sizeof length);
+    char *header = text + 8, *end = header + length, data = *end;
+    *end = 0;
+    assert_non_null(strstr(header, from));
+    while ((at = strstr(header, from))) {
+        memcpy(at, to, new);
+        memmove(at + new, at + old, (size_t)(end - at) - old);
+        memset(end - (old - new), ' ', old - new);
+    }
+    *end = data;
+    write_file(f, "source/" MODEL_FILE, text, bytes);
+    awq__free(text);
+}
+
+/* The plugin of Mixtral knows both spellings. */
+static void weights_under_other_names(void **state)
+{
+    fixture *f = *state;
+    static const char *const tensors[][2] = {
+        {"model.layers.0.mlp.experts.0.w1.weight", "source of layer 0"},
+        {"model.layers.1.mlp.experts.3.w2.weight", "source of layer 1"},
+        {"model.layers.1.mlp.gate.weight", "source of layer 1"},
+    };
+    char whole[1024];
+    awq_recipe *recipe = begin(f);
+    respell(f, ".block_sparse_moe.", ".mlp.");
+    run_whole(f, recipe, whole);
+    stop_at(f, recipe, 2);
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        flip_in(f, source, tensors[i][0], 0.5);
+        refuses(f, recipe, tensors[i][1]);
+        flip_in(f, source, tensors[i][0], 0.5);
+    }
+    go_on(f, recipe, whole);
+    awq_recipe_free(recipe);
+}
+
 /* Puts another text in the journal, with the hash that goes with it. */
 static void edit_journal(fixture *f, const char *from, const char *to)
 {
@@ -511,6 +555,7 @@ int main(void)
         TEST(its_rules),
         TEST(ids),
         TEST(weights_of_the_source),
+        TEST(weights_under_other_names),
         TEST(versions),
         TEST(places_of_files_may_change),
         TEST(what_goes_on_is_told),

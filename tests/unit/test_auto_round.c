@@ -63,10 +63,14 @@ static void extra_config_is_of_some_modules(void **state)
     cJSON *config = parsed(
         *state, "{" USUAL ", \"packing_format\": \"auto_round:auto_gptq\", \"extra_config\": {"
                 "\"m.0.gate\": {\"bits\": 16, \"data_type\": \"float\"},"
+                "\"m.1.gate\": {\"bits\": 4294967296}, \"m.2.gate\": {\"bits\": 4294967300},"
+                "\"m.3.gate\": {\"bits\": 2147483648},"
                 "\"m.0.up\": {\"bits\": 8, \"group_size\": -1},"
                 "\".*down$\": {\"bits\": 2, \"sym\": false}}}");
     succeeds(*state, awq__auto_round_read(*state, "x", config, &format, &stored));
-    assert_null(scheme_of(*state, &stored, "m.0.gate"));
+    static const char *const kept[] = {"m.0.gate", "m.1.gate", "m.2.gate", "m.3.gate"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        assert_null(scheme_of(*state, &stored, kept[i]));
     const struct {
         const char *module;
         int bits;
@@ -92,8 +96,20 @@ static void what_cannot_be_read_is_named(void **state)
         {"{" USUAL "}", "packing_format is missing, but only \"auto_round:auto_gptq\""},
         {"{" USUAL ", \"packing_format\": \"auto_round:sglang\"}", "is \"auto_round:sglang\""},
         {"{\"packing_format\": \"auto_awq\", \"bits\": 4, \"sym\": true}", "group_size is missing"},
-        {"{\"packing_format\": \"auto_awq\", \"bits\": 16, \"group_size\": 4, \"sym\": true}",
+        {"{\"packing_format\": \"auto_gptq\", \"bits\": 16, \"group_size\": 4, \"sym\": true}",
          "bits is 16, but only 2, 4 or 8"},
+        {"{\"packing_format\": \"auto_gptq\", \"bits\": 4294967298, \"group_size\": 4,"
+         "\"sym\": true}",
+         "bits is 4294967298, but only 2, 4 or 8"},
+        {"{\"packing_format\": \"auto_awq\", \"bits\": 16, \"group_size\": 4, \"sym\": true}",
+         "bits is 16, but only 4 can be read"},
+        {"{\"packing_format\": \"auto_awq\", \"bits\": 2, \"group_size\": 4, \"sym\": true}",
+         "bits is 2, but only 4 can be read"},
+        {"{" USUAL ", \"packing_format\": \"auto_awq\", \"extra_config\": {\"a\": {\"bits\": 8}}}",
+         "bits is 8, but only 4 can be read"},
+        {"{" USUAL ", \"packing_format\": \"auto_gptq\","
+         "\"extra_config\": {\"a\": {\"bits\": -4294967296}}}",
+         "bits is -4294967296, but only 2, 4 or 8"},
         {"{\"packing_format\": \"auto_awq\", \"bits\": 4, \"group_size\": 0, \"sym\": true}",
          "group_size is 0"},
         {"{" USUAL ", \"packing_format\": \"auto_awq\", \"act_bits\": 4}", "act_bits is 4"},

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
+
 #include "support/tensor_bytes.h"
 #include "temp_files.h"
 
@@ -66,6 +68,73 @@ static void shards_without_an_index(void **state)
     write_safetensors(f, "m/model-00001-of-00003.safetensors", HEADER_A, 2);
     assert_int_equal(open_directory(f, "m", &checkpoint), AWQ_ERROR_FORMAT);
     assert_message(f, "with model.safetensors.index.json it would be plain which are meant");
+}
+
+/* A name with another number of digits than the shards have is that of none. */
+static void six_digits_where_five_will_do(void **state)
+{
+    fixture *f = *state;
+    awq__checkpoint *checkpoint;
+    make_directory(f, "m");
+    write_safetensors(f, "m/model-000001-of-000001.safetensors", HEADER_A, 2);
+    assert_int_equal(open_directory(f, "m", &checkpoint), AWQ_ERROR_IO);
+    assert_message(f, "neither model.safetensors nor model.safetensors.index.json");
+    write_safetensors(f, "m/model-100000-of-100000.safetensors", HEADER_A, 2);
+    assert_int_equal(open_directory(f, "m", &checkpoint), AWQ_ERROR_IO);
+    assert_message(f, "model-00001-of-100000.safetensors is not there, one of 100000 files");
+}
+
+/* All shards are looked for before room is made for them and the first is opened. */
+static void a_number_of_shards_is_not_believed(void **state)
+{
+    fixture *f = *state;
+    awq__checkpoint *checkpoint;
+    make_directory(f, "m");
+    write_text(f, "m/model-00001-of-999999999.safetensors", "no header");
+    assert_int_equal(open_directory(f, "m", &checkpoint), AWQ_ERROR_IO);
+    assert_message(f, "model-00002-of-999999999.safetensors is not there, one of 999999999 files");
+}
+
+/* Stands between the library and the system (-Wl,--wrap). */
+struct dirent *__real_readdir(DIR *directory);
+struct dirent *__wrap_readdir(DIR *directory);
+static int listing_error;
+
+struct dirent *__wrap_readdir(DIR *directory)
+{
+    if (!listing_error)
+        return __real_readdir(directory);
+    errno = listing_error;
+    return NULL;
+}
+
+/* A list that breaks off is not one that ends. */
+static void a_directory_that_cannot_be_listed(void **state)
+{
+    static const struct {
+        int error;
+        awq_status status;
+        const char *message;
+    } cases[] = {{EIO, AWQ_ERROR_IO, "/m: cannot be listed: Input/output error"},
+                 {ENOMEM, AWQ_ERROR_MEMORY, "/m: cannot be listed: Cannot allocate memory"}};
+    fixture *f = *state;
+    make_directory(f, "m");
+    write_safetensors(f, "m/model-00001-of-00001.safetensors", HEADER_A, 2);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        awq__checkpoint *checkpoint;
+        bool absent = true;
+        listing_error = cases[i].error;
+        awq_status opened = open_directory(f, "m", &checkpoint);
+        listing_error = 0;
+        assert_int_equal(opened, cases[i].status);
+        assert_message(f, cases[i].message);
+        listing_error = cases[i].error;
+        awq_status looked = awq__checkpoint_is_absent(f->ctx, path_of(f, "m"), &absent);
+        listing_error = 0;
+        assert_int_equal(looked, cases[i].status);
+        assert_message(f, cases[i].message);
+        assert_false(absent);
+    }
 }
 
 static void shards(void **state)
@@ -256,6 +325,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(single_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(shards, set_up, tear_down),
         cmocka_unit_test_setup_teardown(shards_without_an_index, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(six_digits_where_five_will_do, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_number_of_shards_is_not_believed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_directory_that_cannot_be_listed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_indices_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mutated_indices_do_no_harm, set_up, tear_down),
         cmocka_unit_test_setup_teardown(single_file_goes_before_index, set_up, tear_down),

@@ -107,6 +107,7 @@ static void test_refused_modules(void **state)
         {"no_model_types", "it serves no model_type"},
         {"no_describe_model", "describe_model or describe_layer is NULL"},
         {"no_describe_layer", "describe_model or describe_layer is NULL"},
+        {"many_names", "it has more than 8 other_names"},
         {"unresolved", "undefined symbol: function_that_nobody_has"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -150,6 +150,9 @@ bool awq__role_is_linear(awq_role role);
 
 /* ---- other_names.c ---- */
 
+#define AWQ__MAX_OTHER_NAMES 8
+/* One more than AWQ__MAX_OTHER_NAMES if a plugin has more than that. NULL: 0. */
+int awq__count_other_names(const awq_other_name *pairs);
 /* The module's name in the checkpoint. */
 static inline const char *awq__stored_name(const awq__module *module)
 {

@@ -4,12 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_PAIRS = 8 };
-
-static int count_pairs(const awq_other_name *pairs)
+int awq__count_other_names(const awq_other_name *pairs)
 {
     int count = 0;
-    while (pairs && count < MOST_PAIRS && pairs[count].described && pairs[count].stored)
+    while (pairs && count <= AWQ__MAX_OTHER_NAMES && pairs[count].described && pairs[count].stored)
         count++;
     return count;
 }
@@ -66,7 +64,7 @@ static awq_status find_other(awq_context *ctx, const awq__arch *arch, int pair_c
 
 awq_status awq__find_other_names(awq_context *ctx, awq__arch *arch)
 {
-    int pairs = arch->checkpoint ? count_pairs(arch->plugin->table.other_names) : 0;
+    int pairs = arch->checkpoint ? awq__count_other_names(arch->plugin->table.other_names) : 0;
     for (size_t i = 0; pairs && i < arch->module_count; i++)
         AWQ__CHECK(find_other(ctx, arch, pairs, &arch->modules[i]));
     return AWQ_OK;

@@ -59,6 +59,8 @@ static awq_status check_table(awq_context *ctx, const awq_plugin *plugin, awq__p
         return refuse(ctx, item, "it serves no model_type, expected at least one");
     if (!table->describe_model || !table->describe_layer)
         return refuse(ctx, item, "describe_model or describe_layer is NULL, expected functions");
+    if (awq__count_other_names(table->other_names) > AWQ__MAX_OTHER_NAMES)
+        return refuse(ctx, item, "it has more than %d other_names", AWQ__MAX_OTHER_NAMES);
     return AWQ_OK;
 }
 

@@ -3,8 +3,6 @@
 #include "checkpoint/internal.h"
 #include "core/json.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,12 +177,10 @@ done:
     return status;
 }
 
-/* Files that name all tensors themselves. */
-static awq_status open_numbered(awq_context *ctx, awq__checkpoint *checkpoint, int64_t count)
+/* A file's name tells any number: the files are looked for before there is room for so many. */
+static awq_status look_for_numbered(awq_context *ctx, const awq__checkpoint *checkpoint,
+                                    int64_t count)
 {
-    checkpoint->files =
-        awq__alloc(ctx, (size_t)count, sizeof(awq__safetensors *), "files of a model");
-    AWQ__CHECK_ALLOC(checkpoint->files);
     for (int64_t i = 1; i <= count; i++) {
         char name[AWQ__NUMBERED_BYTES];
         awq__numbered_shard(i, count, name);
@@ -195,6 +191,20 @@ static awq_status open_numbered(awq_context *ctx, awq__checkpoint *checkpoint, i
         if (!there)
             return awq__fail(ctx, AWQ_ERROR_IO, "%s: %s is not there, one of %lld files of weights",
                              checkpoint->directory, name, (long long)count);
+    }
+    return AWQ_OK;
+}
+
+/* Files that name all tensors themselves. */
+static awq_status open_numbered(awq_context *ctx, awq__checkpoint *checkpoint, int64_t count)
+{
+    AWQ__CHECK(look_for_numbered(ctx, checkpoint, count));
+    checkpoint->files =
+        awq__alloc(ctx, (size_t)count, sizeof(awq__safetensors *), "files of a model");
+    AWQ__CHECK_ALLOC(checkpoint->files);
+    for (int64_t i = 1; i <= count; i++) {
+        char name[AWQ__NUMBERED_BYTES];
+        awq__numbered_shard(i, count, name);
         AWQ__CHECK(open_file(ctx, checkpoint, name));
     }
     return gather(ctx, checkpoint);
@@ -213,38 +223,35 @@ static bool is_of_weights(const char *name)
     return strstr(name, ".safetensors") || is_pickle(name);
 }
 
-/* Does the directory have a file with a name of this kind? */
-static awq_status look_for(awq_context *ctx, const char *path, bool (*is)(const char *name),
-                           bool *found)
+/* Which kinds of names a directory has. */
+typedef struct names_found {
+    bool weights, pickles;
+} names_found;
+
+static awq_status look_at(void *user, const char *name)
 {
-    *found = false;
-    DIR *directory = opendir(path);
-    if (!directory)
-        return awq__fail(ctx, AWQ_ERROR_IO, "%s: not a directory that can be read: %s", path,
-                         strerror(errno));
-    const struct dirent *entry;
-    while (!*found && (entry = readdir(directory)))
-        *found = is(entry->d_name);
-    closedir(directory);
+    names_found *found = user;
+    found->weights |= is_of_weights(name);
+    found->pickles |= is_pickle(name);
     return AWQ_OK;
 }
 
 awq_status awq__checkpoint_is_absent(awq_context *ctx, const char *directory, bool *absent)
 {
-    bool found;
+    names_found found = {0};
     *absent = false;
-    AWQ__CHECK(look_for(ctx, directory, is_of_weights, &found));
-    *absent = !found;
+    AWQ__CHECK(awq__list_directory(ctx, directory, look_at, &found));
+    *absent = !found.weights;
     return AWQ_OK;
 }
 
 static awq_status no_weights(awq_context *ctx, const char *path)
 {
-    bool pickles;
-    AWQ__CHECK(look_for(ctx, path, is_pickle, &pickles));
+    names_found found = {0};
+    AWQ__CHECK(awq__list_directory(ctx, path, look_at, &found));
     return awq__fail(ctx, AWQ_ERROR_IO,
                      "%s: neither " AWQ__SINGLE_FILE " nor " AWQ__INDEX_FILE " is there%s", path,
-                     pickles ? "; pytorch_model*.bin is not read, only safetensors is" : "");
+                     found.pickles ? "; pytorch_model*.bin is not read, only safetensors is" : "");
 }
 
 /* Shards without an index, or nothing. */

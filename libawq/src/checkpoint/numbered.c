@@ -1,8 +1,6 @@
 /* Shards without an index: model-00001-of-00003.safetensors tells how many there are. */
 #include "checkpoint/internal.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,34 +22,41 @@ static int64_t shards_by(const char *name)
 {
     static const char begin[] = "model-";
     const char *at = name + sizeof begin - 1;
+    char same[AWQ__NUMBERED_BYTES];
     int64_t shard, count;
-    bool is = !strncmp(name, begin, sizeof begin - 1) && scan_number(&at, "-of-", &shard) &&
-              scan_number(&at, ".safetensors", &count) && !*at;
-    return is && shard >= 1 && shard <= count ? count : 0;
+    if (strncmp(name, begin, sizeof begin - 1) != 0 || !scan_number(&at, "-of-", &shard) ||
+        !scan_number(&at, ".safetensors", &count) || shard < 1 || shard > count)
+        return 0;
+    awq__numbered_shard(shard, count, same);
+    return strcmp(name, same) ? 0 : count;
 }
 
-awq_status awq__numbered_shards(awq_context *ctx, const char *path, int64_t *count)
+typedef struct shard_counter {
+    awq_context *ctx;
+    const char *directory;
+    int64_t count; /* that the names so far tell; 0: none does */
+} shard_counter;
+
+static awq_status count_by(void *user, const char *name)
 {
+    shard_counter *counter = user;
+    int64_t told = shards_by(name);
+    if (told && counter->count && told != counter->count)
+        return awq__fail(counter->ctx, AWQ_ERROR_FORMAT,
+                         "%s: %s is one of %lld shards, and others of %lld; with " AWQ__INDEX_FILE
+                         " it would be plain which are meant",
+                         counter->directory, name, (long long)told, (long long)counter->count);
+    counter->count = told ? told : counter->count;
+    return AWQ_OK;
+}
+
+awq_status awq__numbered_shards(awq_context *ctx, const char *directory, int64_t *count)
+{
+    shard_counter counter = {.ctx = ctx, .directory = directory};
     *count = 0;
-    DIR *directory = opendir(path);
-    if (!directory)
-        return awq__fail(ctx, AWQ_ERROR_IO, "%s: not a directory that can be read: %s", path,
-                         strerror(errno));
-    awq_status status = AWQ_OK;
-    const struct dirent *entry;
-    while ((entry = readdir(directory))) {
-        int64_t told = shards_by(entry->d_name);
-        if (told && *count && told != *count)
-            AWQ__TRY(
-                awq__fail(ctx, AWQ_ERROR_FORMAT,
-                          "%s: %s is one of %lld shards, and others of %lld; with " AWQ__INDEX_FILE
-                          " it would be plain which are meant",
-                          path, entry->d_name, (long long)told, (long long)*count));
-        *count = told ? told : *count;
-    }
-done:
-    closedir(directory);
-    return status;
+    AWQ__CHECK(awq__list_directory(ctx, directory, count_by, &counter));
+    *count = counter.count;
+    return AWQ_OK;
 }
 
 void awq__numbered_shard(int64_t shard, int64_t count, char name[AWQ__NUMBERED_BYTES])

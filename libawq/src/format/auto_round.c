@@ -38,8 +38,15 @@ static awq_status read_layout(awq_context *ctx, const char *file, const cJSON *c
     return awq__stored_refuse(ctx, file, "packing_format", item, layouts);
 }
 
+/* Numbers of bits that the layout has. */
+static bool has_bits(const awq__disk_format *format, int64_t bits)
+{
+    return bits == 4 || (format != &awq__disk_format_awq && (bits == 2 || bits == 8));
+}
+
 /* A module's object may lack what is as in the outer one; `bits` of 16 or more: kept. */
-static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *object, bool outer,
+static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *object,
+                              const awq__disk_format *format, bool outer,
                               awq__stored_scheme *scheme)
 {
     const cJSON *bits = awq__json_at(object, "bits"), *group = awq__json_at(object, "group_size");
@@ -55,9 +62,8 @@ static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *o
         bool right;
         const char *fits;
     } checks[] = {
-        {"bits", bits,
-         any_bits && (bit_count == 2 || bit_count == 4 || bit_count == 8 || (kept && !outer)),
-         "2, 4 or 8"},
+        {"bits", bits, any_bits && (has_bits(format, bit_count) || (kept && !outer)),
+         format == &awq__disk_format_awq ? "4" : "2, 4 or 8"},
         {"group_size", group,
          kept || (awq__json_int(group, &group_size) && (group_size > 0 || group_size == -1)),
          "a positive integer or -1"},
@@ -71,7 +77,7 @@ static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *o
     if (inputs && !cJSON_IsNull(inputs) &&
         !(awq__json_int(inputs, &input_bits) && input_bits >= 16))
         return awq__stored_refuse(ctx, file, "act_bits", inputs, "16");
-    scheme->bits = (int)bit_count;
+    scheme->bits = kept ? 16 : (int)bit_count;
     scheme->group = group_size;
     if (symmetric)
         scheme->symmetric = cJSON_IsTrue(symmetric) != 0;
@@ -99,7 +105,7 @@ awq_status awq__auto_round_read(awq_context *ctx, const char *file, const cJSON 
     *stored = (awq__stored){.has_rest = true};
     AWQ__CHECK(read_layout(ctx, file, config, format));
     stored->rest.zeros_less_one = *format == &awq__disk_format_gptq;
-    AWQ__CHECK(read_scheme(ctx, file, config, true, &stored->rest));
+    AWQ__CHECK(read_scheme(ctx, file, config, *format, true, &stored->rest));
     if (extra && !cJSON_IsNull(extra) && !cJSON_IsObject(extra))
         return awq__stored_refuse(ctx, file, "extra_config", extra, "an object or null");
     cJSON_ArrayForEach(one, extra)
@@ -107,7 +113,7 @@ awq_status awq__auto_round_read(awq_context *ctx, const char *file, const cJSON 
         awq__stored_scheme scheme = stored->rest;
         if (!cJSON_IsObject(one))
             return awq__stored_refuse(ctx, file, "an entry of extra_config", one, "an object");
-        AWQ__CHECK(read_scheme(ctx, file, one, false, &scheme));
+        AWQ__CHECK(read_scheme(ctx, file, one, *format, false, &scheme));
         AWQ__CHECK(awq__stored_add_group(ctx, stored, scheme.bits < 16, &scheme));
         AWQ__CHECK(add_names(ctx, file, one->string, stored));
     }

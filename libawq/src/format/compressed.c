@@ -484,7 +484,7 @@ static awq_status open_packed(awq_context *ctx, const awq__checkpoint *checkpoin
                          "%s: %s is [%lld, %lld], which groups of %lld do not divide",
                          awq__checkpoint_directory(checkpoint), module, (long long)rows,
                          (long long)cols, (long long)group);
-    AWQ__CHECK(check_absent(ctx, checkpoint, module, ".weight_g_idx", "actorder null"));
+    AWQ__CHECK(check_absent(ctx, checkpoint, module, ".weight_g_idx", "no actorder \"group\""));
     if (stored->symmetric)
         AWQ__CHECK(check_absent(ctx, checkpoint, module, ".weight_zero_point", "symmetric true"));
     AWQ__CHECK(awq__suffix_find(ctx, checkpoint, module, ".weight_scale", &tensors[SCALE]));

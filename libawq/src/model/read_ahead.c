@@ -14,7 +14,7 @@ static void *read_ahead(void *arg)
     for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
         if (loaded->enough)
             return NULL;
-        awq__checkpoint_read_ahead(arch->checkpoint, arch->modules[i].name);
+        awq__checkpoint_read_ahead(arch->checkpoint, awq__stored_name(&arch->modules[i]));
     }
     for (int i = 0; i < count && !loaded->enough; i++)
         awq__checkpoint_read_ahead(arch->checkpoint, names[i]);

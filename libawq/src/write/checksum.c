@@ -97,7 +97,7 @@ awq_status awq__source_hash(const awq_model *model, int64_t layer, awq__held *he
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < arch->module_count; i++)
         if (arch->modules[i].layer == layer)
-            AWQ__TRY(add_stem(&set, arch->checkpoint, arch->modules[i].name));
+            AWQ__TRY(add_stem(&set, arch->checkpoint, awq__stored_name(&arch->modules[i])));
     if (layer >= 0) {
         const awq_arch_experts *experts = &arch->layers[layer].experts;
         fused = awq__fused_names(experts, experts->layout, names);
