@@ -244,7 +244,6 @@ static awq__backend make_probe(void)
 {
     awq__backend probe = awq__backend_cpu;
     watch();
-    probe.name = "probe";
     probe.memory = &memory;
     probe.layer_begin = layer_begin;
     probe.layer_end = layer_end;
@@ -384,6 +383,7 @@ static int set_up_probe(void **state)
     arrays = operations = working = 0;
     touches = 0;
     foreign_layers = 0;
+    memset(layers, 0, sizeof layers);
     device = mmap(NULL, ADDRESSES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return device == MAP_FAILED;
 }

@@ -453,10 +453,10 @@ static void a_file_that_changes_is_told(void **state)
     succeeds(f->ctx, awq__file_find(f->ctx, path_of(f, "a"), &file));
     succeeds(f->ctx, awq__file_open(f->ctx, &file, &fd));
     assert_int_equal(truncate(path_of(f, "a"), 5), 0);
-    fails(f->ctx, awq__file_read_at(f->ctx, &file, fd, 2, 6, part), AWQ_ERROR_IO,
+    fails(f->ctx, awq__read_at(f->ctx, file.path, fd, 2, 6, part), AWQ_ERROR_IO,
           "a: only 3 of the 6 bytes from byte 2 on could be read: the file ends there");
     close(fd);
-    fails(f->ctx, awq__file_read_at(f->ctx, &file, fd, 2, 6, part), AWQ_ERROR_IO,
+    fails(f->ctx, awq__read_at(f->ctx, file.path, fd, 2, 6, part), AWQ_ERROR_IO,
           "a: only 0 of the 6 bytes from byte 2 on could be read: Bad file descriptor");
     for (int i = 0; i < 2; i++) { /* shorter, longer */
         fails(f->ctx, awq__file_read(f->ctx, &file, 0, 1, part), AWQ_ERROR_IO,

@@ -404,14 +404,16 @@ typedef struct awq_quantize_options {
  * It goes on only if the run is the same. If not, AWQ_ERROR_EXISTS names what differs, what it was
  * and what it is now: the version, the plugin, a file beside the weights, an option, the ids of
  * calibration or evaluation, or the weights of a layer. Paths may change if what lies there does
- * not; memory_limit may change too. A finished layer that is no longer as it was written is done
- * again, with a warning. A damaged journal, OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT.
- * `restart` skips all these checks.
+ * not; memory_limit and ignore_engine may change too. A finished layer that is no longer as it was
+ * written is done again, with a warning. A damaged journal, OUTPUT.partial/awq_journal.json, is
+ * AWQ_ERROR_FORMAT. `restart` skips all these checks.
  *
- * Tokenizer, generation config, chat template and LICENSE are copied from the model. One of them
- * may be a symbolic link into the model's directory or to the blobs of a Hugging Face cache. A link
- * to elsewhere is AWQ_ERROR_IO, here and in awq_plan_create. Links of weights, index and
- * config.json may lead anywhere, because these files are parsed and not copied.
+ * Files beside the weights are copied from the model, but for indexes, other quantizers' configs,
+ * hidden files, files of more than 64 MiB, and folders other than additional_chat_templates.
+ * README.md is kept as README.source.md. A link out of the model's directory, but to the blobs of a
+ * Hugging Face cache, is left out with a warning. If engines need the file, it is AWQ_ERROR_IO,
+ * here and in awq_plan_create. Links of weights, index and config.json may lead anywhere, because
+ * these files are parsed and not copied.
  *
  * OUTPUT may be missing or an empty directory. Anything else there is AWQ_ERROR_EXISTS. With
  * `force` a result of libawq gives way: a directory that has an awq_provenance.json, and no file

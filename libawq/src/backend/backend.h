@@ -5,7 +5,7 @@
  * Operations are as large as the steps of a layer, so that a backend decides by itself about tasks,
  * threads and batches. Weights are handed over as they are stored. What comes back is small:
  * routes, losses, counts, scales, codes. Each operation returns a status, with the message in the
- * context, and may be cancelled by the caller's progress callback between operations only.
+ * context. AWQ_ERROR_CANCELLED may come between its tasks too.
  */
 #ifndef AWQ__BACKEND_H
 #define AWQ__BACKEND_H
@@ -21,7 +21,6 @@ typedef struct awq__head {
 } awq__head;
 
 typedef struct awq__backend {
-    const char *name;
     const awq__memory *memory; /* of its arrays */
 
     /* ---- layers ---- */
@@ -33,8 +32,8 @@ typedef struct awq__backend {
 
     /* ---- hidden states ---- */
 
-    /* Embeds the ids: rows of embedding [V,H], of which a copy is kept. The sequences are borrowed.
-     *states is NULL after a failure. */
+    /* hidden = the rows of embedding [V,H] that the ids name. The sequences are borrowed. *states
+       is NULL after a failure. */
     awq_status (*states_create)(awq_context *ctx, const awq_rope *rope,
                                 const awq__sequences *sequences, const awq__weight *embedding,
                                 awq__states **states);
@@ -55,7 +54,8 @@ typedef struct awq__backend {
 
     /* ---- a block, in this order ---- */
 
-    /* Makes room for what will be known. block_end also after a failure of this. */
+    /* Makes room for what will be known. block_end also after a failure of this, and of a block
+       that was never begun, whose data is NULL. */
     awq_status (*block_begin)(awq__block *block);
     void (*block_end)(awq__block *block);
     /* Passes the calibration through the source's experts, whose statistics are taken on the way.

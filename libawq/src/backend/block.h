@@ -81,8 +81,8 @@ struct awq__input {
     awq__seen *seen;
     int64_t seen_count;
     awq__fold_site site;
-    float *scale,
-        *unscale; /* [K] of its columns, and 1/scale, of the host; NULL: none is searched */
+    /* [K] of its columns, and 1/scale, in the host's memory. NULL: none is searched. */
+    float *scale, *unscale;
     awq__found_scale found;
     bool folded; /* readers and fold site carry the scale */
 };

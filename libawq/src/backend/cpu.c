@@ -121,7 +121,6 @@ static size_t round_reader_bytes(const awq__block *block)
 }
 
 const awq__backend awq__backend_cpu = {
-    .name = "cpu",
     .memory = &awq__system_memory,
     .layer_begin = layer_begin,
     .layer_end = layer_end,

@@ -24,15 +24,6 @@ static double largest_magnitude(const awq__compute *compute, const float *a, int
     return larger(1e-30, compute->largest_difference(count, a, NULL));
 }
 
-static bool same_set(const int32_t *a, const int32_t *b, int64_t k)
-{
-    int64_t shared = 0;
-    for (int64_t i = 0; i < k; i++)
-        for (int64_t j = 0; j < k; j++)
-            shared += a[i] == b[j];
-    return shared == k;
-}
-
 /* Is the last chosen expert of token t so close to the first one left out that noise may swap them?
  */
 static bool near_tie(const awq__routes *routes, int64_t t)
@@ -97,14 +88,6 @@ static void round_stored(const awq__compute *compute, const awq__layer *folded, 
         router[i] = awq__round_to_dtype(weight->dtype, router[i]);
 }
 
-static double same_share(const awq__routes *a, const awq__routes *b)
-{
-    int64_t same = 0, k = a->per_token;
-    for (int64_t t = 0; t < a->tokens; t++)
-        same += same_set(a->index + t * k, b->index + t * k, k);
-    return (double)same / (double)a->tokens;
-}
-
 /* The share of tokens that keep their experts when norm and router are rounded as they will be
  * stored. */
 static awq_status stored_agreement(const awq__forward *forward, const awq__layer *folded,
@@ -127,7 +110,7 @@ static awq_status stored_agreement(const awq__forward *forward, const awq__layer
     stored.moe.router.bias = router->bias;
     AWQ__TRY(awq__moe_input(forward, &stored, T, hidden, x));
     AWQ__TRY(awq__moe_route(forward, &stored, T, x, &after));
-    *agreement = same_share(before, &after);
+    *agreement = (double)awq__routes_same_count(before, &after) / (double)T;
 done:
     awq__routes_free(&after);
     awq__free_aligned(norm);
@@ -149,11 +132,11 @@ float *awq__proof_sample(awq_context *ctx, const awq__states *states, int64_t *c
 static void compare_experts(const awq__compute *compute, const experts_output *a,
                             const experts_output *b, int64_t H, awq__proof *proof)
 {
-    int64_t T = a->routes.tokens, k = a->routes.per_token;
+    int64_t T = a->routes.tokens;
     double largest = largest_magnitude(compute, a->out, T * H);
     proof->tokens = T;
     for (int64_t t = 0; t < T; t++) {
-        if (!same_set(a->routes.index + t * k, b->routes.index + t * k, k)) {
+        if (!awq__routes_same(&a->routes, &b->routes, t)) {
             proof->rerouted += !near_tie(&a->routes, t);
             continue;
         }

@@ -58,8 +58,8 @@ static awq_status read_on(awq__gguf_part *part, size_t wanted)
     goal = goal > wanted ? goal : wanted;
     goal = goal < size ? goal : size;
     AWQ__CHECK(awq__grow(part->ctx, &part->head, &part->capacity, goal, 1, "the head of a file"));
-    AWQ__CHECK(awq__file_read_at(part->ctx, &part->file, part->fd, part->have, goal - part->have,
-                                 part->head + part->have));
+    AWQ__CHECK(awq__read_at(part->ctx, part->file.path, part->fd, part->have, goal - part->have,
+                            part->head + part->have));
     part->have = goal;
     return AWQ_OK;
 }

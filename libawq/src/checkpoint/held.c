@@ -138,9 +138,9 @@ static awq_status read_pieces(void *arg, int64_t index, int worker)
     awq_status status = AWQ_OK;
     for (size_t i = r->first[index]; i < r->first[index + 1]; i++) {
         const piece *p = &r->pieces[i];
-        AWQ__TRY(awq__file_read_at(held->ctx, file, fd,
-                                   held->tensors[p->tensor]->offset + p->offset, p->bytes,
-                                   held->data[p->tensor] + p->offset));
+        AWQ__TRY(awq__read_at(held->ctx, file->path, fd,
+                              held->tensors[p->tensor]->offset + p->offset, p->bytes,
+                              held->data[p->tensor] + p->offset));
     }
 done:
     close(fd);

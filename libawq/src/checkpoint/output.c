@@ -74,12 +74,6 @@ awq_status awq__output_declare(awq__output *output, const char *name, awq_dtype 
 
 /* ---- laying out ---- */
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), end_length = strlen(end);
-    return length >= end_length && !strcmp(text + length - end_length, end);
-}
-
 static bool begins_with(const char *text, const char *start)
 {
     return !strncmp(text, start, strlen(start));
@@ -89,11 +83,11 @@ static bool begins_with(const char *text, const char *start)
 static bool is_stale(const awq__layout *layout, const char *name)
 {
     if (begins_with(name, AWQ__PRIVATE_PREFIX))
-        return ends_with(name, AWQ__TEMPORARY_SUFFIX);
+        return awq__ends_with(name, AWQ__TEMPORARY_SUFFIX);
     if (!strcmp(name, AWQ__INDEX_FILE))
         return layout->shard_count == 1 || layout->gguf;
     if (!begins_with(name, "model") ||
-        (!ends_with(name, ".safetensors") && !ends_with(name, ".gguf")))
+        (!awq__ends_with(name, ".safetensors") && !awq__ends_with(name, ".gguf")))
         return false;
     for (size_t i = 0; i < layout->shard_count; i++)
         if (!strcmp(layout->shards[i].name, name))

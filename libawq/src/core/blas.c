@@ -5,10 +5,8 @@
 #include <cblas.h>
 #include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 /* The buffer of one product: a constant of OpenBLAS 0.3, on some processors less. */
 #define BUFFER_BYTES ((size_t)128 << 20)

@@ -31,8 +31,8 @@ bool awq__blas_chooses(void);
  */
 size_t awq__blas_bytes(int threads);
 /*
- * Where the address space is limited (RLIMIT_AS): starts the context's threads and makes OpenBLAS
- * map what products on all of them need, so that it never has to later. The context works on fewer
+ * Where the address space is limited (RLIMIT_AS): makes OpenBLAS map what products on all threads
+ * need, so that it never has to later. The context works on fewer
  * threads, with a warning, where there is not room for all; AWQ_ERROR_MEMORY, with the limit that
  * works, where there is none for one.
  */

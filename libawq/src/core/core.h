@@ -165,6 +165,8 @@ awq_status awq__grow(awq_context *ctx, void *array, size_t *capacity, size_t cou
 
 /* ---- string.c ---- */
 
+bool awq__ends_with(const char *text, const char *end);
+
 char *awq__strdup(awq_context *ctx, const char *text);
 char *awq__format(awq_context *ctx, const char *format, ...) AWQ__PRINTF(2, 3);
 /* "a/b" from "a" and "b"; b alone when it is absolute. NULL on failure. */
@@ -338,8 +340,8 @@ void awq__file_free(awq__file *file);
 /* *fd is the caller's to close; -1 after a failure. */
 awq_status awq__file_open(awq_context *ctx, const awq__file *file, int *fd);
 /* AWQ_ERROR_IO tells the file, the offset, and the bytes wanted and found. On any thread. */
-awq_status awq__file_read_at(awq_context *ctx, const awq__file *file, int fd, uint64_t offset,
-                             size_t bytes, void *to);
+awq_status awq__read_at(awq_context *ctx, const char *path, int fd, uint64_t offset, size_t bytes,
+                        void *to);
 /* All three: opens, reads, closes. */
 awq_status awq__file_read(awq_context *ctx, const awq__file *file, uint64_t offset, size_t bytes,
                           void *to);

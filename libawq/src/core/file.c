@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,8 +58,8 @@ awq_status awq__file_open(awq_context *ctx, const awq__file *file, int *fd)
                      file->path, size, (unsigned long long)file->size);
 }
 
-awq_status awq__file_read_at(awq_context *ctx, const awq__file *file, int fd, uint64_t offset,
-                             size_t bytes, void *to)
+awq_status awq__read_at(awq_context *ctx, const char *path, int fd, uint64_t offset, size_t bytes,
+                        void *to)
 {
     size_t done = 0;
     while (done < bytes) {
@@ -70,7 +69,7 @@ awq_status awq__file_read_at(awq_context *ctx, const awq__file *file, int fd, ui
         if (count <= 0)
             return awq__fail(ctx, AWQ_ERROR_IO,
                              "%s: only %zu of the %zu bytes from byte %llu on could be read: %s",
-                             file->path, done, bytes, (unsigned long long)offset,
+                             path, done, bytes, (unsigned long long)offset,
                              count ? strerror(errno) : "the file ends there");
         done += (size_t)count;
     }
@@ -82,7 +81,7 @@ awq_status awq__file_read(awq_context *ctx, const awq__file *file, uint64_t offs
 {
     int fd;
     AWQ__CHECK(awq__file_open(ctx, file, &fd));
-    awq_status status = awq__file_read_at(ctx, file, fd, offset, bytes, to);
+    awq_status status = awq__read_at(ctx, file->path, fd, offset, bytes, to);
     close(fd);
     return status;
 }
@@ -90,40 +89,27 @@ awq_status awq__file_read(awq_context *ctx, const awq__file *file, uint64_t offs
 awq_status awq__read_text_file(awq_context *ctx, const char *path, size_t limit, char **text,
                                size_t *bytes)
 {
+    awq_status status;
+    char *data = NULL;
+    size_t size;
     *text = NULL;
     *bytes = 0;
-    size_t size;
     int fd = awq__open_file(ctx, path, &size);
     if (fd < 0)
         return AWQ_ERROR_IO;
-    if (size > limit) {
-        close(fd);
-        return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %zu bytes, more than the %zu allowed", path,
-                         size, limit);
-    }
-    char *data = awq__alloc(ctx, size + 1, 1, path);
-    if (!data) {
-        close(fd);
-        return AWQ_ERROR_MEMORY;
-    }
-    size_t done = 0;
-    while (done < size) {
-        ssize_t count = read(fd, data + done, size - done);
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count <= 0)
-            break;
-        done += (size_t)count;
-    }
-    close(fd);
-    if (done < size) {
-        awq__free(data);
-        return awq__fail(ctx, AWQ_ERROR_IO, "%s: only %zu of %zu bytes could be read", path, done,
-                         size);
-    }
+    if (size > limit)
+        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %zu bytes, more than the %zu allowed", path,
+                           size, limit));
+    data = awq__alloc(ctx, size + 1, 1, path);
+    AWQ__TRY_ALLOC(data);
+    AWQ__TRY(awq__read_at(ctx, path, fd, 0, size, data));
     *text = data;
     *bytes = size;
-    return AWQ_OK;
+    data = NULL;
+done:
+    close(fd);
+    awq__free(data);
+    return status;
 }
 
 bool awq__is_file(const char *path)

@@ -37,23 +37,6 @@ typedef struct hash_job {
     uint64_t *hashes; /* one a block */
 } hash_job;
 
-static awq_status read_at(awq_context *ctx, const awq__hashed *array, uint64_t offset, char *buffer,
-                          size_t bytes)
-{
-    for (size_t done = 0; done < bytes;) {
-        ssize_t count =
-            pread(array->fd, buffer + done, bytes - done, (off_t)(array->offset + offset + done));
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count <= 0)
-            return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be read back at %llu: %s", array->path,
-                             (unsigned long long)(array->offset + offset + done),
-                             count < 0 ? strerror(errno) : "the file ends there");
-        done += (size_t)count;
-    }
-    return AWQ_OK;
-}
-
 /* The same as of the bytes in memory, whatever the pieces in which they are read. */
 static awq_status hash_file_block(awq_context *ctx, const block *b, uint64_t *hash)
 {
@@ -66,7 +49,8 @@ static awq_status hash_file_block(awq_context *ctx, const block *b, uint64_t *ha
     XXH3_64bits_reset(state);
     for (size_t at = 0; at < b->bytes; at += READ_BYTES) {
         size_t bytes = b->bytes - at < READ_BYTES ? b->bytes - at : READ_BYTES;
-        AWQ__TRY(read_at(ctx, b->array, b->offset + at, buffer, bytes));
+        AWQ__TRY(awq__read_at(ctx, b->array->path, b->array->fd, b->array->offset + b->offset + at,
+                              bytes, buffer));
         XXH3_64bits_update(state, buffer, bytes);
     }
     *hash = XXH3_64bits_digest(state);

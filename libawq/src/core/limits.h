@@ -12,8 +12,7 @@ typedef struct awq__memory_limit {
 
 /*
  * The smallest of `asked` (0: nothing is asked for) and the limits of this process's memory cgroup
- * and of those above it. If nothing is asked for, the machine's memory is a limit too. For limits
- * of the address space see core/blas.h.
+ * and of those above it. If nothing is asked for, the machine's memory is a limit too.
  */
 void awq__memory_limit_find(uint64_t asked, awq__memory_limit *limit);
 /* Bytes of the address space that are used, as RLIMIT_AS counts them, 0 where that is not known;

@@ -44,7 +44,6 @@ void awq__clear(awq_context *ctx)
 {
     ctx->message[0] = 0;
     ctx->failure = AWQ_OK;
-    ctx->latest.stage = NULL;
 }
 
 awq_status awq__failure(const awq_context *ctx)
@@ -57,6 +56,7 @@ awq_status awq__enter(awq_context *ctx, const char *function, const awq__argumen
     if (!ctx)
         return AWQ_ERROR_ARGUMENT;
     awq__clear(ctx);
+    ctx->latest.stage = NULL;
     for (; arguments && arguments->name; arguments++)
         if (!arguments->value)
             return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "%s: %s is NULL, which it may not be",

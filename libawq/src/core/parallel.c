@@ -24,11 +24,10 @@ void __tsan_release(void *address);
 #endif
 
 typedef struct loop {
-    int64_t count;
     awq__task_fn task;
     void *arg;
     _Atomic int64_t next;   /* the next task to begin */
-    _Atomic int64_t failed; /* the lowest task that failed; count if none */
+    _Atomic int64_t failed; /* the lowest task that failed; the number of tasks if none */
     _Atomic int status;     /* of that task */
     awq_context *ctx;       /* NULL in a loop inside a task */
     _Atomic bool cancelled; /* no more tasks are begun; those below them all run to their end */
@@ -80,7 +79,7 @@ static void work(loop *l, int worker)
 static awq_status run_loop(awq_context *ctx, int64_t most_threads, int64_t count, awq__task_fn task,
                            void *arg)
 {
-    loop l = {.count = count, .task = task, .arg = arg};
+    loop l = {.task = task, .arg = arg};
     atomic_init(&l.next, 0);
     atomic_init(&l.failed, count);
     atomic_init(&l.status, AWQ_OK);

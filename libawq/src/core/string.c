@@ -17,6 +17,12 @@ char *awq__strdup(awq_context *ctx, const char *text)
     return copy;
 }
 
+bool awq__ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && !strcmp(text + length - end_length, end);
+}
+
 static awq_status append_formatted(awq_context *ctx, awq__text *text, const char *format,
                                    va_list arguments)
 {

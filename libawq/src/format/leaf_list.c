@@ -4,12 +4,6 @@
 
 #include <string.h>
 
-static bool ends_with(const char *name, const char *ending)
-{
-    size_t length = strlen(name), part = strlen(ending);
-    return part <= length && !strcmp(name + length - part, ending);
-}
-
 /* As a regular expression, of which a name has no other characters than dots. */
 static bool begins_with(const char *name, const char *pattern)
 {
@@ -33,7 +27,7 @@ static bool has_before_dot(const char *name, const char *entry)
 static bool in_any(const char *entry, const char *const *names, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (ends_with(names[i], entry) || begins_with(names[i], entry) ||
+        if (awq__ends_with(names[i], entry) || begins_with(names[i], entry) ||
             has_before_dot(names[i], entry))
             return true;
     return false;

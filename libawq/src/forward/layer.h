@@ -110,6 +110,9 @@ typedef struct awq__routes {
     int64_t *slots; /* [T*k]: t*k + j, grouped by expert, rising in each group */
 } awq__routes;
 void awq__routes_free(awq__routes *routes);
+/* Has token t the same set of experts in both, which have as many for each token? */
+bool awq__routes_same(const awq__routes *a, const awq__routes *b, int64_t t);
+int64_t awq__routes_same_count(const awq__routes *a, const awq__routes *b);
 
 /* x[T,H] = moe norm of hidden. */
 awq_status awq__moe_input(const awq__forward *forward, const awq__layer *layer, int64_t T,

@@ -21,6 +21,23 @@ void awq__routes_free(awq__routes *routes)
     *routes = (awq__routes){0};
 }
 
+bool awq__routes_same(const awq__routes *a, const awq__routes *b, int64_t t)
+{
+    int64_t shared = 0, k = a->per_token;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < k; j++)
+            shared += a->index[t * k + i] == b->index[t * k + j];
+    return shared == k;
+}
+
+int64_t awq__routes_same_count(const awq__routes *a, const awq__routes *b)
+{
+    int64_t same = 0;
+    for (int64_t t = 0; t < a->tokens; t++)
+        same += awq__routes_same(a, b, t);
+    return same;
+}
+
 typedef struct route_job {
     const awq__forward *forward;
     const awq__layer *layer;

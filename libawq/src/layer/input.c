@@ -1,8 +1,6 @@
 /* Describing a block: its inputs, their readers, and what is judged together. */
 #include "layer/input.h"
 
-#include <string.h>
-
 awq_status awq__work_create(awq__quantizer *quantizer, const awq__layer *layer,
                             const awq__block_steps *steps, awq__block_kind kind,
                             awq__block_counts most, awq__work *work)

@@ -2,7 +2,6 @@
 #include "model/model.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #define FLOATS (1u << AWQ_BF16 | 1u << AWQ_F16 | 1u << AWQ_F32)
 

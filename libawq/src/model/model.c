@@ -2,7 +2,6 @@
 #include "compute/blocks.h"
 #include "model/model.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Does some layer have its experts in the tensors of MXFP4? */

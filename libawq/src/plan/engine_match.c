@@ -1,5 +1,6 @@
 /* Which rows of the table apply to a result: one function for each kind of constraint. */
 #include "plan/engine_rows.h"
+#include "plan/value.h"
 
 #include <string.h>
 
@@ -7,17 +8,6 @@ typedef awq__engine_module module;
 typedef awq__engine_facts facts;
 typedef awq__engine_row row;
 typedef awq__hit hit;
-
-bool awq__in_choices(const char *list, const char *word)
-{
-    size_t length = strlen(word);
-    for (const char *at = list; at; at = strchr(at, '|')) {
-        at += *at == '|';
-        if (!strncmp(at, word, length) && (at[length] == '|' || !at[length]))
-            return true;
-    }
-    return false;
-}
 
 /* ---- scope ---- */
 
@@ -73,7 +63,7 @@ static bool break_groups(const row *r, const facts *f, const module *m)
 static bool break_model_types(const row *r, const facts *f, const module *m)
 {
     (void)m;
-    return !awq__in_choices(r->model_types, f->model_type);
+    return !awq__word_in(r->model_types, '|', f->model_type);
 }
 
 static bool break_hidden(const row *r, const facts *f, const module *m)
@@ -211,7 +201,8 @@ static bool breaks_groups(const facts *f)
 static bool is_for(const row *r, const facts *f)
 {
     bool odd = f->hidden % AWQ__MARLIN_HIDDEN != 0;
-    return awq__in_choices(r->formats, f->format) && scope_has(r->native_mxfp4, f->native_mxfp4) &&
+    return awq__word_in(r->formats, '|', f->format) &&
+           scope_has(r->native_mxfp4, f->native_mxfp4) &&
            (r->where == AWQ__EVERYWHERE || odd || (r->where == AWQ__NO_MARLIN && breaks_groups(f)));
 }
 

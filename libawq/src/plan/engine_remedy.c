@@ -1,5 +1,6 @@
 /* The nearest recipe whose result an engine loads: changes are tried on a copy of the facts. */
 #include "plan/engine_rows.h"
+#include "plan/value.h"
 
 #include <string.h>
 
@@ -370,7 +371,7 @@ awq_status awq__engine_remedy(awq_context *ctx, const char *engine, awq__engine_
         measure(&s.trial);
         try_schemes(&s, NULL);
         for (size_t i = 0; i < STORES; i++)
-            if (stores[i].target && awq__in_choices(formats->choices, stores[i].name) &&
+            if (stores[i].target && awq__word_in(formats->choices, '|', stores[i].name) &&
                 strcmp(stores[i].name, f->format))
                 try_schemes(&s, stores[i].name);
     }

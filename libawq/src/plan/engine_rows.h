@@ -99,8 +99,6 @@ typedef struct awq__shard {
 } awq__shard;
 awq__shard awq__shard_of(const awq__engine_row *row, const awq__engine_facts *facts,
                          const awq__engine_module *module);
-/* Is the word one of those between the bars of the list? */
-bool awq__in_choices(const char *list, const char *word);
 /* Do they belong to one unit? */
 bool awq__same_unit(awq__unit unit, const awq__engine_module *a, const awq__engine_module *b);
 

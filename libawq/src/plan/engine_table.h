@@ -41,12 +41,13 @@ extern const awq__engine_table awq__engine_sglang;
 #define LINEAR_RULES "it follows the rules of layers (`dynamic`) for linears alone"
 #define SLOWER "others run the slower MoeWNA16 kernels"
 
-/* GPT-OSS's own layout, in the three engines that read it. */
+/* Engines that do not read GGUF. */
 #define GGUF_ROW(name)                                                                             \
     {                                                                                              \
         .engine = name, .formats = "gguf", .roles = AWQ__ALL_ROLES, .constraint = AWQ__NONE_TAKEN, \
         .why = "GGUF is for llama.cpp and what is built on it", .source = "by reading"             \
     }
+/* GPT-OSS's own layout, in engines that read it as it is. */
 #define MXFP4_ROWS(name, where)                                                                    \
     {.engine = name,                                                                               \
      .formats = "mxfp4",                                                                           \

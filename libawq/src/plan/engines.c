@@ -1,5 +1,6 @@
 /* What engines make of a result: the rows that apply, as findings. */
 #include "plan/engine_rows.h"
+#include "plan/value.h"
 
 #include <string.h>
 
@@ -95,14 +96,34 @@ static awq_status check_one(awq_context *ctx, const char *engine, bool named, co
 
 static awq_status check_arguments(awq_context *ctx, const char *engine, const facts *f)
 {
-    if (!awq__in_choices(AWQ__ENGINE_CHOICES, engine))
+    if (!awq__word_in(AWQ__ENGINE_CHOICES, '|', engine))
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "engine: \"%s\" is not one of %s", engine,
                          AWQ__ENGINE_CHOICES);
     for (size_t i = 0; i < awq__engine_row_count(); i++)
-        if (awq__in_choices(awq__engine_row_of(i)->formats, f->format))
+        if (awq__word_in(awq__engine_row_of(i)->formats, '|', f->format))
             return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
                      "format: what engines make of \"%s\" is not in their table", f->format);
+}
+
+awq__engine_module awq__engine_module_of(const awq__module *of, const awq__scheme *scheme)
+{
+    return (awq__engine_module){.name = of->name,
+                                .role = of->role,
+                                .part = of->part,
+                                .layer = of->layer,
+                                .expert = of->expert,
+                                .rows = of->rows,
+                                .cols = of->cols,
+                                .scheme = scheme};
+}
+
+bool awq__has_native_mxfp4(const awq__arch *arch)
+{
+    for (int64_t n = 0; n < arch->model.layer_count; n++)
+        if (arch->layers[n].experts.mxfp4)
+            return true;
+    return false;
 }
 
 awq_status awq__engines_check(awq_context *ctx, const char *engine, const facts *f,

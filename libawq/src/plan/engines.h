@@ -31,6 +31,11 @@ typedef struct awq__engine_facts {
     size_t module_count;
 } awq__engine_facts;
 
+/* Of a linear, with a scheme or NULL. */
+awq__engine_module awq__engine_module_of(const awq__module *of, const awq__scheme *scheme);
+/* Do the architecture's own releases have experts in MXFP4? */
+bool awq__has_native_mxfp4(const awq__arch *arch);
+
 /* How much a row of the table matters, the worst first. */
 typedef enum awq__engine_level {
     AWQ__ENGINE_REFUSES, /* the newest versions do not load it */

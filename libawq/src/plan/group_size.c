@@ -36,14 +36,7 @@ static void find_sharers(const awq__rules *rules, const awq__arch *arch,
         if (!of || of->scheme.group || (treatment && of != treatment))
             continue;
         s->schemes[s->count] = of->scheme;
-        s->modules[s->count] = (awq__engine_module){.name = m->name,
-                                                    .role = m->role,
-                                                    .part = m->part,
-                                                    .layer = m->layer,
-                                                    .expert = m->expert,
-                                                    .rows = m->rows,
-                                                    .cols = m->cols,
-                                                    .scheme = &s->schemes[s->count]};
+        s->modules[s->count] = awq__engine_module_of(m, &s->schemes[s->count]);
         s->count++;
     }
 }
@@ -77,6 +70,7 @@ static int faults_with(const awq__arch *arch, const awq__serving *serving, share
     static const char *const engines[] = {"vllm", "sglang", "transformers"};
     const awq__engine_facts f = {.format = serving->format,
                                  .model_type = arch->model_type,
+                                 .native_mxfp4 = awq__has_native_mxfp4(arch),
                                  .hidden = arch->model.hidden_size,
                                  .tensor_parallel = serving->tensor_parallel,
                                  .modules = s->modules,

@@ -25,7 +25,7 @@ done:
 
 static awq_status agree_on_file(awq__job *job, const char *name)
 {
-    char *path = awq__path_join(job->ctx, job->plan->model->directory, name);
+    char *path = awq__model_file(job->plan->model, name);
     AWQ__CHECK_ALLOC(path);
     awq_status status = awq__is_file(path) ? agree_on_open(job, name, path)
                                            : awq__journal_agree(&job->journal, name, "no file");
@@ -34,11 +34,12 @@ static awq_status agree_on_file(awq__job *job, const char *name)
 }
 
 /* Does another value leave the result as it is? Of files the content counts, wherever they lie, of
-   plugins the one that is used; and how much memory there is does not change what is computed. */
+   plugins the one that is used; how much memory there is, and whether an engine's refusal stops the
+   run, does not change what is computed. */
 static bool is_harmless(const awq_option *option)
 {
     return awq__option_is_path(option) || !strcmp(option->name, "plugin") ||
-           !strcmp(option->name, "memory_limit");
+           !strcmp(option->name, "memory_limit") || !strcmp(option->name, "ignore_engine");
 }
 
 static awq_status agree_on_option(awq__job *job, const awq_option *option)

@@ -1,6 +1,5 @@
 /* The model card: what the result was made of and how, how near it is, and how it is served. */
 #include "run/job.h"
-#include "run/plan_engines.h"
 
 #include <inttypes.h>
 #include <stdio.h>

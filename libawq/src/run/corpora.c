@@ -37,7 +37,7 @@ static awq_status load_with(awq_context *ctx, const awq_model *model,
                             const awq__corpus_options *options, load_fn load,
                             awq__sequences *sequences)
 {
-    char *tokenizer = awq__path_join(ctx, model->directory, "tokenizer.json");
+    char *tokenizer = awq__model_file(model, "tokenizer.json");
     AWQ__CHECK_ALLOC(tokenizer);
     awq_status status =
         load(ctx, options, tokenizer, model->arch->model.vocabulary_size, sequences);
@@ -77,7 +77,7 @@ static awq_status look_at(awq_context *ctx, const awq_model *model,
 {
     bool found;
     awq__sequences sequences = {0};
-    char *tokenizer = awq__path_join(ctx, model->directory, "tokenizer.json");
+    char *tokenizer = awq__model_file(model, "tokenizer.json");
     AWQ__CHECK_ALLOC(tokenizer);
     awq_status status;
     AWQ__TRY(awq__corpus_look(ctx, options, tokenizer, model->arch->model.vocabulary_size, &found));

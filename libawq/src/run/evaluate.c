@@ -104,5 +104,7 @@ awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_e
                           (awq__argument[]){{"options", options}, {"result", result}, {0}}));
     AWQ__CHECK(awq__read_options(ctx, "awq_eval_options", options, sizeof known, &known));
     AWQ__CHECK(check_options(ctx, &known));
-    return awq__leave(ctx, evaluate(ctx, &known, result));
+    awq_status status = evaluate(ctx, &known, result);
+    awq__memory_end(ctx);
+    return awq__leave(ctx, status);
 }

@@ -2,6 +2,7 @@
 #ifndef AWQ__JOB_H
 #define AWQ__JOB_H
 
+#include "plan/engines.h"
 #include "core/limits.h"
 #include "layer/quantize.h"
 #include "stream/evaluate.h"
@@ -14,6 +15,9 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
 /* types.c: the block types of a GGUF result. AWQ_ERROR_RECIPE for types that the format does not
    have, AWQ_ERROR_UNSUPPORTED for a model that GGUF cannot say. */
 awq_status awq__choose_types(awq_context *ctx, awq__model_plan *plan);
+/* What engines make of the result: see awq__engines_check. Free them with awq__findings_free. */
+awq_status awq__model_plan_findings(awq_context *ctx, const awq__model_plan *plan,
+                                    const char *engine, awq__findings *findings);
 /* plan_engines.c: AWQ_ERROR_RECIPE if the recipe's engine cannot load the result; warnings of what
    other engines or versions cannot. */
 awq_status awq__model_plan_check_engine(awq_context *ctx, awq__model_plan *plan);
@@ -96,7 +100,9 @@ awq_status awq__memory_need_of_evaluation(awq_context *ctx, const awq_model *jud
 awq_status awq__memory_fit(awq_context *ctx, const awq__memory_need *need,
                            const awq__memory_limit *limit);
 /* Bytes of arrays while files of calibration and evaluation are read. */
-double awq__memory_of_corpora(const awq__model_plan *plan);
+awq_status awq__memory_of_corpora(const awq__model_plan *plan, double *bytes);
+/* The limit of awq__memory_fit is for one call of the public functions. */
+void awq__memory_end(awq_context *ctx);
 /* Before anything is read or computed: awq__memory_fit where not even the corpora can be read.
    Notes what the run will need, for a limit of the address space. */
 awq_status awq__memory_begin(awq_context *ctx, const awq__model_plan *plan);

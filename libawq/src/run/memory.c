@@ -21,7 +21,6 @@
 /* Tokens of the proof, and of the attention whose inputs are kept at a time. */
 #define SAMPLE_TOKENS 4096.0
 #define TOKEN_BYTES 2 /* of text, at least, in the mean */
-#define PATH_BYTES 4096
 
 typedef struct meter {
     const awq_model *model;
@@ -29,6 +28,7 @@ typedef struct meter {
     const awq__memory_tokens *tokens;
     double threads, streams; /* streams: hidden states, through all layers */
     awq__memory_need *need;
+    awq_status status; /* the first failure to find a module */
 } meter;
 
 static const awq__arch *arch_of(const meter *m)
@@ -45,10 +45,14 @@ static void add_stage(meter *m, double standing, double worker)
     m->need->usual = fmax(m->need->usual, standing + many + free);
 }
 
-static double stored_bytes(const meter *m, const awq__module *module)
+/* 0 after a failure, which is kept. */
+static double stored_bytes(meter *m, const awq__module *module)
 {
     awq__found found;
-    return awq__model_find(m->model, module, NULL, &found) == AWQ_OK ? (double)found.bytes : 0;
+    awq_status status = awq__model_find(m->model, module, NULL, &found);
+    if (m->status == AWQ_OK)
+        m->status = status;
+    return status == AWQ_OK ? (double)found.bytes : 0;
 }
 
 /* ---- one layer ---- */
@@ -112,7 +116,7 @@ typedef struct sums {
     bool attention, compensates; /* something of the attention, or by GPTQ */
 } sums;
 
-static void add_module(const meter *m, size_t index, sums *s)
+static void add_module(meter *m, size_t index, sums *s)
 {
     const awq__module *module = &arch_of(m)->modules[index];
     treated t = {.module = module, .treatment = m->plan->rules.of[index]};
@@ -200,7 +204,7 @@ static awq_status add_layer(meter *m, int64_t n)
 
 /* ---- the ends ---- */
 
-static double end_bytes(const meter *m, awq__part part)
+static double end_bytes(meter *m, awq__part part)
 {
     const awq__arch *arch = arch_of(m);
     if (part == AWQ__PART_HEAD && !arch->model.head[0])
@@ -225,12 +229,6 @@ static void add_ends(meter *m, double evaluation)
 
 /* ---- corpora ---- */
 
-static bool ends_with(const char *path, const char *end)
-{
-    size_t length = strlen(path), end_length = strlen(end);
-    return length > end_length && !strcmp(path + length - end_length, end);
-}
-
 /* Of reading a set of files: a text is in memory with its ids, as they are found and as they are
    kept; of lines there are places and some ids, and one text for each thread. */
 static double corpus_bytes(const awq__texts *files, bool joined)
@@ -238,21 +236,24 @@ static double corpus_bytes(const awq__texts *files, bool joined)
     double bytes = 0;
     for (size_t i = 0; i < files->count; i++) {
         double own = (double)awq__file_bytes(files->items[i]);
-        bool lines = ends_with(files->items[i], ".jsonl") && !joined;
+        bool lines = awq__ends_with(files->items[i], ".jsonl") && !joined;
         bytes += lines ? 0.5 * own + 2 * fmin(own, AWQ__KEPT_TEXT_BYTES) : 6 * own;
     }
     return bytes;
 }
 
-double awq__memory_of_corpora(const awq__model_plan *plan)
+awq_status awq__memory_of_corpora(const awq__model_plan *plan, double *bytes)
 {
     const awq__settings *s = &plan->settings;
     bool calibrates = plan->rules.calibrate || s->has_target;
     double calibration = calibrates ? corpus_bytes(&s->calibration.data, false) : 0;
     double windows = corpus_bytes(&s->evaluation.data, true);
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%s/tokenizer.json", plan->model->directory);
-    return fmax(calibration, windows) + 10 * (double)awq__file_bytes(path);
+    *bytes = fmax(calibration, windows);
+    char *path = awq__model_file(plan->model, "tokenizer.json");
+    AWQ__CHECK_ALLOC(path);
+    *bytes += 10 * (double)awq__file_bytes(path);
+    awq__free(path);
+    return AWQ_OK;
 }
 
 /* ---- the whole ---- */
@@ -284,8 +285,10 @@ awq_status awq__memory_need_of(awq_context *ctx, const awq__model_plan *plan,
     for (int64_t n = 0; n < arch->model.layer_count; n++)
         AWQ__CHECK(add_layer(&m, n));
     add_ends(&m, evaluation);
-    add_stage(&m, awq__memory_of_corpora(plan), 0);
-    return AWQ_OK;
+    double corpora;
+    AWQ__CHECK(awq__memory_of_corpora(plan, &corpora));
+    add_stage(&m, corpora, 0);
+    return m.status;
 }
 
 /* ---- an evaluation ---- */
@@ -338,7 +341,7 @@ awq_status awq__memory_need_of_evaluation(awq_context *ctx, const awq_model *jud
         heads += end_bytes(&m, AWQ__PART_HEAD);
     }
     add_stage(&m, m.streams + heads, awq__cpu_logits_bytes(&head));
-    return AWQ_OK;
+    return m.status;
 }
 
 /* What files of text or ids may give at most, as far as their sizes tell. */
@@ -414,6 +417,11 @@ awq_status awq__memory_fit(awq_context *ctx, const awq__memory_need *need,
     return AWQ_OK;
 }
 
+void awq__memory_end(awq_context *ctx)
+{
+    awq__context_limit_bytes(ctx, INT64_MAX);
+}
+
 awq_status awq__memory_begin(awq_context *ctx, const awq__model_plan *plan)
 {
     const awq__memory_tokens tokens = awq__memory_tokens_of(plan);
@@ -422,8 +430,10 @@ awq_status awq__memory_begin(awq_context *ctx, const awq__model_plan *plan)
     AWQ__CHECK(awq__memory_need_of(ctx, plan, &tokens, &need));
     awq__context_expect_bytes(ctx, (int64_t)need.least);
     awq__memory_limit_find(plan->settings.memory_limit, &limit);
-    bool fits = need.process + awq__memory_of_corpora(plan) <= (double)limit.bytes;
-    return fits ? AWQ_OK : awq__memory_fit(ctx, &need, &limit);
+    double corpora;
+    AWQ__CHECK(awq__memory_of_corpora(plan, &corpora));
+    return need.process + corpora <= (double)limit.bytes ? AWQ_OK
+                                                         : awq__memory_fit(ctx, &need, &limit);
 }
 
 bool awq__memory_is_tight(const awq__memory_need *need, const awq__memory_limit *limit)

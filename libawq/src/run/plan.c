@@ -55,15 +55,29 @@ static awq_status look_at_output(awq_context *ctx, awq__model_plan *plan)
     return AWQ_OK;
 }
 
-/* What is not on disk yet will hardly run here: only the recipe's own limit counts. */
+/* What is not on disk yet will hardly run here: only the recipe's own limit counts. How many tokens
+   an evaluation has is known when its files are read; as many as fit into their bytes may be too
+   many. */
 static awq_status fit_memory(awq_context *ctx, awq_plan *plan)
 {
     const awq__memory_tokens tokens = awq__memory_tokens_of(&plan->plan);
+    awq__memory_tokens sure = tokens;
+    awq__memory_need least;
+    sure.windows = sure.longest_window = 0;
     AWQ__CHECK(awq__memory_need_of(ctx, &plan->plan, &tokens, &plan->need));
+    AWQ__CHECK(awq__memory_need_of(ctx, &plan->plan, &sure, &least));
     awq__memory_limit_find(plan->plan.settings.memory_limit, &plan->limit);
     if (!awq__model_has_weights(plan->plan.model) && !plan->limit.asked)
         plan->limit = (awq__memory_limit){0};
-    return awq__memory_fit(ctx, &plan->need, &plan->limit);
+    AWQ__CHECK(awq__memory_fit(ctx, &least, &plan->limit));
+    double most = plan->need.process + plan->need.least;
+    if (!plan->limit.source[0] || most <= (double)plan->limit.bytes)
+        return AWQ_OK;
+    return awq__rules_warn(ctx, &plan->plan.rules,
+                           "evaluation.data: if it has as many tokens as its size allows, the run "
+                           "needs %.2f MB of memory, and is refused with %s of %.2f MB; "
+                           "evaluation.windows bounds them",
+                           most / 1e6, plan->limit.source, (double)plan->limit.bytes / 1e6);
 }
 
 static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *plan)
@@ -91,6 +105,7 @@ awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan 
         *out = plan;
     else
         awq_plan_free(plan);
+    awq__memory_end(ctx);
     return awq__leave(ctx, status);
 }
 

@@ -1,5 +1,4 @@
 /* Whether the engine that shall serve the result can load it. */
-#include "run/plan_engines.h"
 #include "plan/presets.h"
 #include "run/job.h"
 
@@ -51,25 +50,10 @@ static awq_status list_linears(awq_context *ctx, const awq__model_plan *plan, li
             continue;
         AWQ__CHECK(scheme_of(plan, i, &l->schemes[l->count], &quantized));
         l->modules[l->count] =
-            (awq__engine_module){.name = module->name,
-                                 .role = module->role,
-                                 .part = module->part,
-                                 .layer = module->layer,
-                                 .expert = module->expert,
-                                 .rows = module->rows,
-                                 .cols = module->cols,
-                                 .scheme = quantized ? &l->schemes[l->count] : NULL};
+            awq__engine_module_of(module, quantized ? &l->schemes[l->count] : NULL);
         l->count++;
     }
     return AWQ_OK;
-}
-
-static bool has_native_mxfp4(const awq__arch *arch)
-{
-    for (int64_t n = 0; n < arch->model.layer_count; n++)
-        if (arch->layers[n].experts.mxfp4)
-            return true;
-    return false;
 }
 
 /* A preset that asks for a format stands in the way of another one. */
@@ -118,7 +102,7 @@ awq_status awq__model_plan_findings(awq_context *ctx, const awq__model_plan *pla
     AWQ__TRY(list_linears(ctx, plan, &l));
     awq__engine_facts facts = {.format = plan->format->name,
                                .model_type = arch->model_type,
-                               .native_mxfp4 = has_native_mxfp4(arch),
+                               .native_mxfp4 = awq__has_native_mxfp4(arch),
                                .hidden = arch->model.hidden_size,
                                .tensor_parallel = plan->settings.tensor_parallel,
                                .modules = l.modules,

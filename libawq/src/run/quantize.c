@@ -264,5 +264,6 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
     AWQ__TRY(run(ctx, recipe, &plan, &known, report));
 done:
     awq__model_plan_free(&plan);
+    awq__memory_end(ctx);
     return awq__leave(ctx, status);
 }

@@ -99,7 +99,8 @@ awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, aw
     for (const char *line = whole.data; line && *line;) {
         size_t length = strcspn(line, "\n");
         length += line[length] == '\n';
-        if (strncmp(line, "output:", 7) && strncmp(line, "memory_limit:", 13))
+        if (strncmp(line, "output:", 7) && strncmp(line, "memory_limit:", 13) &&
+            strncmp(line, "ignore_engine:", 14))
             AWQ__TRY(awq__text_append_bytes(ctx, yaml, line, length));
         line += length;
     }

@@ -4,20 +4,20 @@
 
 #include "model/model.h"
 
-/* Texts in the order of finding; the first AWQ__MAX_FINDINGS are kept, all are counted. */
-#define AWQ__MAX_FINDINGS 100
-typedef struct awq__findings {
-    char *texts[AWQ__MAX_FINDINGS];
+/* Texts in the order of finding; the first AWQ__MAX_REMARKS are kept, all are counted. */
+#define AWQ__MAX_REMARKS 100
+typedef struct awq__remarks {
+    char *texts[AWQ__MAX_REMARKS];
     size_t kept, count;
-} awq__findings;
+} awq__remarks;
 
 struct awq_verification {
     awq_context *ctx;
     double start_seconds;
-    awq__findings problems, notes;
+    awq__remarks problems, notes;
     awq_verify_result result;
 };
-/* findings.c: adds one, formatted. AWQ_ERROR_MEMORY alone. */
+/* remarks.c: adds one, formatted. AWQ_ERROR_MEMORY alone. */
 awq_status awq__find_problem(awq_verification *v, const char *format, ...) AWQ__PRINTF(2, 3);
 awq_status awq__find_note(awq_verification *v, const char *format, ...) AWQ__PRINTF(2, 3);
 

@@ -56,20 +56,6 @@ done:
     return status;
 }
 
-/* How many tokens have the same set of experts in both. */
-static int64_t count_same_sets(const awq__routes *a, const awq__routes *b)
-{
-    int64_t same = 0, k = a->per_token;
-    for (int64_t t = 0; t < a->tokens; t++) {
-        int64_t shared = 0;
-        for (int64_t i = 0; i < k; i++)
-            for (int64_t j = 0; j < k; j++)
-                shared += a->index[t * k + i] == b->index[t * k + j];
-        same += shared == k;
-    }
-    return same;
-}
-
 awq_status awq__evaluation_layer(awq__evaluation *evaluation, int64_t n)
 {
     awq__routes judged = {0}, reference = {0};
@@ -82,7 +68,7 @@ awq_status awq__evaluation_layer(awq__evaluation *evaluation, int64_t n)
                                "%s: layer %lld routes otherwise than the reference's",
                                evaluation->judged.model->directory, (long long)n));
         } else if (judged.routed) {
-            evaluation->same_routes += count_same_sets(&judged, &reference);
+            evaluation->same_routes += awq__routes_same_count(&judged, &reference);
             evaluation->routes += judged.tokens;
         }
     }
@@ -164,9 +150,12 @@ awq_status awq__evaluation_finish(awq__evaluation *evaluation, awq_eval_result *
     AWQ__TRY(stream->backend->compare_logits(&judged.made, both ? &reference.made : NULL, targets,
                                              &total));
     summarize(evaluation, &total, scored, result);
-    if (!isfinite(result->perplexity) || !isfinite(result->kl))
-        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_NUMERIC, "%s: its logits are not finite",
-                           stream->model->directory));
+    if (!isfinite(result->perplexity) || !isfinite(result->kl)) {
+        bool other = both && isfinite(result->perplexity);
+        const awq_model *model = other ? evaluation->reference.model : stream->model;
+        AWQ__TRY(
+            awq__fail(ctx, AWQ_ERROR_NUMERIC, "%s: its logits are not finite", model->directory));
+    }
 done:
     awq__free(targets);
     free_last(&judged);

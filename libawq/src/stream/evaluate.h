@@ -12,8 +12,8 @@ typedef struct awq__evaluation {
     int64_t same_routes, routes; /* (token, layer) pairs */
 } awq__evaluation;
 
-/* Takes over the windows, also on failure. reference may be NULL; the two must agree in sizes of
-   hidden state and vocabulary, and in layers. */
+/* Takes over the windows, also on failure. reference may be NULL; the two must agree in
+   vocabulary and layers. */
 awq_status awq__evaluation_begin(awq_context *ctx, const awq_model *judged,
                                  const awq_model *reference, awq__sequences *windows,
                                  awq__evaluation *evaluation);

@@ -346,7 +346,7 @@ static awq_status add_symbol(const awq__source *source, awq__bpe_work *work, int
     return AWQ_OK;
 }
 
-/* Adds the byte tokens of a character. False if one of them is missing. */
+/* Can the character be written in byte tokens? */
 static bool has_bytes(const awq__bpe *bpe, const char *character, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
@@ -355,6 +355,7 @@ static bool has_bytes(const awq__bpe *bpe, const char *character, size_t bytes)
     return bpe->byte_fallback;
 }
 
+/* Adds the byte tokens of a character. */
 static awq_status add_bytes(const awq__source *source, const awq__bpe *bpe, awq__bpe_work *work,
                             const char *character, size_t bytes)
 {

@@ -23,12 +23,6 @@ void awq__documents_close(awq__documents *documents)
     *documents = (awq__documents){0};
 }
 
-static bool ends_with(const char *path, const char *end)
-{
-    size_t length = strlen(path), end_length = strlen(end);
-    return length > end_length && !strcmp(path + length - end_length, end);
-}
-
 static awq_status add_document(awq__documents *documents, awq__document document)
 {
     AWQ__CHECK(awq__grow(documents->ctx, &documents->items, &documents->capacity,
@@ -103,7 +97,7 @@ static awq_status open_lines(awq__documents *documents, size_t index)
     AWQ__TRY_ALLOC(block);
     for (size_t at = 0; at < size; at += SCAN_BYTES) {
         size_t bytes = size - at < SCAN_BYTES ? size - at : SCAN_BYTES;
-        AWQ__TRY(awq__file_read_at(ctx, &file->file, file->fd, at, bytes, block));
+        AWQ__TRY(awq__read_at(ctx, file->file.path, file->fd, at, bytes, block));
         AWQ__TRY(scan_bytes(&scan, block, bytes, at));
     }
     if (size > scan.begin)
@@ -167,15 +161,15 @@ static awq_status open_file(awq__documents *documents, size_t index)
 {
     const char *path = documents->paths[index];
     awq__document_file *file = &documents->files[index];
-    if (ends_with(path, ".txt")) {
+    if (awq__ends_with(path, ".txt")) {
         file->kind = AWQ__DOCUMENT_TEXT;
         return open_text(documents, index);
     }
-    if (ends_with(path, ".jsonl")) {
+    if (awq__ends_with(path, ".jsonl")) {
         file->kind = AWQ__DOCUMENT_LINE;
         return open_lines(documents, index);
     }
-    if (ends_with(path, ".safetensors")) {
+    if (awq__ends_with(path, ".safetensors")) {
         file->kind = AWQ__DOCUMENT_ROW;
         return open_rows(documents, index);
     }
@@ -256,8 +250,8 @@ static awq_status read_document(const awq__documents *documents, const awq__docu
     size_t bytes = document->bytes;
     AWQ__CHECK(awq__grow(documents->ctx, &text->data, &text->capacity, text->length + bytes + 1, 1,
                          "a document"));
-    AWQ__CHECK(awq__file_read_at(documents->ctx, &file->file, file->fd, document->offset, bytes,
-                                 text->data + text->length));
+    AWQ__CHECK(awq__read_at(documents->ctx, file->file.path, file->fd, document->offset, bytes,
+                            text->data + text->length));
     text->length += bytes;
     text->data[text->length] = 0;
     return AWQ_OK;

@@ -1,7 +1,6 @@
 /* Hashes of what a layer was made of, and of what was written for it. */
 #include "write/journal.h"
 
-#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,7 +34,7 @@ static void close_files(const tensor_set *set)
             close(set->arrays[i].fd);
 }
 
-/* Frees the set in any case. */
+/* The hash of the lines and of all arrays. */
 static awq_status hash_set(tensor_set *set, uint64_t *hash)
 {
     AWQ__CHECK(awq__hash_arrays(set->ctx, set->arrays, set->count));

@@ -49,8 +49,7 @@ static awq_status narrow(const awq__writer *writer, const awq__module *module,
                          const awq__gguf_target *to, const float *values, int64_t count,
                          uint8_t *stored)
 {
-    AWQ__CHECK(awq__store_check_range(writer->ctx, module->name, to->type->dtype, values, count));
-    return awq__narrow(writer->ctx, to->type->dtype, values, (size_t)count, stored);
+    return awq__store_narrow(writer->ctx, module->name, to->type->dtype, values, count, stored);
 }
 
 static awq_status write_floats(const awq__writer *writer, const awq__module *module,

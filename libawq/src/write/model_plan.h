@@ -18,7 +18,7 @@ typedef struct awq__model_plan {
 void awq__model_plan_free(awq__model_plan *plan);
 /* The scheme of module `index`, which is quantized and whose weights are of this dtype. */
 awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, size_t index, awq_dtype dtype);
-/* linears.c: quantization_config of the result; NULL without a failure if it has none. */
+/* linears.c: quantization_config of the result, for formats that have one. */
 awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan, cJSON **config);
 /* Does module `index` stay float, but with values changed by a fold that leaves the model's
  * function as it is? */

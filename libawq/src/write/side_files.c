@@ -1,5 +1,6 @@
 /* Files beside the weights: config.json, and those of the source that the result has too, byte for
    byte. */
+#include "format/names.h"
 #include "write/write.h"
 
 #include <stdlib.h>
@@ -42,12 +43,6 @@ static const char *const needed[] = {
     "LICENSE",
 };
 
-static bool ends_with(const char *name, const char *ending)
-{
-    size_t length = strlen(name), end = strlen(ending);
-    return length >= end && !strcmp(name + length - end, ending);
-}
-
 /* Is a name of the source that of a side file? A hidden one is bookkeeping or a secret; parts of
    downloads have a further ending. */
 static bool may_be_side_file(const char *name)
@@ -55,7 +50,7 @@ static bool may_be_side_file(const char *name)
     if (name[0] == '.' || strstr(name, ".safetensors"))
         return false;
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-        if (ends_with(name, endings[i]))
+        if (awq__ends_with(name, endings[i]))
             return false;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (!strcmp(name, others[i]))
@@ -79,9 +74,7 @@ typedef struct side_files {
 
 static void free_names(names *n)
 {
-    for (size_t i = 0; i < n->count; i++)
-        awq__free(n->list[i]);
-    awq__free(n->list);
+    awq__name_list_free(n->list, n->count);
     *n = (names){0};
 }
 

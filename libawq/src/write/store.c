@@ -41,8 +41,7 @@ static awq_status write_floats(const awq__writer *writer, const awq__module *mod
     void *stored = awq__alloc(writer->ctx, bytes, 1, module->name);
     awq_status status;
     AWQ__TRY_ALLOC(stored);
-    AWQ__TRY(awq__store_check_range(writer->ctx, module->name, dtype, values, count));
-    AWQ__TRY(awq__narrow(writer->ctx, dtype, values, (size_t)count, stored));
+    AWQ__TRY(awq__store_narrow(writer->ctx, module->name, dtype, values, count, stored));
     AWQ__TRY(write_tensor(writer, module, suffix, stored, bytes));
 done:
     awq__free(stored);
@@ -81,10 +80,8 @@ static awq_status store_changed(const awq__writer *writer, const awq__module *mo
     for (int64_t first = 0; first < weight->rows; first += block) {
         int64_t n = awq__min(block, weight->rows - first);
         awq__weight_read(awq__compute_of(writer->ctx), weight, first, n, work);
-        AWQ__TRY(awq__store_check_range(writer->ctx, weight->name, weight->dtype, work,
-                                        n * weight->cols));
-        AWQ__TRY(awq__narrow(writer->ctx, weight->dtype, work, (size_t)(n * weight->cols),
-                             stored + (size_t)(first * weight->cols) * size));
+        AWQ__TRY(awq__store_narrow(writer->ctx, weight->name, weight->dtype, work, n * weight->cols,
+                                   stored + (size_t)(first * weight->cols) * size));
     }
     AWQ__TRY(write_tensor(writer, module, module->suffix, stored, bytes));
 done:

@@ -75,8 +75,7 @@ static awq_status store_biases(const fused_job *j, bool down, int index)
                 w->bias[n] * (w->bias_scale ? w->bias_scale[n] : 1);
     }
     AWQ__TRY(
-        awq__store_check_range(j->writer->ctx, spec->name, spec->dtype, values, spec->shape[1]));
-    AWQ__TRY(awq__narrow(j->writer->ctx, spec->dtype, values, (size_t)spec->shape[1], slab));
+        awq__store_narrow(j->writer->ctx, spec->name, spec->dtype, values, spec->shape[1], slab));
     AWQ__TRY(write_slab(j, index, slab));
 done:
     awq__free(values);
@@ -146,8 +145,7 @@ static awq_status scatter(const fused_job *j, const member *m, const awq__fused_
     bool transposed = j->described->layout == AWQ_EXPERTS_FUSED_TRANSPOSED;
     int64_t row_stride = transposed ? 1 : K, col_stride = transposed ? spec->shape[2] : 1;
     AWQ__CHECK(
-        awq__store_check_range(j->writer->ctx, m->module->name, spec->dtype, rows, count * K));
-    AWQ__CHECK(awq__narrow(j->writer->ctx, spec->dtype, rows, (size_t)(count * K), narrow));
+        awq__store_narrow(j->writer->ctx, m->module->name, spec->dtype, rows, count * K, narrow));
     for (int64_t n = 0; n < count; n++)
         for (int64_t k = 0; k < K; k++) {
             int64_t to = (m->first + (first + n) * m->step) * row_stride + k * col_stride;

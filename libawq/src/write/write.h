@@ -43,9 +43,10 @@ awq_status awq__store_codes(const awq__writer *writer, const awq__module *module
                             const awq__weight *weight, const awq__codes *codes);
 /* ---- range.c ---- */
 
-/* AWQ_ERROR_NUMERIC if a fold has made a value larger than the type holds. */
-awq_status awq__store_check_range(awq_context *ctx, const char *name, awq_dtype dtype,
-                                  const float *values, int64_t count);
+/* values as dtype -> stored; AWQ_ERROR_NUMERIC if a fold has made one larger than the type holds.
+ */
+awq_status awq__store_narrow(awq_context *ctx, const char *name, awq_dtype dtype,
+                             const float *values, int64_t count, void *stored);
 
 /* ---- small_scales.c ---- */
 

@@ -6,19 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
-static awq_status find(awq_verification *v, awq__findings *findings, const char *format,
+static awq_status find(awq_verification *v, awq__remarks *remarks, const char *format,
                        va_list values)
 {
     char text[2048];
-    findings->count++;
-    if (findings->kept == AWQ__MAX_FINDINGS)
+    remarks->count++;
+    if (remarks->kept == AWQ__MAX_REMARKS)
         return AWQ_OK;
     int length = vsnprintf(text, sizeof text, format, values);
     awq__clean_line(text, sizeof text, length >= (int)sizeof text);
     char *copy = awq__strdup(v->ctx, text);
     if (!copy)
         return AWQ_ERROR_MEMORY;
-    findings->texts[findings->kept++] = copy;
+    remarks->texts[remarks->kept++] = copy;
     return AWQ_OK;
 }
 
