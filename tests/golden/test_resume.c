@@ -357,6 +357,7 @@ static void places_of_files_may_change(void **state)
     snprintf(moved, sizeof moved, "%s/moved", f->directory);
     assert_int_equal(rename(source, moved), 0);
     assert_ok(f, awq_recipe_set(recipe, "model", moved, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "ignore_engine", "true", NULL)); /* and so is this */
     trace t = {.stop_at = -1};
     assert_ok(f, run_watched(f, recipe, &t));
     assert_false(t.searched[0] || t.searched[1]);

@@ -128,10 +128,19 @@ static void nothing_is_asked_without_a_stage(void **state)
 {
     asked a;
     begin(&a, *state, 2, 2);
-    awq__clear(*state);
+    succeeds(*state, awq__enter(*state, "a call", NULL));
     succeeds(*state, awq__parallel_for(*state, 1000000, count_task, &a));
     assert_int_equal(a.calls, 1);
     awq_context_set_progress(*state, NULL, NULL);
+}
+
+/* A failure that was put aside does not end the asking. */
+static void a_failure_put_aside_changes_nothing(void **state)
+{
+    asked a;
+    begin(&a, *state, 2, 2);
+    awq__clear(*state);
+    is_cancelled(&a, awq__parallel_for(*state, ENDLESS, count_task, &a));
 }
 
 int main(void)
@@ -142,6 +151,7 @@ int main(void)
         TEST(tasks_that_wait_for_others_are_not_left_waiting),
         TEST(loops_inside_tasks_are_too),
         TEST(nothing_is_asked_without_a_stage),
+        TEST(a_failure_put_aside_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,6 +51,8 @@ static void loops_have_what_is_left(void **state)
     size_t left = awq__context_work_bytes(ctx);
     assert_true(left <= 30 * MB && left > 29 * MB);
     awq__free_aligned(array);
+    awq__memory_end(ctx);
+    assert_int_equal(awq__context_work_bytes(ctx), AWQ__WORK_BYTES);
 }
 
 static void without_a_limit_nothing_is_held_back(void **state)

@@ -34,3 +34,12 @@ expect 0 plan recipe.yaml --set model=$source/tests/data/configs/Qwen3-235B-A22B
 out_like "^peak memory  *up to .*; at least [0-9.]* GB$"
 expect 2 plan recipe.yaml --set model=$source/tests/data/configs/Qwen3-235B-A22B --set memory_limit=1GB
 err_has "memory_limit: 1000.00 MB are too few"
+
+# How many tokens an evaluation has is not known from its size: a plan warns, and does not refuse.
+i=0
+while [ $i -lt 80 ]; do
+    cat "$data/eval.txt"
+    i=$((i + 1))
+done >large.txt
+expect 0 plan recipe.yaml --set memory_limit=300MB --set evaluation.data=large.txt --set evaluation.windows=0
+out_like "^warning .*evaluation.data: if it has as many tokens as its size allows, the run needs [0-9.]* MB of memory"
