@@ -85,6 +85,58 @@ static void plain_rounding_is_near_the_source(void **state)
         }
 }
 
+/* Expert 1 of Mixtral, with the bits of its BF16 weights taken as F16: other numbers, but finite.
+ */
+static void write_mixed(fixture *f, const char *directory)
+{
+    static const char *const files[] = {"config.json", "tokenizer.json", "model.safetensors"};
+    static const char f16[] = {'"', 'F', '1', '6', '"', ' '};
+    assert_int_equal(mkdir(directory, 0777), 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[1200], *text;
+        size_t bytes;
+        snprintf(path, sizeof path, "%s/%s", MODEL("mixtral"), files[i]);
+        read_all(f, path, &text, &bytes);
+        /* Behind the header's length, an expert's entry: "NAME":{"dtype":"BF16" ... */
+        int changed = 0;
+        for (char *at = text + 8; i == 2 && (at = strstr(at, ".experts.1.")); at++, changed++) {
+            char *type = strstr(at, "\"BF16\"");
+            assert_non_null(type);
+            memcpy(type, f16, sizeof f16);
+        }
+        assert_int_equal(changed, i == 2 ? 6 : 0);
+        snprintf(path, sizeof path, "mixed/%s", files[i]);
+        write_file(f, path, text, bytes);
+        awq__free(text);
+    }
+}
+
+/* One tensor holds experts of several types, and each as it was. */
+static void experts_of_different_types(void **state)
+{
+    fixture *f = *state;
+    char mixed[1100];
+    awq_model *source, *result;
+    snprintf(mixed, sizeof mixed, "%s/mixed", f->directory);
+    write_mixed(f, mixed);
+    awq_recipe *recipe =
+        recipe_of(f, mixed,
+                  (const char *[]){"format", "gguf", "quantize.type", "q8_0", "quantize.method",
+                                   "rtn", "quantize.modules", "*.q_proj", NULL});
+    assert_ok(f, awq_quantize(f->ctx, recipe, NULL, NULL));
+    awq_recipe_free(recipe);
+    assert_ok(f, awq_model_open(f->ctx, mixed, NULL, &source));
+    assert_ok(f, awq_model_open(f->ctx, output, NULL, &result));
+    for (size_t i = 0; i < awq_model_module_count(source); i++) {
+        const awq_module *module = awq_model_module(source, i);
+        double apart = distance(f, source, result, i);
+        if (module->role == AWQ_ROLE_EXPERT && apart != 0)
+            fail_msg("%s is %g apart", module->name, apart);
+    }
+    awq_model_free(source);
+    awq_model_free(result);
+}
+
 /* ---- runs ---- */
 
 /* The mix, by AWQ and GPTQ: KL divergences of twice what was measured. */
@@ -212,6 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(plain_rounding_is_near_the_source, set_up_run, tear_down),
+        cmocka_unit_test_setup_teardown(experts_of_different_types, set_up_run, tear_down),
         cmocka_unit_test_setup_teardown(results_are_good, set_up_run, tear_down),
         cmocka_unit_test_setup_teardown(activations_pay, set_up_run, tear_down),
         cmocka_unit_test_setup_teardown(threads_and_kills_do_not_matter, set_up_run, tear_down),

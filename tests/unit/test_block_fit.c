@@ -249,11 +249,14 @@ static void extremes(void **state)
         for (int i = 0; i < COLS; i++)
             if (q[i] != 0)
                 fail_msg("%s: %g", awq__ggml_type_of(fit.type->id)->name, (double)q[i]);
-        for (int i = 0; i < COLS; i++)
-            w[i] = i % 2 ? 1e9f : -1e9f;
-        bool fits = awq__block_fit_rows(&fit, 1, w, bytes);
-        if (fits != (fit.type->kind == AWQ__RUN_E8M0))
-            fail_msg("%s", awq__ggml_type_of(fit.type->id)->name);
+        static const float large[] = {1e9f, 1e19f, 1e37f, 3e38f};
+        for (int l = 0; l < 4; l++) {
+            for (int i = 0; i < COLS; i++)
+                w[i] = i % 2 ? large[l] : -large[l];
+            bool fits = awq__block_fit_rows(&fit, 1, w, bytes);
+            if (fits != (fit.type->kind == AWQ__RUN_E8M0))
+                fail_msg("%s: %g", awq__ggml_type_of(fit.type->id)->name, (double)large[l]);
+        }
     }
 }
 

@@ -264,6 +264,24 @@ static void matrices_are_read_in_parts(void **state)
     }
 }
 
+/* Of a head of one row there are no pairs, and of an odd one the last row has no partner. */
+static void odd_heads_keep_every_row(void **state)
+{
+    (void)state;
+    enum { ROWS = 10 };
+    static const int64_t expected[][ROWS] = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9},
+                                             {0, 2, 1, 3, 4, 5, 7, 6, 8, 9}};
+    float stored[ROWS], out[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        stored[i] = (float)i;
+    for (int i = 0; i < 2; i++) {
+        awq__weight weight = awq__weight_paired("w", AWQ_F32, stored, ROWS, 1, i ? 5 : 1);
+        weight.read(&weight, 0, ROWS, out);
+        for (int n = 0; n < ROWS; n++)
+            assert_true(out[n] == stored[expected[i][n]]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +289,7 @@ int main(void)
         cmocka_unit_test(bytes_come_back),
         cmocka_unit_test(types),
         cmocka_unit_test(matrices_are_read_in_parts),
+        cmocka_unit_test(odd_heads_keep_every_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

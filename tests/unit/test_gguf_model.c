@@ -5,8 +5,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "arch/rope.h"
 #include "format/gguf_model.h"
+#include "model/model.h"
 #include "temp_output.h"
+
+#include <math.h>
 
 #define MODEL(name) AWQ_TEST_DATA "/" name "-tiny"
 
@@ -386,6 +390,13 @@ static void what_cannot_be_said_is_refused(void **state)
         {MODEL("gpt_oss"), "layer_types", "[\"full_attention\",\"full_attention\"]",
          "a window of attention where others have none"},
         {MODEL("gpt_oss"), "swiglu_limit", "6", "another activation"},
+        {MODEL("mixtral"), "rope_parameters", "{\"type\":\"yarn\",\"factor\":4,\"beta_fast\":16}",
+         "a beta_fast other than 32"},
+        {MODEL("mixtral"), "rope_parameters", "{\"type\":\"yarn\",\"factor\":4,\"beta_slow\":2}",
+         "a beta_slow not 1"},
+        {MODEL("mixtral"), "rope_parameters",
+         "{\"type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":99.5}",
+         "a broken number of original positions"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const awq__gguf_family *family;
@@ -396,6 +407,167 @@ static void what_cannot_be_said_is_refused(void **state)
         assert_message(f, "config.json");
         awq__arch_free(arch);
     }
+}
+
+/* ---- rotary embeddings ---- */
+
+static double number_of(const fixture *f, const awq__gguf *gguf, const char *key)
+{
+    double number = 0;
+    const awq__gguf_value *value = awq__gguf_find(gguf, key);
+    if (value)
+        check(f, awq__gguf_number(f->ctx, value, 0, &number));
+    return number;
+}
+
+static void check_near(const char *what, double found, double expected)
+{
+    if (!(fabs(found - expected) <= 1e-6 * fabs(expected)))
+        fail_msg("%s is %g, expected %g", what, found, expected);
+}
+
+/* Keys are of the rotary embedding that is computed, wherever config.json says it. */
+static void keys_of_yarn(void **state)
+{
+    fixture *f = *state;
+    static const struct yarn {
+        const char *model, *key, *value, *prefix;
+        double theta, factor, positions, attention; /* attention 0: no key */
+    } cases[] = {
+        {MODEL("qwen3_moe"), "rope_scaling",
+         "{\"rope_type\":\"yarn\",\"rope_theta\":5e5,\"factor\":2,"
+         "\"original_max_position_embeddings\":256}",
+         "qwen3moe", 5e5, 2, 256, 0},
+        {MODEL("gpt_oss"), "rope_scaling", "{}", "gpt-oss", 150000, 4, 512, 0},
+        {MODEL("gpt_oss"), "original_max_position_embeddings", "256", "gpt-oss", 150000, 4, 256, 0},
+        {MODEL("mixtral"), "rope_parameters",
+         "{\"type\":\"yarn\",\"rope_theta\":1e4,\"original_max_position_embeddings\":256,"
+         "\"beta_fast\":0}",
+         "llama", 1e4, 8, 256, 0},
+        {MODEL("mixtral"), "rope_parameters",
+         "{\"type\":\"yarn\",\"factor\":4,\"mscale\":2,\"mscale_all_dim\":0.5}", "llama", 1e4, 4,
+         2048,
+         (0.2 * 1.3862943611198906 + 1) / (0.05 * 1.3862943611198906 + 1) / 1.1386294361119891},
+        {MODEL("mixtral"), "rope_parameters",
+         "{\"type\":\"yarn\",\"factor\":4,\"attention_factor\":1}", "llama", 1e4, 4, 2048,
+         1 / 1.1386294361119891},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct yarn *expected = &cases[i];
+        const struct keyed_number {
+            const char *key;
+            double number;
+        } numbers[] = {{"freq_base", expected->theta},
+                       {"scaling.factor", expected->factor},
+                       {"scaling.original_context_length", expected->positions},
+                       {"scaling.attn_factor", expected->attention},
+                       {"scaling.yarn_beta_fast", 32},
+                       {"scaling.yarn_beta_slow", 1}};
+        awq__arch *arch = open_changed(f, expected->model, expected->key, expected->value);
+        awq__gguf *gguf = values_of(f, expected->model, arch);
+        for (size_t j = 0; j < sizeof numbers / sizeof *numbers; j++) {
+            char key[96];
+            snprintf(key, sizeof key, "%s.rope.%s", expected->prefix, numbers[j].key);
+            check_near(key, number_of(f, gguf, key), numbers[j].number);
+        }
+        awq__gguf_free(gguf);
+        awq__arch_free(arch);
+    }
+}
+
+/* An embedding of the plugin's own could not be said. */
+static void another_rotary_embedding_is_refused(void **state)
+{
+    fixture *f = *state;
+    const awq__gguf_family *family;
+    awq__arch *arch = open_arch(f, MODEL("mixtral"));
+    arch->model.rope.inverse_frequency[3] *= 2;
+    assert_int_equal(awq__gguf_family_of(f->ctx, arch, &family), AWQ_ERROR_UNSUPPORTED);
+    assert_message(f, "a rotary embedding that these parameters do not give");
+    awq__arch_free(arch);
+}
+
+/* ---- read back ---- */
+
+/* Zeros in F32, but for layer 0's first norm. */
+static void declare_modules(fixture *f, awq__output *output, const awq__arch *arch,
+                            const awq__gguf_family *family, const char *norm_type, bool write)
+{
+    static const uint8_t zeros[1024 * 1024];
+    for (size_t i = 0; i < arch->module_count; i++) {
+        const awq__module *module = &arch->modules[i];
+        bool norm = module->part == AWQ__PART_ATTENTION_NORM && module->layer == 0;
+        const awq__ggml_type *type = awq__ggml_type_by_name(norm ? norm_type : "f32");
+        for (int bias = 0; bias <= (int)module->bias; bias++) {
+            awq__gguf_place place;
+            int64_t bytes = type->block_bytes;
+            awq__gguf_place_of(family, arch, module, bias, &place);
+            for (int j = 0; j < place.rank; j++)
+                bytes *= place.shape[j];
+            if (place.index)
+                continue;
+            assert_true(bytes / type->block <= (int64_t)sizeof zeros);
+            if (write)
+                check(f,
+                      awq__output_write(output, place.name, zeros, (size_t)(bytes / type->block)));
+            else
+                check(f,
+                      awq__output_declare_typed(output, place.name, type, place.rank, place.shape));
+        }
+    }
+}
+
+/* A whole file, opened as a model. */
+static awq_status open_written(fixture *f, const awq__arch *arch, const char *norm_type,
+                               awq_model **opened)
+{
+    const awq__gguf_family *family;
+    awq__gguf_values values = {0};
+    awq__output *output = begin(f, "whole", true, false);
+    check(f, awq__gguf_family_of(f->ctx, arch, &family));
+    check(f, awq__gguf_add_model(f->ctx, arch, family, &values));
+    check(f, awq__output_gguf(output, &values));
+    declare_modules(f, output, arch, family, norm_type, false);
+    check(f, awq__output_layout(output, 1 << 30));
+    declare_modules(f, output, arch, family, norm_type, true);
+    check(f, awq__output_text(output, AWQ__PROVENANCE_FILE, PROVENANCE, strlen(PROVENANCE)));
+    check(f, awq__output_commit(output));
+    awq__output_free(output);
+    return awq_model_open(f->ctx, path_of(f, "whole"), NULL, opened);
+}
+
+static void rotary_embeddings_come_back(void **state)
+{
+    fixture *f = *state;
+    static const char *const objects[] = {
+        "{\"type\":\"linear\",\"factor\":3}",
+        "{\"type\":\"yarn\",\"factor\":4}",
+        "{\"type\":\"yarn\",\"rope_theta\":5e5,\"original_max_position_embeddings\":256,"
+        "\"attention_factor\":0.75}",
+    };
+    for (size_t i = 0; i < sizeof objects / sizeof *objects; i++) {
+        awq__arch *arch = open_changed(f, MODEL("mixtral"), "rope_parameters", objects[i]);
+        awq_model *opened;
+        check(f, open_written(f, arch, "f32", &opened));
+        const awq_rope *expected = &arch->model.rope, *found = &opened->arch->model.rope;
+        assert_int_equal(found->pairs, expected->pairs);
+        check_near("attention_factor", found->attention_factor, expected->attention_factor);
+        for (int64_t p = 0; p < found->pairs; p++)
+            check_near("a frequency", found->inverse_frequency[p], expected->inverse_frequency[p]);
+        awq_model_free(opened);
+        awq__arch_free(arch);
+    }
+}
+
+/* Blocks are of matrices. */
+static void vectors_in_blocks_are_refused(void **state)
+{
+    fixture *f = *state;
+    awq__arch *arch = open_arch(f, MODEL("mixtral"));
+    awq_model *opened;
+    assert_int_equal(open_written(f, arch, "q8_0", &opened), AWQ_ERROR_UNSUPPORTED);
+    assert_message(f, "blk.0.attn_norm.weight is of type q8_0, which is not read");
+    awq__arch_free(arch);
 }
 
 static void tokenizers_of_others_are_refused(void **state)
@@ -430,6 +602,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(key_values, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(tokens, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_said_is_refused, set_up_plugins, tear_down),
+        cmocka_unit_test_setup_teardown(keys_of_yarn, set_up_plugins, tear_down),
+        cmocka_unit_test_setup_teardown(another_rotary_embedding_is_refused, set_up_plugins,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(rotary_embeddings_come_back, set_up_plugins, tear_down),
+        cmocka_unit_test_setup_teardown(vectors_in_blocks_are_refused, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(tokenizers_of_others_are_refused, set_up_plugins,
                                         tear_down),
     };

@@ -1,6 +1,5 @@
 /* Rotary frequencies from what config.json says in any of the forms that it has had. */
 #include "arch/rope.h"
-#include "arch/arch.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -101,13 +100,6 @@ static awq_status read_theta(const source *from, double *theta)
 
 /* ---- YaRN (arXiv 2309.00071), with the keys and defaults of transformers ---- */
 
-typedef struct yarn {
-    double factor, attention_factor;
-    double positions; /* of the training before the extension */
-    double beta_fast, beta_slow;
-    int truncate; /* the ramp's ends to whole pairs */
-} yarn;
-
 /* A value outside the object counts first, and max_position_embeddings last. */
 static awq_status read_positions(const source *from, double *positions)
 {
@@ -145,6 +137,11 @@ static double magnitude(double factor, double weight)
     return factor <= 1 ? 1 : 0.1 * weight * log(factor) + 1;
 }
 
+double awq__yarn_attention_factor(double factor)
+{
+    return magnitude(factor, 1);
+}
+
 static awq_status read_attention_factor(const source *from, double factor, double *value)
 {
     const double none = 0;
@@ -155,11 +152,11 @@ static awq_status read_attention_factor(const source *from, double factor, doubl
     if (!isnan(*value))
         return AWQ_OK;
     *value = above != 0 && below != 0 ? magnitude(factor, above) / magnitude(factor, below)
-                                      : magnitude(factor, 1);
+                                      : awq__yarn_attention_factor(factor);
     return AWQ_OK;
 }
 
-static awq_status check_yarn(const source *from, const yarn *y)
+static awq_status check_yarn(const source *from, const awq__rope_numbers *y)
 {
     const struct {
         const char *name;
@@ -182,9 +179,13 @@ static awq_status check_yarn(const source *from, const yarn *y)
     return AWQ_OK;
 }
 
-static awq_status read_yarn(const source *from, yarn *y)
+static awq_status read_yarn(const source *from, awq__rope_numbers *y)
 {
     const int truncate = 1;
+    if (y->theta <= 1)
+        return awq__fail(from->host->ctx, AWQ_ERROR_FORMAT,
+                         "%s: rope_theta %g, expected more than 1 with rope type yarn",
+                         from->host->file, y->theta);
     AWQ__CHECK(read_positions(from, &y->positions));
     AWQ__CHECK(read_factor(from, y->positions, &y->factor));
     AWQ__CHECK(read_attention_factor(from, y->factor, &y->attention_factor));
@@ -195,6 +196,49 @@ static awq_status read_yarn(const source *from, yarn *y)
     return check_yarn(from, y);
 }
 
+/* ---- all types ---- */
+
+static awq_status read_linear(const source *from, awq__rope_numbers *numbers)
+{
+    numbers->factor = 1;
+    if (!strcmp(numbers->type, "linear"))
+        AWQ__CHECK(number(from, "factor", NULL, &numbers->factor));
+    if (numbers->theta > 0 && numbers->theta < INFINITY && numbers->factor > 0 &&
+        numbers->factor < INFINITY)
+        return AWQ_OK;
+    return awq__fail(from->host->ctx, AWQ_ERROR_FORMAT,
+                     "%s: rope_theta %g and factor %g must be positive", from->host->file,
+                     numbers->theta, numbers->factor);
+}
+
+awq_status awq__rope_read(const awq_host *table, awq__rope_numbers *numbers)
+{
+    const awq__host *host = table->handle;
+    source from = {.table = table, .host = host};
+    *numbers = (awq__rope_numbers){0};
+    AWQ__CHECK(find_object(&from));
+    AWQ__CHECK(refuse_nested(&from));
+    AWQ__CHECK(read_theta(&from, &numbers->theta));
+    AWQ__CHECK(read_type(&from, &numbers->type));
+    bool is_yarn = !strcmp(numbers->type, "yarn");
+    if (!is_yarn && strcmp(numbers->type, "linear") && strcmp(numbers->type, "default"))
+        return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: rope type \"%s\", expected default, linear or yarn", host->file,
+                         numbers->type);
+    AWQ__CHECK(read_linear(&from, numbers));
+    return is_yarn ? read_yarn(&from, numbers) : AWQ_OK;
+}
+
+/* ---- frequencies ---- */
+
+static void fill_plain(double theta, double factor, int64_t head_dim, awq_rope *rope)
+{
+    rope->pairs = head_dim / 2;
+    rope->attention_factor = 1;
+    for (int64_t i = 0; i < rope->pairs; i++)
+        rope->inverse_frequency[i] = pow(theta, -2.0 * (double)i / (double)head_dim) / factor;
+}
+
 /* The pair, as a real number, that makes this many turns over the original positions. */
 static double pair_of_turns(double turns, int64_t head_dim, double theta, double positions)
 {
@@ -202,10 +246,10 @@ static double pair_of_turns(double turns, int64_t head_dim, double theta, double
 }
 
 /* Fast pairs are kept, slow ones are slowed down by the factor, and a ramp lies between. */
-static void apply_yarn(const yarn *y, int64_t head_dim, double theta, awq_rope *rope)
+static void apply_yarn(const awq__rope_numbers *y, int64_t head_dim, awq_rope *rope)
 {
-    double low = pair_of_turns(y->beta_fast, head_dim, theta, y->positions);
-    double high = pair_of_turns(y->beta_slow, head_dim, theta, y->positions);
+    double low = pair_of_turns(y->beta_fast, head_dim, y->theta, y->positions);
+    double high = pair_of_turns(y->beta_slow, head_dim, y->theta, y->positions);
     if (y->truncate) {
         low = floor(low);
         high = ceil(high);
@@ -221,51 +265,19 @@ static void apply_yarn(const yarn *y, int64_t head_dim, double theta, awq_rope *
     rope->attention_factor = y->attention_factor;
 }
 
-/* ---- all types ---- */
-
-static void fill_plain(double theta, double factor, int64_t head_dim, awq_rope *rope)
-{
-    rope->pairs = head_dim / 2;
-    rope->attention_factor = 1;
-    for (int64_t i = 0; i < rope->pairs; i++)
-        rope->inverse_frequency[i] = pow(theta, -2.0 * (double)i / (double)head_dim) / factor;
-}
-
 awq_status awq__config_rope(const awq_host *table, int64_t head_dim, awq_rope *rope)
 {
     const awq__host *host = table->handle;
+    awq__rope_numbers numbers;
     *rope = (awq_rope){0};
     if (head_dim < 2 || head_dim % 2 || head_dim / 2 > AWQ_ROPE_MAX_PAIRS)
         return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: a head dimension of %lld, expected an even number up to %d",
                          host->file, (long long)head_dim, 2 * AWQ_ROPE_MAX_PAIRS);
-    source from = {.table = table, .host = host};
-    double theta, factor = 1;
-    const char *type = NULL;
-    AWQ__CHECK(find_object(&from));
-    AWQ__CHECK(refuse_nested(&from));
-    AWQ__CHECK(read_theta(&from, &theta));
-    AWQ__CHECK(read_type(&from, &type));
-    bool is_yarn = !strcmp(type, "yarn"), is_linear = !strcmp(type, "linear");
-    if (!is_yarn && !is_linear && strcmp(type, "default"))
-        return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
-                         "%s: rope type \"%s\", expected default, linear or yarn", host->file,
-                         type);
-    if (is_linear)
-        AWQ__CHECK(number(&from, "factor", NULL, &factor));
-    if (!(theta > 0 && theta < INFINITY && factor > 0 && factor < INFINITY))
-        return awq__fail(host->ctx, AWQ_ERROR_FORMAT,
-                         "%s: rope_theta %g and factor %g must be positive", host->file, theta,
-                         factor);
-    fill_plain(theta, factor, head_dim, rope);
-    if (!is_yarn)
-        return AWQ_OK;
-    if (theta <= 1)
-        return awq__fail(host->ctx, AWQ_ERROR_FORMAT,
-                         "%s: rope_theta %g, expected more than 1 with rope type yarn", host->file,
-                         theta);
-    yarn y;
-    AWQ__CHECK(read_yarn(&from, &y));
-    apply_yarn(&y, head_dim, theta, rope);
+    AWQ__CHECK(awq__rope_read(table, &numbers));
+    bool is_yarn = !strcmp(numbers.type, "yarn");
+    fill_plain(numbers.theta, is_yarn ? 1 : numbers.factor, head_dim, rope);
+    if (is_yarn)
+        apply_yarn(&numbers, head_dim, rope);
     return AWQ_OK;
 }

@@ -296,13 +296,16 @@ static void improve_bytes(awq__fit_batch *batch)
 
 /* ---- all of it ---- */
 
-/* Can the scales that were found be said? */
+/* Can the scales that were found be said? An error that overflows tells that none was found. */
 static bool all_fit(const awq__fit_batch *batch)
 {
     bool fit = true;
     for (int b = 0; b < block_count(batch); b++)
         fit &= isfinite(awq__f16_to_f32(batch->blocks[b].d)) &&
                isfinite(awq__f16_to_f32(batch->blocks[b].dmin));
+    for (int r = 0; r < AWQ__RUNS && batch->fit->type->kind != AWQ__RUN_E8M0; r++)
+        fit &=
+            isfinite(batch->scale[r]) && isfinite(batch->min[r]) && isfinite(batch->sums.error[r]);
     for (int r = 0; r < AWQ__RUNS && batch->fit->type->kind == AWQ__RUN_UE4M3; r++)
         fit &= fabsf(batch->scale[r]) * 2 <= LARGEST_SCALE;
     return fit;
@@ -348,8 +351,8 @@ static void improve(awq__fit_batch *batch)
 bool awq__fit_numbers(awq__fit_batch *batch)
 {
     start(batch);
-    bool fit = all_fit(batch);
     round_at(batch, batch->blocks, &batch->sums, NULL);
+    bool fit = all_fit(batch);
     for (int i = 0; i < batch->fit->effort.passes; i++)
         improve(batch);
     take_codes(batch);

@@ -51,14 +51,23 @@ awq__weight awq__weight_mxfp4(const char *name, const uint8_t *blocks, const uin
                               int64_t rows, int64_t cols, int64_t row_stride);
 /*
  * Blocks of GGUF (blocks.h), rows one after the other; cols is whole blocks. Where paired_head is
- * not 0, rows come in heads of so many, and of a head of 2 * p rows the stored row 2 * i + s is row
- * s * p + i: what is rotated together lies together.
+ * not 0, rows come in heads of so many, which lie as awq__paired_row says.
  */
 awq__weight awq__weight_blocks(const char *name, const struct awq__block_type *blocks,
                                const void *data, int64_t rows, int64_t cols, int64_t paired_head);
 /* The same of floats. */
 awq__weight awq__weight_paired(const char *name, awq_dtype dtype, const void *data, int64_t rows,
                                int64_t cols, int64_t paired_head);
+/* Where a row lies: of a head of 2 * p rows, row s * p + i as 2 * i + s, so that what is rotated
+   together lies together. The last row of an odd head stays, and so do all rows with a head of 0.
+ */
+static inline int64_t awq__paired_row(int64_t head, int64_t row)
+{
+    int64_t pairs = head / 2, in_head = head ? row % head : 0;
+    if (in_head >= 2 * pairs)
+        return row;
+    return row - in_head + in_head % pairs * 2 + in_head / pairs;
+}
 /* Are the stored bytes [N,K] of dtype, one row after the other, with nothing to multiply? */
 bool awq__weight_is_plain(const awq__weight *weight);
 /* Rows first .. first+count-1 -> out[count,K], with the multipliers. */

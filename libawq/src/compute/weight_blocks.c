@@ -5,15 +5,6 @@
 
 #include <string.h>
 
-static int64_t stored_row(const awq__weight *weight, int64_t row)
-{
-    int64_t head = weight->paired_head, pairs = head / 2;
-    if (!head)
-        return row;
-    int64_t in_head = row % head;
-    return row - in_head + in_head % pairs * 2 + in_head / pairs;
-}
-
 /* Weights col .. col+cols-1 of a stored row. Blocks that are not wanted whole are decoded aside. */
 static void read_row(const awq__block_type *type, const uint8_t *row, int64_t col, int64_t cols,
                      float *out)
@@ -39,8 +30,8 @@ static void read_panel(const awq__weight *weight, int64_t first, int64_t count, 
     const awq__block_type *type = weight->blocks;
     int64_t row_bytes = weight->cols / type->block * type->bytes;
     for (int64_t n = 0; n < count; n++)
-        read_row(type, weight->data + stored_row(weight, first + n) * row_bytes, col, cols,
-                 out + n * cols);
+        read_row(type, weight->data + awq__paired_row(weight->paired_head, first + n) * row_bytes,
+                 col, cols, out + n * cols);
 }
 
 static void read_rows(const awq__weight *weight, int64_t first, int64_t count, float *out)
@@ -69,7 +60,7 @@ static void read_floats_panel(const awq__weight *weight, int64_t first, int64_t 
 {
     int64_t size = awq_dtype_bits(weight->dtype) / 8;
     for (int64_t n = 0; n < count; n++) {
-        int64_t at = stored_row(weight, first + n) * weight->cols + col;
+        int64_t at = awq__paired_row(weight->paired_head, first + n) * weight->cols + col;
         awq__widen(NULL, weight->dtype, weight->data + at * size, (size_t)cols, out + n * cols);
     }
 }

@@ -1,4 +1,5 @@
 /* A config.json from the key values of a GGUF file, as transformers would have written it. */
+#include "arch/rope.h"
 #include "format/gguf_model.h"
 
 #include <stdio.h>
@@ -97,6 +98,21 @@ static awq_status copy_experts(reader *r)
                                  : AWQ_OK;
 }
 
+/* llama.cpp's attn_factor multiplies what the factor gives. Other tools say the product. */
+static awq_status copy_attention_factor(reader *r, cJSON *rope)
+{
+    double attention, factor;
+    const awq__gguf_value *value = find(r, "rope.scaling.attn_factor");
+    const awq__gguf_value *scaling = find(r, "rope.scaling.factor");
+    if (!value || !scaling)
+        return copy_number(r, "rope.scaling.yarn_attn_factor", rope, "attention_factor");
+    AWQ__CHECK(awq__gguf_number(r->ctx, value, 0, &attention));
+    AWQ__CHECK(awq__gguf_number(r->ctx, scaling, 0, &factor));
+    awq__json_add_number(&r->builder, rope, "attention_factor",
+                         attention * awq__yarn_attention_factor(factor));
+    return AWQ_OK;
+}
+
 static awq_status copy_scaling(reader *r, cJSON *rope)
 {
     static const struct number {
@@ -104,13 +120,12 @@ static awq_status copy_scaling(reader *r, cJSON *rope)
     } numbers[] = {
         {"rope.scaling.factor", "factor"},
         {"rope.scaling.original_context_length", "original_max_position_embeddings"},
-        {"rope.scaling.yarn_attn_factor", "attention_factor"},
         {"rope.scaling.yarn_beta_fast", "beta_fast"},
         {"rope.scaling.yarn_beta_slow", "beta_slow"},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         AWQ__CHECK(copy_number(r, numbers[i].key, rope, numbers[i].name));
-    return AWQ_OK;
+    return copy_attention_factor(r, rope);
 }
 
 static awq_status copy_rope(reader *r)
@@ -165,8 +180,8 @@ static awq_status find_family(awq_context *ctx, const awq__gguf *gguf,
                                awq__gguf_path(gguf), name);
 }
 
-/* Each layer has tensors, and each expert is listed: numbers beyond what llama.cpp has are none of a
-   model. */
+/* Each layer has tensors, and each expert is listed: numbers beyond what llama.cpp has are none of
+   a model. */
 static awq_status check_counts(const reader *r)
 {
     int64_t layers, experts;

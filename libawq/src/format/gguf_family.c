@@ -1,4 +1,5 @@
 /* Which models llama.cpp's graphs compute, and why it does not compute others. */
+#include "arch/rope.h"
 #include "format/gguf_model.h"
 
 #include <string.h>
@@ -144,6 +145,30 @@ static const char *wrong_layer(const awq__gguf_family *family, const awq__arch *
 
 /* ---- the model ---- */
 
+static awq_status cannot_have(awq_context *ctx, const awq__arch *arch,
+                              const awq__gguf_family *family, const char *what)
+{
+    return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                     "%s: the model has %s, which llama.cpp's %s cannot have, so that GGUF cannot "
+                     "say it",
+                     arch->config_path, what, family->name);
+}
+
+/* The ramp of YaRN is fixed there. */
+static awq_status check_rope(awq_context *ctx, const awq__arch *arch,
+                             const awq__gguf_family *family)
+{
+    awq__rope_numbers rope;
+    AWQ__CHECK(awq__arch_rope(ctx, arch, &rope));
+    if (strcmp(rope.type, "yarn"))
+        return AWQ_OK;
+    if (rope.beta_fast != 32 || rope.beta_slow != 1)
+        return cannot_have(ctx, arch, family, "a beta_fast other than 32 or a beta_slow not 1");
+    return rope.positions == (double)(int64_t)rope.positions
+               ? AWQ_OK
+               : cannot_have(ctx, arch, family, "a broken number of original positions");
+}
+
 awq_status awq__gguf_family_of(awq_context *ctx, const awq__arch *arch,
                                const awq__gguf_family **family)
 {
@@ -166,5 +191,5 @@ awq_status awq__gguf_family_of(awq_context *ctx, const awq__arch *arch,
                              "GGUF cannot say it",
                              arch->config_path, (long long)n, wrong, (*family)->name);
     }
-    return AWQ_OK;
+    return check_rope(ctx, arch, *family);
 }

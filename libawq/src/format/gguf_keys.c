@@ -1,4 +1,5 @@
 /* Key values of a model, from its description and config.json. */
+#include "arch/rope.h"
 #include "format/gguf_model.h"
 
 #include <string.h>
@@ -62,53 +63,29 @@ static awq_status add_config_size(const adder *a, const char *key, const char *c
 
 /* ---- rotary embedding ---- */
 
-/* The newer object or the older one; NULL if there is none. */
-static const cJSON *rope_object(const adder *a)
+/* llama.cpp multiplies its attn_factor by what the factor gives. It has betas of its own, which
+   awq__gguf_family_of demands. */
+static awq_status add_yarn(const adder *a, const awq__rope_numbers *rope)
 {
-    const cJSON *object = awq__json_at(a->arch->config, "rope_parameters");
-    return cJSON_IsObject(object) ? object : awq__json_at(a->arch->config, "rope_scaling");
+    double attention = rope->attention_factor / awq__yarn_attention_factor(rope->factor);
+    AWQ__CHECK(add_size(a, "rope.scaling.original_context_length", (int64_t)rope->positions));
+    if (attention != 1)
+        AWQ__CHECK(add_number(a, "rope.scaling.attn_factor", attention));
+    AWQ__CHECK(add_number(a, "rope.scaling.yarn_beta_fast", rope->beta_fast));
+    return add_number(a, "rope.scaling.yarn_beta_slow", rope->beta_slow);
 }
 
-static const cJSON *rope_item(const adder *a, const char *key)
-{
-    const cJSON *object = rope_object(a);
-    return cJSON_IsObject(object) ? awq__json_at(object, key) : NULL;
-}
-
-static awq_status add_rope_number(const adder *a, const char *key, const char *config_key)
-{
-    const cJSON *item = rope_item(a, config_key);
-    return cJSON_IsNumber(item) ? add_number(a, key, item->valuedouble) : AWQ_OK;
-}
-
-static awq_status add_yarn(const adder *a)
-{
-    const cJSON *length = rope_item(a, "original_max_position_embeddings");
-    int64_t size;
-    if (!length)
-        AWQ__CHECK(
-            add_config_size(a, "rope.scaling.original_context_length", "max_position_embeddings"));
-    else if (awq__json_int(length, &size))
-        AWQ__CHECK(add_size(a, "rope.scaling.original_context_length", size));
-    AWQ__CHECK(add_rope_number(a, "rope.scaling.yarn_ext_factor", "extrapolation_factor"));
-    AWQ__CHECK(add_rope_number(a, "rope.scaling.yarn_attn_factor", "attention_factor"));
-    AWQ__CHECK(add_rope_number(a, "rope.scaling.yarn_beta_fast", "beta_fast"));
-    return add_rope_number(a, "rope.scaling.yarn_beta_slow", "beta_slow");
-}
-
-/* The types are those that the description's reader knows. */
 static awq_status add_rope(const adder *a)
 {
-    const cJSON *theta = rope_item(a, "rope_theta"), *type = rope_item(a, "rope_type");
-    theta = theta ? theta : awq__json_at(a->arch->config, "rope_theta");
-    type = type ? type : rope_item(a, "type");
+    awq__rope_numbers rope;
+    AWQ__CHECK(awq__arch_rope(a->ctx, a->arch, &rope));
     AWQ__CHECK(add_size(a, "rope.dimension_count", a->arch->model.rope.pairs * 2));
-    AWQ__CHECK(add_number(a, "rope.freq_base", cJSON_IsNumber(theta) ? theta->valuedouble : 10000));
-    if (!cJSON_IsString(type) || !strcmp(type->valuestring, "default"))
+    AWQ__CHECK(add_number(a, "rope.freq_base", rope.theta));
+    if (!strcmp(rope.type, "default"))
         return AWQ_OK;
-    AWQ__CHECK(add_word(a, "rope.scaling.type", type->valuestring));
-    AWQ__CHECK(add_rope_number(a, "rope.scaling.factor", "factor"));
-    return strcmp(type->valuestring, "yarn") ? AWQ_OK : add_yarn(a);
+    AWQ__CHECK(add_word(a, "rope.scaling.type", rope.type));
+    AWQ__CHECK(add_number(a, "rope.scaling.factor", rope.factor));
+    return strcmp(rope.type, "yarn") ? AWQ_OK : add_yarn(a, &rope);
 }
 
 /* ---- all of it ---- */

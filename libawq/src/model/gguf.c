@@ -146,7 +146,7 @@ static awq_status read_weight(const awq_model *model, const awq__module *module,
     const awq__block_type *blocks = awq__block_type_of(tensor->type->id);
     awq_dtype dtype = tensor->type->dtype;
     int64_t rows = module->rows, cols = module->cols, head = place->paired_head;
-    if (blocks) {
+    if (blocks && !module->vector) {
         found->packed = true;
         found->scheme = (awq__scheme){.bits = 8 * blocks->bytes / blocks->block,
                                       .group = blocks->run,

@@ -9,10 +9,9 @@
 static void pair_rows(const awq__gguf_place *place, int64_t rows, size_t row_bytes,
                       const uint8_t *from, uint8_t *to)
 {
-    int64_t head = place->paired_head, pairs = head / 2;
     for (int64_t n = 0; n < rows; n++) {
-        int64_t in_head = n % head, at = n - in_head + in_head % pairs * 2 + in_head / pairs;
-        memcpy(to + (size_t)at * row_bytes, from + (size_t)n * row_bytes, row_bytes);
+        size_t at = (size_t)awq__paired_row(place->paired_head, n);
+        memcpy(to + at * row_bytes, from + (size_t)n * row_bytes, row_bytes);
     }
 }
 

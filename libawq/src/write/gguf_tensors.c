@@ -19,12 +19,30 @@ static const awq__ggml_type *float_type(const awq__found *found)
     return awq__ggml_type_of(id);
 }
 
+/* Experts share a tensor: where their types differ, it is of one that holds all of them. */
+static awq_status type_of_floats(const awq__model_plan *plan, const awq__module *module,
+                                 const awq__ggml_type **type)
+{
+    const awq__arch *arch = plan->model->arch;
+    bool shared = module->role == AWQ_ROLE_EXPERT;
+    int64_t count = shared ? arch->layers[module->layer].experts.count : 1;
+    *type = NULL;
+    for (int64_t e = 0; e < count; e++) {
+        awq__found found;
+        size_t index = shared ? awq__arch_index(arch, module->layer, module->part, e)
+                              : (size_t)(module - arch->modules);
+        AWQ__CHECK(awq__model_find(plan->model, &arch->modules[index], NULL, &found));
+        const awq__ggml_type *own = float_type(&found);
+        *type = !*type || *type == own ? own : awq__ggml_type_of(AWQ__GGML_F32);
+    }
+    return AWQ_OK;
+}
+
 awq_status awq__gguf_target_of(const awq__model_plan *plan, const awq__module *module, bool bias,
                                awq__gguf_target *to)
 {
     const awq__arch *arch = plan->model->arch;
     const awq__treatment *treatment = plan->rules.of[module - arch->modules];
-    awq__found found;
     awq__gguf_place_of(family_of(plan), arch, module, bias, &to->place);
     to->type = awq__ggml_type_of(AWQ__GGML_F32);
     if (!to->place.is_matrix)
@@ -33,9 +51,7 @@ awq_status awq__gguf_target_of(const awq__model_plan *plan, const awq__module *m
         to->type = awq__ggml_type_of(treatment->scheme.blocks->id);
         return AWQ_OK;
     }
-    AWQ__CHECK(awq__model_find(plan->model, module, NULL, &found));
-    to->type = float_type(&found);
-    return AWQ_OK;
+    return type_of_floats(plan, module, &to->type);
 }
 
 bool awq__gguf_copies_embedding(const awq__model_plan *plan, const awq__module *module)
