@@ -1,5 +1,5 @@
-/* A checkpoint directory: one safetensors file, or shards that agree with their index, or that are
-   all there without one. */
+/* A checkpoint directory: one safetensors file, shards with an index that agrees with them, or a
+ * whole set of shards without an index. */
 #include "checkpoint/internal.h"
 #include "core/json.h"
 
@@ -48,7 +48,8 @@ done:
     return status;
 }
 
-/* Gathers the tensors of all files, sorted by name. A name must stand in one file only. */
+/* Gathers the tensors of all files, sorted by name. No two files may have a tensor of the same
+ * name. */
 static awq_status gather(awq_context *ctx, awq__checkpoint *checkpoint)
 {
     size_t count = 0;
@@ -133,7 +134,7 @@ static awq_status open_shards(awq_context *ctx, awq__checkpoint *checkpoint, con
     return AWQ_OK;
 }
 
-/* The index and the files must tell the same of every tensor. Sorts the places by tensor. */
+/* Index and files must place every tensor in the same file. Sorts the places by tensor. */
 static awq_status compare_with_index(awq_context *ctx, const awq__checkpoint *checkpoint,
                                      const char *index, place *places, size_t count)
 {
@@ -177,7 +178,8 @@ done:
     return status;
 }
 
-/* A file's name tells any number: the files are looked for before there is room for so many. */
+/* A file's name can claim any number of shards: the files are looked for before memory is taken for
+ * so many. */
 static awq_status look_for_numbered(awq_context *ctx, const awq__checkpoint *checkpoint,
                                     int64_t count)
 {
@@ -195,7 +197,7 @@ static awq_status look_for_numbered(awq_context *ctx, const awq__checkpoint *che
     return AWQ_OK;
 }
 
-/* Files that name all tensors themselves. */
+/* Shards without an index: their headers name all tensors. */
 static awq_status open_numbered(awq_context *ctx, awq__checkpoint *checkpoint, int64_t count)
 {
     AWQ__CHECK(look_for_numbered(ctx, checkpoint, count));
@@ -217,7 +219,7 @@ static bool is_pickle(const char *name)
     return !strncmp(name, "pytorch_model", 13) && length > 4 && !strcmp(name + length - 4, ".bin");
 }
 
-/* A file of weights, an index, or what a download has left of one. */
+/* A file of weights, an index, or a partial download of one. */
 static bool is_of_weights(const char *name)
 {
     return strstr(name, ".safetensors") || is_pickle(name);

@@ -30,7 +30,7 @@ bool awq__is_output_name(const char *name)
     return awq__is_plain_name(strncmp(name, folder, length) ? name : name + length);
 }
 
-/* A directory that is not there yet, and its name in the one above. */
+/* A directory to be created, and its name within its parent. */
 static awq_status make_directory(awq_context *ctx, const char *path)
 {
     if (mkdir(path, 0777) == 0)

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_PARTS 99999 /* what their names have digits for */
+#define MAX_PARTS 99999 /* part numbers have five digits */
 #define SUFFIX_BYTES sizeof "-00001-of-00001.gguf"
 
 struct awq__gguf {

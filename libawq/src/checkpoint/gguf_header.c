@@ -50,7 +50,7 @@ awq_status awq__gguf_fail(awq_context *ctx, const char *file, uint64_t offset, c
 
 /* ---- bytes of the head ---- */
 
-/* Reads on, so that the head has at least `wanted` bytes, which the file has. */
+/* Reads on until the head has at least `wanted` bytes. The file is that long. */
 static awq_status read_on(awq__gguf_part *part, size_t wanted)
 {
     size_t size = (size_t)part->file.size, goal = part->have * 2;
@@ -168,7 +168,7 @@ static awq_status take_elements(awq__gguf_part *part, awq__gguf_kind kind, uint6
     return kind == AWQ__GGUF_BOOL ? check_bools(part, from) : AWQ_OK;
 }
 
-/* Where key and data lie; the head may move until it is whole. */
+/* Offsets of key and data: the head may move in memory until it is whole. */
 static awq_status take_value(awq__gguf_part *part, awq__gguf_value *value)
 {
     size_t key;
@@ -227,7 +227,7 @@ static awq_status check_version(const awq__gguf_part *part, uint32_t version)
                           swapped ? ": the file is big-endian" : "");
 }
 
-/* A count can be no larger than the file has room for. */
+/* Refuses a count that the file has no room for. */
 static awq_status take_count(awq__gguf_part *part, const char *what, uint64_t least_bytes,
                              uint64_t *count)
 {

@@ -102,7 +102,7 @@ static awq_status find_alignment(awq__gguf_part *part)
     return AWQ_OK;
 }
 
-/* One tensor lies behind the other, each at a multiple of the alignment. */
+/* Tensors follow one another, each at a multiple of the alignment. */
 static awq_status place_tensor(const awq__gguf_part *part, awq__tensor *stored, uint64_t info,
                                uint64_t begin, uint64_t *next)
 {

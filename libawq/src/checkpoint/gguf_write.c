@@ -104,7 +104,7 @@ static awq_status add_split(awq_context *ctx, awq__gguf_values *values, size_t i
     return add_plain(ctx, values, AWQ__GGUF_SPLIT_TENSORS, AWQ__GGUF_I32, &tensors);
 }
 
-/* Those of the model are in the first part alone. */
+/* Only the first part has the key values of the model. */
 static awq_status part_values(awq_context *ctx, size_t index, const awq__layout *layout,
                               awq__gguf_values *values)
 {

@@ -12,7 +12,7 @@ typedef struct piece {
     size_t tensor, offset, bytes;
 } piece;
 
-/* Pieces that lie one after the other in a file are read by one task, up to AWQ__READ_BLOCK. */
+/* One task reads pieces that follow one another in a file, up to AWQ__READ_BLOCK. */
 typedef struct reading {
     const awq__held *held;
     piece *pieces;
@@ -20,7 +20,7 @@ typedef struct reading {
     size_t count, tasks;
 } reading;
 
-/* As they lie on disk; the address comes first where all the rest is the same. */
+/* Orders pieces as they lie on disk; where that is the same, by address. */
 static int compare_places(const void *a, const void *b)
 {
     const awq__tensor *x = *(const awq__tensor *const *)a, *y = *(const awq__tensor *const *)b;

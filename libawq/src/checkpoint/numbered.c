@@ -1,10 +1,10 @@
-/* Shards without an index: model-00001-of-00003.safetensors tells how many there are. */
+/* Shards without an index: the name model-00001-of-00003.safetensors says how many there are. */
 #include "checkpoint/internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Moves *at past a number of five digits or more that a text follows. False where there is none. */
+/* Moves *at past a number of five or more digits and a text; false if it finds none. */
 static bool scan_number(const char **at, const char *end, int64_t *number)
 {
     size_t digits = strspn(*at, "0123456789"), length = strlen(end);
@@ -17,7 +17,7 @@ static bool scan_number(const char **at, const char *end, int64_t *number)
     return true;
 }
 
-/* The number of shards that a file's name tells; 0 if it is the name of none. */
+/* The number of shards that a file's name claims; 0 if it is not the name of a shard. */
 static int64_t shards_by(const char *name)
 {
     static const char begin[] = "model-";
@@ -34,7 +34,7 @@ static int64_t shards_by(const char *name)
 typedef struct shard_counter {
     awq_context *ctx;
     const char *directory;
-    int64_t count; /* that the names so far tell; 0: none does */
+    int64_t count; /* that the names so far claim; 0: none has */
 } shard_counter;
 
 static awq_status count_by(void *user, const char *name)

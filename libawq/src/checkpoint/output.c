@@ -79,7 +79,7 @@ static bool begins_with(const char *text, const char *start)
     return !strncmp(text, start, strlen(start));
 }
 
-/* Whether a file in the partial directory comes from another layout or an interrupted write. */
+/* Is a file in the partial directory left from another layout or an interrupted write? */
 static bool is_stale(const awq__layout *layout, const char *name)
 {
     if (begins_with(name, AWQ__PRIVATE_PREFIX))
@@ -118,7 +118,7 @@ done:
     return status;
 }
 
-/* Opens a shard of an earlier run if size and header are what they would be now. */
+/* Opens a shard of an earlier run if its size and header are those of this layout. */
 static awq_status open_kept(awq_context *ctx, awq__shard *shard)
 {
     struct stat info;
@@ -164,7 +164,7 @@ static awq_status no_space(awq__output *output, const awq__shard *shard, int err
 static awq_status create_shard(awq__output *output, awq__shard *shard)
 {
     awq_context *ctx = output->ctx;
-    /* A new file, so that whoever still has the old one open does not see it shrink. */
+    /* Makes a new file: a process that still has the old one open must not see it shrink. */
     if (unlink(shard->path) != 0 && errno != ENOENT)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be replaced: %s", shard->path,
                          strerror(errno));

@@ -1,4 +1,5 @@
-/* Where paths lead, and how two places lie to each other, whatever links and mounts are between. */
+/* Where paths lead, and whether one place lies within another, whatever links and mounts are
+ * between them. */
 #define _DEFAULT_SOURCE /* realpath */
 
 #include "checkpoint/internal.h"
@@ -16,7 +17,7 @@ void awq__climb(char *path)
     slash[slash == path] = 0;
 }
 
-/* One step down, or up, or none, from an absolute path. */
+/* Appends one component to an absolute path; ".." removes the last one, "." does nothing. */
 static awq_status walk(awq_context *ctx, awq__text *path, const char *name, size_t length)
 {
     if (!length || (length == 1 && name[0] == '.'))
@@ -30,8 +31,8 @@ static awq_status walk(awq_context *ctx, awq__text *path, const char *name, size
     return awq__text_append(ctx, path, "%s%.*s", slash, (int)length, name);
 }
 
-/* The length of the longest beginning of a path that is there, *real being where it leads; NULL,
-   with errno, if that cannot be told. */
+/* The length of the longest leading part of a path that exists; *real is where that part leads.
+ * *real is NULL, with errno set, if that cannot be found out. */
 static size_t find_real(const char *path, char *part, char **real)
 {
     size_t length = strlen(path);
@@ -57,7 +58,7 @@ static awq_status unresolved(awq_context *ctx, const char *path, int error)
     return awq__fail(ctx, status, "%s: %s: %s", path, what, strerror(error));
 }
 
-/* Follows what is there; behind that, steps are taken as they are written. */
+/* Resolves the part of a path that exists; the rest is appended component by component. */
 static awq_status resolve_once(awq_context *ctx, const char *path, awq__text *out)
 {
     char *real = NULL, *part = awq__strdup(ctx, path);
@@ -81,7 +82,7 @@ awq_status awq__resolve(awq_context *ctx, const char *path, char **real)
     awq__text first = {0}, second = {0};
     awq_status status;
     AWQ__TRY(resolve_once(ctx, path, &first));
-    /* Behind a ".." of what is missing there may be links again. */
+    /* A ".." in the missing part may lead to links again. */
     AWQ__TRY(resolve_once(ctx, first.data, &second));
 done:
     awq__text_free(&first);
@@ -109,7 +110,7 @@ done:
     return status;
 }
 
-/* ---- how two places lie to each other ---- */
+/* ---- does one place lie within another? ---- */
 
 static bool is_same(const char *a, const char *b)
 {
@@ -118,7 +119,7 @@ static bool is_same(const char *a, const char *b)
                              first.st_dev == second.st_dev && first.st_ino == second.st_ino);
 }
 
-/* Is `outer` above `path`, which is cut to pieces? */
+/* Is `outer` an ancestor of `path`? Shortens `path` on the way. */
 static bool is_above(const char *outer, char *path)
 {
     while (strcmp(path, "/")) {

@@ -1,11 +1,11 @@
-/* Tells the system what of a checkpoint will be read soon. */
+/* Tells the system which parts of a checkpoint will be read soon. */
 #include "checkpoint/checkpoint.h"
 
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-/* That it may fail does not matter: it is advice. */
+/* A failure does not matter: this is advice. */
 static void advise_tensor(const awq__tensor *tensor)
 {
     int fd = open(tensor->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -87,11 +87,13 @@ awq_status awq__recover_replaced(const awq__output *output)
                              output->replaced, strerror(errno));
     }
     AWQ__CHECK(awq__check_replaced(output));
-    /* Put back just now, or marked by a run that was killed before it moved it. */
+    /* The old directory is back in its place: put there just now, or never moved because the run
+     * was killed. */
     return remove_marker(output, output->directory);
 }
 
-/* Moves the old directory out of the way and the new one there, with nothing there in between. */
+/* Moves the old directory away and the new one into its place. For an instant the name does not
+ * exist. */
 static awq_status move_both(const awq__output *output)
 {
     if (rename(output->directory, output->replaced) != 0)
@@ -111,7 +113,7 @@ awq_status awq__replace(const awq__output *output)
     AWQ__CHECK(set_marker(output, output->directory));
     if (renameat2(AT_FDCWD, output->partial, AT_FDCWD, output->directory, RENAME_EXCHANGE) == 0)
         return AWQ_OK;
-    /* Not every file system can, nor every kernel; what else is wrong, the renames find too. */
+    /* Some file systems and kernels cannot exchange names. The renames report any other error. */
     awq_status status = move_both(output);
     if (status != AWQ_OK && awq__holds_file(output->directory, MARKER_FILE))
         remove_marker(output, output->directory);

@@ -247,7 +247,7 @@ static awq_status read_tensor(awq_context *ctx, const awq__safetensors *file, co
     return read_offsets(ctx, file, found.offsets, tensor);
 }
 
-/* By place; an empty tensor goes before the one that begins where it does. */
+/* Orders by place; an empty tensor comes before the one that begins at the same byte. */
 static int compare_places(const void *a, const void *b)
 {
     const awq__tensor *x = a, *y = b;

@@ -6,13 +6,13 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* The thread has a context of its own, so that a failure waits to be told in its turn. */
+/* The thread has a context of its own: its failure is reported when the caller next asks. */
 struct awq__settling {
     pthread_t thread;
     bool threaded; /* else it is done already */
     awq_context *ctx;
     awq__output output; /* a copy with that context: names and the layout are shared */
-    _Atomic bool stop;  /* someone waits */
+    _Atomic bool stop;  /* the caller waits */
     const char *file_name;
     char *text;
     awq_status status;
@@ -85,7 +85,7 @@ awq_status awq__output_settle(awq__output *output, const char *file_name, const 
     s->output = *output;
     s->output.ctx = s->ctx;
     output->settling = s;
-    /* Where no thread is to be had, the work waits for it. */
+    /* Without a thread the caller does the work itself. */
     s->threaded = pthread_create(&s->thread, NULL, settle, s) == 0;
     if (!s->threaded) {
         atomic_store(&s->stop, true);

@@ -1,4 +1,4 @@
-/* Shards of an output, as far as they are written: made durable, hashed, and closed. */
+/* The written part of an output's shards: made durable, hashed, and closed. */
 #include "checkpoint/internal.h"
 
 #include <errno.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STEP_BYTES ((uint64_t)1 << 20) /* hashed before a thread looks whether it shall stop */
+#define STEP_BYTES ((uint64_t)1 << 20) /* bytes hashed between two checks for a stop */
 
 awq_status awq__output_sync(awq__output *output)
 {
@@ -17,7 +17,7 @@ awq_status awq__output_sync(awq__output *output)
     return awq__sync_directory(output->ctx, output->partial);
 }
 
-/* Where the first tensor begins that is not written: what is before stays as it is. */
+/* The offset of the first tensor that is not written yet: nothing before it changes any more. */
 static uint64_t written_end(awq__shard *shard)
 {
     const awq__entry *last = NULL;
@@ -44,7 +44,7 @@ awq_status awq__output_hash(awq__output *output, const _Atomic bool *stop)
     return AWQ_OK;
 }
 
-/* What is left open after a failure is closed with the layout. */
+/* After a failure the layout closes what is still open. */
 static awq_status close_shard(awq_context *ctx, awq__shard *shard)
 {
     int fd = shard->fd;

@@ -1,4 +1,4 @@
-/* Small files of an output, each of which takes its name only when it is whole. */
+/* Small files of an output. Each gets its name only when it is whole. */
 #include "checkpoint/internal.h"
 #include "core/json.h"
 
@@ -17,7 +17,7 @@ typedef struct small_file {
     bool exists; /* by its temporary name */
 } small_file;
 
-/* A link in its place would lead what is written out of the output. */
+/* A link in its place would lead the written bytes out of the output. */
 static awq_status make_template_folder(const awq__output *output)
 {
     char *path = awq__path_join(output->ctx, output->partial, AWQ__TEMPLATE_FOLDER);

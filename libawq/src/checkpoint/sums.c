@@ -8,7 +8,7 @@
 
 #define MAX_SUMS_BYTES ((size_t)16 << 20)
 #define DIGITS (AWQ__SHA256_HEX - 1)
-#define TURN_BYTES ((uint64_t)64 << 20) /* hashed of a file before the caller is asked again */
+#define TURN_BYTES ((uint64_t)64 << 20) /* bytes of a file hashed in one turn */
 
 static int compare_sums(const void *a, const void *b)
 {
@@ -60,7 +60,7 @@ static awq_status add_template(void *user, const char *name)
     return status;
 }
 
-/* What has the folder's name but is no folder is a name as any other. */
+/* A file with the folder's name is treated like any other file. */
 static awq_status add_templates(listing *l)
 {
     char *path = awq__path_join(l->ctx, l->directory, AWQ__TEMPLATE_FOLDER);
@@ -152,7 +152,7 @@ static summed look_at(const awq__sums *sums)
     return found;
 }
 
-/* By turns, so that all files get on and the caller can stop within one. */
+/* Goes by turns over all files, so that the caller can stop after each turn. */
 awq_status awq__sums_compute(awq_context *ctx, const char *directory, awq__sums *sums,
                              const awq_progress *progress)
 {
@@ -174,7 +174,7 @@ awq_status awq__sums_compute(awq_context *ctx, const char *directory, awq__sums 
 
 /* ---- of an output ---- */
 
-/* Takes over what the shards' hashes have come to. */
+/* Continues with the hashes that the shards have so far. */
 static void begin_sums(const awq__layout *layout, awq__sums *sums)
 {
     for (size_t i = 0; i < sums->count; i++)

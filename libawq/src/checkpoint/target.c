@@ -1,4 +1,4 @@
-/* What stands where an output shall be, and whether the output may take its place. */
+/* What stands at the output's path, and whether the output may replace it. */
 #define _GNU_SOURCE /* statx */
 
 #include "awq/awq.h"
@@ -66,7 +66,7 @@ awq_status awq__is_result(awq_context *ctx, const char *directory, bool *result)
     awq__free(path);
     if (status == AWQ_ERROR_MEMORY)
         return status;
-    awq__clear(ctx); /* what cannot be read is not ours */
+    awq__clear(ctx); /* an unreadable directory is not one of ours */
     return AWQ_OK;
 }
 

@@ -34,7 +34,7 @@ static awq_status take_lock(awq__output *output, const char *directory, int *loc
     awq_status status;
     if (fd < 0 || (!locked && errno != EWOULDBLOCK))
         AWQ__TRY(awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be locked: %s", path, strerror(errno)));
-    /* A run that ended meanwhile has moved or removed the file that we have open. */
+    /* Another run that has just ended moved or removed the file that we have open. */
     if (!locked || fstat(fd, &ours) != 0 || lstat(path, &there) != 0 ||
         ours.st_ino != there.st_ino || ours.st_dev != there.st_dev)
         AWQ__TRY(awq__fail(ctx, AWQ_ERROR_EXISTS, "%s: another run is writing it", directory));
@@ -138,13 +138,13 @@ static awq_status create_partial(awq__output *output)
     if (mkdir(output->partial, 0777) != 0 && errno != EEXIST)
         return awq__fail(ctx, AWQ_ERROR_IO, "%s: cannot be created: %s", output->partial,
                          strerror(errno));
-    /* Or all that is made durable in it could be lost with its name. */
+    /* Makes the directory's own name durable: a crash could lose it with all its files. */
     AWQ__CHECK(awq__sync_directory(ctx, output->parent));
     return check_partial(output);
 }
 
-/* Removes what is of no use beside a result. The lock goes last: as long as it is there, a later
-   run comes back to this. */
+/* Removes the run's own files from a finished result. The lock goes last: while it exists, a later
+ * run repeats this step. */
 static awq_status remove_leftovers(const awq__output *output)
 {
     AWQ__CHECK(awq__drop_replaced(output));
@@ -153,7 +153,7 @@ static awq_status remove_leftovers(const awq__output *output)
     return awq__sync_directory(output->ctx, output->directory);
 }
 
-/* What is left to do once the output is in place. Want of memory is no reason to fail then. */
+/* Cleans up once the output is in place. Lack of memory is no failure then. */
 static awq_status clean_up(const awq__output *output)
 {
     awq_context *ctx = output->ctx;
@@ -167,8 +167,8 @@ static awq_status clean_up(const awq__output *output)
     return AWQ_OK;
 }
 
-/* Ends what a run has left undone that was killed when its output was in place: the sums, written
-   last, tell it from unfinished work that someone has renamed. */
+/* Finishes the cleaning up of a run that was killed after its output was in place. The checksums,
+ * written last, distinguish that from unfinished work that someone has renamed. */
 static awq_status finish_earlier(awq__output *output)
 {
     const char *directory = output->directory;
@@ -222,7 +222,7 @@ awq_status awq__output_begin(awq_context *ctx, const char *directory, bool force
     return status;
 }
 
-/* Does what is there have to give way? */
+/* Is there something to be replaced? */
 static awq_status replaces(const awq__output *output, bool *there)
 {
     bool empty;
@@ -232,7 +232,7 @@ static awq_status replaces(const awq__output *output, bool *there)
     return AWQ_OK;
 }
 
-/* The nearest directory around the output that is there must be one, and take new names. */
+/* The nearest existing parent of the output must be a directory in which files can be created. */
 static awq_status look_around(const awq__output *output, awq__place_found *found)
 {
     char *around;

@@ -1,4 +1,4 @@
-/* What two runs must have in common for one to go on with the work of the other. */
+/* What two runs must have in common so that one can resume the other. */
 #include "run/job.h"
 
 #include <stdio.h>
@@ -33,9 +33,8 @@ static awq_status agree_on_file(awq__job *job, const char *name)
     return status;
 }
 
-/* Does another value leave the result as it is? Of files the content counts, wherever they lie, of
-   plugins the one that is used; how much memory there is, and whether an engine's refusal stops the
-   run, does not change what is computed. */
+/* Is the option without influence on the result? Of files only the content matters, of plugin paths
+ * only the plugin in use. Limits of memory and ignored engines change nothing that is computed. */
 static bool is_harmless(const awq_option *option)
 {
     return awq__option_is_path(option) || !strcmp(option->name, "plugin") ||

@@ -1,4 +1,5 @@
-/* The model card: what the result was made of and how, how near it is, and how it is served. */
+/* The model card: what the result was made from and how, how near it is to its source, and how to
+ * serve it. */
 #include "run/job.h"
 
 #include <inttypes.h>
@@ -24,8 +25,8 @@ static bool is_word(char letter, const char *others)
            (letter >= '0' && letter <= '9') || (letter && strchr(others, letter));
 }
 
-/* In a cache of downloads a directory tells its repository: .../models--OWNER--NAME/snapshots/HASH.
-   NULL: it is another directory. */
+/* A directory in a download cache names its repository: .../models--OWNER--NAME/snapshots/HASH.
+ * NULL: it is no such directory. */
 static const char *find_repository(const char *path)
 {
     const char *name = strstr(path, "/models--");
@@ -59,7 +60,7 @@ static awq_status find_base(card *c)
 
 /* ---- what hubs read: YAML between two lines of dashes ---- */
 
-/* Is a line of the source's card true of the result too, and its value one word? */
+/* Does a line of the source's card hold for the result too, with a value of one word? */
 static bool is_taken_over(const char *line, size_t length)
 {
     static const char *const keys[] = {
@@ -212,7 +213,7 @@ static const command commands[] = {
     {"llama.cpp", "llama.cpp", "sh", "llama-server -m ", NULL, true},
 };
 
-/* What the engine has against the result; *loads: its newest version loads it. */
+/* The engine's objections to the result; *loads: its newest version loads it. */
 static awq_status add_findings(card *c, const command *e, const awq__findings *findings,
                                bool *loads)
 {

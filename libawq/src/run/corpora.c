@@ -122,7 +122,7 @@ static double config_number(const cJSON *config, const char *key)
     return 0;
 }
 
-/* Of what the model was trained on, or of what that is scaled to; 0: config.json does not say. */
+/* The longest sequence that the model was trained on or is scaled to; 0: not in config.json. */
 static double most_positions(const cJSON *config)
 {
     double positions = config_number(config, "max_position_embeddings");

@@ -1,8 +1,8 @@
 /*
- * What a run will need, from the plan and a short measurement of this machine. Operations are those
- * of the matrix products, a multiplication and an addition each; what else a stage does is in the
- * share of the products' speed that it reaches, or in operations a weight, both as measured on
- * layers of real size (tests/bench/README.md).
+ * Estimates what a run will need, from the plan and a short measurement of this machine. Operations
+ * are the multiplications and additions of matrix products. Other work is included by the share of
+ * the products' speed that a stage reaches, or by operations a weight. Both were measured on layers
+ * of real size (tests/bench/README.md).
  */
 #include "run/job.h"
 
@@ -17,7 +17,7 @@
 #define PROOF_SHARE 0.6
 #define CLIP_SHARE 0.5
 #define GPTQ_SHARE 0.4
-/* What else is done for a weight, in operations. */
+/* Other work for a weight, in operations. */
 #define READ_OPERATIONS 250   /* widened and looked at for NaN */
 #define ROUND_OPERATIONS 1200 /* rounded and packed */
 #define TRIAL_OPERATIONS 50   /* an error of rounding */
@@ -235,7 +235,7 @@ static double calibration_tokens(const awq__settings *settings)
     return (double)settings->calibration.samples * (double)settings->calibration.sequence_length;
 }
 
-/* Where memory is limited, fewer workers take what there is. */
+/* Where memory is limited, fewer workers run. */
 static void add_memory(const awq__memory_need *need, const awq__memory_limit *limit,
                        awq_estimate *estimate)
 {

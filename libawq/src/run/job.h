@@ -15,7 +15,7 @@ awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
 /* types.c: the block types of a GGUF result. AWQ_ERROR_RECIPE for types that the format does not
    have, AWQ_ERROR_UNSUPPORTED for a model that GGUF cannot say. */
 awq_status awq__choose_types(awq_context *ctx, awq__model_plan *plan);
-/* What engines make of the result: see awq__engines_check. Free them with awq__findings_free. */
+/* Which engines load the result: see awq__engines_check. Free them with awq__findings_free. */
 awq_status awq__model_plan_findings(awq_context *ctx, const awq__model_plan *plan,
                                     const char *engine, awq__findings *findings);
 /* plan_engines.c: AWQ_ERROR_RECIPE if the recipe's engine cannot load the result; warnings of what
@@ -30,7 +30,7 @@ awq_status awq__check_output_place(awq_context *ctx, const awq_recipe *recipe,
 
 /* ---- plan_groups.c ---- */
 
-/* Modules that are alike but for the numbers in their names, and that are treated alike. */
+/* Modules whose names differ only in numbers, and that have the same treatment. */
 typedef struct awq__plan_grouped {
     awq_plan_group shown;
     char *pattern, *treatment;
@@ -65,8 +65,8 @@ typedef struct awq__job {
     bool evaluate;
     cJSON *mixed; /* the report of the schemes that were chosen; NULL if none were */
 } awq__job;
-/* It refers to itself: it stays where it is. `sensitivity` is the share of the whole that the pass
-   for a target takes. The plan is borrowed. */
+/* Begins a job, which refers to itself and must not be moved. The plan is borrowed. `sensitivity`:
+ * the share of the whole run that the pass for a target takes. */
 void awq__job_begin(awq_context *ctx, awq__model_plan *plan, double sensitivity, awq__job *job);
 void awq__job_free(awq__job *job);
 
@@ -76,9 +76,9 @@ void awq__job_free(awq__job *job);
 typedef struct awq__memory_tokens {
     int64_t calibration, longest, windows, longest_window; /* windows: tokens of the evaluation */
 } awq__memory_tokens;
-/* As many as the recipe and the sizes of its files allow. */
+/* At most as many as the recipe and the sizes of its files allow. */
 awq__memory_tokens awq__memory_tokens_of(const awq__model_plan *plan);
-/* Those that there are. */
+/* Exactly as many as were read. */
 awq__memory_tokens awq__memory_tokens_in(const awq__sequences *calibration,
                                          const awq__sequences *windows);
 
@@ -87,26 +87,26 @@ typedef struct awq__memory_need {
     double least;   /* most bytes of arrays at any time, with one worker of each loop */
     double usual;   /* the same with as many as there are threads */
 } awq__memory_need;
-/* Of a whole run, its evaluation included. */
+/* The memory of a whole run, its evaluation included. */
 awq_status awq__memory_need_of(awq_context *ctx, const awq__model_plan *plan,
                                const awq__memory_tokens *tokens, awq__memory_need *need);
-/* Of an evaluation by itself. reference may be NULL. */
+/* The memory of an evaluation by itself. reference may be NULL. */
 awq_status awq__memory_need_of_evaluation(awq_context *ctx, const awq_model *judged,
                                           const awq_model *reference,
                                           const awq__memory_tokens *tokens, awq__memory_need *need);
-/* From here on the context's loops have no more workers than the limit lets them. AWQ_ERROR_RECIPE,
-   or AWQ_ERROR_MEMORY where the limit is not the recipe's, if even one worker would pass it: the
-   message tells the limit that works. */
+/* Limits the workers of the context's loops to what fits in memory. Fails if even one worker would
+ * not fit: AWQ_ERROR_RECIPE for the recipe's limit, else AWQ_ERROR_MEMORY. The message names a
+ * limit that works. */
 awq_status awq__memory_fit(awq_context *ctx, const awq__memory_need *need,
                            const awq__memory_limit *limit);
 /* Bytes of arrays while files of calibration and evaluation are read. */
 awq_status awq__memory_of_corpora(const awq__model_plan *plan, double *bytes);
 /* The limit of awq__memory_fit is for one call of the public functions. */
 void awq__memory_end(awq_context *ctx);
-/* Before anything is read or computed: awq__memory_fit where not even the corpora can be read.
-   Notes what the run will need, for a limit of the address space. */
+/* Called before anything is read or computed: awq__memory_fit for the case that not even the
+ * corpora can be read. Notes what the run will need, for a limit of the address space. */
 awq_status awq__memory_begin(awq_context *ctx, const awq__model_plan *plan);
-/* Is the limit so near that memory which is free must not stay with the process? */
+/* Is memory so scarce that freed memory must be given back to the system? */
 bool awq__memory_is_tight(const awq__memory_need *need, const awq__memory_limit *limit);
 
 /* ---- estimate.c ---- */
@@ -131,14 +131,14 @@ awq_status awq__check_lengths(awq_context *ctx, const awq__model_plan *plan);
 /* AWQ_ERROR_RECIPE if the recipe's target cannot be met whatever the weights are: a format with one
    scheme, schemes that do not fit, less than the smallest of them need. */
 awq_status awq__target_check(awq_context *ctx, awq__model_plan *plan);
-/* Gives each module of the job's plan that is to have one the scheme that keeps the recipe's
-   target: a pass through the model measures what each does to the output of its layer. Does
-   nothing where the recipe has no target. */
+/* Chooses schemes within the recipe's target for the modules of the job's plan. A pass through the
+ * model measures what each scheme does to the output of its layer. Does nothing where the recipe
+ * has no target. */
 awq_status awq__job_choose_schemes(awq__job *job);
 
 /* ---- agreement.c ---- */
 
-/* Of the ids; 0 where there are none. */
+/* The hash of the ids; 0 where there are none. */
 uint64_t awq__sequences_hash(const awq__sequences *sequences);
 /* awq__journal_agree on all that is known before ids are read: version, plugin, files, recipe. */
 awq_status awq__job_agree(awq__job *job);

@@ -1,7 +1,7 @@
 /*
- * What a run takes of memory: what stands while a stage is in work, and what each of its workers
- * takes beside. With less memory fewer workers work at a time, so that one worker is the least with
- * which the run works; blocks stay as they are, or the result would change.
+ * The memory of a run: for each stage, what it holds and what each of its workers adds. With less
+ * memory fewer workers run; one worker is the minimum. The shapes of blocks never change, because
+ * the result would.
  */
 #include "core/limits.h"
 #include "backend/backend.h"
@@ -16,7 +16,7 @@
 #define PROGRAM_BYTES (16.0 * (1 << 20))
 #define THREAD_BYTES (6.0 * (1 << 20))
 #define MODULE_BYTES 2048.0
-/* What the C library keeps for a thread of memory that is free (awq__give_back). */
+/* Free memory that the C library keeps for each thread (awq__give_back). */
 #define MOST_FREE_BYTES (64.0 * (1 << 20))
 /* Tokens of the proof, and of the attention whose inputs are kept at a time. */
 #define SAMPLE_TOKENS 4096.0
@@ -36,7 +36,8 @@ static const awq__arch *arch_of(const meter *m)
     return m->model->arch;
 }
 
-/* A stage: `worker` is what one of its workers takes. The C library keeps some of what is freed. */
+/* Adds a stage. `worker` is the memory of one of its workers. The C library keeps part of the freed
+ * memory. */
 static void add_stage(meter *m, double standing, double worker)
 {
     double many = fmax(worker, fmin(worker * m->threads, (double)AWQ__WORK_BYTES));
@@ -85,7 +86,7 @@ static bool has_own_gram(awq__part part)
     return part != AWQ__PART_K && part != AWQ__PART_V && part != AWQ__PART_UP;
 }
 
-/* What its statistics, the search of its scale and its ranges take. */
+/* The memory of its statistics, scale search and ranges. */
 static double kept_bytes(const treated *t)
 {
     double N = (double)t->module->rows, K = (double)t->module->cols, bytes = 0;
@@ -96,8 +97,8 @@ static double kept_bytes(const treated *t)
     return bytes;
 }
 
-/* Of a worker on it alone: a block of weights with errors and their products, or codes and what
-   they are packed into, or what GPTQ takes. */
+/* The memory of one worker on one matrix: a block of weights with errors and their products, codes
+ * with their packed form, or GPTQ's arrays. */
 static double worker_bytes(const treated *t)
 {
     double N = (double)t->module->rows, K = (double)t->module->cols;
@@ -132,7 +133,7 @@ static void add_module(meter *m, size_t index, sums *s)
     s->attention |= module->role == AWQ_ROLE_ATTENTION && t.treatment->calibrate;
 }
 
-/* Hidden states that wait for their sum, and what the router says, for so many tokens. */
+/* Expert outputs that wait for their sum, and the router's results, for this many tokens. */
 static double passing_bytes(const awq__layer *layer, double T)
 {
     const awq__moe *moe = &layer->moe;
@@ -150,7 +151,7 @@ static double forward_bytes(const awq__layer *layer, int64_t longest)
     return 4 * work;
 }
 
-/* Of the steps that take all of an expert at a time. */
+/* The memory of the steps that work on a whole expert. */
 static double expert_bytes(const awq__layer *layer, const sums *s)
 {
     double most =
@@ -162,7 +163,7 @@ static double expert_bytes(const awq__layer *layer, const sums *s)
     return most;
 }
 
-/* What the proof, samples and lists of tokens take beside. */
+/* The memory of the proof, of samples and of lists of tokens. */
 static double beside_bytes(const meter *m, const awq__layer *layer, const sums *s)
 {
     double H = (double)layer->hidden, T = (double)m->tokens->calibration;
@@ -229,8 +230,9 @@ static void add_ends(meter *m, double evaluation)
 
 /* ---- corpora ---- */
 
-/* Of reading a set of files: a text is in memory with its ids, as they are found and as they are
-   kept; of lines there are places and some ids, and one text for each thread. */
+/* The memory of reading a set of files. A text is held together with its ids, both as found and as
+ * kept. For files of lines, the places of lines, some ids, and one text for each thread are held.
+ */
 static double corpus_bytes(const awq__texts *files, bool joined)
 {
     double bytes = 0;
@@ -344,7 +346,7 @@ awq_status awq__memory_need_of_evaluation(awq_context *ctx, const awq_model *jud
     return m.status;
 }
 
-/* What files of text or ids may give at most, as far as their sizes tell. */
+/* The most tokens that files of text or ids can give, judged by their sizes. */
 static int64_t tokens_of_files(const awq__texts *files)
 {
     int64_t tokens = 0;

@@ -64,7 +64,7 @@ static awq__scheme scheme_for(const mixer *m, int64_t choice, const awq__module 
     return scheme;
 }
 
-/* Can every module that is to be chosen for have the scheme? */
+/* Can every module with a choice have this scheme? */
 static bool fits_all(mixer *m, int64_t choice)
 {
     const awq__arch *arch = arch_of(m);
@@ -107,7 +107,7 @@ static awq_status parse_scheme(mixer *m, const char *text, size_t length, awq__s
     return AWQ_OK;
 }
 
-/* The recipe's list without what does not fit the format or the shapes. */
+/* The recipe's list, without schemes that do not fit the format or the shapes. */
 static awq_status list_schemes(mixer *m)
 {
     const char *text = m->plan->settings.quantize.target_schemes;
@@ -165,8 +165,8 @@ static awq_status list_units(mixer *m)
     return AWQ_OK;
 }
 
-/* Bytes of a module in a scheme: of codes and scales where bits a weight are the target, of all
-   that stores it, also its shape and the like, where the size of the result is. */
+/* Bytes of a module in a scheme. For a target in bits a weight these are codes and scales; for a
+ * target size they are all its tensors, its shape tensor included. */
 static uint64_t scheme_bytes(const mixer *m, const awq__module *module, int64_t choice)
 {
     awq__spec specs[AWQ__MAX_SPECS];

@@ -1,5 +1,5 @@
-/* Whether the output's place leaves alone what the run reads: an output replaces what stands
-   there, with all that is in it. */
+/* Does the output's place keep clear of the files that the run reads? An output replaces a
+ * directory with everything in it. */
 #include "run/job.h"
 
 #include <stdio.h>
@@ -37,7 +37,7 @@ static void free_places(places *p)
     *p = (places){0};
 }
 
-/* `what` says what the path is to the run. */
+/* `what` names the path's purpose, for messages. */
 static awq_status refuse(const places *p, int i, awq__place place, const char *what,
                          const char *path)
 {

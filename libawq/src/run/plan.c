@@ -13,7 +13,7 @@ struct awq_plan {
     awq__plan_groups groups;
 };
 
-/* A target takes a pass through the model. */
+/* A target needs a pass through the model. */
 static awq_status choose_schemes(awq_context *ctx, awq_plan *plan)
 {
     plan->predicted_loss = NAN;
@@ -38,7 +38,7 @@ done:
     return status;
 }
 
-/* An output that cannot be is refused; of one that only has to be asked for there is a warning. */
+/* Refuses an output that is impossible; warns of one that only needs the overwrite option. */
 static awq_status look_at_output(awq_context *ctx, awq__model_plan *plan)
 {
     const char *output = plan->settings.output;
@@ -55,9 +55,9 @@ static awq_status look_at_output(awq_context *ctx, awq__model_plan *plan)
     return AWQ_OK;
 }
 
-/* What is not on disk yet will hardly run here: only the recipe's own limit counts. How many tokens
-   an evaluation has is known when its files are read; as many as fit into their bytes may be too
-   many. */
+/* A model that is not on disk will hardly run here, so that only the recipe's own limit counts. The
+ * number of an evaluation's tokens is known only when its files are read; the most that their sizes
+ * allow may be too many. */
 static awq_status fit_memory(awq_context *ctx, awq_plan *plan)
 {
     const awq__memory_tokens tokens = awq__memory_tokens_of(&plan->plan);

@@ -1,4 +1,4 @@
-/* Whether the engine that shall serve the result can load it. */
+/* Can the engine that the recipe names load the result? */
 #include "plan/presets.h"
 #include "run/job.h"
 
@@ -84,10 +84,10 @@ static awq_status add_warning(awq_context *ctx, awq__rules *rules, const awq__fi
                            finding->remedy ? finding->remedy : "");
 }
 
-/* Next to nothing here is for llama.cpp or TensorRT-LLM: only those who ask for them are told. */
+/* Few results load in llama.cpp or TensorRT-LLM: only a recipe that names them is warned. */
 static bool is_told_of(const awq__model_plan *plan, const char *engine)
 {
-    if (plan->format->gguf) /* which nobody takes for a file of another engine */
+    if (plan->format->gguf) /* a GGUF file is obviously for llama.cpp */
         return false;
     return strcmp(engine, "llama.cpp") && strcmp(engine, "tensorrt-llm");
 }

@@ -40,7 +40,7 @@ static awq_status check_fused_pair(awq_context *ctx, const awq__model_plan *plan
                      modules[other].name, modules[index].name);
 }
 
-/* Formats without schemes a module have one for all. */
+/* Formats without a scheme for each module have one scheme for all. */
 static awq_status check_one_scheme(awq_context *ctx, const awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
@@ -93,7 +93,7 @@ static awq_status check_formats(awq_context *ctx, const awq__model_plan *plan)
     return AWQ_OK;
 }
 
-/* A layout for all experts of all layers leaves none out. */
+/* A layout that covers all experts of all layers can leave none out. */
 static awq_status check_all_fused(awq_context *ctx, const awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
@@ -129,8 +129,8 @@ static awq_status check_rescaled(awq_context *ctx, const awq__model_plan *plan)
 
 /* ---- what is stored as it shall be ---- */
 
-/* Weights that are MXFP4 already and shall become so are copied: as they are they have no error, so
-   no scale could do better. */
+/* MXFP4 weights whose target is MXFP4 are copied: they have no error, so that no scale could do
+ * better. */
 static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;

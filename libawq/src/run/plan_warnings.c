@@ -1,4 +1,4 @@
-/* What a recipe may do to a model, but is hardly meant to. */
+/* Warnings of settings that are legal but hardly meant. */
 #include "run/job.h"
 
 #include <math.h>

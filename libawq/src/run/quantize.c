@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Of the time of a run that chooses schemes first, measured on models of 12 million weights. */
+/* The share of a run's time for choosing schemes, measured on models of 12 million weights. */
 #define SENSITIVITY_SHARE 0.3
 
 /* The result is in place: it is too late to cancel. */
@@ -30,7 +30,7 @@ static void tell_end(awq__job *job)
 
 /* ---- the layers ---- */
 
-/* Takes over a layer that an earlier run has finished, if it is there as it was written. */
+/* Keeps a layer that an earlier run has finished, if it is on disk as it was written. */
 static awq_status take_over(awq__job *job, int64_t n, bool *whole)
 {
     *whole = awq__journal_has(&job->journal, n);
@@ -190,7 +190,7 @@ static awq_status fit_memory(awq__job *job, const awq__sequences *windows)
     return awq__memory_fit(job->ctx, &need, &limit);
 }
 
-/* Claims the output, and learns all that the run is of. */
+/* Claims the output, and notes what identifies the run. */
 static awq_status prepare(awq__job *job, const awq_quantize_options *options,
                           awq__sequences *windows)
 {

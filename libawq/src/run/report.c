@@ -123,7 +123,8 @@ done:
     return status;
 }
 
-/* What tells a result that something is missing of, and how near its values are to the source's. */
+/* The parts by which `verify` recognizes a result that lacks something, and how near its values are
+ * to the source's. */
 static void add_treatments(const awq__job *job, awq__json_builder *b, cJSON *root)
 {
     bool gptq = false;

@@ -1,4 +1,4 @@
-/* Is a checkpoint on disk what was written, whole, and made of its source? */
+/* Is a checkpoint on disk complete, as it was written, and made from its source? */
 #include "run/verify.h"
 #include "run/job.h"
 
@@ -7,7 +7,7 @@
 
 #define SUMS_SHARE 0.3 /* of the time, roughly */
 
-/* A failure of reading what is to be verified is what was looked for; any other ends the call. */
+/* A failure to read the verified files is a finding; any other failure ends the call. */
 static awq_status judge(awq_verification *v, awq_status status)
 {
     if (status != AWQ_ERROR_FORMAT && status != AWQ_ERROR_UNSUPPORTED && status != AWQ_ERROR_IO &&
@@ -132,8 +132,7 @@ static awq_status verify_module(awq_verification *v, const awq_model *model, siz
     return AWQ_OK;
 }
 
-/* As many as were quantized: a format may take a module that is not in codes for one that was kept.
- */
+/* As many modules are in codes as were quantized: else a format reads one as a kept module. */
 static awq_status verify_count(awq_verification *v, const awq_model *model, const cJSON *provenance)
 {
     int64_t count;
@@ -159,7 +158,7 @@ done:
     return status;
 }
 
-/* Opens with a finding for each module that is not as it should be. */
+/* Opens the checkpoint and adds a finding for each module that differs from its plan. */
 static awq_status verify_structure(awq_verification *v, const char *directory, const char *plugin,
                                    const cJSON *provenance, awq_model **model)
 {
@@ -185,7 +184,7 @@ static awq_status verify_hash(awq_verification *v, const awq_model *source, cons
                              cJSON_IsString(expected) ? expected->valuestring : "a hash");
 }
 
-/* A part of both, and what the provenance says of its source. */
+/* A tensor of both checkpoints, and its source's hash in the provenance. */
 typedef struct compared {
     awq_verification *v;
     const awq_model *result, *source;
@@ -255,7 +254,7 @@ static awq_status compare_ends(const compared *c)
     return AWQ_OK;
 }
 
-/* What no module has must be what the source has. */
+/* Tensors that no module has must be the source's, bit for bit. */
 static awq_status compare_undescribed(const compared *c, const awq__tensor *tensor)
 {
     bool copies, same = false;
@@ -338,7 +337,7 @@ static awq_status verify(awq_verification *v, const awq_verify_options *options)
     AWQ__TRY(verify_sums(v, options->directory));
     AWQ__TRY(read_provenance(v, options->directory, &provenance));
     AWQ__TRY(verify_structure(v, options->directory, options->plugin, provenance, &result));
-    /* What cannot be read has nothing to be compared. */
+    /* An unreadable checkpoint is not compared. */
     if (result && options->source && v->result.modules)
         AWQ__TRY(verify_source(v, result, options->source, options->plugin, provenance));
 done:

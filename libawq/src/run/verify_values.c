@@ -29,7 +29,7 @@
 #define WHOLE_ROW (-1)
 #define BIAS (-2)
 
-/* What values allow a multiplier to be. */
+/* The interval of multipliers that the values allow. */
 typedef struct range {
     double low, high;
 } range;
@@ -63,7 +63,7 @@ static void bound(comparison *c, int64_t row, int64_t col, double y, double x, r
 {
     cell.low -= SMALLEST;
     cell.high += SMALLEST;
-    if (isnan(x)) /* a norm of 0 before and after: whatever it reads does not matter */
+    if (isnan(x)) /* the norm is 0 before and after: its readers' columns do not matter */
         return;
     range *r = c->unknown_rows   ? &c->row_range[row]
                : c->unknown_cols ? &c->col_range[col]

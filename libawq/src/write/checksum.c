@@ -1,14 +1,14 @@
-/* Hashes of what a layer was made of, and of what was written for it. */
+/* Hashes of a layer's tensors in the source and in the result. */
 #include "write/journal.h"
 
 #include <string.h>
 #include <unistd.h>
 
-/* Tensors that are told apart together: their arrays, and for each a line of what else it is. */
+/* Tensors with one hash: their arrays, and for each a line with its name, type and shape. */
 typedef struct tensor_set {
     awq_context *ctx;
     const awq__output *output;
-    awq__held *held; /* of the source; NULL: its files are opened */
+    awq__held *held; /* the source; NULL: the files are opened for this */
     awq__hashed *arrays;
     size_t count, capacity;
     awq__text lines;
@@ -26,7 +26,7 @@ static awq_status add(tensor_set *set, const char *name, awq_dtype dtype, int ra
     return awq__text_append(set->ctx, &set->lines, "\n");
 }
 
-/* Those of the source alone are the set's own. */
+/* Arrays of the source belong to the set; others are borrowed. */
 static void close_files(const tensor_set *set)
 {
     for (size_t i = 0; i < set->count && !set->output; i++)
@@ -62,7 +62,7 @@ static awq_status add_tensor(tensor_set *set, const awq__tensor *tensor)
                          .path = tensor->file,
                          .bytes = tensor->bytes};
     if (set->held && !array.data)
-        return AWQ_OK; /* nothing is made of it */
+        return AWQ_OK; /* no tensor of the result comes from it */
     size_t before = set->count;
     awq_status status;
     if (!set->held)

@@ -1,4 +1,4 @@
-/* Results in GGUF, for the files of this room: what they call where the format is that. */
+/* Results in GGUF: functions that the other files of this room call for that format. */
 #ifndef AWQ__WRITE_GGUF_H
 #define AWQ__WRITE_GGUF_H
 
@@ -16,7 +16,7 @@ typedef struct awq__gguf_target {
 } awq__gguf_target;
 awq_status awq__gguf_target_of(const awq__model_plan *plan, const awq__module *module, bool bias,
                                awq__gguf_target *to);
-/* Is the head that a graph needs the embedding? Then that is written as both. */
+/* Does the embedding serve as head where the graph asks for a head? Then it is written twice. */
 bool awq__gguf_copies_embedding(const awq__model_plan *plan, const awq__module *module);
 
 typedef awq_status (*awq__gguf_visit)(void *user, const char *name, const awq__ggml_type *type,
@@ -37,7 +37,7 @@ awq_status awq__gguf_store_vector(const awq__writer *writer, const awq__module *
                                   const float *values);
 awq_status awq__gguf_store_codes(const awq__writer *writer, const awq__module *module,
                                  const awq__weight *weight, const awq__codes *codes);
-/* What stands outside the layers. */
+/* Writes the tensors outside the layers. */
 awq_status awq__gguf_write_end(const awq__writer *writer, size_t index, const awq__weight *weight);
 
 #endif

@@ -8,7 +8,7 @@ static awq_status declare(void *user, const char *name, const awq__ggml_type *ty
     return awq__output_declare_typed(user, name, type, rank, shape);
 }
 
-/* What most bytes are of, by llama.cpp's numbers for files. */
+/* general.file_type: the type of most bytes, by llama.cpp's numbers. */
 static uint32_t file_type(const awq__model_plan *plan)
 {
     static const struct numbered {

@@ -1,4 +1,4 @@
-/* Results in GGUF: what goes to their tensors. */
+/* Results in GGUF: the values of their tensors. */
 #include "compute/block_codes.h"
 #include "core/convert.h"
 #include "write/gguf.h"
@@ -85,7 +85,7 @@ done:
 
 /* ---- what the files of this room call ---- */
 
-/* Whose rows lie as they are: block by block, since an embedding is large. */
+/* Writes a matrix without a row permutation block by block: an embedding is large. */
 static awq_status write_matrix(const awq__writer *writer, const awq__module *module,
                                const awq__gguf_target *to, const awq__weight *weight, float *values,
                                uint8_t *stored)
@@ -103,7 +103,7 @@ static awq_status write_matrix(const awq__writer *writer, const awq__module *mod
     return AWQ_OK;
 }
 
-/* Rows in pairs, of q and k, are written at once. */
+/* Writes q or k, whose rows are permuted in pairs, in one piece. */
 awq_status awq__gguf_store_weight(const awq__writer *writer, const awq__module *module,
                                   const awq__weight *weight)
 {

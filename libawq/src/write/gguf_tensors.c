@@ -1,4 +1,4 @@
-/* Results in GGUF: which tensors they have. */
+/* Results in GGUF: the list of their tensors. */
 #include "compute/blocks.h"
 #include "write/gguf.h"
 

@@ -1,10 +1,10 @@
 /*
- * What lets an interrupted run go on: of what the run is, and which layers it has finished.
+ * The journal of a run, by which an interrupted run is resumed.
  *
- * The file is a JSON object whose first line has a hash of all that follows it. "of" has what the
- * run is of, by name; "layers" an object for each layer, to which members come as they become
- * known: "source", the hash of its tensors in the source; "losses", what each scheme does to it;
- * and once the layer is finished "written", the hash of its tensors in the result, and "report".
+ * The file is a JSON object whose first line has a hash of all that follows. Member "of" identifies
+ * the run: model, recipe, plugin, ids. Member "layers" has an object for each layer. It gets
+ * "source", the hash of the layer's tensors in the source; "losses", the loss of each scheme; and,
+ * once the layer is finished, "written", the hash of its tensors in the result, and "report".
  */
 #include "write/journal.h"
 
@@ -47,7 +47,7 @@ static cJSON *create_empty(int64_t layers)
     return NULL;
 }
 
-/* Is what the hash vouches for a journal of so many layers? */
+/* The hash is right: is the content a journal of this many layers? */
 static bool has_form(const cJSON *root, int64_t layers)
 {
     const cJSON *list = awq__json_at(root, "layers"), *layer;
@@ -70,7 +70,7 @@ static awq_status parse(awq__journal *journal, const char *path, const char *tex
     AWQ__CHECK(awq__json_parse(ctx, path, text, bytes, &journal->json));
     if (!has_form(journal->json, layer_count(journal)))
         return damaged(ctx, path);
-    /* It is not of what will be written next. */
+    /* The old hash does not belong to the next content. */
     cJSON_DeleteItemFromObjectCaseSensitive(journal->json, "hash");
     return AWQ_OK;
 }
@@ -134,7 +134,7 @@ static awq_status no_memory(awq__journal *journal)
     return awq__fail(journal->writer->ctx, AWQ_ERROR_MEMORY, "out of memory: the journal");
 }
 
-/* Adds a text, or sees that the one that stands there is the same. */
+/* Adds a text, or checks that the one already there is the same. */
 static awq_status agree(awq__journal *journal, cJSON *object, const char *key, const char *what,
                         const char *value)
 {

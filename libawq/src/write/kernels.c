@@ -1,6 +1,6 @@
 /*
- * Which kernels computed a result: with others the bytes are not the same. The journal has a list,
- * "kernels", to which each run adds its own, and the provenance of the result gets it.
+ * Which kernels computed a result: other kernels give other bytes. Each run adds its own to the
+ * journal's list "kernels", which the provenance of the result repeats.
  */
 #include "core/blas.h"
 #include "write/journal.h"
@@ -32,7 +32,7 @@ static void tell_difference(awq__journal *journal, const cJSON *earlier, const c
              text_of(here, "core"), text_of(here, "blas"), text_of(here, "loops"));
 }
 
-/* Whether the list has it, and the latest that is another one. */
+/* Has the list this entry? *other becomes the latest entry that differs. */
 static bool has(const cJSON *list, const cJSON *here, const cJSON **other)
 {
     const cJSON *each;

@@ -1,12 +1,12 @@
 /*
- * The matrices of the result by the names that engines ask for, for the lists in config.json: those
- * that the architecture describes, and those that are copied because it does not.
+ * The linears of the result, by the names that engines use, for the lists in config.json. They
+ * include matrices that are copied because the architecture does not describe them.
  */
 #include "write/result.h"
 
 #include <string.h>
 
-/* Engines take the head for a linear by this name also where the embedding is the head. */
+/* Engines look up the head by this name even where the embedding serves as head. */
 static const char head[] = "lm_head";
 
 typedef struct linears {
@@ -31,7 +31,7 @@ static awq_status add(awq_context *ctx, linears *l, const char *name, const awq_
     return AWQ_OK;
 }
 
-/* A kept one; takes the name, which may be NULL for want of memory. */
+/* Adds a linear that stays float. The list owns the name, which is NULL if memory has run out. */
 static awq_status add_made(awq_context *ctx, linears *l, char *name)
 {
     AWQ__CHECK_ALLOC(name);
@@ -63,8 +63,8 @@ static bool ends_with(const char *name, size_t length, const char *ending)
     return length > part && !memcmp(name + length - part, ending, part);
 }
 
-/* How much of a tensor's name is that of its module: of fused experts, that of all of them. 0 where
-   it is the parameter of no linear. */
+/* The length of the module's name within a tensor's; for fused experts, of the name they share. 0
+ * if the tensor is no linear's weight. */
 static size_t module_length(const awq__tensor *tensor)
 {
     const char *dot = strrchr(tensor->name, '.');
@@ -105,7 +105,7 @@ awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan,
     linears l = {0};
     *config = NULL;
     if (plan->format->fused && plan->model->format == plan->format) {
-        /* Nothing is packed that was not packed before. */
+        /* The source is packed in this format already: its linears are copied. */
         *config = cJSON_Duplicate(awq__json_at(arch->config, "quantization_config"), true);
         return *config ? AWQ_OK : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config.json");
     }

@@ -1,6 +1,4 @@
-/* What a recipe does to a model, module by module: everything that is known before a weight is
- * read.
- */
+/* What a recipe does to each module of a model, as known before any weight is read. */
 #ifndef AWQ__MODEL_PLAN_H
 #define AWQ__MODEL_PLAN_H
 

@@ -26,8 +26,8 @@ typedef struct awq__fused_spec {
 /* Those of a layer of a model with weights; none if its experts are stored by name. */
 awq_status awq__result_fused(const awq__model_plan *plan, int64_t layer,
                              awq__fused_spec specs[AWQ__MAX_FUSED], int *count);
-/* Is a tensor of the source in the result as it is because the architecture does not describe it?
-   Not what it describes, nor a copy of the embedding as a head. */
+/* Is a tensor copied because the architecture does not describe it? A copy of the embedding that is
+ * stored as head is not. */
 awq_status awq__result_copies(awq_context *ctx, const awq__arch *arch, const awq__tensor *tensor,
                               bool *copies);
 /* Bytes of the result that store module `index`. */

@@ -1,5 +1,5 @@
-/* Files beside the weights: config.json, and those of the source that the result has too, byte for
-   byte. */
+/* Files beside the weights: config.json is rewritten, other files of the source are copied byte for
+ * byte. */
 #include "format/names.h"
 #include "write/write.h"
 
@@ -19,7 +19,7 @@ static const char *const endings[] = {
     ".onnx", ".tflite", ".onnx_data", ".pkl",  ".pickle", ".npz",     ".index.json",
 };
 
-/* What the result has of its own, and what other quantizers say of other weights. */
+/* Files that the result has of its own, and configurations of other quantizers. */
 static const char *const others[] = {
     "config.json",         AWQ__PROVENANCE_FILE,   AWQ__REPORT_FILE,
     AWQ__JOURNAL_FILE,     AWQ__SUMS_FILE,         "quantize_config.json",
@@ -27,8 +27,8 @@ static const char *const others[] = {
     AWQ__SOURCE_CARD_FILE, "recipe.yaml",
 };
 
-/* What engines read: without one of these a result may not work. So is all in the templates'
- * folder. */
+/* Files that engines read: without one of them a result may not work. The same is true of the
+ * folder of chat templates. */
 static const char *const needed[] = {
     "generation_config.json",
     "tokenizer.json",
@@ -43,8 +43,8 @@ static const char *const needed[] = {
     "LICENSE",
 };
 
-/* Is a name of the source that of a side file? A hidden one is bookkeeping or a secret; parts of
-   downloads have a further ending. */
+/* Is this the name of a side file? Hidden files are bookkeeping or secrets. Partial downloads have
+ * one more suffix. */
 static bool may_be_side_file(const char *name)
 {
     if (name[0] == '.' || strstr(name, ".safetensors"))
@@ -123,7 +123,7 @@ static awq_status see_link(const side_files *s, const char *name, const char *pa
     return AWQ_OK;
 }
 
-/* Copied or left out? What cannot be looked at is told when it is copied. */
+/* Is the file copied or left out? A file that cannot be examined fails later, when it is copied. */
 static awq_status add_path(side_files *s, const char *name, const char *path)
 {
     struct stat info;

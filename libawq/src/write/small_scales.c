@@ -3,7 +3,7 @@
 
 #include <stdatomic.h>
 
-/* From here down F16, whose steps are 2^-24, has fewer digits than BF16. */
+/* Below this F16, with steps of 2^-24, has fewer digits than BF16. */
 #define SMALL_SCALE 0x1p-16f
 
 static size_t count_small(const awq__codes *codes)
@@ -30,7 +30,7 @@ void awq__note_small_scales(const awq__writer *writer, size_t index, const awq__
         continue;
 }
 
-/* Does compressed-tensors store them in BF16? It takes the type of the weights. */
+/* Does compressed-tensors store these scales in BF16? It uses the type of the weights. */
 static awq_status helps(const awq__writer *writer, const awq__module *module, bool *better)
 {
     awq__found found;

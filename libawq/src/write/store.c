@@ -1,4 +1,4 @@
-/* What goes to the output: packed codes, changed floats, and copies. */
+/* Writes the tensors of a result: packed codes, changed floats, and copies. */
 #include "write/gguf.h"
 #include "core/convert.h"
 
@@ -12,7 +12,7 @@ static awq_status write_tensor(const awq__writer *writer, const awq__module *mod
     return status;
 }
 
-/* Those tensors of the codes that are constant, or those that are not. */
+/* Writes the constant tensors of the codes, or the others. */
 static awq_status pack_codes(const awq__writer *writer, const awq__module *module,
                              const awq__codes *codes, bool constant)
 {

@@ -1,4 +1,4 @@
-/* What goes to tensors that all experts of a layer share: each expert writes its slab. */
+/* Tensors that all experts of a layer share: each expert writes its slab. */
 #include "write/write.h"
 #include "core/convert.h"
 
@@ -85,8 +85,7 @@ done:
 
 /* ---- codes ---- */
 
-/* Packs the codes of gate and up, or of down, into slabs whose rows are theirs in the fused order.
- */
+/* Packs the codes of gate and up, or of down, into slabs with rows in the fused order. */
 static awq_status pack_members(const fused_job *j, const member *members, const awq__codes *codes,
                                int count, int index, int part)
 {

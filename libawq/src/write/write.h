@@ -5,7 +5,7 @@
 #include "compute/codes.h"
 #include "write/result.h"
 
-/* Group scales in F16 that are so small that BF16 would hold them with more digits. */
+/* Counts group scales in F16 that are so small that BF16 would hold more digits of them. */
 typedef struct awq__small_scales {
     _Atomic size_t count;
     _Atomic size_t first; /* the first module with one, plus 1 */
@@ -43,8 +43,7 @@ awq_status awq__store_codes(const awq__writer *writer, const awq__module *module
                             const awq__weight *weight, const awq__codes *codes);
 /* ---- range.c ---- */
 
-/* values as dtype -> stored; AWQ_ERROR_NUMERIC if a fold has made one larger than the type holds.
- */
+/* Converts values to dtype. AWQ_ERROR_NUMERIC if a fold has made one too large for that type. */
 awq_status awq__store_narrow(awq_context *ctx, const char *name, awq_dtype dtype,
                              const float *values, int64_t count, void *stored);
 
