@@ -7,8 +7,6 @@ build=$1 data=$2 count=$3
 export AWQ_PLUGIN_PATH="$build/lib/awq" OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1
 work=$(mktemp -d "${TMPDIR:-/tmp}/awq-allocations.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-# The libraries that watch come before AddressSanitizer's.
-export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0"
 cd "$work"
 . "$here/model.sh"
 make_mini "$build" "$data" 64

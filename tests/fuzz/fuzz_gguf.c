@@ -37,13 +37,11 @@ static void check_value(const awq__gguf *gguf, size_t index)
     awq__gguf_string string;
     int64_t integer;
     double number;
-    bool truth;
     size_t at = 0, texts = 0;
     MUST(awq__gguf_find(gguf, value->key) == value);
     for (uint64_t i = 0; i <= value->count && i < 9; i++) {
         fuzz_judge(awq__gguf_integer(fuzz_context(), value, i, &integer));
         fuzz_judge(awq__gguf_number(fuzz_context(), value, i, &number));
-        fuzz_judge(awq__gguf_bool(fuzz_context(), value, i, &truth));
     }
     fuzz_judge(awq__gguf_text(fuzz_context(), value, &string));
     while (value->kind == AWQ__GGUF_STRING && awq__gguf_next_text(value, &at, &string)) {

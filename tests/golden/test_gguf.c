@@ -70,6 +70,18 @@ static void check_modules(const fixture *f, const char *name, bool experts_alone
     awq_model_free(result);
 }
 
+static void check_file_type(const fixture *f, int64_t expected)
+{
+    char path[1100];
+    awq__gguf *gguf;
+    int64_t number;
+    snprintf(path, sizeof path, "%s/" FILE_NAME, output);
+    assert_ok(f, awq__gguf_open(f->ctx, path, &gguf));
+    assert_ok(f, awq__gguf_integer(f->ctx, awq__gguf_find(gguf, "general.file_type"), 0, &number));
+    assert_int_equal(number, expected);
+    awq__gguf_free(gguf);
+}
+
 /* Every module in its place: rows of q and k, experts of each layer. */
 static void plain_rounding_is_near_the_source(void **state)
 {
@@ -82,6 +94,7 @@ static void plain_rounding_is_near_the_source(void **state)
                                        "rtn", "quantize.modules", modules[some], NULL},
                       true);
             check_modules(f, models[m], some);
+            check_file_type(f, 7);
         }
 }
 
@@ -125,6 +138,7 @@ static void experts_of_different_types(void **state)
                                    "rtn", "quantize.modules", "*.q_proj", NULL});
     assert_ok(f, awq_quantize(f->ctx, recipe, NULL, NULL));
     awq_recipe_free(recipe);
+    check_file_type(f, 0);
     assert_ok(f, awq_model_open(f->ctx, mixed, NULL, &source));
     assert_ok(f, awq_model_open(f->ctx, output, NULL, &result));
     for (size_t i = 0; i < awq_model_module_count(source); i++) {
@@ -135,6 +149,17 @@ static void experts_of_different_types(void **state)
     }
     awq_model_free(source);
     awq_model_free(result);
+}
+
+/* What stays in BF16 is told to be that. */
+static void floats_have_file_types(void **state)
+{
+    const fixture *f = *state;
+    run_short(f, MODEL("mixtral"),
+              (const char *[]){"format", "gguf", "quantize.type", "q8_0", "quantize.method", "rtn",
+                               "quantize.modules", "*.q_proj", NULL},
+              true);
+    check_file_type(f, 32);
 }
 
 /* ---- runs ---- */
@@ -265,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(plain_rounding_is_near_the_source, set_up_run, tear_down),
         cmocka_unit_test_setup_teardown(experts_of_different_types, set_up_run, tear_down),
+        cmocka_unit_test_setup_teardown(floats_have_file_types, set_up_run, tear_down),
         cmocka_unit_test_setup_teardown(results_are_good, set_up_run, tear_down),
         cmocka_unit_test_setup_teardown(activations_pay, set_up_run, tear_down),
         cmocka_unit_test_setup_teardown(threads_and_kills_do_not_matter, set_up_run, tear_down),

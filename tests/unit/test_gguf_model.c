@@ -570,6 +570,34 @@ static void vectors_in_blocks_are_refused(void **state)
     awq__arch_free(arch);
 }
 
+/* Of a directory: a whole model, or the first of its parts, by the end of the name alone. */
+static void the_file_of_a_directory(void **state)
+{
+    fixture *f = *state;
+    static const char *const names[] = {"best-of-5.gguf", "a-00001-of-b.gguf",
+                                        "x-00001-of-00003.gguf"};
+    static const char *const parts[] = {"x-00002-of-00003.gguf", "x-of-y-00003-of-00003.gguf",
+                                        "x-00001-of-00003.txt"};
+    char *found;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        write_text(f, parts[i], "");
+    check(f, awq__model_gguf_file(f->ctx, f->directory, &found));
+    assert_null(found);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        write_text(f, names[i], "");
+        check(f, awq__model_gguf_file(f->ctx, f->directory, &found));
+        assert_string_equal(found, path_of(f, names[i]));
+        awq__free(found);
+        if (i == 2)
+            break;
+        assert_int_equal(unlink(path_of(f, names[i])), 0);
+    }
+    write_text(f, names[0], "");
+    assert_int_equal(awq__model_gguf_file(f->ctx, f->directory, &found), AWQ_ERROR_FORMAT);
+    assert_message(f, "holds several GGUF models");
+    assert_null(found);
+}
+
 static void tokenizers_of_others_are_refused(void **state)
 {
     fixture *f = *state;
@@ -607,6 +635,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(rotary_embeddings_come_back, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(vectors_in_blocks_are_refused, set_up_plugins, tear_down),
+        cmocka_unit_test_setup_teardown(the_file_of_a_directory, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(tokenizers_of_others_are_refused, set_up_plugins,
                                         tear_down),
     };

@@ -7,7 +7,7 @@
 
 #include "compute/block_codes.h"
 #include "context.h"
-#include "quant/gptq.h"
+#include "quant/gptq_blocks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -125,11 +125,42 @@ static void large_weights_are_refused(void **state)
     awq__codes_free(&codes);
 }
 
+/* Codes are those that round_runs gives, also halfway between two. */
+static void ties_go_as_in_rounding_to_nearest(void **state)
+{
+    (void)state;
+    enum { RUN_MAX = 32, LANES = AWQ__GPTQ_ROWS };
+    for (int t = 0; t < awq__block_type_count; t++) {
+        const awq__block_type *type = &awq__block_types[t];
+        static float x[RUN_MAX * AWQ__RUNS], h[RUN_MAX * AWQ__RUNS];
+        static uint8_t codes[RUN_MAX * AWQ__RUNS];
+        float scale[AWQ__RUNS], min[AWQ__RUNS] = {0};
+        awq__run_sums sums;
+        for (int r = 0; r < AWQ__RUNS; r++)
+            scale[r] = 1;
+        for (int i = 0; i < type->run * AWQ__RUNS; i++)
+            x[i] = (float)(i % 56 - 28) * 0.5f;
+        awq__compute_reference()->round_runs(type, type->run, x, h, scale, min, &sums, codes);
+        for (int i = 0; i < type->run * AWQ__RUNS; i++) {
+            float target[LANES] = {0}, ones[LANES], none[LANES] = {0}, weight[LANES];
+            uint8_t code[LANES];
+            for (int r = 0; r < LANES; r++)
+                ones[r] = 1;
+            target[0] = x[i];
+            awq__gptq_block_column(type, target, ones, none, weight, code);
+            if (code[0] != codes[i])
+                fail_msg("%s: %g is %d, expected %d", awq__ggml_type_of(type->id)->name,
+                         (double)x[i], code[0], codes[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(errors_are_taken_back, make_context, free_context),
         cmocka_unit_test_setup_teardown(threads_do_not_matter, make_context, free_context),
+        cmocka_unit_test(ties_go_as_in_rounding_to_nearest),
         cmocka_unit_test_setup_teardown(large_weights_are_refused, make_context, free_context),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

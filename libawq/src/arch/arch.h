@@ -145,6 +145,17 @@ bool awq__arch_stores(const awq__arch *arch, const char *tensor);
    them; -1 if there is none. */
 int64_t awq__arch_layer_beyond(const awq__arch *arch, const char **tensor);
 
+/* The tensors of a layer's fused experts. */
+#define AWQ__FUSED_NAME_BYTES (AWQ_NAME_BYTES + 8)
+#define AWQ__MAX_FUSED 6
+/* Names in the layout `layout`, one of the fused ones: gate_up and down, each followed by the rest
+   of its parts (blocks and scales for MXFP4), then the biases if there are. Returns their number.
+ */
+int awq__fused_names(const awq_arch_experts *experts, int32_t layout,
+                     char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES]);
+
+/* ---- roles.c ---- */
+
 /* Is it a matrix that a linear layer multiplies with? */
 bool awq__role_is_linear(awq_role role);
 
@@ -161,14 +172,7 @@ static inline const char *awq__stored_name(const awq__module *module)
 /* Finds the modules whose tensors have another of the names that the plugin knows. */
 awq_status awq__find_other_names(awq_context *ctx, awq__arch *arch);
 
-/* The tensors of a layer's fused experts. */
-#define AWQ__FUSED_NAME_BYTES (AWQ_NAME_BYTES + 8)
-#define AWQ__MAX_FUSED 6
-/* Names in the layout `layout`, one of the fused ones: gate_up and down, each followed by the rest
-   of its parts (blocks and scales for MXFP4), then the biases if there are. Returns their number.
- */
-int awq__fused_names(const awq_arch_experts *experts, int32_t layout,
-                     char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES]);
+/* ---- check.c ---- */
 
 /* Checks a description: names ended and not empty, sizes in range, reserved space zero. */
 awq_status awq__check_model(awq_context *ctx, const char *plugin, const awq_arch_model *model);

@@ -149,8 +149,7 @@ static awq_status list_directory(awq_context *ctx, DIR *directory, const char *p
         names->items[names->count++] = name;
     }
     if (errno)
-        return awq__fail(ctx, awq__system_status(errno), "%s: cannot be listed: %s", path,
-                         strerror(errno));
+        return awq__cannot_list(ctx, path, errno);
     if (names->count)
         qsort(names->items, names->count, sizeof *names->items, compare_names);
     return AWQ_OK;

@@ -95,6 +95,8 @@ void awq__backend_use(awq_context *ctx, const awq__backend *backend);
 
 /* This machine's processors, by the compute table of the context. */
 extern const awq__backend awq__backend_cpu;
+/* Tokens, about, of the proof, and of the attention whose inputs are kept at a time. */
+#define AWQ__SAMPLE_TOKENS 4096
 /* Bytes of work space of one of its workers: on logits of a head [V,H]; on an expert's statistics,
    clip ranges, rounding by GPTQ; on writing one of its linears. */
 double awq__cpu_logits_bytes(const awq__weight *head);

@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-#define STATS_TOKENS 4096 /* whose inputs are kept at a time */
-
 enum { INPUT_QKV, INPUT_O };
 
 /* ---- statistics ---- */
@@ -73,7 +71,7 @@ awq_status awq__cpu_attention_statistics(awq__block *block)
         AWQ__CHECK(awq__stats_create(block->ctx, K, K, &block->seen[i].data->stats));
     }
     for (int64_t first = 0; first < all->count; first += k.sequences.count) {
-        k.sequences = awq__some_sequences(all, first, STATS_TOKENS);
+        k.sequences = awq__some_sequences(all, first, AWQ__SAMPLE_TOKENS);
         AWQ__CHECK(add_sequences(&k));
     }
     for (int64_t i = 0; i < block->seen_count; i++)

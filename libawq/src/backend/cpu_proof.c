@@ -6,7 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-#define PROOF_TOKENS 4096
 #define TOLERANCE 1e-4 /* of the block output's largest magnitude: F32 noise is 100 times less */
 #define NEAR_TIE 1e-4  /* of a token's largest logit: closer choices may change places by noise */
 
@@ -121,7 +120,7 @@ done:
 
 float *awq__proof_sample(awq_context *ctx, const awq__states *states, int64_t *count)
 {
-    int64_t H = states->width, T = states->tokens, stride = awq__ceil_div(T, PROOF_TOKENS);
+    int64_t H = states->width, T = states->tokens, stride = awq__ceil_div(T, AWQ__SAMPLE_TOKENS);
     *count = awq__ceil_div(T, stride);
     float *out = awq__alloc_aligned(ctx, (size_t)(*count * H), sizeof *out, "the proof");
     for (int64_t i = 0; out && i < *count; i++)
@@ -194,7 +193,7 @@ static awq_status prove_attention(const awq__forward *all, const awq__layer *ori
                                   const awq__layer *folded, const float *hidden, awq__proof *proof)
 {
     awq_status status;
-    awq__sequences sequences = awq__some_sequences(all->sequences, 0, PROOF_TOKENS);
+    awq__sequences sequences = awq__some_sequences(all->sequences, 0, AWQ__SAMPLE_TOKENS);
     awq__forward forward = *all;
     forward.sequences = &sequences;
     int64_t count = awq__token_count(&sequences) * original->hidden;

@@ -239,7 +239,7 @@ typedef struct awq__sum {
     char hex[AWQ__SHA256_HEX]; /* empty until it is computed or read */
     awq__sha256 sha;           /* of what is hashed already */
     size_t bytes;              /* of the file, once that has begun */
-    bool ended;                /* it has been computed */
+    bool ended;                /* hex is computed, whatever was read before */
 } awq__sum;
 /* Sorted by name. Free with awq__sums_free, also after a failure. */
 typedef struct awq__sums {
@@ -258,8 +258,8 @@ awq_status awq__sums_list(awq_context *ctx, const char *directory, const char *e
    go on. `progress` is told, its fraction as that of the end; NULL: nothing is. */
 awq_status awq__sums_compute(awq_context *ctx, const char *directory, awq__sums *sums,
                              const awq_progress *progress);
-/* What SHA256SUMS of a directory says. AWQ_ERROR_FORMAT if it has another form, names something
-   that is not in the directory itself, or a file twice. */
+/* What SHA256SUMS of a directory says. AWQ_ERROR_FORMAT if it has another form, a name that no
+   file of an output can have, or a file twice. */
 awq_status awq__sums_read(awq_context *ctx, const char *directory, awq__sums *sums);
 /* Writes SHA256SUMS, which has every file of the output but itself and `except`. Last of all. What
    awq__output_settle has hashed is not read again. */

@@ -62,12 +62,6 @@ done:
 static awq_status clear_open(awq_context *ctx, int fd, const char *path, const char *keep,
                              int depth);
 
-static awq_status cannot_list(awq_context *ctx, const char *path, int error)
-{
-    return awq__fail(ctx, awq__system_status(error), "%s: cannot be listed: %s", path,
-                     strerror(error));
-}
-
 static awq_status cannot_remove(awq_context *ctx, const char *path, const char *name,
                                 const char *why)
 {
@@ -106,7 +100,7 @@ static awq_status clear_open(awq_context *ctx, int fd, const char *path, const c
     if (!directory) {
         int error = errno;
         close(fd);
-        return cannot_list(ctx, path, error);
+        return awq__cannot_list(ctx, path, error);
     }
     awq_status status = AWQ_OK;
     bool again = true;
@@ -122,7 +116,7 @@ static awq_status clear_open(awq_context *ctx, int fd, const char *path, const c
             again = true;
         }
         if (errno)
-            AWQ__TRY(cannot_list(ctx, path, errno));
+            AWQ__TRY(awq__cannot_list(ctx, path, errno));
     }
 done:
     closedir(directory);

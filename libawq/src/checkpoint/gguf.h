@@ -89,8 +89,6 @@ awq_status awq__gguf_integer(awq_context *ctx, const awq__gguf_value *value, uin
                              int64_t *out);
 awq_status awq__gguf_number(awq_context *ctx, const awq__gguf_value *value, uint64_t index,
                             double *out);
-awq_status awq__gguf_bool(awq_context *ctx, const awq__gguf_value *value, uint64_t index,
-                          bool *out);
 awq_status awq__gguf_text(awq_context *ctx, const awq__gguf_value *value, awq__gguf_string *out);
 /* The string at *at of an array of strings, where *at begins at 0 and is moved behind it. False at
    the end. */

@@ -37,17 +37,14 @@ awq_status awq__output_declare_typed(awq__output *output, const char *name,
 {
     awq__entry *entry;
     int64_t stored[AWQ__GGUF_MAX_RANK] = {0};
-    bool plain = type->dtype != AWQ_DTYPE_COUNT;
+    awq_dtype dtype;
     if (!output->layout.gguf)
         return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT, "tensor \"%s\": not an output of GGUF",
                          name);
     AWQ__CHECK(check_declared(output->ctx, name, type, rank, shape));
-    for (int i = 0; i < rank; i++)
-        stored[i] = shape[i];
-    if (!plain && __builtin_mul_overflow(stored[rank - 1] / type->block, type->block_bytes,
-                                         &stored[rank - 1]))
+    if (!awq__ggml_stored(type, rank, shape, &dtype, stored))
         return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT, "tensor \"%s\": too large", name);
-    AWQ__CHECK(awq__output_add(output, name, plain ? type->dtype : AWQ_U8, rank, stored, &entry));
+    AWQ__CHECK(awq__output_add(output, name, dtype, rank, stored, &entry));
     entry->type = type;
     for (int i = 0; i < rank; i++)
         entry->shape[i] = shape[i];

@@ -49,13 +49,9 @@ static awq_status size_tensor(const awq__gguf_part *part, awq__gguf_tensor *tens
                               "rows of %lld elements are no whole blocks of %d, which %s has",
                               (long long)cols, type->block, type->name);
     stored->rank = tensor->rank;
-    memcpy(stored->shape, tensor->shape, sizeof tensor->shape);
-    stored->dtype = type->dtype;
-    bool overflows = __builtin_mul_overflow(bytes, cols / type->block, &bytes);
-    if (type->dtype == AWQ_DTYPE_COUNT) {
-        stored->dtype = AWQ_U8;
-        stored->shape[tensor->rank - 1] = bytes;
-    }
+    bool overflows =
+        !awq__ggml_stored(type, tensor->rank, tensor->shape, &stored->dtype, stored->shape);
+    overflows |= __builtin_mul_overflow(bytes, cols / type->block, &bytes);
     for (int i = 0; i < tensor->rank - 1; i++)
         overflows |= __builtin_mul_overflow(bytes, tensor->shape[i], &bytes);
     if (overflows)

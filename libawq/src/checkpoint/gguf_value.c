@@ -85,15 +85,6 @@ awq_status awq__gguf_number(awq_context *ctx, const awq__gguf_value *value, uint
     }
 }
 
-awq_status awq__gguf_bool(awq_context *ctx, const awq__gguf_value *value, uint64_t index, bool *out)
-{
-    AWQ__CHECK(check_index(ctx, value, index));
-    if (value->kind != AWQ__GGUF_BOOL)
-        return wrong_kind(ctx, value, "bool");
-    *out = value->data[index] != 0;
-    return AWQ_OK;
-}
-
 bool awq__gguf_next_text(const awq__gguf_value *value, size_t *at, awq__gguf_string *out)
 {
     uint64_t length;

@@ -5,11 +5,6 @@
 #include "compute/blocks.h"
 #include "compute/codes.h"
 
-/* Bytes of a row. */
-static inline int64_t awq__block_row_bytes(const awq__block_type *type, int64_t cols)
-{
-    return cols / type->block * type->bytes;
-}
 awq_status awq__block_codes_create(awq_context *ctx, awq__codes *codes);
 /* Rounds the weight (with its multipliers), in a parallel loop over rows, with what the columns
    count. AWQ_ERROR_NUMERIC names the module if a number does not fit its stored type. */

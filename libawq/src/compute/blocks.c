@@ -37,7 +37,7 @@ static float half_of_e8m0(int e)
     return awq__f32_from_bits(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
 }
 
-/* Half of an E4M3 without a sign; 0x7f, and what has the eighth bit and all ones, is 0. */
+/* Half of an E4M3. The sign is not looked at, and 0x7f is 0, both as in ggml. */
 static float half_of_ue4m3(int byte)
 {
     int exponent = byte >> 3 & 15, mantissa = byte & 7;

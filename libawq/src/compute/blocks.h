@@ -50,6 +50,11 @@ typedef struct awq__block_type {
 const awq__block_type *awq__block_type_of(awq__ggml id);
 const awq__block_type *awq__block_type_by_name(const char *name);
 
+/* Bytes of a row of whole blocks. */
+static inline int64_t awq__block_row_bytes(const awq__block_type *type, int64_t cols)
+{
+    return cols / type->block * type->bytes;
+}
 /* Of every run. mins are 0 where the type has none. */
 void awq__block_scales(const awq__block_type *type, const awq__ggml_block *block,
                        float scales[AWQ__BLOCK_RUNS], float mins[AWQ__BLOCK_RUNS]);

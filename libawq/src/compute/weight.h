@@ -93,6 +93,11 @@ void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t
 awq_status awq__linear_parallel(awq_context *ctx, const awq__compute *compute,
                                 const awq__weight *weight, int64_t T, const float *x, int64_t ldx,
                                 float *y, int64_t ldy);
+/* Of row n, where there is a bias. */
+static inline float awq__bias_of(const awq__weight *weight, int64_t n)
+{
+    return weight->bias[n] * (weight->bias_scale ? weight->bias_scale[n] : 1);
+}
 /* y[T,N] += bias * bias_scale, if there is a bias. */
 void awq__add_bias(const awq__compute *compute, const awq__weight *weight, int64_t T, float *y,
                    int64_t ldy);

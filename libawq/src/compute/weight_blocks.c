@@ -28,7 +28,7 @@ static void read_panel(const awq__weight *weight, int64_t first, int64_t count, 
                        int64_t cols, float *out)
 {
     const awq__block_type *type = weight->blocks;
-    int64_t row_bytes = weight->cols / type->block * type->bytes;
+    int64_t row_bytes = awq__block_row_bytes(type, weight->cols);
     for (int64_t n = 0; n < count; n++)
         read_row(type, weight->data + awq__paired_row(weight->paired_head, first + n) * row_bytes,
                  col, cols, out + n * cols);

@@ -317,6 +317,8 @@ void awq__scratch_free(awq__scratch *scratch);
 
 /* Of a call of the system that has failed: AWQ_ERROR_MEMORY for ENOMEM, else AWQ_ERROR_IO. */
 awq_status awq__system_status(int error);
+/* Tells that a directory cannot be listed, for this errno. */
+awq_status awq__cannot_list(awq_context *ctx, const char *path, int error);
 typedef awq_status (*awq__name_fn)(void *user, const char *name);
 /* Calls `see` for each name in a directory but "." and "..", in any order, until it fails. */
 awq_status awq__list_directory(awq_context *ctx, const char *path, awq__name_fn see, void *user);

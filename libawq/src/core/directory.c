@@ -10,9 +10,8 @@ awq_status awq__system_status(int error)
     return error == ENOMEM ? AWQ_ERROR_MEMORY : AWQ_ERROR_IO;
 }
 
-static awq_status cannot_list(awq_context *ctx, const char *path)
+awq_status awq__cannot_list(awq_context *ctx, const char *path, int error)
 {
-    int error = errno;
     return awq__fail(ctx, awq__system_status(error), "%s: cannot be listed: %s", path,
                      strerror(error));
 }
@@ -22,12 +21,12 @@ awq_status awq__list_directory(awq_context *ctx, const char *path, awq__name_fn 
     awq_status status = AWQ_OK;
     DIR *directory = opendir(path);
     if (!directory)
-        return cannot_list(ctx, path);
+        return awq__cannot_list(ctx, path, errno);
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(directory);
         if (!entry && errno)
-            AWQ__TRY(cannot_list(ctx, path));
+            AWQ__TRY(awq__cannot_list(ctx, path, errno));
         if (!entry)
             break;
         if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))

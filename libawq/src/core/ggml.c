@@ -22,3 +22,16 @@ const awq__ggml_type *awq__ggml_type_by_name(const char *name)
             return &types[i];
     return NULL;
 }
+
+bool awq__ggml_stored(const awq__ggml_type *type, int rank, const int64_t *shape, awq_dtype *dtype,
+                      int64_t *stored)
+{
+    *dtype = type->dtype;
+    for (int i = 0; i < rank; i++)
+        stored[i] = shape[i];
+    if (type->dtype != AWQ_DTYPE_COUNT)
+        return true;
+    *dtype = AWQ_U8;
+    return !__builtin_mul_overflow(stored[rank - 1] / type->block, type->block_bytes,
+                                   &stored[rank - 1]);
+}

@@ -59,5 +59,9 @@ typedef struct awq__ggml_type {
 /* NULL for a number or name that is none. */
 const awq__ggml_type *awq__ggml_type_of(uint32_t id);
 const awq__ggml_type *awq__ggml_type_by_name(const char *name);
+/* The dtype and shape of what is stored: plain elements as they are, rows of whole blocks as bytes.
+   False if a row has too many. */
+bool awq__ggml_stored(const awq__ggml_type *type, int rank, const int64_t *shape, awq_dtype *dtype,
+                      int64_t *stored);
 
 #endif

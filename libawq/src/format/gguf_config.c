@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEY_BYTES 96
-
 /* What is read, and the config that it becomes. */
 typedef struct reader {
     awq_context *ctx;
@@ -18,8 +16,8 @@ typedef struct reader {
 
 static const awq__gguf_value *find(const reader *r, const char *key)
 {
-    char text[KEY_BYTES];
-    snprintf(text, sizeof text, "%s.%s", r->family->name, key);
+    char text[AWQ__GGUF_KEY_BYTES];
+    awq__gguf_key(r->family, key, text);
     return awq__gguf_find(r->gguf, text);
 }
 

@@ -2,6 +2,7 @@
 #include "arch/rope.h"
 #include "format/gguf_model.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define MOST_LAYERS 512
@@ -57,6 +58,11 @@ const awq__gguf_family *awq__gguf_family_by_model(const char *model_type)
 }
 
 /* ---- one layer ---- */
+
+void awq__gguf_key(const awq__gguf_family *family, const char *key, char text[AWQ__GGUF_KEY_BYTES])
+{
+    snprintf(text, AWQ__GGUF_KEY_BYTES, "%s.%s", family->name, key);
+}
 
 static const char *wrong_attention(const awq__gguf_family *family, const awq_arch_attention *a,
                                    const awq_arch_model *model)

@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#define KEY_BYTES 96
 #define QUANTIZATION_VERSION 2 /* of the block types */
 
 /* What keys are added to, and begin with. */
@@ -15,19 +14,10 @@ typedef struct adder {
     awq__gguf_values *values;
 } adder;
 
-static void print_key(const adder *a, const char *key, char text[KEY_BYTES])
-{
-    size_t length = strlen(a->family->name);
-    memcpy(text, a->family->name, length);
-    text[length] = '.';
-    strncpy(text + length + 1, key, KEY_BYTES - length - 1);
-    text[KEY_BYTES - 1] = 0;
-}
-
 static awq_status add_size(const adder *a, const char *key, int64_t size)
 {
-    char text[KEY_BYTES];
-    print_key(a, key, text);
+    char text[AWQ__GGUF_KEY_BYTES];
+    awq__gguf_key(a->family, key, text);
     if (size < 0 || size > INT32_MAX)
         return awq__fail(a->ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: %s would be %lld, which GGUF's 32 bits cannot be",
@@ -37,15 +27,15 @@ static awq_status add_size(const adder *a, const char *key, int64_t size)
 
 static awq_status add_number(const adder *a, const char *key, double number)
 {
-    char text[KEY_BYTES];
-    print_key(a, key, text);
+    char text[AWQ__GGUF_KEY_BYTES];
+    awq__gguf_key(a->family, key, text);
     return awq__gguf_add_f32(a->ctx, a->values, text, (float)number);
 }
 
 static awq_status add_word(const adder *a, const char *key, const char *word)
 {
-    char text[KEY_BYTES];
-    print_key(a, key, text);
+    char text[AWQ__GGUF_KEY_BYTES];
+    awq__gguf_key(a->family, key, text);
     return awq__gguf_add_text(a->ctx, a->values, text, word);
 }
 

@@ -30,6 +30,9 @@ typedef struct awq__gguf_family {
 /* By the name in a file; NULL if it is none of ours. */
 const awq__gguf_family *awq__gguf_family_by_name(const char *name);
 const awq__gguf_family *awq__gguf_family_by_model(const char *model_type);
+#define AWQ__GGUF_KEY_BYTES 96
+/* "block_count" with the family before it, as its files have it. */
+void awq__gguf_key(const awq__gguf_family *family, const char *key, char text[AWQ__GGUF_KEY_BYTES]);
 /* AWQ_ERROR_UNSUPPORTED, with the reason, if GGUF or llama.cpp's graph cannot be this model. */
 awq_status awq__gguf_family_of(awq_context *ctx, const awq__arch *arch,
                                const awq__gguf_family **family);

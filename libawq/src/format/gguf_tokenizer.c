@@ -284,28 +284,34 @@ static bool begins_with_token(const cJSON *processor)
 
 /* ---- which of llama.cpp's tokenizers ---- */
 
-/* Does the text stand somewhere in a list of pre-tokenizers? */
-static bool splits_by(const cJSON *item, const char *part)
+typedef bool (*pre_test)(const cJSON *item, const char *text);
+
+/* Is it true of a pre-tokenizer, or of one in its list? */
+static bool any_pre(const cJSON *item, pre_test is, const char *text)
 {
-    const cJSON *pattern = awq__json_at(item, "pattern.Regex");
-    if (cJSON_IsString(pattern) && strstr(pattern->valuestring, part))
+    if (is(item, text))
         return true;
     const cJSON *list = awq__json_at(item, "pretokenizers");
     for (const cJSON *child = cJSON_IsArray(list) ? list->child : NULL; child; child = child->next)
-        if (splits_by(child, part))
+        if (any_pre(child, is, text))
             return true;
     return false;
 }
 
-static bool is_byte_level(const cJSON *item)
+static bool has_pattern(const cJSON *item, const char *part)
 {
-    if (awq__json_is_text(awq__json_at(item, "type"), "ByteLevel"))
-        return true;
-    const cJSON *list = awq__json_at(item, "pretokenizers");
-    for (const cJSON *child = cJSON_IsArray(list) ? list->child : NULL; child; child = child->next)
-        if (is_byte_level(child))
-            return true;
-    return false;
+    const cJSON *pattern = awq__json_at(item, "pattern.Regex");
+    return cJSON_IsString(pattern) && strstr(pattern->valuestring, part);
+}
+
+static bool has_type(const cJSON *item, const char *type)
+{
+    return awq__json_is_text(awq__json_at(item, "type"), type);
+}
+
+static bool splits_by(const cJSON *pre, const char *part)
+{
+    return any_pre(pre, has_pattern, part);
 }
 
 /* Splits are known by what tells them apart: how many digits stay together, and whether words are
@@ -333,7 +339,7 @@ static awq_status add_kind(const vocabulary *v, awq__gguf_values *values)
 
 static awq_status check_kind(vocabulary *v)
 {
-    v->byte_level = is_byte_level(awq__json_at(v->tokenizer, "pre_tokenizer"));
+    v->byte_level = any_pre(awq__json_at(v->tokenizer, "pre_tokenizer"), has_type, "ByteLevel");
     bool fallback = cJSON_IsTrue(awq__json_at(v->tokenizer, "model.byte_fallback"));
     if (awq__json_is_text(awq__json_at(v->tokenizer, "model.type"), "BPE") &&
         (v->byte_level || fallback))

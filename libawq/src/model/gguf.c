@@ -2,9 +2,6 @@
 #include "compute/blocks.h"
 #include "model/model.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #define SUFFIX ".gguf"
@@ -18,34 +15,46 @@ static bool ends_in_gguf(const char *name)
     return length > suffix && !strcmp(name + length - suffix, SUFFIX);
 }
 
-/* A whole model, or the first of its parts. */
-static bool begins_model(const char *name)
+static bool are_digits(const char *text, size_t count)
 {
-    return ends_in_gguf(name) && (strstr(name, FIRST_PART) || !strstr(name, "-of-"));
+    return strspn(text, "0123456789") >= count;
 }
 
-static awq_status take_name(awq_context *ctx, const char *directory, const char *name, char **file)
+/* A whole model, or the first of parts NAME-00001-of-00002.gguf. */
+static bool begins_model(const char *name)
 {
-    if (*file)
-        return awq__fail(ctx, AWQ_ERROR_FORMAT,
-                         "%s: holds several GGUF models, of which one must be named", directory);
-    *file = awq__path_join(ctx, directory, name);
-    return *file ? AWQ_OK : AWQ_ERROR_MEMORY;
+    static const size_t tail = sizeof "-00001-of-00002" SUFFIX - 1;
+    size_t length = strlen(name);
+    if (!ends_in_gguf(name))
+        return false;
+    const char *part = length > tail ? name + length - tail : "";
+    bool is_part = part[0] == '-' && are_digits(part + 1, 5) && !strncmp(part + 6, "-of-", 4) &&
+                   are_digits(part + 10, 5);
+    return !is_part || !strncmp(part, FIRST_PART, strlen(FIRST_PART));
+}
+
+typedef struct finding {
+    awq_context *ctx;
+    const char *directory;
+    char **file;
+} finding;
+
+static awq_status see_name(void *user, const char *name)
+{
+    const finding *f = user;
+    if (!begins_model(name))
+        return AWQ_OK;
+    if (*f->file)
+        return awq__fail(f->ctx, AWQ_ERROR_FORMAT,
+                         "%s: holds several GGUF models, of which one must be named", f->directory);
+    *f->file = awq__path_join(f->ctx, f->directory, name);
+    return *f->file ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
 
 static awq_status look_in(awq_context *ctx, const char *path, char **file)
 {
-    awq_status status = AWQ_OK;
-    const struct dirent *entry;
-    DIR *directory = opendir(path);
-    if (!directory)
-        return AWQ_OK; /* who opens it as a checkpoint tells why */
-    while ((entry = readdir(directory)))
-        if (begins_model(entry->d_name))
-            AWQ__TRY(take_name(ctx, path, entry->d_name, file));
-done:
-    closedir(directory);
-    return status;
+    finding f = {ctx, path, file};
+    return awq__list_directory(ctx, path, see_name, &f);
 }
 
 awq_status awq__model_gguf_file(awq_context *ctx, const char *path, char **file)

@@ -6,6 +6,7 @@
  */
 #include "quant/gptq.h"
 #include "quant/gptq_blocks.h"
+#include "quant/rounding.h"
 #include "compute/nf4.h"
 #include "core/half.h"
 
@@ -61,23 +62,11 @@ int64_t awq__gptq_work(const awq__gptq *gptq)
 
 /* ---- one column: ROWS values with a scale and a zero each ---- */
 
-static inline float clamp(float value, float low, float high)
-{
-    return value > low ? value < high ? value : high : low; /* NaN gives low */
-}
-
-/* Nearest integer, ties to even, for |x| < 2^22. */
-static inline float round_even(float x)
-{
-    const float magic = 0x1.8p23f;
-    return (x + magic) - magic;
-}
-
 /* The E2M1 value nearest to x, ties to even, never -0: the step is 0.5 below 2, 1 below 4, and 2.
  */
 static inline float round_e2m1(float x)
 {
-    float value = clamp(x, -6, 6);
+    float value = awq__clamp(x, -6, 6);
     float power = awq__f32_from_bits(awq__f32_bits(value) & 0x7f800000u);
     float magic = (power > 1 ? power : 1) * 0x1.8p22f;
     return (value + magic) - magic;
@@ -114,7 +103,7 @@ static void round_column(const awq__scheme *scheme, const float *target, const f
         }
     else
         for (int r = 0; r < ROWS; r++) {
-            float c = clamp(round_even(target[r] / scale[r]) + zero[r], 0, top);
+            float c = awq__clamp(awq__round_even(target[r] / scale[r]) + zero[r], 0, top);
             value[r] = c - zero[r];
             code[r] = (uint8_t)(int)c;
         }
@@ -173,7 +162,7 @@ static void scale_of(const awq__scheme *scheme, float low, float high, float sha
         return;
     *scale = awq__round_scale(scheme->grid, width / (scheme->symmetric ? half - 1 : top));
     if (!scheme->symmetric)
-        *zero = clamp(round_even(-low * share / *scale), 0, top);
+        *zero = awq__clamp(awq__round_even(-low * share / *scale), 0, top);
 }
 
 static float share_of(const awq__scheme *scheme, int step)
@@ -207,7 +196,7 @@ static void range_loss(const awq__scheme *scheme, const float *w, const float *h
             }
         else
             for (int r = 0; r < ROWS; r++) {
-                float code = clamp(round_even(w[r] * inverse[r]) + zero[r], 0, top);
+                float code = awq__clamp(awq__round_even(w[r] * inverse[r]) + zero[r], 0, top);
                 float error = w[r] - scale[r] * (code - zero[r]);
                 loss[r] += weight * error * error;
             }

@@ -1,5 +1,6 @@
 #include "quant/gptq_blocks.h"
 #include "compute/block_codes.h"
+#include "quant/rounding.h"
 
 #include <math.h>
 #include <string.h>
@@ -67,24 +68,12 @@ void awq__gptq_store_blocks(const awq__gptq *gptq, const uint8_t *codes, int64_t
 
 /* ---- one column ---- */
 
-static float clamp(float value, float low, float high)
-{
-    return value > low ? value < high ? value : high : low; /* NaN gives low */
-}
-
-/* Nearest integer, ties to even, for |x| < 2^22. */
-static float round_even(float x)
-{
-    const float magic = 0x1.8p23f;
-    return (x + magic) - magic;
-}
-
 static void line_column(const awq__block_type *type, const float *share, float *value,
                         uint8_t *code)
 {
     const float zero = (float)type->zero, most = (float)(type->codes - 1 - type->zero);
     for (int r = 0; r < ROWS; r++) {
-        value[r] = round_even(clamp(share[r], -zero, most));
+        value[r] = awq__round_even(awq__clamp(share[r], -zero, most));
         code[r] = (uint8_t)(int)(value[r] + zero);
     }
 }
@@ -104,14 +93,17 @@ static void table_column(const float *values, const float *share, float *value, 
     }
 }
 
-/* Of doubled E2M1 values: the code of a magnitude is how many limits it passes. */
+/* Of doubled E2M1 values: the code of a magnitude is how many limits it passes. A limit itself goes
+   to the even code, as round_runs has it. */
 static void e2m1_column(const float *values, const float *share, float *value, uint8_t *code)
 {
     for (int r = 0; r < ROWS; r++) {
         float magnitude = fabsf(share[r]);
         int at = 0;
-        for (int i = 0; i < 7; i++)
-            at += magnitude > (values[i] + values[i + 1]) * 0.5f;
+        for (int i = 0; i < 7; i++) {
+            float limit = (values[i] + values[i + 1]) * 0.5f;
+            at += magnitude > limit || (magnitude == limit && i % 2);
+        }
         code[r] = (uint8_t)(share[r] < 0 && at ? at + 8 : at);
         value[r] = values[code[r]];
     }

@@ -6,8 +6,7 @@
 #include "compute/blocks.h"
 #include "quant/gptq.h"
 
-/* Chooses all numbers of codes->blocks, by the Hessian's diagonal D: of the column that is rounded
-   there. */
+/* Chooses all numbers of codes->blocks. Each column counts its D of the factorization (gptq.h). */
 awq_status awq__gptq_choose_blocks(awq_context *ctx, const awq__compute *compute,
                                    const awq__gptq *gptq, const awq__weight *weight,
                                    awq__codes *codes);

@@ -21,7 +21,6 @@
 #define READ_OPERATIONS 250   /* widened and looked at for NaN */
 #define ROUND_OPERATIONS 1200 /* rounded and packed */
 #define TRIAL_OPERATIONS 50   /* an error of rounding */
-#define PROOF_TOKENS 4096
 #define MEASURE_SECONDS 0.2
 #define MOST_THREADS 1024
 #define MEASURE_SIZE 512
@@ -64,27 +63,14 @@ static double range_count(const awq__scheme *scheme)
     return scheme->code == AWQ__CODE_E2M1 ? 3 : scheme->symmetric ? 14 : 26;
 }
 
-/* Rows of the gram of `cols` columns that `tokens` tokens give. */
-static double gram_rows(const estimator *e, double cols, double tokens)
-{
-    double rows = (double)e->plan->settings.quantize.sketch_rows;
-    if (rows <= 0 || cols <= rows)
-        return cols;
-    return fmax(1, fmin(rows, tokens));
-}
-
-static bool is_joined(awq__part part)
-{
-    return part == AWQ__PART_K || part == AWQ__PART_V || part == AWQ__PART_UP;
-}
-
 /* Search, clip and rounding of a matrix whose input `tokens` tokens pass; `rows` of its gram. */
 static void add_quantized(estimator *e, const awq__module *module, const awq__treatment *treatment,
                           const awq__scheme *scheme, double tokens, double rows)
 {
     double N = (double)module->rows, K = (double)module->cols, g = (double)scheme->group;
     double weights = N * K;
-    if (treatment->calibrate && !is_joined(module->part)) /* what has one input has one gram */
+    if (treatment->calibrate &&
+        awq__has_own_gram(module->part)) /* what has one input has one gram */
         add(e, 2 * tokens * K * (rows < K ? g : K), STATISTICS_SHARE);
     if (treatment->scale) {
         double tried = candidate_count(e->plan->settings.quantize.ratio_steps);
@@ -123,16 +109,11 @@ static double module_bytes(estimator *e, const awq__module *module)
     return status == AWQ_OK ? (double)found.bytes : 0;
 }
 
-static bool reaches_experts(const awq__module *module)
-{
-    return module->part >= AWQ__PART_GATE && module->part <= AWQ__PART_DOWN;
-}
-
 static void add_layer(estimator *e, int64_t layer)
 {
     const awq__arch *arch = e->plan->model->arch;
     double T = e->tokens, stored = 0;
-    double proven = fmin(T, PROOF_TOKENS), scaled = 0;
+    double proven = fmin(T, AWQ__SAMPLE_TOKENS), scaled = 0;
     bool calibrates = e->plan->rules.calibrate;
     for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
         const awq__module *module = &arch->modules[i];
@@ -148,8 +129,7 @@ static void add_layer(estimator *e, int64_t layer)
         awq__scheme scheme = awq__model_plan_scheme(e->plan, i, AWQ_BF16);
         double least = (double)e->plan->settings.calibration.min_expert_tokens;
         double seen = module->role == AWQ_ROLE_EXPERT ? fmax(tokens, fmin(least, T)) : tokens;
-        double rows = reaches_experts(module) ? gram_rows(e, (double)module->cols, seen)
-                                              : (double)module->cols;
+        double rows = awq__gram_rows(e->plan, module, seen);
         add_quantized(e, module, treatment, &scheme, seen, rows);
         if (treatment->scale)
             scaled += weights * proven * tokens / T;

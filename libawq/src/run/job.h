@@ -109,6 +109,14 @@ awq_status awq__memory_begin(awq_context *ctx, const awq__model_plan *plan);
 /* Is memory so scarce that freed memory must be given back to the system? */
 bool awq__memory_is_tight(const awq__memory_need *need, const awq__memory_limit *limit);
 
+/* ---- grams.c ---- */
+
+/* Rows of the gram of a module's input, which `seen` tokens reach: all columns, or a sketch, which
+   has no more than there are tokens. */
+double awq__gram_rows(const awq__model_plan *plan, const awq__module *module, double seen);
+/* Of linears that read one vector, the first alone. */
+bool awq__has_own_gram(awq__part part);
+
 /* ---- estimate.c ---- */
 
 awq_status awq__estimate(awq_context *ctx, const awq__model_plan *plan,

@@ -18,8 +18,6 @@
 #define MODULE_BYTES 2048.0
 /* Free memory that the C library keeps for each thread (awq__give_back). */
 #define MOST_FREE_BYTES (64.0 * (1 << 20))
-/* Tokens of the proof, and of the attention whose inputs are kept at a time. */
-#define SAMPLE_TOKENS 4096.0
 #define TOKEN_BYTES 2 /* of text, at least, in the mean */
 
 typedef struct meter {
@@ -66,31 +64,22 @@ typedef struct treated {
     double group;
 } treated;
 
-/* Rows of a gram: all columns, or a sketch, which has no more than there are tokens. */
-static double gram_rows(const meter *m, const awq__module *module)
+/* Tokens that reach a module: all, or an expert's share with those that it borrows. */
+static double seen_tokens(const meter *m, const awq__module *module)
 {
     const awq_arch_experts *experts = &arch_of(m)->layers[module->layer].experts;
-    double cols = (double)module->cols, rows = (double)m->plan->settings.quantize.sketch_rows;
     double T = (double)m->tokens->calibration;
-    bool inner = module->part >= AWQ__PART_GATE && module->part <= AWQ__PART_DOWN;
-    if (!inner || rows <= 0 || cols <= rows)
-        return cols;
-    if (module->role == AWQ_ROLE_EXPERT)
-        T = fmin(T, T * (double)experts->per_token / (double)experts->count +
-                        (double)m->plan->settings.calibration.min_expert_tokens);
-    return fmax(1, fmin(rows, T));
-}
-
-static bool has_own_gram(awq__part part)
-{
-    return part != AWQ__PART_K && part != AWQ__PART_V && part != AWQ__PART_UP;
+    if (module->role != AWQ_ROLE_EXPERT)
+        return T;
+    return fmin(T, T * (double)experts->per_token / (double)experts->count +
+                       (double)m->plan->settings.calibration.min_expert_tokens);
 }
 
 /* The memory of its statistics, scale search and ranges. */
 static double kept_bytes(const treated *t)
 {
     double N = (double)t->module->rows, K = (double)t->module->cols, bytes = 0;
-    if (t->treatment->calibrate && has_own_gram(t->module->part))
+    if (t->treatment->calibrate && awq__has_own_gram(t->module->part))
         bytes += 4 * K * (t->rows + (t->rows < K && t->treatment->clip ? t->group : 0)) + 128 * K;
     if (t->treatment->clip)
         bytes += (double)sizeof(awq__range) * N * K / t->group;
@@ -126,7 +115,7 @@ static void add_module(meter *m, size_t index, sums *s)
         return;
     awq__scheme scheme = awq__model_plan_scheme(m->plan, index, AWQ_BF16);
     t.group = (double)scheme.group;
-    t.rows = gram_rows(m, module);
+    t.rows = awq__gram_rows(m->plan, module, seen_tokens(m, module));
     s->kept += kept_bytes(&t);
     s->worker = fmax(s->worker, worker_bytes(&t));
     s->compensates |= t.treatment->gptq;
@@ -167,7 +156,7 @@ static double expert_bytes(const awq__layer *layer, const sums *s)
 static double beside_bytes(const meter *m, const awq__layer *layer, const sums *s)
 {
     double H = (double)layer->hidden, T = (double)m->tokens->calibration;
-    double Q = (double)layer->attention.o.cols, sample = fmin(T, SAMPLE_TOKENS);
+    double Q = (double)layer->attention.o.cols, sample = fmin(T, (double)AWQ__SAMPLE_TOKENS);
     double experts = (double)layer->moe.expert_count, I = (double)layer->moe.intermediate;
     double lists = 12 * (T * (double)layer->moe.per_token +
                          experts * (double)m->plan->settings.calibration.min_expert_tokens);

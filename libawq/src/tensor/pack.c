@@ -54,6 +54,14 @@ awq_status awq_unpack_gemm(awq_context *ctx, int64_t rows, int64_t columns, int6
     return AWQ_OK;
 }
 
+static awq_status check_size(awq_context *ctx, int64_t rows, int64_t columns)
+{
+    if (rows < 1 || columns < 1)
+        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "[%lld, %lld]: expected a positive size",
+                         (long long)rows, (long long)columns);
+    return AWQ_OK;
+}
+
 /* Whether words of codes fill up: P = 32/bits divides K, and N where there are zero points. */
 static awq_status check_words(awq_context *ctx, const char *what, int64_t rows, int64_t columns,
                               int bits, bool symmetric)
@@ -114,9 +122,7 @@ awq_status awq_unpack_compressed(awq_context *ctx, int64_t rows, int64_t columns
                                             {"weight_scale", weight_scale},
                                             {"out", out},
                                             {0}}));
-    if (rows < 1 || columns < 1)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "[%lld, %lld]: expected a positive size",
-                         (long long)rows, (long long)columns);
+    AWQ__CHECK(check_size(ctx, rows, columns));
     AWQ__CHECK(awq__check_scheme(ctx, scheme, columns));
     if (scheme->code != AWQ_CODE_INTEGER || (scheme->bits != 4 && scheme->bits != 8))
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
@@ -185,9 +191,7 @@ awq_status awq_unpack_gptq(awq_context *ctx, int64_t rows, int64_t columns,
                                             {"scales", scales},
                                             {"out", out},
                                             {0}}));
-    if (rows < 1 || columns < 1)
-        return awq__fail(ctx, AWQ_ERROR_ARGUMENT, "[%lld, %lld]: expected a positive size",
-                         (long long)rows, (long long)columns);
+    AWQ__CHECK(check_size(ctx, rows, columns));
     AWQ__CHECK(awq__check_scheme(ctx, scheme, columns));
     awq__scheme inner = awq__inner_scheme(scheme, columns);
     AWQ__CHECK(check_gptq(ctx, "scheme", rows, columns, &inner, version));
@@ -219,10 +223,11 @@ awq_status awq_unpack_mxfp4(awq_context *ctx, int64_t rows, int64_t columns, con
     AWQ__CHECK(
         awq__enter(ctx, "awq_unpack_mxfp4",
                    (awq__argument[]){{"blocks", blocks}, {"scales", scales}, {"out", out}, {0}}));
-    if (rows < 1 || columns < 1 || columns % AWQ__MX_GROUP)
+    AWQ__CHECK(check_size(ctx, rows, columns));
+    if (columns % AWQ__MX_GROUP)
         return awq__fail(ctx, AWQ_ERROR_ARGUMENT,
-                         "[%lld, %lld]: expected a positive size, and columns in multiples of 32",
-                         (long long)rows, (long long)columns);
+                         "[%lld, %lld]: expected columns in multiples of 32", (long long)rows,
+                         (long long)columns);
     AWQ__CHECK(awq__quantized_create(ctx, rows, columns, &awq__mx_scheme, out));
     awq__mxfp4_unpack(&(*out)->codes, blocks, scales);
     return AWQ_OK;

@@ -75,7 +75,7 @@ static awq_status store_bias(const awq__writer *writer, const awq__module *modul
     float *values = awq__alloc(writer->ctx, (size_t)weight->rows, sizeof *values, module->name);
     AWQ__TRY_ALLOC(values);
     for (int64_t n = 0; n < weight->rows; n++)
-        values[n] = weight->bias[n] * (weight->bias_scale ? weight->bias_scale[n] : 1);
+        values[n] = awq__bias_of(weight, n);
     AWQ__TRY(awq__gguf_target_of(writer->plan, module, true, &to));
     AWQ__TRY(write_floats(writer, module, &to, values, weight->rows));
 done:
@@ -85,7 +85,23 @@ done:
 
 /* ---- what the files of this room call ---- */
 
-/* Writes a matrix without a row permutation block by block: an embedding is large. */
+/* Writes rows of a matrix, which begins at `at`: each in its place where they lie in pairs. */
+static awq_status write_block(const awq__writer *writer, const awq__module *module,
+                              const awq__gguf_place *place, size_t at, int64_t first, int64_t count,
+                              const uint8_t *stored, size_t row_bytes)
+{
+    if (!place->paired_head)
+        return write_rows(writer, module, place->name, at + (size_t)first * row_bytes, stored,
+                          (size_t)count * row_bytes);
+    for (int64_t n = 0; n < count; n++) {
+        size_t row = (size_t)awq__paired_row(place->paired_head, first + n);
+        AWQ__CHECK(write_rows(writer, module, place->name, at + row * row_bytes,
+                              stored + (size_t)n * row_bytes, row_bytes));
+    }
+    return AWQ_OK;
+}
+
+/* Writes a matrix block by block: an embedding is large. */
 static awq_status write_matrix(const awq__writer *writer, const awq__module *module,
                                const awq__gguf_target *to, const awq__weight *weight, float *values,
                                uint8_t *stored)
@@ -97,13 +113,11 @@ static awq_status write_matrix(const awq__writer *writer, const awq__module *mod
         int64_t count = awq__min(block, weight->rows - first);
         awq__weight_read(awq__compute_of(writer->ctx), weight, first, count, values);
         AWQ__CHECK(narrow(writer, module, to, values, count * K, stored));
-        AWQ__CHECK(write_rows(writer, module, to->place.name, at + (size_t)first * row_bytes,
-                              stored, (size_t)count * row_bytes));
+        AWQ__CHECK(write_block(writer, module, &to->place, at, first, count, stored, row_bytes));
     }
     return AWQ_OK;
 }
 
-/* Writes q or k, whose rows are permuted in pairs, in one piece. */
 awq_status awq__gguf_store_weight(const awq__writer *writer, const awq__module *module,
                                   const awq__weight *weight)
 {
@@ -111,18 +125,12 @@ awq_status awq__gguf_store_weight(const awq__writer *writer, const awq__module *
     awq__gguf_target to;
     float *values = NULL;
     uint8_t *stored = NULL;
+    size_t floats = (size_t)awq__weight_work(weight);
     AWQ__TRY(awq__gguf_target_of(writer->plan, module, false, &to));
-    size_t floats = to.place.paired_head ? (size_t)(weight->rows * weight->cols)
-                                         : (size_t)awq__weight_work(weight);
     values = awq__alloc_host(writer->ctx, floats, sizeof *values, module->name);
     stored = awq__alloc_host(writer->ctx, floats, (size_t)to.type->block_bytes, module->name);
     AWQ__TRY_ALLOC(values && stored);
-    if (to.place.paired_head) {
-        awq__weight_read(awq__compute_of(writer->ctx), weight, 0, weight->rows, values);
-        AWQ__TRY(write_floats(writer, module, &to, values, weight->rows * weight->cols));
-    } else {
-        AWQ__TRY(write_matrix(writer, module, &to, weight, values, stored));
-    }
+    AWQ__TRY(write_matrix(writer, module, &to, weight, values, stored));
     AWQ__TRY(store_bias(writer, module, weight));
 done:
     awq__free_aligned(values);

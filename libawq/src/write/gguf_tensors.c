@@ -94,6 +94,7 @@ awq_status awq__gguf_tensors(const awq__model_plan *plan, int64_t layer, awq__gg
 /* ---- for what takes dtypes ---- */
 
 typedef struct plain_visit {
+    awq_context *ctx;
     awq__result_visit visit;
     void *user;
 } plain_visit;
@@ -104,17 +105,15 @@ static awq_status visit_plain(void *user, const char *name, const awq__ggml_type
 {
     const plain_visit *plain = user;
     int64_t stored[AWQ__GGUF_MAX_RANK];
-    bool is_plain = type->dtype != AWQ_DTYPE_COUNT;
-    for (int i = 0; i < rank; i++)
-        stored[i] = shape[i];
-    if (!is_plain)
-        stored[rank - 1] = shape[rank - 1] / type->block * type->block_bytes;
-    return plain->visit(plain->user, name, is_plain ? type->dtype : AWQ_U8, rank, stored);
+    awq_dtype dtype;
+    if (!awq__ggml_stored(type, rank, shape, &dtype, stored))
+        return awq__fail(plain->ctx, AWQ_ERROR_UNSUPPORTED, "tensor \"%s\": too large", name);
+    return plain->visit(plain->user, name, dtype, rank, stored);
 }
 
 awq_status awq__gguf_plain_tensors(const awq__model_plan *plan, int64_t layer,
                                    awq__result_visit visit, void *user)
 {
-    plain_visit plain = {visit, user};
+    plain_visit plain = {plan->model->ctx, visit, user};
     return awq__gguf_tensors(plan, layer, visit_plain, &plain);
 }

@@ -58,7 +58,7 @@ static awq_status store_bias(const awq__writer *writer, const awq__module *modul
     float *values = awq__alloc(writer->ctx, (size_t)weight->rows, sizeof *values, module->name);
     AWQ__CHECK_ALLOC(values);
     for (int64_t n = 0; n < weight->rows; n++)
-        values[n] = weight->bias[n] * (weight->bias_scale ? weight->bias_scale[n] : 1);
+        values[n] = awq__bias_of(weight, n);
     awq_status status =
         write_floats(writer, module, ".bias", found.bias_dtype, values, weight->rows);
     awq__free(values);

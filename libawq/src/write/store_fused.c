@@ -71,8 +71,7 @@ static awq_status store_biases(const fused_job *j, bool down, int index)
     for (int i = 0; i < count; i++) {
         const awq__weight *w = members[i].weight;
         for (int64_t n = 0; n < w->rows; n++)
-            values[members[i].first + n * members[i].step] =
-                w->bias[n] * (w->bias_scale ? w->bias_scale[n] : 1);
+            values[members[i].first + n * members[i].step] = awq__bias_of(w, n);
     }
     AWQ__TRY(
         awq__store_narrow(j->writer->ctx, spec->name, spec->dtype, values, spec->shape[1], slab));
