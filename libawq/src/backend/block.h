@@ -2,7 +2,8 @@
  * A block, the attention or the experts of a layer, as a backend is told of it.
  *
  * The unit of the work on a layer is an input: a vector that some linears read. q, k and v read
- * one, o another, gate and up of all experts a third, each expert's down its own.
+ * one, o another, gate and up of all experts a third, each expert's down its own. An attention has
+ * as many inputs as vectors that are read, each with one that is seen.
  *
  * A scale multiplies the columns of all readers of an input, and its fold site takes the inverse.
  * What is known of inputs and readers from the calibration is the backend's: the host never looks
@@ -63,19 +64,22 @@ typedef enum awq__fold_kind {
 /* What makes an input, and takes the inverse of its scale. */
 typedef struct awq__fold_site {
     awq__fold_kind kind;
-    const float *norm;         /* [K] the source's weights */
+    const float *norm;         /* [run] the source's weights */
     const float **folded_norm; /* where the folded layer has them */
     awq_dtype norm_dtype;
     awq__weight *others[2]; /* folded: what else reads the norm, and stays float; NULL: nothing */
     awq__weight *producer;  /* folded */
     /* Columns of the input lie in runs of `run`; `shared` runs, one after the other, are made by
-       the same rows, and have the same scales. */
+       the same weights of the norm or the same rows, and have the same scales. */
     int64_t run, shared;
+    int64_t stride; /* rows of the producer for each run, the last `run` of which make it */
     float *inverse; /* the divided norm, or the factors of the producer's rows */
 } awq__fold_site;
 
 struct awq__input {
-    int64_t cols; /* K */
+    const char *name;   /* for the report: "qkv" */
+    awq__vector vector; /* of an attention */
+    int64_t cols;       /* K */
     awq__reader *readers;
     int64_t reader_count;
     awq__seen *seen;

@@ -6,25 +6,36 @@
 
 #include <string.h>
 
-enum { INPUT_QKV, INPUT_O };
-
 /* ---- statistics ---- */
 
 typedef struct kept {
     const awq__block *block;
-    awq__sequences sequences; /* whose inputs are kept */
-    float *x, *c;             /* [T,H] input of q, k, v; [T,Q] input of o: of those */
+    awq__sequences sequences;         /* whose vectors are kept */
+    float *values[AWQ__VECTOR_COUNT]; /* [T,K] of each input, by its vector */
+    int64_t cols[AWQ__VECTOR_COUNT];  /* K */
 } kept;
 
-static void keep_inputs(void *user, int64_t slot, int worker, int64_t tokens, const float *x,
-                        const float *c)
+static void keep_vector(void *user, int64_t slot, awq__vector vector, int64_t tokens,
+                        const float *values)
 {
     kept *k = user;
-    (void)worker;
-    int64_t H = k->block->inputs[INPUT_QKV].cols, Q = k->block->inputs[INPUT_O].cols;
+    int64_t K = k->cols[vector];
     int64_t first = k->sequences.offsets[slot] - k->sequences.offsets[0];
-    memcpy(k->x + first * H, x, (size_t)(tokens * H) * sizeof *x);
-    memcpy(k->c + first * Q, c, (size_t)(tokens * Q) * sizeof *c);
+    if (k->values[vector])
+        memcpy(k->values[vector] + first * K, values, (size_t)(tokens * K) * sizeof *values);
+}
+
+static awq_status make_room(kept *k, int64_t T)
+{
+    const awq__block *block = k->block;
+    for (int64_t i = 0; i < block->input_count; i++) {
+        awq__vector vector = block->inputs[i].vector;
+        k->cols[vector] = block->inputs[i].cols;
+        k->values[vector] = awq__alloc_aligned(block->ctx, (size_t)(T * block->inputs[i].cols),
+                                               sizeof(float), "attention inputs");
+        AWQ__CHECK_ALLOC(k->values[vector]);
+    }
+    return AWQ_OK;
 }
 
 /* Statistics of the inputs of some of the sequences. */
@@ -32,24 +43,22 @@ static awq_status add_sequences(kept *k)
 {
     awq_status status;
     const awq__block *block = k->block;
-    const awq__compute *compute = block->data->compute;
     awq__forward forward = block->states->forward;
     forward.sequences = &k->sequences;
     int64_t T = k->sequences.offsets[k->sequences.count] - k->sequences.offsets[0];
-    int64_t H = block->inputs[INPUT_QKV].cols, Q = block->inputs[INPUT_O].cols;
-    k->x = awq__alloc_aligned(block->ctx, (size_t)(T * H), sizeof *k->x, "attention inputs");
-    k->c = awq__alloc_aligned(block->ctx, (size_t)(T * Q), sizeof *k->c, "attention inputs");
-    AWQ__TRY_ALLOC(k->x && k->c);
+    AWQ__TRY(make_room(k, T));
     AWQ__TRY(awq__attention_forward(&forward, block->layer, block->states->hidden, false, NULL,
-                                    keep_inputs, k));
-    AWQ__TRY(
-        awq__stats_add_whole(block->ctx, compute, &block->seen[INPUT_QKV].data->stats, T, k->x, H));
-    AWQ__TRY(
-        awq__stats_add_whole(block->ctx, compute, &block->seen[INPUT_O].data->stats, T, k->c, Q));
+                                    keep_vector, k));
+    for (int64_t i = 0; i < block->seen_count; i++) {
+        const awq__seen *seen = &block->seen[i];
+        AWQ__TRY(awq__stats_add_whole(block->ctx, block->data->compute, &seen->data->stats, T,
+                                      k->values[seen->input->vector], seen->input->cols));
+    }
 done:
-    awq__free_aligned(k->x);
-    awq__free_aligned(k->c);
-    k->x = k->c = NULL;
+    for (int i = 0; i < AWQ__VECTOR_COUNT; i++) {
+        awq__free_aligned(k->values[i]);
+        k->values[i] = NULL;
+    }
     return status;
 }
 

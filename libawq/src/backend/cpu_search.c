@@ -91,7 +91,7 @@ static awq_status check_salience(const awq__block *block, const awq__input *inpu
     return AWQ_OK;
 }
 
-/* Columns that the same rows make have the mean of their values. */
+/* Columns that have the same scales have the mean of their values. */
 static void tie_columns(const awq__input *input, double *values)
 {
     int64_t D = input->site.run, shared = input->site.shared;
@@ -118,6 +118,7 @@ static void add_set(searcher *s, awq__input *input, double *w_mean)
                                          .w_mean = w_mean,
                                          .steps = s->block->settings->quantize.ratio_steps,
                                          .norm = site->kind == AWQ__FOLD_NORM ? site->norm : NULL,
+                                         .norm_cols = site->run,
                                          .norm_dtype = site->norm_dtype},
                           .name = input->readers[0].module->name,
                           .scale = input->scale,

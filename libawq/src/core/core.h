@@ -312,6 +312,9 @@ awq_status awq__scratch_create(awq_context *ctx, const char *what, awq__scratch 
 float *awq__scratch_get(awq__scratch *scratch, int worker, size_t floats);
 /* Takes a cleared one too. */
 void awq__scratch_free(awq__scratch *scratch);
+/* Cuts work space into parts of so many floats, each aligned as `base` is, up to 64 bytes; returns
+   the floats of all. base NULL: each part is NULL. */
+size_t awq__cut_space(float *base, const int64_t *sizes, float **const *parts, int count);
 
 /* ---- directory.c ---- */
 

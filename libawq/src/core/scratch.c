@@ -29,3 +29,13 @@ void awq__scratch_free(awq__scratch *scratch)
     awq__free(scratch->spaces);
     *scratch = (awq__scratch){0};
 }
+
+size_t awq__cut_space(float *base, const int64_t *sizes, float **const *parts, int count)
+{
+    size_t at = 0;
+    for (int i = 0; i < count; i++) {
+        *parts[i] = base ? base + at : NULL;
+        at += (size_t)(sizes[i] + 15) / 16 * 16;
+    }
+    return at;
+}

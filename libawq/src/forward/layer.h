@@ -84,12 +84,20 @@ static inline int64_t awq__token_count(const awq__sequences *sequences)
    offsets are those of all. */
 awq__sequences awq__some_sequences(const awq__sequences *all, int64_t first, int64_t most);
 
+/* Vectors of a token inside an attention, which linears read. */
+typedef enum awq__vector {
+    AWQ__VECTOR_X, /* [H] the normed hidden state */
+    AWQ__VECTOR_C, /* what o reads */
+    AWQ__VECTOR_COUNT,
+} awq__vector;
+
 /*
- * Called by awq__attention_forward for each sequence: the normed input x[L,H] of q, k and v, and
- * the input c[L, heads*head_dim] of o. Called from workers; `slot` is the number of the sequence.
+ * Called by awq__attention_forward for each sequence and each vector that its kind of attention
+ * has: values [L,K], K columns of what reads it. Called from workers; `slot` is the number of the
+ * sequence.
  */
-typedef void (*awq__attention_tap)(void *user, int64_t slot, int worker, int64_t tokens,
-                                   const float *x, const float *c);
+typedef void (*awq__attention_tap)(void *user, int64_t slot, awq__vector vector, int64_t tokens,
+                                   const float *values);
 
 /* out[T,H] = attention(norm(hidden)). out may be hidden with `add`, which adds to it; NULL: the tap
  * is all that is wanted. tap may be NULL. */
@@ -97,6 +105,33 @@ awq_status awq__attention_forward(const awq__forward *forward, const awq__layer 
                                   const float *hidden, bool add, float *out, awq__attention_tap tap,
                                   void *user);
 
+/* A sequence between the norm and o. */
+typedef struct awq__mixing {
+    const awq__forward *forward;
+    const awq__layer *layer;
+    int64_t tokens;         /* L */
+    const float *x;         /* [L,H] */
+    float *c;               /* [L,K], K columns of o: to be made */
+    float *space;           /* awq__mixer.floats of it */
+    int64_t slot;           /* for the tap */
+    awq__attention_tap tap; /* or NULL */
+    void *user;
+} awq__mixing;
+/* Shows a vector other than x and c to the tap. */
+static inline void awq__mixing_show(const awq__mixing *m, awq__vector vector, const float *values)
+{
+    if (m->tap)
+        m->tap(m->user, m->slot, vector, m->tokens, values);
+}
+
+/* A kind of attention. */
+typedef struct awq__mixer {
+    /* Floats of work space for a sequence of so many tokens. */
+    size_t (*floats)(const awq__layer *layer, int64_t tokens);
+    /* x -> c, on the calling thread. */
+    void (*mix)(const awq__mixing *m);
+} awq__mixer;
+extern const awq__mixer awq__softmax_mixer;
 /* Where tokens go: of T tokens, in the order in which they came. n and k are the layer's
    expert_count and per_token: the last of a token's k choices is the shared expert, if there is
    one. */

@@ -1,11 +1,10 @@
 /*
- * The attention of a layer: two inputs. q, k and v read what a norm makes, o reads what v's rows
- * make. Clipping q and k is known to hurt.
+ * The attention of a layer: its inputs, what is written and told of them. q, k and v read what a
+ * norm makes, o reads what v's rows make. Clipping q and k is known to hurt.
  */
 #include "layer/input.h"
 
-enum { INPUT_QKV, INPUT_O };
-enum { READER_Q, READER_K };
+enum { READER_Q, READER_K, READER_V, READER_O };
 
 static const awq__arch *arch_of(const awq__work *work)
 {
@@ -38,18 +37,28 @@ static void report(const awq__work *work, const awq__proof *proof, cJSON *report
     const awq__block *block = &work->block;
     awq__json_builder *b = &work->quantizer->built;
     cJSON *object = awq__json_add_object(b, report, "attention");
-    awq__report_found(work, object, "qkv", &block->inputs[INPUT_QKV]);
-    awq__report_found(work, object, "o", &block->inputs[INPUT_O]);
+    for (int64_t i = 0; i < block->input_count; i++)
+        awq__report_found(work, object, &block->inputs[i]);
     awq__json_add_number(b, object, "fold_error", proof->largest_error);
     awq__json_add_number(b, object, "fold_tokens", (double)proof->tokens);
-    awq__json_add_bool(b, object, "v_clipped", block->bundles[INPUT_QKV].clipped);
-    awq__json_add_bool(b, object, "o_clipped", block->bundles[INPUT_O].clipped);
+    awq__json_add_bool(b, object, "v_clipped", block->readers[READER_V].bundle->clipped);
+    awq__json_add_bool(b, object, "o_clipped", block->readers[READER_O].bundle->clipped);
 }
 
 static const awq__block_steps steps = {
     .shares = {0.01, 0.02, 0.05, 0.06, 0.08}, .write_others = write_others, .report = report};
 
-/* ---- the two inputs ---- */
+/* ---- the inputs ---- */
+
+/* Readers of a vector, which are added to the bundle that is returned. */
+static awq__bundle *add_input(awq__work *work, const char *name, awq__vector vector, int64_t cols)
+{
+    awq__block *block = &work->block;
+    awq__add_input(work, name, cols);
+    awq__add_seen(work);
+    block->inputs[block->input_count - 1].vector = vector;
+    return awq__add_bundle(work, -1);
+}
 
 static awq_status add_qkv(awq__work *work)
 {
@@ -59,10 +68,10 @@ static awq_status add_qkv(awq__work *work)
     const awq__fold_site site = {.kind = AWQ__FOLD_NORM,
                                  .norm = a->norm,
                                  .folded_norm = &folded->norm,
-                                 .norm_dtype = a->norm_dtype};
-    awq__bundle *bundle = awq__add_bundle(work, -1);
-    awq__add_input(work, block->layer->hidden);
-    awq__add_seen(work);
+                                 .norm_dtype = a->norm_dtype,
+                                 .run = block->layer->hidden,
+                                 .shared = 1};
+    awq__bundle *bundle = add_input(work, "qkv", AWQ__VECTOR_X, block->layer->hidden);
     awq__add_reader(work, bundle, AWQ__PART_Q, &a->q, &folded->q);
     awq__add_reader(work, bundle, AWQ__PART_K, &a->k, &folded->k);
     awq__add_reader(work, bundle, AWQ__PART_V, &a->v, &folded->v);
@@ -77,10 +86,9 @@ static awq_status add_o(awq__work *work)
     const awq__fold_site site = {.kind = AWQ__FOLD_ROWS,
                                  .producer = &folded->v,
                                  .run = a->head_dim,
-                                 .shared = a->heads / a->kv_heads};
-    awq__bundle *bundle = awq__add_bundle(work, -1);
-    awq__add_input(work, a->o.cols);
-    awq__add_seen(work);
+                                 .shared = a->heads / a->kv_heads,
+                                 .stride = a->head_dim};
+    awq__bundle *bundle = add_input(work, "o", AWQ__VECTOR_C, a->o.cols);
     awq__add_reader(work, bundle, AWQ__PART_O, &a->o, &folded->o);
     return awq__add_site(work, AWQ_FOLD_VALUE, &site);
 }

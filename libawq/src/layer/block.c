@@ -67,12 +67,11 @@ awq_status awq__quantize_block(awq__work *work, cJSON *report)
     return AWQ_OK;
 }
 
-void awq__report_ratio(const awq__work *work, cJSON *object, const char *name,
-                       const awq__input *input)
+void awq__report_ratio(const awq__work *work, cJSON *object, const awq__input *input)
 {
     awq__json_builder *b = &work->quantizer->built;
     char key[48];
-    snprintf(key, sizeof key, "%s_ratio", name);
+    snprintf(key, sizeof key, "%s_ratio", input->name);
     if (!input->scale)
         return;
     if (input->found.candidate)
@@ -83,16 +82,15 @@ void awq__report_ratio(const awq__work *work, cJSON *object, const char *name,
         awq__json_add_text(b, object, key, "identity");
 }
 
-void awq__report_found(const awq__work *work, cJSON *object, const char *name,
-                       const awq__input *input)
+void awq__report_found(const awq__work *work, cJSON *object, const awq__input *input)
 {
     awq__json_builder *b = &work->quantizer->built;
     char key[48];
     if (!input->scale)
         return;
-    awq__report_ratio(work, object, name, input);
-    snprintf(key, sizeof key, "%s_rtn_loss", name);
+    awq__report_ratio(work, object, input);
+    snprintf(key, sizeof key, "%s_rtn_loss", input->name);
     awq__json_add_number(b, object, key, input->found.identity_loss);
-    snprintf(key, sizeof key, "%s_loss", name);
+    snprintf(key, sizeof key, "%s_loss", input->name);
     awq__json_add_number(b, object, key, input->found.loss);
 }

@@ -58,7 +58,7 @@ static void report_expert(const awq__work *work, int64_t e, cJSON *object)
     awq__json_builder *b = &work->quantizer->built;
     awq__json_add_number(b, object, "tokens", (double)bundle->routed);
     awq__json_add_number(b, object, "borrowed", (double)bundle->borrowed);
-    awq__report_ratio(work, object, "down", bundle->readers[READER_DOWN]->input);
+    awq__report_ratio(work, object, bundle->readers[READER_DOWN]->input);
     awq__json_add_bool(b, object, "clipped", bundle->clipped);
     awq__json_add_number(b, object, "rtn_error", bundle->rtn_error);
     awq__json_add_number(b, object, "error", bundle->error);
@@ -74,7 +74,7 @@ static void report(const awq__work *work, const awq__proof *proof, cJSON *report
     awq__json_builder *b = &work->quantizer->built;
     const awq__moe *moe = &block->layer->moe;
     cJSON *object = awq__json_add_object(b, report, "experts");
-    awq__report_found(work, object, "gate_up", &block->inputs[0]);
+    awq__report_found(work, object, &block->inputs[0]);
     awq__json_add_number(b, object, "fold_error", proof->largest_error);
     awq__json_add_number(b, object, "fold_tokens", (double)proof->tokens);
     awq__json_add_number(b, object, "stored_router_agreement", proof->stored_agreement);
@@ -106,8 +106,10 @@ static awq_status add_gate_up(awq__experts *experts)
                                  .norm = moe->norm,
                                  .folded_norm = &folded->norm,
                                  .norm_dtype = moe->norm_dtype,
+                                 .run = block->layer->hidden,
+                                 .shared = 1,
                                  .others = {&folded->router, &folded->token_gate}};
-    awq__add_input(work, block->layer->hidden);
+    awq__add_input(work, "gate_up", block->layer->hidden);
     for (int64_t e = 0; e < moe->expert_count; e++) {
         const awq__expert *from = &moe->experts[e];
         awq__expert *to = &experts->folded[e];
@@ -125,9 +127,12 @@ static awq_status add_down(awq__experts *experts, int64_t e)
     awq__block *block = &work->block;
     const awq__weight *down = &block->layer->moe.experts[e].down;
     awq__expert *folded = &experts->folded[e];
-    const awq__fold_site site = {
-        .kind = AWQ__FOLD_ROWS, .producer = &folded->up, .run = down->cols, .shared = 1};
-    awq__add_input(work, down->cols);
+    const awq__fold_site site = {.kind = AWQ__FOLD_ROWS,
+                                 .producer = &folded->up,
+                                 .run = down->cols,
+                                 .shared = 1,
+                                 .stride = down->cols};
+    awq__add_input(work, "down", down->cols);
     awq__add_seen(work);
     awq__add_reader(work, &block->bundles[e], AWQ__PART_DOWN, down, &folded->down);
     return awq__add_site(work, AWQ_FOLD_UP, &site);

@@ -6,7 +6,7 @@
 static void into_norm(const awq__input *input)
 {
     const awq__fold_site *site = &input->site;
-    for (int64_t k = 0; k < input->cols; k++)
+    for (int64_t k = 0; k < site->run; k++)
         site->inverse[k] = awq__round_to_dtype(site->norm_dtype, site->norm[k] / input->scale[k]);
     *site->folded_norm = site->inverse;
     for (int i = 0; i < 2; i++)
@@ -14,12 +14,15 @@ static void into_norm(const awq__input *input)
             site->others[i]->col_scale = input->scale;
 }
 
+/* Rows that make no column of the input stay as they are. */
 static void into_rows(const awq__input *input)
 {
     const awq__fold_site *site = &input->site;
-    int64_t D = site->run;
-    for (int64_t n = 0; n < site->producer->rows; n++)
-        site->inverse[n] = input->unscale[n / D * site->shared * D + n % D];
+    int64_t D = site->run, skipped = site->stride - D;
+    for (int64_t n = 0; n < site->producer->rows; n++) {
+        int64_t run = n / site->stride, i = n % site->stride - skipped;
+        site->inverse[n] = i < 0 ? 1 : input->unscale[run * site->shared * D + i];
+    }
     site->producer->row_scale = site->producer->bias_scale = site->inverse;
 }
 

@@ -39,11 +39,12 @@ void awq__work_free(awq__work *work)
     *work = (awq__work){0};
 }
 
-void awq__add_input(awq__work *work, int64_t cols)
+void awq__add_input(awq__work *work, const char *name, int64_t cols)
 {
     awq__block *block = &work->block;
     block->inputs[block->input_count++] =
-        (awq__input){.cols = cols,
+        (awq__input){.name = name,
+                     .cols = cols,
                      .readers = block->readers + block->reader_count,
                      .seen = block->seen + block->seen_count};
 }
@@ -111,7 +112,8 @@ awq_status awq__add_site(awq__work *work, uint32_t fold, const awq__fold_site *s
         return AWQ_OK;
     input->scale = awq__alloc_host(ctx, K, sizeof *input->scale, "scales");
     input->unscale = awq__alloc_host(ctx, K, sizeof *input->unscale, "scales");
-    input->site.inverse = awq__alloc_host(ctx, K, sizeof(float), "scales");
+    size_t folded = site->kind == AWQ__FOLD_NORM ? K : (size_t)site->producer->rows;
+    input->site.inverse = awq__alloc_host(ctx, folded, sizeof(float), "scales");
     AWQ__CHECK_ALLOC(input->scale && input->unscale && input->site.inverse);
     return AWQ_OK;
 }

@@ -40,7 +40,7 @@ awq_status awq__work_create(awq__quantizer *quantizer, const awq__layer *layer,
 void awq__work_free(awq__work *work);
 /* The next input; the next that is seen of the last input; a reader of the last that is seen, and
    its bundle. */
-void awq__add_input(awq__work *work, int64_t cols);
+void awq__add_input(awq__work *work, const char *name, int64_t cols);
 void awq__add_seen(awq__work *work);
 void awq__add_reader(awq__work *work, awq__bundle *bundle, awq__part part,
                      const awq__weight *weight, awq__weight *folded);
@@ -68,9 +68,7 @@ awq_status awq__gather(awq__work *work);
 awq_status awq__quantize_block(awq__work *work, cJSON *report);
 /* Adds what the search of an input found, if there was one: NAME_ratio, or "identity"; and losses.
  */
-void awq__report_ratio(const awq__work *work, cJSON *object, const char *name,
-                       const awq__input *input);
-void awq__report_found(const awq__work *work, cJSON *object, const char *name,
-                       const awq__input *input);
+void awq__report_ratio(const awq__work *work, cJSON *object, const awq__input *input);
+void awq__report_found(const awq__work *work, cJSON *object, const awq__input *input);
 
 #endif

@@ -66,7 +66,8 @@ typedef struct awq__candidates {
     const double *salience; /* [K] a */
     const double *w_mean;   /* [K] w */
     int64_t steps;
-    const float *norm; /* [K] stored weights of the norm that is folded; NULL: none is */
+    const float *norm; /* stored weights of the norm that is folded; NULL: none is */
+    int64_t norm_cols; /* of these, which serve columns k, k + norm_cols, ...; 0: K */
     awq_dtype norm_dtype;
 } awq__candidates;
 
