@@ -151,28 +151,38 @@ static float *random_turns(uint64_t *random, int64_t T, int64_t pairs)
     return cos_sin;
 }
 
+/* The other channel of the pair of channel d, and the pair's number. */
+static int64_t other_of(int64_t d, int64_t pairs, bool adjacent, int64_t *pair)
+{
+    *pair = adjacent ? d / 2 : d % pairs;
+    if (adjacent)
+        return d ^ 1;
+    return d < pairs ? d + pairs : d - pairs;
+}
+
 static void rotate_turns_pairs(void **state)
 {
     (void)state;
     uint64_t random = 4;
     static const int64_t shapes[][2] = {{2, 1}, {16, 8}, {66, 33}, {80, 16}, {514, 257}, {8, 0}};
-    const int64_t T = 5, heads = 3;
+    const int64_t T = 5, heads = 3, shape_count = sizeof shapes / sizeof *shapes;
     FOR_EACH_TABLE(table)
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        int64_t D = shapes[i][0], pairs = shapes[i][1], count = T * heads * D;
+    for (int64_t i = 0; i < 2 * shape_count; i++) {
+        int64_t D = shapes[i / 2][0], pairs = shapes[i / 2][1], count = T * heads * D, pair;
         float *x = normals(&random, count), *turns = random_turns(&random, T, pairs);
         float *y = copy_of(x, count);
-        table->rotate(T, heads, D, pairs, turns, y);
+        table->rotate(T, heads, D, pairs, i % 2, turns, y);
         for (int64_t at = 0; at < count; at++) {
             int64_t d = at % D, t = at / (heads * D);
             if (d >= 2 * pairs) {
                 assert_true(y[at] == x[at]); /* the rest of the head stays */
                 continue;
             }
-            const float *turn = turns + t * 2 * pairs + d % (pairs ? pairs : 1);
+            int64_t other = other_of(d, pairs, i % 2, &pair);
+            const float *turn = turns + t * 2 * pairs + pair;
             double c = (double)turn[0], s = (double)turn[pairs];
-            double a = (double)x[at], b = (double)x[d < pairs ? at + pairs : at - pairs];
-            double expected = d < pairs ? a * c - b * s : a * c + b * s;
+            double a = (double)x[at], b = (double)x[at - d + other];
+            double expected = d < other ? a * c - b * s : a * c + b * s;
             assert_near_at(y[at], expected, 3 * FLOAT_ROUNDING * (fabs(a) + fabs(b)), table->name,
                            at);
         }
@@ -560,7 +570,8 @@ static void fast_tables_agree_to_the_bit(void **state)
         table->rms_norm(T, K, x, w, 1e-6, out[0]);
         table->causal_softmax(T, K, K - T, 200, 3, 1.25f, out[1]);
         table->activate(T * K, &activation, x, w, out[2]);
-        table->rotate(T, 1, K, K / 2, w, out[3]);
+        table->rotate(T, 1, K, K / 2, true, w, out[3]);
+        table->rotate(T, 1, K, K / 2, false, w, out[3]);
         table->multiply_nt(T, T, K, x, K, w, K, 0, out[4], K);
         table->compare_logits(T, K, x, w, targets, &stats);
         double forms[T];

@@ -115,10 +115,10 @@ typedef struct awq__compute {
     /* out[T,H] = x / sqrt(mean(x^2) + epsilon) * weight; out may be x */
     void (*rms_norm)(int64_t T, int64_t H, const float *x, const float *weight, double epsilon,
                      float *out);
-    /* Turns channels (i, i + pairs) of each head of x[T, heads*D] by the angle whose cosine and
-       sine are cos_sin[t][i] and cos_sin[t][pairs + i]. */
-    void (*rotate)(int64_t T, int64_t heads, int64_t D, int64_t pairs, const float *cos_sin,
-                   float *x);
+    /* Turns channels (i, i + pairs), or (2i, 2i + 1) of `adjacent` ones, of each head of x[T,
+       heads*D] by the angle whose cosine and sine are cos_sin[t][i] and cos_sin[t][pairs + i]. */
+    void (*rotate)(int64_t T, int64_t heads, int64_t D, int64_t pairs, bool adjacent,
+                   const float *cos_sin, float *x);
     /* In place on scores[T,S], row t being the query at position first + t and columns keys 0 ..
        S-1: softmax(scale * scores) over keys j with position - window < j <= position; 0 elsewhere.
        exp(sink) joins each row's sum; -INFINITY for no sink. */

@@ -193,21 +193,30 @@ FUNCTION void rms_norm(int64_t T, int64_t H, const float *x, const float *weight
     }
 }
 
-FUNCTION void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs, const float *cos_sin,
-                     float *x)
+/* a, b: of the pairs of one head, `step` channels from one pair to the next */
+INLINE void turn(int64_t pairs, int64_t step, const float *restrict cos_sin, float *restrict a,
+                 float *restrict b)
 {
-    for (int64_t t = 0; t < T; t++) {
-        const float *restrict c = cos_sin + t * 2 * pairs, *restrict s = c + pairs;
-        for (int64_t head = 0; head < heads; head++) {
-            float *restrict a = x + (t * heads + head) * D, *restrict b = a + pairs;
-            for (int64_t i = 0; i < pairs; i++) {
-                float turned_a = a[i] * c[i] - b[i] * s[i];
-                float turned_b = b[i] * c[i] + a[i] * s[i];
-                a[i] = turned_a;
-                b[i] = turned_b;
-            }
-        }
+    const float *restrict c = cos_sin, *restrict s = c + pairs;
+    for (int64_t i = 0; i < pairs; i++) {
+        float turned_a = a[i * step] * c[i] - b[i * step] * s[i];
+        float turned_b = b[i * step] * c[i] + a[i * step] * s[i];
+        a[i * step] = turned_a;
+        b[i * step] = turned_b;
     }
+}
+
+FUNCTION void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs, bool adjacent,
+                     const float *cos_sin, float *x)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t head = 0; head < heads; head++) {
+            float *at = x + (t * heads + head) * D;
+            if (adjacent)
+                turn(pairs, 2, cos_sin + t * 2 * pairs, at, at + 1);
+            else
+                turn(pairs, 1, cos_sin + t * 2 * pairs, at, at + pairs);
+        }
 }
 
 /* x = e^(scale * x - offset) in place; returns the sum. */

@@ -98,14 +98,15 @@ static void rms_norm(int64_t T, int64_t H, const float *x, const float *weight, 
     }
 }
 
-static void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs, const float *cos_sin,
-                   float *x)
+static void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs, bool adjacent,
+                   const float *cos_sin, float *x)
 {
     for (int64_t t = 0; t < T; t++)
         for (int64_t head = 0; head < heads; head++)
             for (int64_t i = 0; i < pairs; i++) {
                 float c = cos_sin[t * 2 * pairs + i], s = cos_sin[t * 2 * pairs + pairs + i];
-                float *a = &x[(t * heads + head) * D + i], *b = a + pairs;
+                float *a = &x[(t * heads + head) * D + (adjacent ? 2 * i : i)];
+                float *b = a + (adjacent ? 1 : pairs);
                 float turned_a = *a * c - *b * s, turned_b = *b * c + *a * s;
                 *a = turned_a;
                 *b = turned_b;

@@ -71,8 +71,8 @@ static void mix(const awq__mixing *m)
     awq__linear(compute, &a->v, L, m->x, H, s.v, a->kv_heads * D, s.work);
     if (a->q_norm)
         norm_heads(m, &s);
-    compute->rotate(L, a->heads, D, rotary->pairs, rotary->cos_sin, s.q);
-    compute->rotate(L, a->kv_heads, D, rotary->pairs, rotary->cos_sin, s.k);
+    compute->rotate(L, a->heads, D, rotary->pairs, false, rotary->cos_sin, s.q);
+    compute->rotate(L, a->kv_heads, D, rotary->pairs, false, rotary->cos_sin, s.k);
     attend(m, &s);
 }
 
