@@ -1,4 +1,4 @@
-/* Attention against plain loops in double: biases, norms of heads, sinks, windows. */
+/* Attention against plain loops in double: biases, norms of heads, sinks, windows, output gates. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { H = 24, HEADS = 4, KV_HEADS = 2, D = 6, Q = HEADS * D, KV = KV_HEADS * D, L = 40 };
 
@@ -18,6 +19,7 @@ enum { H = 24, HEADS = 4, KV_HEADS = 2, D = 6, Q = HEADS * D, KV = KV_HEADS * D,
 typedef struct fixture {
     awq_context *ctx;
     float norm[H], q[Q * H], k[KV * H], v[KV * H], o[H * Q];
+    float gated_q[2 * Q * H]; /* of each head the rows of q, then those of its gate */
     float q_bias[Q], k_bias[KV], v_bias[KV], o_bias[H], v_scale[KV];
     float q_norm[Q], k_norm[KV], sinks[HEADS], hidden[L * H];
     awq__layer layer;
@@ -50,6 +52,9 @@ static int set_up(void **state)
     draw(f->k_norm, KV, 0.5, 1, &random);
     draw(f->sinks, HEADS, 2, 0, &random);
     draw(f->hidden, L * H, 1, 0, &random);
+    draw(f->gated_q, 2 * Q * H, 0.5, 0, &random);
+    for (int row = 0; row < Q; row++)
+        memcpy(f->gated_q + (row / D * 2 * D + row % D) * H, f->q + row * H, H * sizeof *f->q);
     f->layer = (awq__layer){.hidden = H, .epsilon = EPSILON};
     f->layer.attention = (awq__attention){.norm = f->norm,
                                           .q = awq__weight_plain("q", AWQ_F32, f->q, Q, H),
@@ -121,16 +126,26 @@ static void attend(const awq__attention *a, int t, int head, double (*q)[Q], dou
         c[i] /= total;
 }
 
+static void query(const fixture *f, const double *x, double *q, double *gates)
+{
+    double both[2 * Q];
+    linear(&f->layer.attention.q, x, f->layer.attention.output_gate ? both : q);
+    for (int i = 0; i < Q && f->layer.attention.output_gate; i++) {
+        q[i] = both[i / D * 2 * D + i % D];
+        gates[i] = both[i / D * 2 * D + D + i % D];
+    }
+}
+
 static void expected_output(const fixture *f, double (*out)[H])
 {
-    static double q[L][Q], k[L][KV], v[L][KV];
+    static double q[L][Q], gates[L][Q], k[L][KV], v[L][KV];
     const awq__attention *a = &f->layer.attention;
     for (int t = 0; t < L; t++) {
         double x[H];
         for (int h = 0; h < H; h++)
             x[h] = (double)f->hidden[t * H + h];
         norm_rows(x, 1, H, a->norm);
-        linear(&a->q, x, q[t]);
+        query(f, x, q[t], gates[t]);
         linear(&a->k, x, k[t]);
         linear(&a->v, x, v[t]);
         if (a->q_norm) {
@@ -144,6 +159,8 @@ static void expected_output(const fixture *f, double (*out)[H])
         double c[Q];
         for (int head = 0; head < HEADS; head++)
             attend(a, t, head, q, k, v, c + head * D);
+        for (int i = 0; i < Q && a->output_gate; i++)
+            c[i] /= 1 + exp(-gates[t][i]);
         linear(&a->o, c, out[t]);
     }
 }
@@ -215,11 +232,23 @@ static void sinks(void **state)
     assert_right(f);
 }
 
+static void output_gates(void **state)
+{
+    fixture *f = *state;
+    f->layer.attention.output_gate = 1;
+    f->layer.attention.q = awq__weight_plain("q", AWQ_F32, f->gated_q, 2 * Q, H);
+    assert_right(f);
+    f->layer.attention.q_norm = f->q_norm;
+    f->layer.attention.k_norm = f->k_norm;
+    assert_right(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(plain_attention), TEST(windows), TEST(biases), TEST(norms_of_heads), TEST(sinks),
+        TEST(plain_attention), TEST(windows), TEST(biases),
+        TEST(norms_of_heads),  TEST(sinks),   TEST(output_gates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

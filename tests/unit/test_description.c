@@ -128,7 +128,7 @@ static void test_model_members(void **state)
 static void test_layer_members(void **state)
 {
     const change changes[] = {
-        {LAYER(folds), INT32, 0, 16, "plugin tried: layer 7: folds is of unknown bits"},
+        {LAYER(folds), INT32, 0, 1 << 30, "plugin tried: layer 7: folds is of unknown bits"},
         {LAYER(folds), INT32, 0, 0, NULL},
         {LAYER(attention.heads), INT64, 0, 0, "attention.heads is 0, expected 1 to 65536"},
         {LAYER(attention.heads), INT64, 0, INT64_MIN, "attention.heads"},
@@ -335,7 +335,7 @@ static void test_reserved_space(void **state)
         const char *message;
     } spaces[] = {
         {LAYER(attention_norm.reserved), 2, "attention_norm is not zero in its reserved space"},
-        {LAYER(attention.reserved), 8, "attention is not zero in its reserved space"},
+        {LAYER(attention.reserved), 7, "attention is not zero in its reserved space"},
         {LAYER(moe_norm.reserved), 2, "moe_norm is not zero"},
         {LAYER(router.reserved), 8, "router is not zero"},
         {LAYER(experts.activation.reserved), 2, "activation is not zero"},

@@ -106,7 +106,7 @@ static void list_names(fixture *f, const awq__model_plan *plan, names *kept, nam
     for (size_t i = 0; i < arch->module_count; i++)
         if (plan->rules.of[i])
             add(f->ctx, quantized, arch->modules[i].name);
-        else if (awq__role_is_linear(arch->modules[i].role))
+        else if (awq__is_linear(&arch->modules[i]))
             add(f->ctx, kept, arch->modules[i].name);
     for (size_t i = 0; i < OTHERS; i++)
         if (others[i].asked)

@@ -29,7 +29,7 @@ extern "C" {
 
 #define AWQ_PLUGIN_SYMBOL "awq_plugin_v1"
 #define AWQ_PLUGIN_MAGIC UINT64_C(0x0068637261717761) /* "awqarch" and a zero byte */
-#define AWQ_PLUGIN_ABI_MINOR 1
+#define AWQ_PLUGIN_ABI_MINOR 2
 #define AWQ_NAME_BYTES 192
 #define AWQ_ROPE_MAX_PAIRS 256
 /* Stands for the expert's number in the name of an expert's module. */
@@ -99,6 +99,10 @@ typedef struct awq_arch_model {
     /* The recipe's `format` that most engines load for this architecture: what `auto` means. "":
        compressed-tensors. */
     char preferred_format[32];
+
+    /* ---- since minor 2 ---- */
+
+    int32_t norms_plus_one; /* nonzero: RMS norms multiply by 1 + weight, but for delta.norm */
 } awq_arch_model;
 
 /* y = x / sqrt(mean(x^2) + epsilon) * weight */
@@ -122,7 +126,11 @@ typedef struct awq_arch_attention {
     /* A tensor [heads] (its full name): attention sinks. Each is a logit of its head that joins the
        softmax unscaled; its share of the softmax is dropped. */
     char sinks[AWQ_NAME_BYTES];
-    uint64_t reserved[8];
+    /* Since minor 2. Nonzero: q has 2 * head_dim rows for each head, of its query and then of its
+       gate; o reads what the head gives times sigmoid(gate). */
+    int32_t output_gate;
+    int32_t reserved_flag;
+    uint64_t reserved[7];
 } awq_arch_attention;
 
 typedef enum awq_scoring {
@@ -192,13 +200,42 @@ typedef struct awq_arch_shared {
     uint64_t reserved[8];
 } awq_arch_shared;
 
+/*
+ * Gated delta net (arXiv 2412.06464), in place of the attention. Queries, keys and values pass a
+ * causal convolution of conv_width tokens, channel by channel, and silu; queries and keys become
+ * unit vectors, and each key head serves value_heads / key_heads value heads in a row. With beta =
+ * sigmoid(b) and decay = exp(-exp(a_log) * softplus(a + dt_bias)) of each token and value head,
+ *
+ *     S = decay * S; S += key (beta * (value - S^T key))^T; y = S^T query / sqrt(key_dim)
+ *
+ * and out reads norm(y) * silu(z), where norm has the same weights for all heads.
+ */
+typedef struct awq_arch_delta {
+    int64_t value_heads; /* 0: the layer has an attention */
+    int64_t key_heads, key_dim, value_dim, conv_width;
+    /* Nonzero: qkv has for each key head the rows of its query, its key, its values and their z,
+       and b those of b and of a; z and a are "". Zero: qkv has all queries, all keys, all values.
+     */
+    int32_t grouped;
+    char qkv[AWQ_NAME_BYTES], z[AWQ_NAME_BYTES], b[AWQ_NAME_BYTES], a[AWQ_NAME_BYTES];
+    char conv[AWQ_NAME_BYTES]; /* [2 * key_heads * key_dim + value_heads * value_dim, 1, conv_width]
+                                */
+    char a_log[AWQ_NAME_BYTES], dt_bias[AWQ_NAME_BYTES]; /* full names of tensors [value_heads] */
+    char norm[AWQ_NAME_BYTES];                           /* [value_dim] */
+    char out[AWQ_NAME_BYTES];                            /* [H, value_heads * value_dim] */
+    uint64_t reserved[8];
+} awq_arch_delta;
+
 /* Folds that leave the float model's function as it is. */
 enum {
-    AWQ_FOLD_ATTENTION_NORM = 1, /* q, k, v columns times s, attention norm divided by s */
+    AWQ_FOLD_ATTENTION_NORM = 1, /* columns of q, k, v, or of qkv, z, b, a of a delta net, times s,
+                                    attention norm divided by s */
     AWQ_FOLD_VALUE = 2,          /* o columns times s, v rows divided by s */
     AWQ_FOLD_EXPERT_NORM = 4,    /* columns of router, token gate, gate and up (all experts and the
                                     shared one) times s, expert norm divided by s */
     AWQ_FOLD_UP = 8,             /* down columns times s, up rows divided by s */
+    AWQ_FOLD_DELTA = 64,         /* delta.out columns times s, the same for all value heads,
+                                    delta.norm divided by s */
 };
 
 /* h += attention(attention_norm(h)); h += experts(x) + shared(x), x = moe_norm(h) */
@@ -211,6 +248,10 @@ typedef struct awq_arch_layer {
     awq_arch_router router; /* of no meaning in a dense layer */
     awq_arch_experts experts;
     awq_arch_shared shared;
+
+    /* ---- since minor 2 ---- */
+
+    awq_arch_delta delta; /* then `attention` is empty */
 } awq_arch_layer;
 
 /* {".block_sparse_moe.", ".mlp."} */
@@ -238,8 +279,8 @@ typedef struct awq_plugin {
     /* gate, up [count] -> out [count], which may be gate. Replaces awq_arch_activation, of the
      * shared expert too. */
     void (*activate)(int64_t layer, const float *gate, const float *up, int64_t count, float *out);
-    /* Parts of names that some checkpoints of the family have in another spelling; the last has NULL
-       members. Where no tensor has the name that the description has, the other spellings are
+    /* Parts of names that some checkpoints of the family have in another spelling; the last has
+       NULL members. Where no tensor has the name that the description has, the other spellings are
        looked for, of several parts too. The result has the description's names. At most 8. */
     const awq_other_name *other_names;
 } awq_plugin;

@@ -74,8 +74,19 @@ static awq__module *list_module(lister *l, const char *name, awq__part part, awq
 static void list_vector(lister *l, const char *name, awq__part part, awq_role role, int64_t layer,
                         int64_t rows)
 {
+    if (!*name)
+        return;
+    awq__module *module = list_module(l, name, part, role, layer, rows, 1);
+    module->vector = true;
+    module->plus_one = role == AWQ_ROLE_NORM && l->arch->model.norms_plus_one;
+}
+
+/* A tensor by its own name. */
+static void list_parameter(lister *l, const char *name, awq__part part, int64_t layer, int64_t rows)
+{
+    list_vector(l, name, part, AWQ_ROLE_OTHER, layer, rows);
     if (*name)
-        list_module(l, name, part, role, layer, rows, 1)->vector = true;
+        l->arch->modules[l->at - 1].suffix = "";
 }
 
 static void list_attention(lister *l, int64_t n)
@@ -84,8 +95,8 @@ static void list_attention(lister *l, int64_t n)
     const awq_arch_attention *a = &layer->attention;
     int64_t H = l->arch->model.hidden_size, Q = a->heads * a->head_dim;
     int64_t KV = a->kv_heads * a->head_dim;
-    list_vector(l, layer->attention_norm.name, AWQ__PART_ATTENTION_NORM, AWQ_ROLE_NORM, n, H);
-    list_module(l, a->q, AWQ__PART_Q, AWQ_ROLE_ATTENTION, n, Q, H)->bias = a->qkv_bias != 0;
+    int64_t q_rows = a->output_gate ? 2 * Q : Q;
+    list_module(l, a->q, AWQ__PART_Q, AWQ_ROLE_ATTENTION, n, q_rows, H)->bias = a->qkv_bias != 0;
     list_module(l, a->k, AWQ__PART_K, AWQ_ROLE_ATTENTION, n, KV, H)->bias = a->qkv_bias != 0;
     list_module(l, a->v, AWQ__PART_V, AWQ_ROLE_ATTENTION, n, KV, H)->bias = a->qkv_bias != 0;
     list_module(l, a->o, AWQ__PART_O, AWQ_ROLE_ATTENTION, n, H, Q)->bias = a->o_bias != 0;
@@ -93,9 +104,27 @@ static void list_attention(lister *l, int64_t n)
     int64_t k_normed = a->norm_across_heads ? KV : a->head_dim;
     list_vector(l, a->q_norm, AWQ__PART_Q_NORM, AWQ_ROLE_NORM, n, q_normed);
     list_vector(l, a->k_norm, AWQ__PART_K_NORM, AWQ_ROLE_NORM, n, k_normed);
-    list_vector(l, a->sinks, AWQ__PART_SINKS, AWQ_ROLE_OTHER, n, a->heads);
-    if (a->sinks[0])
-        l->arch->modules[l->at - 1].suffix = "";
+    list_parameter(l, a->sinks, AWQ__PART_SINKS, n, a->heads);
+}
+
+static void list_delta(lister *l, int64_t n)
+{
+    const awq_arch_delta *d = &l->arch->layers[n].delta;
+    int64_t H = l->arch->model.hidden_size, N = d->value_heads, V = N * d->value_dim;
+    int64_t C = 2 * d->key_heads * d->key_dim + V;
+    list_module(l, d->qkv, AWQ__PART_DELTA_QKV, AWQ_ROLE_ATTENTION, n, d->grouped ? C + V : C, H);
+    if (!d->grouped)
+        list_module(l, d->z, AWQ__PART_DELTA_Z, AWQ_ROLE_ATTENTION, n, V, H);
+    list_module(l, d->b, AWQ__PART_DELTA_B, AWQ_ROLE_OTHER, n, d->grouped ? 2 * N : N, H);
+    if (!d->grouped)
+        list_module(l, d->a, AWQ__PART_DELTA_A, AWQ_ROLE_OTHER, n, N, H);
+    list_module(l, d->conv, AWQ__PART_DELTA_CONV, AWQ_ROLE_OTHER, n, C, d->conv_width)
+        ->convolution = true;
+    list_parameter(l, d->a_log, AWQ__PART_DELTA_A_LOG, n, N);
+    list_parameter(l, d->dt_bias, AWQ__PART_DELTA_DT_BIAS, n, N);
+    list_vector(l, d->norm, AWQ__PART_DELTA_NORM, AWQ_ROLE_NORM, n, d->value_dim);
+    l->arch->modules[l->at - 1].plus_one = false;
+    list_module(l, d->out, AWQ__PART_O, AWQ_ROLE_ATTENTION, n, H, V);
 }
 
 static void list_expert(lister *l, const char *name, awq__part part, int64_t layer, int64_t expert,
@@ -131,7 +160,8 @@ static void list_layer(lister *l, int64_t n)
     for (int part = 0; part < AWQ__PART_GATE; part++)
         parts[part] = SIZE_MAX;
     l->arch->layer_first[n] = l->at;
-    list_attention(l, n);
+    list_vector(l, layer->attention_norm.name, AWQ__PART_ATTENTION_NORM, AWQ_ROLE_NORM, n, H);
+    (layer->delta.value_heads ? list_delta : list_attention)(l, n);
     list_vector(l, layer->moe_norm.name, AWQ__PART_MOE_NORM, AWQ_ROLE_NORM, n, H);
     if (x->count)
         list_module(l, layer->router.name, AWQ__PART_ROUTER, AWQ_ROLE_ROUTER, n, x->count, H)

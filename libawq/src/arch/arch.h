@@ -80,6 +80,14 @@ typedef enum awq__part {
     AWQ__PART_Q_NORM,
     AWQ__PART_K_NORM,
     AWQ__PART_SINKS,
+    AWQ__PART_DELTA_QKV, /* of a delta net, in place of Q to SINKS but for O */
+    AWQ__PART_DELTA_Z,
+    AWQ__PART_DELTA_B,
+    AWQ__PART_DELTA_A,
+    AWQ__PART_DELTA_CONV,
+    AWQ__PART_DELTA_A_LOG,
+    AWQ__PART_DELTA_DT_BIAS,
+    AWQ__PART_DELTA_NORM,
     AWQ__PART_MOE_NORM,
     AWQ__PART_ROUTER,
     AWQ__PART_TOKEN_GATE, /* of the shared expert */
@@ -101,8 +109,10 @@ typedef struct awq__module {
                        after the routed ones */
     int64_t rows, cols; /* N, K; cols 1 and vector true for a vector */
     bool vector;
-    bool bias;  /* it has one: NAME.bias, or a part of a fused tensor */
-    bool fused; /* weight and bias are parts of the fused tensors of the layer's experts */
+    bool convolution; /* its tensor is [N, 1, K] */
+    bool plus_one;    /* a norm that multiplies by 1 + weight */
+    bool bias;        /* it has one: NAME.bias, or a part of a fused tensor */
+    bool fused;       /* weight and bias are parts of the fused tensors of the layer's experts */
 } awq__module;
 
 typedef struct awq__arch {
@@ -157,7 +167,11 @@ int awq__fused_names(const awq_arch_experts *experts, int32_t layout,
 /* ---- roles.c ---- */
 
 /* Is it a matrix that a linear layer multiplies with? */
-bool awq__role_is_linear(awq_role role);
+bool awq__is_linear(const awq__module *module);
+
+/* Parts that read the same tokens of one input, and that engines stack into one matrix: the first
+   of them. */
+awq__part awq__first_beside(awq__part part);
 
 /* ---- other_names.c ---- */
 

@@ -132,6 +132,7 @@ awq_status awq__check_model(awq_context *ctx, const char *plugin, const awq_arch
     check_name(&c, "final_norm", model->final_norm, 0);
     check_optional_name(&c, "head", model->head);
     check_preferred_format(&c, model);
+    check_flag(&c, "norms_plus_one", model->norms_plus_one);
     return c.status;
 }
 
@@ -154,7 +155,9 @@ static void check_attention(checker *c, const awq_arch_model *model,
     if (!attention->q_norm[0] != !attention->k_norm[0])
         refuse(c, "attention", "with one of q_norm and k_norm", "both or none");
     check_optional_name(c, "attention.sinks", attention->sinks);
-    check_reserved(c, "attention", attention->reserved, 8);
+    check_flag(c, "attention.output_gate", attention->output_gate);
+    check_range(c, "attention.reserved_flag", attention->reserved_flag, 0, 0);
+    check_reserved(c, "attention", attention->reserved, 7);
     if (c->status != AWQ_OK)
         return;
     check_range(c, "heads * head_dim", attention->heads * attention->head_dim, 1, MAX_SIZE);
@@ -162,6 +165,47 @@ static void check_attention(checker *c, const awq_arch_model *model,
         refuse(c, "attention.kv_heads", "not a divisor of heads", "one");
     if (2 * model->rope.pairs > attention->head_dim)
         refuse(c, "attention.head_dim", "too small for rope.pairs", "at least twice as much");
+}
+
+static void check_delta_names(checker *c, const awq_arch_delta *delta)
+{
+    const struct {
+        const char *what, *name;
+    } names[] = {{"delta.qkv", delta->qkv},
+                 {"delta.b", delta->b},
+                 {"delta.conv", delta->conv},
+                 {"delta.a_log", delta->a_log},
+                 {"delta.dt_bias", delta->dt_bias},
+                 {"delta.norm", delta->norm},
+                 {"delta.out", delta->out},
+                 {"delta.z", delta->z},
+                 {"delta.a", delta->a}};
+    int count = delta->grouped ? 7 : 9;
+    for (int i = 0; i < count; i++)
+        check_name(c, names[i].what, names[i].name, 0);
+    if (delta->grouped && (delta->z[0] || delta->a[0]))
+        refuse(c, "delta.grouped", "1 where there is z or a", "0, or neither of them");
+}
+
+static void check_delta(checker *c, const awq_arch_delta *delta,
+                        const awq_arch_attention *attention)
+{
+    check_range(c, "delta.value_heads", delta->value_heads, 1, MAX_EXPERTS);
+    check_range(c, "delta.key_heads", delta->key_heads, 1, delta->value_heads);
+    check_range(c, "delta.key_dim", delta->key_dim, 1, 65536);
+    check_range(c, "delta.value_dim", delta->value_dim, 1, 65536);
+    check_range(c, "delta.conv_width", delta->conv_width, 1, 65536);
+    check_flag(c, "delta.grouped", delta->grouped);
+    check_delta_names(c, delta);
+    check_reserved(c, "delta", delta->reserved, 8);
+    if (attention->heads || attention->q[0])
+        refuse(c, "attention", "there in a layer with a delta net", "nothing");
+    if (c->status != AWQ_OK)
+        return;
+    check_range(c, "value_heads * value_dim", delta->value_heads * delta->value_dim, 1, MAX_SIZE);
+    check_range(c, "key_heads * key_dim", delta->key_heads * delta->key_dim, 1, MAX_SIZE);
+    if (delta->value_heads % delta->key_heads)
+        refuse(c, "delta.key_heads", "not a divisor of value_heads", "one");
 }
 
 static void check_activation(checker *c, const char *block, const awq_arch_activation *activation)
@@ -252,7 +296,8 @@ static bool linear_in_up(const awq_arch_activation *activation)
 
 static void check_folds(checker *c, const awq_arch_layer *layer)
 {
-    uint32_t known = AWQ_FOLD_ATTENTION_NORM | AWQ_FOLD_VALUE | AWQ_FOLD_EXPERT_NORM | AWQ_FOLD_UP;
+    uint32_t known = AWQ_FOLD_ATTENTION_NORM | AWQ_FOLD_VALUE | AWQ_FOLD_EXPERT_NORM | AWQ_FOLD_UP |
+                     AWQ_FOLD_DELTA;
     if (layer->folds & ~known)
         refuse(c, "folds", "of unknown bits", "the AWQ_FOLD_ bits of this version");
     if ((layer->folds & AWQ_FOLD_UP) &&
@@ -269,7 +314,10 @@ awq_status awq__check_layer(awq_context *ctx, const char *plugin, int64_t n,
     bool dense = layer->experts.count == 0;
     check_name(&c, "attention_norm", layer->attention_norm.name, 0);
     check_reserved(&c, "attention_norm", layer->attention_norm.reserved, 2);
-    check_attention(&c, model, &layer->attention);
+    if (layer->delta.value_heads)
+        check_delta(&c, &layer->delta, &layer->attention);
+    else
+        check_attention(&c, model, &layer->attention);
     check_name(&c, "moe_norm", layer->moe_norm.name, 0);
     check_reserved(&c, "moe_norm", layer->moe_norm.reserved, 2);
     check_range(&c, "experts.count", layer->experts.count, 0, MAX_EXPERTS);

@@ -9,7 +9,26 @@ const char *awq_role_name(awq_role role)
     return (size_t)role < sizeof names / sizeof *names ? names[role] : "?";
 }
 
-bool awq__role_is_linear(awq_role role)
+/* The gates of a delta net have too few rows to be worth rounding, and no role that would have them
+   rounded. */
+bool awq__is_linear(const awq__module *module)
 {
-    return role != AWQ_ROLE_NORM && role != AWQ_ROLE_EMBEDDING && role != AWQ_ROLE_OTHER;
+    if (module->role == AWQ_ROLE_OTHER)
+        return module->part == AWQ__PART_DELTA_B || module->part == AWQ__PART_DELTA_A;
+    return module->role != AWQ_ROLE_NORM && module->role != AWQ_ROLE_EMBEDDING;
+}
+
+awq__part awq__first_beside(awq__part part)
+{
+    switch (part) {
+    case AWQ__PART_K:
+    case AWQ__PART_V:
+        return AWQ__PART_Q;
+    case AWQ__PART_UP:
+        return AWQ__PART_GATE;
+    case AWQ__PART_DELTA_Z:
+        return AWQ__PART_DELTA_QKV;
+    default:
+        return part;
+    }
 }

@@ -64,9 +64,10 @@ typedef enum awq__fold_kind {
 /* What makes an input, and takes the inverse of its scale. */
 typedef struct awq__fold_site {
     awq__fold_kind kind;
-    const float *norm;         /* [run] the source's weights */
-    const float **folded_norm; /* where the folded layer has them */
+    const float *norm;         /* [run] what the source's norm multiplies by */
+    const float **folded_norm; /* where the folded layer has that */
     awq_dtype norm_dtype;
+    float norm_shift;       /* stored is what is multiplied by, less this */
     awq__weight *others[2]; /* folded: what else reads the norm, and stays float; NULL: nothing */
     awq__weight *producer;  /* folded */
     /* Columns of the input lie in runs of `run`; `shared` runs, one after the other, are made by

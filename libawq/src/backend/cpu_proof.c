@@ -81,7 +81,8 @@ static void round_stored(const awq__compute *compute, const awq__layer *folded, 
 {
     const awq__weight *weight = &folded->moe.router;
     for (int64_t h = 0; h < folded->hidden; h++)
-        norm[h] = awq__round_to_dtype(folded->moe.norm_dtype, folded->moe.norm[h]);
+        norm[h] =
+            awq__round_shifted(folded->moe.norm_dtype, folded->moe.norm_shift, folded->moe.norm[h]);
     awq__weight_read(compute, weight, 0, weight->rows, router);
     for (int64_t i = 0; i < weight->rows * folded->hidden; i++)
         router[i] = awq__round_to_dtype(weight->dtype, router[i]);

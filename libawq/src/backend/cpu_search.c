@@ -119,7 +119,8 @@ static void add_set(searcher *s, awq__input *input, double *w_mean)
                                          .steps = s->block->settings->quantize.ratio_steps,
                                          .norm = site->kind == AWQ__FOLD_NORM ? site->norm : NULL,
                                          .norm_cols = site->run,
-                                         .norm_dtype = site->norm_dtype},
+                                         .norm_dtype = site->norm_dtype,
+                                         .norm_shift = site->norm_shift},
                           .name = input->readers[0].module->name,
                           .scale = input->scale,
                           .unscale = input->unscale};

@@ -124,6 +124,12 @@ typedef struct awq__compute {
        exp(sink) joins each row's sum; -INFINITY for no sink. */
     void (*causal_softmax)(int64_t T, int64_t S, int64_t first, int64_t window, float scale,
                            float sink, float *scores);
+    /* The gated delta rule of one head, token by token, with a state S[K,V] that begins as 0:
+         S *= exp(decay[t]); S += k[t] (beta[t] (v[t] - S^T k[t]))^T; out[t] = S^T q[t]
+       q and k [T,K], v and out [T,V]. decay is at most 0. work: awq__delta_rule_work floats. */
+    void (*delta_rule)(int64_t T, int64_t K, int64_t V, const float *q, const float *k,
+                       const float *v, int64_t ld, const float *decay, const float *beta,
+                       float *work, float *out, int64_t ldo);
     /* out = activation(gate, up); out may be gate */
     void (*activate)(int64_t count, const awq__activation *activation, const float *gate,
                      const float *up, float *out);
@@ -202,6 +208,7 @@ typedef struct awq__compute {
                            const int32_t *targets, awq__logit_stats *stats);
 } awq__compute;
 
+int64_t awq__delta_rule_work(int64_t K, int64_t V);
 /* Additions and multiplications of all matrix products of the fast tables so far, on all threads.
  */
 uint64_t awq__product_operations(void);

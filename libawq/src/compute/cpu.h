@@ -20,6 +20,12 @@ void awq__blas_multiply_nn(int64_t T, int64_t N, int64_t K, const float *x, int6
 void awq__blas_multiply_tn(int64_t T, int64_t N, int64_t K, const float *x, int64_t ldx,
                            const float *w, int64_t ldw, float beta, float *y, int64_t ldy);
 void awq__blas_gram(int64_t T, int64_t K, int64_t g, const float *x, int64_t ldx, float *gram);
+void awq__reference_delta_rule(int64_t T, int64_t K, int64_t V, const float *q, const float *k,
+                               const float *v, int64_t ld, const float *decay, const float *beta,
+                               float *work, float *out, int64_t ldo);
+void awq__chunked_delta_rule(int64_t T, int64_t K, int64_t V, const float *q, const float *k,
+                             const float *v, int64_t ld, const float *decay, const float *beta,
+                             float *work, float *out, int64_t ldo);
 bool awq__reference_factor(int64_t K, float *h);
 bool awq__lapack_factor(int64_t K, float *h);
 void awq__reference_gather(int64_t T, int64_t K, const int64_t *index, int64_t step, const float *x,

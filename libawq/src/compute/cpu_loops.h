@@ -426,6 +426,7 @@ const awq__compute *AWQ__TABLE(void)
         .rms_norm = rms_norm,
         .rotate = rotate,
         .causal_softmax = causal_softmax,
+        .delta_rule = awq__chunked_delta_rule,
         .activate = activate,
         .route = awq__reference_route,
         .gather = awq__reference_gather,

@@ -506,6 +506,7 @@ const awq__compute *awq__compute_reference(void)
         .rms_norm = rms_norm,
         .rotate = rotate,
         .causal_softmax = causal_softmax,
+        .delta_rule = awq__reference_delta_rule,
         .activate = activate,
         .route = awq__reference_route,
         .gather = awq__reference_gather,

@@ -12,5 +12,10 @@ awq_status awq__narrow(awq_context *ctx, awq_dtype dtype, const float *src, size
                        void *out);
 /* The value that storing in dtype and reading back gives. BF16, F16, F32 only. */
 float awq__round_to_dtype(awq_dtype dtype, float value);
+/* The same of a value that is stored less `shift`, as norms of 1 + weight are. */
+static inline float awq__round_shifted(awq_dtype dtype, float shift, float value)
+{
+    return shift + awq__round_to_dtype(dtype, value - shift);
+}
 
 #endif

@@ -2,12 +2,15 @@
 #include "forward/layer.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Queries that share a block of scores: bounds the block to QUERIES x sequence length. */
 #define QUERIES 128
 
+/* With output gates `projected` has what q gives, a query and its gate for each head; without,
+   that is `q`. */
 typedef struct space {
-    float *q, *k, *v, *scores, *work;
+    float *projected, *q, *k, *v, *scores, *work;
 } space;
 
 static size_t cut(const awq__layer *layer, int64_t L, float *base, space *s)
@@ -16,9 +19,10 @@ static size_t cut(const awq__layer *layer, int64_t L, float *base, space *s)
     int64_t Q = a->heads * a->head_dim, KV = a->kv_heads * a->head_dim;
     int64_t work = awq__max(awq__max(awq__weight_work(&a->q), awq__weight_work(&a->k)),
                             awq__weight_work(&a->v));
-    const int64_t sizes[] = {L * Q, L * KV, L * KV, QUERIES * L, work};
-    float **const parts[] = {&s->q, &s->k, &s->v, &s->scores, &s->work};
-    return awq__cut_space(base, sizes, parts, 5);
+    int64_t projected = a->output_gate ? 2 * L * Q : 0;
+    const int64_t sizes[] = {projected, L * Q, L * KV, L * KV, QUERIES * L, work};
+    float **const parts[] = {&s->projected, &s->q, &s->k, &s->v, &s->scores, &s->work};
+    return awq__cut_space(base, sizes, parts, 6);
 }
 
 static size_t floats(const awq__layer *layer, int64_t tokens)
@@ -58,6 +62,28 @@ static void norm_heads(const awq__mixing *m, const space *s)
     compute->rms_norm(k_rows, L * KV / k_rows, s->k, a->k_norm, m->layer->epsilon, s->k);
 }
 
+static void project_queries(const awq__mixing *m, const space *s)
+{
+    const awq__attention *a = &m->layer->attention;
+    int64_t D = a->head_dim, count = m->tokens * a->heads;
+    awq__linear(m->forward->compute, &a->q, m->tokens, m->x, m->layer->hidden,
+                a->output_gate ? s->projected : s->q, a->q.rows, s->work);
+    for (int64_t i = 0; i < count && a->output_gate; i++)
+        memcpy(s->q + i * D, s->projected + 2 * i * D, (size_t)D * sizeof *s->q);
+}
+
+/* c *= sigmoid(gate) */
+static void apply_gates(const awq__mixing *m, const space *s)
+{
+    const awq__attention *a = &m->layer->attention;
+    int64_t D = a->head_dim, count = m->tokens * a->heads;
+    for (int64_t i = 0; i < count && a->output_gate; i++) {
+        const float *gate = s->projected + (2 * i + 1) * D;
+        for (int64_t k = 0; k < D; k++)
+            m->c[i * D + k] *= (float)(1 / (1 + exp(-(double)gate[k])));
+    }
+}
+
 static void mix(const awq__mixing *m)
 {
     const awq__compute *compute = m->forward->compute;
@@ -66,7 +92,7 @@ static void mix(const awq__mixing *m)
     int64_t L = m->tokens, H = m->layer->hidden, D = a->head_dim;
     space s;
     cut(m->layer, L, m->space, &s);
-    awq__linear(compute, &a->q, L, m->x, H, s.q, a->heads * D, s.work);
+    project_queries(m, &s);
     awq__linear(compute, &a->k, L, m->x, H, s.k, a->kv_heads * D, s.work);
     awq__linear(compute, &a->v, L, m->x, H, s.v, a->kv_heads * D, s.work);
     if (a->q_norm)
@@ -74,6 +100,7 @@ static void mix(const awq__mixing *m)
     compute->rotate(L, a->heads, D, rotary->pairs, false, rotary->cos_sin, s.q);
     compute->rotate(L, a->kv_heads, D, rotary->pairs, false, rotary->cos_sin, s.k);
     attend(m, &s);
+    apply_gates(m, &s);
 }
 
 const awq__mixer awq__softmax_mixer = {floats, mix};

@@ -25,13 +25,32 @@ void awq__rotary_free(awq__rotary *rotary);
 
 typedef struct awq__attention {
     const float *norm;    /* [H] */
-    awq_dtype norm_dtype; /* as it is stored */
+    awq_dtype norm_dtype; /* as it is stored, less norm_shift, which is 1 for norms of 1 + weight */
+    float norm_shift;
     awq__weight q, k, v, o;
     int64_t heads, kv_heads, head_dim, window;
+    int32_t output_gate; /* 1: q has rows of query and gate for each head; o reads c * sigmoid(gate)
+                          */
     const float *q_norm, *k_norm; /* [head_dim], or [heads * head_dim] across heads; or NULL */
     bool norm_across_heads;
     const float *sinks; /* [heads], or NULL */
 } awq__attention;
+
+/* A gated delta net, in place of the attention, whose norm is the layer's attention norm. */
+typedef struct awq__delta {
+    int64_t value_heads; /* N; 0: the layer has an attention */
+    int64_t key_heads, key_dim, value_dim;
+    /* grouped: qkv has for each key head the rows of q, k, v, z, and b has those of b, a. Else qkv
+       has all q, all k, all v, and z, b, a are linears of their own. */
+    bool grouped;
+    awq__weight qkv, z, b, a;
+    awq__weight filter; /* [C,width], C being the rows of all q, k and v, as it is stored */
+    const float *conv;  /* the same as floats */
+    int64_t width;
+    const float *a_log, *dt_bias; /* [N] */
+    const float *norm;            /* [value_dim], of each head's output */
+    awq_dtype norm_dtype;
+} awq__delta;
 
 typedef struct awq__expert {
     awq__weight gate, up, down;
@@ -45,8 +64,9 @@ typedef struct awq__expert {
  * that gate. A dense layer has the shared one alone.
  */
 typedef struct awq__moe {
-    const float *norm;      /* [H] */
-    awq_dtype norm_dtype;   /* as it is stored */
+    const float *norm;    /* [H] */
+    awq_dtype norm_dtype; /* as it is stored, less norm_shift */
+    float norm_shift;
     awq__weight router;     /* [E,H]; rows 0 in a dense layer */
     awq__weight token_gate; /* [1,H]; rows 0: there is none */
     awq__expert *experts;   /* [expert_count] */
@@ -63,7 +83,8 @@ typedef struct awq__moe {
 typedef struct awq__layer {
     int64_t number, hidden; /* hidden is H */
     double epsilon;
-    awq__attention attention;
+    awq__attention attention; /* with a delta net: the norm and o alone */
+    awq__delta delta;
     awq__moe moe;
 } awq__layer;
 
@@ -131,7 +152,8 @@ typedef struct awq__mixer {
     /* x -> c, on the calling thread. */
     void (*mix)(const awq__mixing *m);
 } awq__mixer;
-extern const awq__mixer awq__softmax_mixer;
+extern const awq__mixer awq__softmax_mixer, awq__delta_mixer;
+
 /* Where tokens go: of T tokens, in the order in which they came. n and k are the layer's
    expert_count and per_token: the last of a token's k choices is the shared expert, if there is
    one. */

@@ -18,8 +18,7 @@ typedef struct job {
 
 static const awq__mixer *mixer_of(const awq__layer *layer)
 {
-    (void)layer;
-    return &awq__softmax_mixer;
+    return layer->delta.value_heads ? &awq__delta_mixer : &awq__softmax_mixer;
 }
 
 /* The work space of one sequence: x, c, and what first the mixer and then o takes. */

@@ -6,30 +6,16 @@
 
 enum { READER_Q, READER_K, READER_V, READER_O };
 
-static const awq__arch *arch_of(const awq__work *work)
-{
-    return work->quantizer->plan->model->arch;
-}
-
 /* ---- what is written and told ---- */
-
-static awq_status write_vector(const awq__work *work, awq__part part, const float *values)
-{
-    const awq__arch *arch = arch_of(work);
-    if (!values)
-        return AWQ_OK;
-    return awq__store_vector(
-        work->quantizer->writer,
-        &arch->modules[awq__arch_index(arch, work->block.layer->number, part, -1)], values);
-}
 
 static awq_status write_others(const awq__work *work)
 {
+    const awq__attention *source = &work->block.layer->attention;
     const awq__attention *a = &work->block.folded.attention;
-    AWQ__CHECK(write_vector(work, AWQ__PART_ATTENTION_NORM, a->norm));
-    AWQ__CHECK(write_vector(work, AWQ__PART_Q_NORM, a->q_norm));
-    AWQ__CHECK(write_vector(work, AWQ__PART_K_NORM, a->k_norm));
-    return write_vector(work, AWQ__PART_SINKS, a->sinks);
+    AWQ__CHECK(awq__write_vector(work, AWQ__PART_ATTENTION_NORM, source->norm, a->norm));
+    AWQ__CHECK(awq__write_vector(work, AWQ__PART_Q_NORM, source->q_norm, a->q_norm));
+    AWQ__CHECK(awq__write_vector(work, AWQ__PART_K_NORM, source->k_norm, a->k_norm));
+    return awq__write_vector(work, AWQ__PART_SINKS, source->sinks, a->sinks);
 }
 
 static void report(const awq__work *work, const awq__proof *proof, cJSON *report)
@@ -50,16 +36,6 @@ static const awq__block_steps steps = {
 
 /* ---- the inputs ---- */
 
-/* Readers of a vector, which are added to the bundle that is returned. */
-static awq__bundle *add_input(awq__work *work, const char *name, awq__vector vector, int64_t cols)
-{
-    awq__block *block = &work->block;
-    awq__add_input(work, name, cols);
-    awq__add_seen(work);
-    block->inputs[block->input_count - 1].vector = vector;
-    return awq__add_bundle(work, -1);
-}
-
 static awq_status add_qkv(awq__work *work)
 {
     awq__block *block = &work->block;
@@ -69,9 +45,10 @@ static awq_status add_qkv(awq__work *work)
                                  .norm = a->norm,
                                  .folded_norm = &folded->norm,
                                  .norm_dtype = a->norm_dtype,
+                                 .norm_shift = a->norm_shift,
                                  .run = block->layer->hidden,
                                  .shared = 1};
-    awq__bundle *bundle = add_input(work, "qkv", AWQ__VECTOR_X, block->layer->hidden);
+    awq__bundle *bundle = awq__add_vector(work, "qkv", AWQ__VECTOR_X, block->layer->hidden);
     awq__add_reader(work, bundle, AWQ__PART_Q, &a->q, &folded->q);
     awq__add_reader(work, bundle, AWQ__PART_K, &a->k, &folded->k);
     awq__add_reader(work, bundle, AWQ__PART_V, &a->v, &folded->v);
@@ -88,12 +65,12 @@ static awq_status add_o(awq__work *work)
                                  .run = a->head_dim,
                                  .shared = a->heads / a->kv_heads,
                                  .stride = a->head_dim};
-    awq__bundle *bundle = add_input(work, "o", AWQ__VECTOR_C, a->o.cols);
+    awq__bundle *bundle = awq__add_vector(work, "o", AWQ__VECTOR_C, a->o.cols);
     awq__add_reader(work, bundle, AWQ__PART_O, &a->o, &folded->o);
     return awq__add_site(work, AWQ_FOLD_VALUE, &site);
 }
 
-awq_status awq__quantize_attention(awq__quantizer *quantizer, const awq__layer *layer,
+static awq_status quantize_softmax(awq__quantizer *quantizer, const awq__layer *layer,
                                    cJSON *report)
 {
     awq_status status;
@@ -107,4 +84,11 @@ awq_status awq__quantize_attention(awq__quantizer *quantizer, const awq__layer *
 done:
     awq__work_free(&work);
     return status;
+}
+
+awq_status awq__quantize_attention(awq__quantizer *quantizer, const awq__layer *layer,
+                                   cJSON *report)
+{
+    return (layer->delta.value_heads ? awq__quantize_delta : quantize_softmax)(quantizer, layer,
+                                                                               report);
 }

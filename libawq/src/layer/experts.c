@@ -41,7 +41,7 @@ static awq_status write_others(const awq__work *work)
     const awq__moe *moe = &block->folded.moe;
     int64_t n = block->layer->number;
     size_t norm = awq__arch_index(arch, n, AWQ__PART_MOE_NORM, -1);
-    AWQ__CHECK(awq__store_vector(writer, &arch->modules[norm], moe->norm));
+    AWQ__CHECK(awq__store_vector(writer, &arch->modules[norm], block->layer->moe.norm, moe->norm));
     const awq__weight *gates[] = {&moe->router, &moe->token_gate};
     for (awq__part part = AWQ__PART_ROUTER; part <= AWQ__PART_TOKEN_GATE; part++)
         if (awq__arch_has(arch, n, part))
@@ -106,6 +106,7 @@ static awq_status add_gate_up(awq__experts *experts)
                                  .norm = moe->norm,
                                  .folded_norm = &folded->norm,
                                  .norm_dtype = moe->norm_dtype,
+                                 .norm_shift = moe->norm_shift,
                                  .run = block->layer->hidden,
                                  .shared = 1,
                                  .others = {&folded->router, &folded->token_gate}};

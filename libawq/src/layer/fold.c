@@ -7,7 +7,8 @@ static void into_norm(const awq__input *input)
 {
     const awq__fold_site *site = &input->site;
     for (int64_t k = 0; k < site->run; k++)
-        site->inverse[k] = awq__round_to_dtype(site->norm_dtype, site->norm[k] / input->scale[k]);
+        site->inverse[k] =
+            awq__round_shifted(site->norm_dtype, site->norm_shift, site->norm[k] / input->scale[k]);
     *site->folded_norm = site->inverse;
     for (int i = 0; i < 2; i++)
         if (site->others[i])

@@ -117,3 +117,12 @@ awq_status awq__add_site(awq__work *work, uint32_t fold, const awq__fold_site *s
     AWQ__CHECK_ALLOC(input->scale && input->unscale && input->site.inverse);
     return AWQ_OK;
 }
+
+awq__bundle *awq__add_vector(awq__work *work, const char *name, awq__vector vector, int64_t cols)
+{
+    awq__block *block = &work->block;
+    awq__add_input(work, name, cols);
+    awq__add_seen(work);
+    block->inputs[block->input_count - 1].vector = vector;
+    return awq__add_bundle(work, -1);
+}

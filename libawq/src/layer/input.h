@@ -45,6 +45,8 @@ void awq__add_seen(awq__work *work);
 void awq__add_reader(awq__work *work, awq__bundle *bundle, awq__part part,
                      const awq__weight *weight, awq__weight *folded);
 awq__bundle *awq__add_bundle(awq__work *work, int64_t expert);
+/* The next input, a vector inside an attention, and the bundle of its readers. */
+awq__bundle *awq__add_vector(awq__work *work, const char *name, awq__vector vector, int64_t cols);
 /* Of the last input, whose readers are added. Makes room for a scale, if one of them wants it and
    the fold, an AWQ_FOLD_ bit, is legal. */
 awq_status awq__add_site(awq__work *work, uint32_t fold, const awq__fold_site *site);
@@ -55,7 +57,17 @@ void awq__fold(awq__block *block);
 /* Back to the source's weights. */
 void awq__unfold(awq__block *block);
 
+/* ---- delta.c ---- */
+
+/* The gated delta net in place of an attention. */
+awq_status awq__quantize_delta(awq__quantizer *quantizer, const awq__layer *layer, cJSON *report);
+
 /* ---- write_block.c ---- */
+
+/* A vector that is no reader: as the source's layer has it and as the folded one has. Nothing where
+   there is none. */
+awq_status awq__write_vector(const awq__work *work, awq__part part, const float *source,
+                             const float *values);
 
 /* Rounds and writes all readers. */
 awq_status awq__write_readers(awq__work *work);

@@ -1,6 +1,16 @@
 /* Rounds and writes the readers of a block. */
 #include "layer/input.h"
 
+awq_status awq__write_vector(const awq__work *work, awq__part part, const float *source,
+                             const float *values)
+{
+    const awq__arch *arch = work->quantizer->plan->model->arch;
+    if (!values)
+        return AWQ_OK;
+    size_t index = awq__arch_index(arch, work->block.layer->number, part, -1);
+    return awq__store_vector(work->quantizer->writer, &arch->modules[index], source, values);
+}
+
 /* One that stays float, or its codes. */
 static awq_status write_reader(const awq__work *work, const awq__reader *reader,
                                const awq__codes *codes)

@@ -91,9 +91,11 @@ static const uint8_t *data_at(const located *tensor, int64_t offset)
 
 static awq_status find_plain(const finder *f, const awq__module *module, awq__found *found)
 {
-    const int64_t shape[] = {module->rows, module->cols};
+    const int64_t shape[] = {module->rows, module->cols}, filters[] = {shape[0], 1, shape[1]};
+    int rank = module->vector ? 1 : module->convolution ? 3 : 2;
     located tensor;
-    AWQ__CHECK(find_named(f, module, module->suffix, module->vector ? 1 : 2, shape, &tensor));
+    AWQ__CHECK(find_named(f, module, module->suffix, rank, module->convolution ? filters : shape,
+                          &tensor));
     found->weight =
         awq__weight_plain(module->name, tensor.dtype, tensor.data, module->rows, module->cols);
     found->bytes = tensor.bytes;
@@ -240,7 +242,7 @@ awq_status awq__model_find(const awq_model *model, const awq__module *module, aw
         return awq__model_find_gguf(model, module, held, found);
     if (module->fused)
         return find_fused(&f, module, found);
-    if (model->format && !module->vector && awq__model_has_weights(model))
+    if (model->format && !module->vector && !module->convolution && awq__model_has_weights(model))
         AWQ__CHECK(find_packed(&f, module, found));
     if (!found->packed)
         AWQ__CHECK(find_plain(&f, module, found));

@@ -3,6 +3,7 @@
 #include "model/model.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct loader {
     const awq_model *model;
@@ -51,9 +52,11 @@ static awq_status check_whole(awq_context *ctx, const awq__weight *weight)
 static size_t count_vectors(const awq__arch *arch, int64_t layer)
 {
     size_t count = 0;
-    for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++)
-        count += (size_t)(arch->modules[i].vector + arch->modules[i].bias) *
-                 (size_t)arch->modules[i].rows;
+    for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
+        const awq__module *module = &arch->modules[i];
+        int64_t vectors = module->vector + module->bias + module->convolution * module->cols;
+        count += (size_t)(vectors * module->rows);
+    }
     return count;
 }
 
@@ -62,6 +65,16 @@ static float *next_vector(loader *l, int64_t count)
     float *vector = l->loaded->vectors + l->used;
     l->used += (size_t)count;
     return vector;
+}
+
+/* What the weights of a norm, or of anything else, stand for. */
+static void read_values(const awq_model *model, const awq__module *module,
+                        const awq__weight *weight, float *values)
+{
+    const awq__compute *compute = awq__compute_of(model->ctx);
+    awq__weight_read(compute, weight, 0, weight->rows, values);
+    if (module->plus_one)
+        compute->shift(weight->rows * weight->cols, 1, values, values);
 }
 
 /* NULL where the layer has no such part. */
@@ -73,8 +86,8 @@ static awq_status load_vector(loader *l, awq__part part, const float **vector, a
         return AWQ_OK;
     AWQ__CHECK(awq__model_find(l->model, module_at(l, part, -1), held_of(l), &found));
     AWQ__CHECK(check_whole(l->model->ctx, &found.weight));
-    float *values = next_vector(l, found.weight.rows);
-    awq__weight_read(awq__compute_of(l->model->ctx), &found.weight, 0, found.weight.rows, values);
+    float *values = next_vector(l, found.weight.rows * found.weight.cols);
+    read_values(l->model, module_at(l, part, -1), &found.weight, values);
     *vector = values;
     if (dtype)
         *dtype = found.weight.dtype;
@@ -113,7 +126,7 @@ static awq_status load_attention(loader *l)
     a->head_dim = source->head_dim;
     a->window = source->window;
     a->norm_across_heads = source->norm_across_heads != 0;
-    AWQ__CHECK(load_vector(l, AWQ__PART_ATTENTION_NORM, &a->norm, &a->norm_dtype));
+    a->output_gate = source->output_gate != 0;
     AWQ__CHECK(load_weight(l, AWQ__PART_Q, -1, &a->q));
     AWQ__CHECK(load_weight(l, AWQ__PART_K, -1, &a->k));
     AWQ__CHECK(load_weight(l, AWQ__PART_V, -1, &a->v));
@@ -121,6 +134,38 @@ static awq_status load_attention(loader *l)
     AWQ__CHECK(load_vector(l, AWQ__PART_Q_NORM, &a->q_norm, NULL));
     AWQ__CHECK(load_vector(l, AWQ__PART_K_NORM, &a->k_norm, NULL));
     return load_vector(l, AWQ__PART_SINKS, &a->sinks, NULL);
+}
+
+static awq_status load_delta(loader *l)
+{
+    const awq_arch_delta *source = &l->model->arch->layers[l->layer].delta;
+    awq__delta *d = &l->loaded->layer.delta;
+    d->value_heads = source->value_heads;
+    d->key_heads = source->key_heads;
+    d->key_dim = source->key_dim;
+    d->value_dim = source->value_dim;
+    d->width = source->conv_width;
+    d->grouped = source->grouped != 0;
+    AWQ__CHECK(load_weight(l, AWQ__PART_DELTA_QKV, -1, &d->qkv));
+    AWQ__CHECK(load_weight(l, AWQ__PART_DELTA_Z, -1, &d->z));
+    AWQ__CHECK(load_weight(l, AWQ__PART_DELTA_B, -1, &d->b));
+    AWQ__CHECK(load_weight(l, AWQ__PART_DELTA_A, -1, &d->a));
+    AWQ__CHECK(load_weight(l, AWQ__PART_DELTA_CONV, -1, &d->filter));
+    AWQ__CHECK(load_vector(l, AWQ__PART_DELTA_CONV, &d->conv, NULL));
+    AWQ__CHECK(load_vector(l, AWQ__PART_DELTA_A_LOG, &d->a_log, NULL));
+    AWQ__CHECK(load_vector(l, AWQ__PART_DELTA_DT_BIAS, &d->dt_bias, NULL));
+    AWQ__CHECK(load_vector(l, AWQ__PART_DELTA_NORM, &d->norm, &d->norm_dtype));
+    return load_weight(l, AWQ__PART_O, -1, &l->loaded->layer.attention.o);
+}
+
+/* The attention, or what the layer has in its place, with the norm before it. */
+static awq_status load_mixer(loader *l)
+{
+    awq__attention *a = &l->loaded->layer.attention;
+    const awq__arch *arch = l->model->arch;
+    a->norm_shift = arch->model.norms_plus_one ? 1 : 0;
+    AWQ__CHECK(load_vector(l, AWQ__PART_ATTENTION_NORM, &a->norm, &a->norm_dtype));
+    return arch->layers[l->layer].delta.value_heads ? load_delta(l) : load_attention(l);
 }
 
 static awq__activation activation_of(const awq_arch_activation *a)
@@ -166,6 +211,7 @@ static awq_status load_moe(loader *l)
         (awq__routing){.scoring = source->router.scoring,
                        .renormalize = source->router.renormalize != 0,
                        .scaling = source->router.scaling != 0 ? (float)source->router.scaling : 1};
+    moe->norm_shift = arch->model.norms_plus_one ? 1 : 0;
     moe->route = arch->plugin->table.route;
     moe->activate = arch->plugin->table.activate;
     AWQ__CHECK(load_vector(l, AWQ__PART_MOE_NORM, &moe->norm, &moe->norm_dtype));
@@ -180,20 +226,30 @@ typedef struct check_job {
     awq__scratch scratch;
 } check_job;
 
-/* Tasks 0 to 5 are q, k, v, o and what routes, the rest the experts' matrices. */
+/* The matrices of a layer outside its experts. */
+#define FIXED 10
+static void list_fixed(const awq__layer *layer, const awq__weight *weights[FIXED])
+{
+    const awq__attention *a = &layer->attention;
+    const awq__delta *d = &layer->delta;
+    const awq__weight *all[FIXED] = {
+        &a->q,   &a->k, &a->v, &a->o, &layer->moe.router, &layer->moe.token_gate,
+        &d->qkv, &d->z, &d->b, &d->a};
+    memcpy(weights, all, sizeof all);
+}
+
+/* First those outside the experts, then the experts' matrices. */
 static awq_status check_matrix(void *arg, int64_t index, int worker)
 {
     check_job *j = arg;
-    const awq__attention *a = &j->layer->attention;
-    const awq__moe *moe = &j->layer->moe;
-    const awq__weight *weight;
-    if (index < 6) {
-        const awq__weight *fixed[] = {&a->q, &a->k, &a->v, &a->o, &moe->router, &moe->token_gate};
+    const awq__weight *fixed[FIXED], *weight;
+    list_fixed(j->layer, fixed);
+    if (index < FIXED) {
         weight = fixed[index];
     } else {
-        const awq__expert *expert = &moe->experts[(index - 6) / 3];
+        const awq__expert *expert = &j->layer->moe.experts[(index - FIXED) / 3];
         const awq__weight *parts[] = {&expert->gate, &expert->up, &expert->down};
-        weight = parts[(index - 6) % 3];
+        weight = parts[(index - FIXED) % 3];
     }
     if (!weight->rows)
         return AWQ_OK;
@@ -203,12 +259,12 @@ static awq_status check_matrix(void *arg, int64_t index, int worker)
 
 int64_t awq__layer_work(const awq__layer *layer)
 {
-    const awq__attention *a = &layer->attention;
-    const awq__weight *weights[] = {&a->q, &a->k, &a->v, &a->o, &layer->moe.router};
+    const awq__weight *fixed[FIXED];
     int64_t work = awq__expert_work(layer);
-    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
-        if (weights[i]->rows)
-            work = awq__max(work, awq__weight_work(weights[i]));
+    list_fixed(layer, fixed);
+    for (size_t i = 0; i < FIXED; i++)
+        if (fixed[i]->rows)
+            work = awq__max(work, awq__weight_work(fixed[i]));
     return work;
 }
 
@@ -219,7 +275,7 @@ static awq_status check_layer(awq_context *ctx, const awq__layer *layer)
     AWQ__TRY(awq__scratch_create(ctx, "work space to check weights", &j.scratch));
     j.scratch.host = true;
     AWQ__TRY(awq__parallel_scratch(&j.scratch, (size_t)awq__layer_work(layer),
-                                   6 + 3 * layer->moe.expert_count, check_matrix, &j));
+                                   FIXED + 3 * layer->moe.expert_count, check_matrix, &j));
 done:
     awq__scratch_free(&j.scratch);
     return status;
@@ -239,7 +295,7 @@ awq_status awq__model_layer_shape(const awq_model *model, int64_t number, awq__l
     loader l = begin_layer(model, number, loaded);
     l.shape = true;
     awq_status status;
-    AWQ__TRY(load_attention(&l));
+    AWQ__TRY(load_mixer(&l));
     AWQ__TRY(load_moe(&l));
 done:
     if (status != AWQ_OK)
@@ -256,7 +312,7 @@ awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_
     loaded->vectors = awq__alloc_host(model->ctx, count_vectors(model->arch, number),
                                       sizeof *loaded->vectors, "norms and biases");
     AWQ__TRY_ALLOC(loaded->vectors);
-    AWQ__TRY(load_attention(&l));
+    AWQ__TRY(load_mixer(&l));
     AWQ__TRY(load_moe(&l));
     AWQ__TRY(check_layer(model->ctx, &loaded->layer));
     AWQ__TRY(awq__backend_of(model->ctx)->layer_begin(model->ctx, &loaded->layer));
@@ -307,6 +363,11 @@ awq_status awq__model_end(const awq_model *model, awq__part part, awq__loaded_mo
     return awq__model_module(model, awq__arch_index(model->arch, -1, part, -1), loaded);
 }
 
+static const awq__module *final_norm_of(const awq__arch *arch)
+{
+    return &arch->modules[awq__arch_index(arch, -1, AWQ__PART_FINAL_NORM, -1)];
+}
+
 awq_status awq__model_final_norm(const awq_model *model, float **norm)
 {
     awq__loaded_module loaded;
@@ -315,7 +376,7 @@ awq_status awq__model_final_norm(const awq_model *model, float **norm)
     const awq__weight *weight = &loaded.found.weight;
     *norm = awq__alloc_host(model->ctx, (size_t)weight->rows, sizeof **norm, weight->name);
     if (*norm)
-        awq__weight_read(awq__compute_of(model->ctx), weight, 0, weight->rows, *norm);
+        read_values(model, final_norm_of(model->arch), weight, *norm);
     awq__loaded_module_free(&loaded);
     return *norm ? AWQ_OK : AWQ_ERROR_MEMORY;
 }

@@ -123,6 +123,9 @@ static int slice_of(const module *m)
     case AWQ__PART_GATE:
     case AWQ__PART_UP:
         return 2;
+    case AWQ__PART_DELTA_QKV:
+    case AWQ__PART_DELTA_Z:
+        return 3;
     default:
         return 0;
     }

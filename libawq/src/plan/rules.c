@@ -176,6 +176,7 @@ static bool projection_matches(const char *projections, awq__part part)
         {AWQ__PART_K, {"k", "qkv"}},
         {AWQ__PART_V, {"v", "qkv"}},
         {AWQ__PART_O, {"o", "o"}},
+        {AWQ__PART_DELTA_QKV, {"qkv", "qkv"}},
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i].part == part)

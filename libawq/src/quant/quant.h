@@ -59,16 +59,17 @@ void awq__w_mean(const awq__compute *compute, const awq__weight *const *weights,
  * Candidate 0 is the identity; candidate 1 + i has ratio r = i/steps:
  *   s = a^r / (w^(1-r) + 1e-4), at least 1e-4, divided by sqrt(max(s) min(s)), 1 where not finite.
  * a is the mean |x| of a channel, w its w_mean. If a norm is folded, s is rounded so that norm / s
- * is a value of norm_dtype, but for F32's rounding.
+ * is what stored weights can stand for: norm_shift + a value of norm_dtype, but for F32's rounding.
  */
 typedef struct awq__candidates {
     int64_t cols;
     const double *salience; /* [K] a */
     const double *w_mean;   /* [K] w */
     int64_t steps;
-    const float *norm; /* stored weights of the norm that is folded; NULL: none is */
+    const float *norm; /* what the norm that is folded multiplies by; NULL: none is */
     int64_t norm_cols; /* of these, which serve columns k, k + norm_cols, ...; 0: K */
     awq_dtype norm_dtype;
+    float norm_shift;
 } awq__candidates;
 
 static inline int64_t awq__candidate_count(const awq__candidates *candidates)

@@ -30,8 +30,7 @@ static float round_scale(const awq__candidates *c, int64_t k, float s)
     if (!c->norm)
         return s;
     float weight = c->norm[c->norm_cols ? k % c->norm_cols : k];
-    float stored = awq__round_to_dtype(c->norm_dtype, weight / s);
-    float exact = weight / stored;
+    float exact = weight / awq__round_shifted(c->norm_dtype, c->norm_shift, weight / s);
     return isfinite(exact) && exact > 0 ? exact : 1; /* a norm of 0 has nothing to fold */
 }
 

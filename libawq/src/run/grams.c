@@ -14,5 +14,5 @@ double awq__gram_rows(const awq__model_plan *plan, const awq__module *module, do
 
 bool awq__has_own_gram(awq__part part)
 {
-    return part != AWQ__PART_K && part != AWQ__PART_V && part != AWQ__PART_UP;
+    return awq__first_beside(part) == part;
 }

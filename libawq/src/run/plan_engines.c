@@ -46,7 +46,7 @@ static awq_status list_linears(awq_context *ctx, const awq__model_plan *plan, li
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
         bool quantized;
-        if (!awq__role_is_linear(module->role))
+        if (!awq__is_linear(module))
             continue;
         AWQ__CHECK(scheme_of(plan, i, &l->schemes[l->count], &quantized));
         l->modules[l->count] =

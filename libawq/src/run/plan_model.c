@@ -67,10 +67,7 @@ static awq_status check_alike(awq_context *ctx, const awq__model_plan *plan)
     AWQ__CHECK(check_one_scheme(ctx, plan));
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
-        awq__part part = module->part == AWQ__PART_UP ? AWQ__PART_GATE
-                         : module->part == AWQ__PART_K || module->part == AWQ__PART_V
-                             ? AWQ__PART_Q
-                             : module->part;
+        awq__part part = awq__first_beside(module->part);
         for (; part < module->part; part++)
             AWQ__CHECK(check_fused_pair(
                 ctx, plan, i, awq__arch_index(arch, module->layer, part, module->expert)));

@@ -323,12 +323,14 @@ typedef struct layer_job {
     const awq__verified *part;
     comparison *all;
     float *attention, *moe; /* [H] what folds of the norms multiply their readers' columns by */
+    float *inner;           /* [V] the same of a delta net's own norm, which each head has */
 } layer_job;
 
 static awq_status compare_vector(layer_job *j, comparison *c, float *norm, bool *folded)
 {
     int64_t N = c->module->rows;
     float *values = awq__alloc(c->ctx, (size_t)(2 * N), sizeof *values, "vectors to compare");
+    float shift = c->module->plus_one ? 1 : 0;
     AWQ__CHECK_ALLOC(values);
     awq__weight_read(awq__compute_of(c->ctx), &c->before.weight, 0, N, values);
     awq__weight_read(awq__compute_of(c->ctx), &c->after.weight, 0, N, values + N);
@@ -336,7 +338,8 @@ static awq_status compare_vector(layer_job *j, comparison *c, float *norm, bool 
     for (int64_t n = 0; n < N; n++) {
         c->same &= values[n] == values[N + n];
         if (norm)
-            norm[n] = values[n] / values[N + n]; /* NAN, nothing to compare, where both are 0 */
+            /* NAN, nothing to compare, where both are 0 */
+            norm[n] = (values[n] + shift) / (values[N + n] + shift);
     }
     *folded = !c->same;
     awq__free(values);
@@ -345,31 +348,84 @@ static awq_status compare_vector(layer_job *j, comparison *c, float *norm, bool 
                                                j->part->result->directory, c->module->name);
 }
 
+static bool has(const layer_job *j, awq__part part)
+{
+    return j->part->layer >= 0 && awq__arch_has(j->part->source->arch, j->part->layer, part);
+}
+
+/* The norm that makes what a part reads, or what the part itself is; AWQ__PART_HEAD: none. */
+static awq__part norm_before(const layer_job *j, awq__part part)
+{
+    switch (part) {
+    case AWQ__PART_O:
+        return has(j, AWQ__PART_DELTA_NORM) ? AWQ__PART_DELTA_NORM : AWQ__PART_HEAD;
+    case AWQ__PART_ATTENTION_NORM:
+    case AWQ__PART_Q:
+    case AWQ__PART_K:
+    case AWQ__PART_V:
+    case AWQ__PART_DELTA_QKV:
+    case AWQ__PART_DELTA_Z:
+    case AWQ__PART_DELTA_B:
+    case AWQ__PART_DELTA_A:
+        return AWQ__PART_ATTENTION_NORM;
+    case AWQ__PART_DELTA_NORM:
+        return AWQ__PART_DELTA_NORM;
+    case AWQ__PART_MOE_NORM:
+    case AWQ__PART_ROUTER:
+    case AWQ__PART_TOKEN_GATE:
+    case AWQ__PART_GATE:
+    case AWQ__PART_UP:
+        return AWQ__PART_MOE_NORM;
+    default:
+        return AWQ__PART_HEAD;
+    }
+}
+
+/* Where the multipliers by a norm are kept; NULL for AWQ__PART_HEAD. */
+static float *multipliers_of(const layer_job *j, awq__part norm)
+{
+    return norm == AWQ__PART_ATTENTION_NORM ? j->attention
+           : norm == AWQ__PART_MOE_NORM     ? j->moe
+           : norm == AWQ__PART_DELTA_NORM   ? j->inner
+                                            : NULL;
+}
+
+/* V, or 0 where there is no delta net; each of its heads has `run` columns. */
+static int64_t inner_columns(const awq__verified *part, int64_t *run)
+{
+    *run = 0;
+    if (part->layer < 0)
+        return 0;
+    const awq_arch_delta *d = &part->source->arch->layers[part->layer].delta;
+    *run = d->value_dim;
+    return d->value_heads * d->value_dim;
+}
+
+/* Each head has the same. */
+static void repeat_inner(const layer_job *j)
+{
+    int64_t run, count = inner_columns(j->part, &run);
+    for (int64_t i = run; i < count; i++)
+        j->inner[i] = j->inner[i - run];
+}
+
 static awq_status compare_vectors(layer_job *j)
 {
-    bool attention = false, moe = false, other;
+    bool folded[AWQ__PART_HEAD + 1] = {false};
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < j->part->count; i++) {
         comparison *c = &j->all[i];
-        awq__part part = c->module->part;
-        if (!c->module->vector)
-            continue;
-        if (part == AWQ__PART_ATTENTION_NORM)
-            AWQ__TRY(compare_vector(j, c, j->attention, &attention));
-        else if (part == AWQ__PART_MOE_NORM)
-            AWQ__TRY(compare_vector(j, c, j->moe, &moe));
-        else
-            AWQ__TRY(compare_vector(j, c, NULL, &other));
+        awq__part part = c->module->part, norm = norm_before(j, part);
+        if (c->module->vector)
+            AWQ__TRY(
+                compare_vector(j, c, norm == part ? multipliers_of(j, norm) : NULL, &folded[part]));
     }
+    repeat_inner(j);
 done:
     for (size_t i = 0; i < j->part->count; i++) {
-        comparison *c = &j->all[i];
-        awq__part part = c->module->part;
-        if (part == AWQ__PART_Q || part == AWQ__PART_K || part == AWQ__PART_V)
-            c->norm = attention ? j->attention : NULL;
-        if (part == AWQ__PART_ROUTER || part == AWQ__PART_TOKEN_GATE || part == AWQ__PART_GATE ||
-            part == AWQ__PART_UP)
-            c->norm = moe ? j->moe : NULL;
+        awq__part norm = norm_before(j, j->all[i].module->part);
+        if (!j->all[i].module->vector)
+            j->all[i].norm = folded[norm] ? multipliers_of(j, norm) : NULL;
     }
     return status;
 }
@@ -393,7 +449,8 @@ static void allow_folds(layer_job *j)
         awq__part part = c->module->part;
         const comparison *partner = partner_of(j, c);
         c->unknown_rows = partner && partner->after.packed;
-        c->unknown_cols = (part == AWQ__PART_O || part == AWQ__PART_DOWN) && c->after.packed;
+        bool by_rows = part == AWQ__PART_DOWN || (part == AWQ__PART_O && has(j, AWQ__PART_V));
+        c->unknown_cols = by_rows && c->after.packed;
     }
 }
 
@@ -499,11 +556,13 @@ awq_status awq__verify_values(awq_verification *v, const awq__verified *part)
 {
     layer_job j = {.v = v, .part = part};
     size_t H = (size_t)part->source->arch->model.hidden_size;
+    int64_t run, V = inner_columns(part, &run);
     j.all = awq__alloc(v->ctx, part->count, sizeof *j.all, "modules to compare");
     j.attention = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
     j.moe = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
+    j.inner = awq__alloc(v->ctx, (size_t)V, sizeof(float), "multipliers");
     awq_status status;
-    AWQ__TRY_ALLOC(j.all && j.attention && j.moe);
+    AWQ__TRY_ALLOC(j.all && j.attention && j.moe && j.inner);
     AWQ__TRY(compare_layer(&j));
 done:
     for (size_t i = 0; i < part->count && j.all; i++) {
@@ -514,5 +573,6 @@ done:
     awq__free(j.all);
     awq__free(j.attention);
     awq__free(j.moe);
+    awq__free(j.inner);
     return status;
 }

@@ -50,7 +50,7 @@ static awq_status add_described(awq_context *ctx, const awq__model_plan *plan, l
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
         const awq__treatment *treatment = plan->rules.of[i];
-        if (treatment || awq__role_is_linear(module->role) ||
+        if (treatment || awq__is_linear(module) ||
             (plan->format->fused && module->role == AWQ_ROLE_EMBEDDING))
             AWQ__CHECK(add(ctx, l, module->name, treatment ? &treatment->scheme : NULL));
     }

@@ -32,6 +32,18 @@ static bool scales_experts(const awq__model_plan *plan, int64_t layer)
     return false;
 }
 
+/* And that of the attention, or of a delta net in its place? */
+static bool scales_attention(const awq__model_plan *plan, int64_t layer)
+{
+    static const awq__part readers[] = {AWQ__PART_Q, AWQ__PART_K, AWQ__PART_V, AWQ__PART_DELTA_QKV,
+                                        AWQ__PART_DELTA_Z};
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+        if (awq__arch_has(plan->model->arch, layer, readers[i]) &&
+            scales(plan, layer, readers[i], -1))
+            return true;
+    return false;
+}
+
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
 {
     const awq__module *module = &plan->model->arch->modules[index];
@@ -39,15 +51,19 @@ bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
         return false;
     int64_t n = module->layer;
     uint32_t folds = plan->model->arch->layers[n].folds;
-    bool attention = (folds & AWQ_FOLD_ATTENTION_NORM) &&
-                     (scales(plan, n, AWQ__PART_Q, -1) || scales(plan, n, AWQ__PART_K, -1) ||
-                      scales(plan, n, AWQ__PART_V, -1));
+    bool attention = (folds & AWQ_FOLD_ATTENTION_NORM) && scales_attention(plan, n);
     bool experts = (folds & AWQ_FOLD_EXPERT_NORM) && scales_experts(plan, n);
     switch (module->part) {
     case AWQ__PART_ATTENTION_NORM:
     case AWQ__PART_Q:
     case AWQ__PART_K:
+    case AWQ__PART_DELTA_QKV:
+    case AWQ__PART_DELTA_Z:
+    case AWQ__PART_DELTA_B:
+    case AWQ__PART_DELTA_A:
         return attention;
+    case AWQ__PART_DELTA_NORM:
+        return (folds & AWQ_FOLD_DELTA) && scales(plan, n, AWQ__PART_O, -1);
     case AWQ__PART_V:
         return attention || ((folds & AWQ_FOLD_VALUE) && scales(plan, n, AWQ__PART_O, -1));
     case AWQ__PART_MOE_NORM:

@@ -21,6 +21,13 @@ awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t la
 
 /* ---- by the names of modules ---- */
 
+static awq__spec float_spec(const awq__module *module, awq_dtype dtype)
+{
+    if (module->convolution)
+        return (awq__spec){module->suffix, dtype, 3, {module->rows, 1, module->cols}};
+    return (awq__spec){module->suffix, dtype, module->vector ? 1 : 2, {module->rows, module->cols}};
+}
+
 awq_status awq__result_specs(const awq__model_plan *plan, size_t index,
                              awq__spec specs[AWQ__MAX_SPECS], int *count)
 {
@@ -35,10 +42,7 @@ awq_status awq__result_specs(const awq__model_plan *plan, size_t index,
         awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
         *count = plan->format->specs(module->rows, module->cols, &scheme, specs);
     } else {
-        specs[(*count)++] = (awq__spec){module->suffix,
-                                        found.weight.dtype,
-                                        module->vector ? 1 : 2,
-                                        {module->rows, module->cols}};
+        specs[(*count)++] = float_spec(module, found.weight.dtype);
     }
     if (module->bias)
         specs[(*count)++] = (awq__spec){".bias", found.bias_dtype, 1, {module->rows}};

@@ -103,13 +103,43 @@ awq_status awq__store_weight(const awq__writer *writer, const awq__module *modul
     return store_bias(writer, module, weight);
 }
 
+/* The source's tensor, bit for bit. */
+static awq_status copy_tensor(const awq__writer *writer, const awq__module *module)
+{
+    char *from = awq__format(writer->ctx, "%s%s", awq__stored_name(module), module->suffix);
+    char *to = awq__format(writer->ctx, "%s%s", module->name, module->suffix);
+    awq_status status;
+    AWQ__TRY_ALLOC(from && to);
+    const awq__tensor *tensor = awq__checkpoint_find(writer->plan->model->arch->checkpoint, from);
+    AWQ__TRY(awq__output_write_from(writer->output, to, 0, tensor, 0, tensor->bytes));
+done:
+    awq__free(from);
+    awq__free(to);
+    return status;
+}
+
+static awq_status write_shifted(const awq__writer *writer, const awq__module *module,
+                                awq_dtype dtype, const float *values)
+{
+    float *stored = awq__alloc(writer->ctx, (size_t)module->rows, sizeof *stored, module->name);
+    AWQ__CHECK_ALLOC(stored);
+    awq__compute_of(writer->ctx)->shift(module->rows, -1, values, stored);
+    awq_status status = write_floats(writer, module, module->suffix, dtype, stored, module->rows);
+    awq__free(stored);
+    return status;
+}
+
 awq_status awq__store_vector(const awq__writer *writer, const awq__module *module,
-                             const float *values)
+                             const float *source, const float *values)
 {
     if (writer->plan->format->gguf)
         return awq__gguf_store_vector(writer, module, values);
+    if (module->plus_one && values == source)
+        return copy_tensor(writer, module);
     awq__found found;
     AWQ__CHECK(awq__model_find(writer->plan->model, module, NULL, &found));
+    if (module->plus_one)
+        return write_shifted(writer, module, found.weight.dtype, values);
     return write_floats(writer, module, module->suffix, found.weight.dtype, values, module->rows);
 }
 

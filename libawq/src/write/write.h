@@ -33,8 +33,10 @@ awq_status awq__write_keep(const awq__writer *writer, int64_t layer);
    else rounded to its stored type. */
 awq_status awq__store_weight(const awq__writer *writer, const awq__module *module,
                              const awq__weight *weight);
+/* values stand for what the source's array holds, or are that array. The 1 that a norm adds to its
+   weights is in them. */
 awq_status awq__store_vector(const awq__writer *writer, const awq__module *module,
-                             const float *values);
+                             const float *source, const float *values);
 /* Writes what is constant of the codes that module `index` will have: nothing if it has none. It
    is in place before them, so that the hash of its shard need not wait for it. */
 awq_status awq__store_constants(const awq__writer *writer, size_t index);
