@@ -142,12 +142,22 @@ static void ties_go_as_in_rounding_to_nearest(void **state)
             x[i] = (float)(i % 56 - 28) * 0.5f;
         awq__compute_reference()->round_runs(type, type->run, x, h, scale, min, &sums, codes);
         for (int i = 0; i < type->run * AWQ__RUNS; i++) {
-            float target[LANES] = {0}, ones[LANES], none[LANES] = {0}, weight[LANES];
+            float w[LANES] = {0}, e[LANES] = {0}, ones[LANES], none[LANES] = {0}, change[LANES];
             uint8_t code[LANES];
+            awq__scheme scheme = awq__block_scheme(type);
+            scheme.blocks = type;
             for (int r = 0; r < LANES; r++)
                 ones[r] = 1;
-            target[0] = x[i];
-            awq__gptq_block_column(type, target, ones, none, weight, code);
+            w[0] = x[i];
+            awq__compute_fastest()->round_columns(&(awq__columns){.scheme = &scheme,
+                                                                  .count = 1,
+                                                                  .scales = ones,
+                                                                  .zeros = none,
+                                                                  .w = w,
+                                                                  .e = e,
+                                                                  .x = none,
+                                                                  .change = change,
+                                                                  .codes = code});
             if (code[0] != codes[i])
                 fail_msg("%s: %g is %d, expected %d", awq__ggml_type_of(type->id)->name,
                          (double)x[i], code[0], codes[i]);

@@ -93,6 +93,25 @@ typedef struct awq__run_sums {
     float error[AWQ__RUNS];                           /* sum of h (x - scale v + min)^2 */
     float xv[AWQ__RUNS], vv[AWQ__RUNS], v[AWQ__RUNS]; /* of h x v, h v v, h v */
 } awq__run_sums;
+
+/* Columns of AWQ__COLUMN_ROWS rows of weights, which lie side by side: arrays are
+   [columns][AWQ__COLUMN_ROWS]. A group of columns has a scale and a zero for each row; blocks have
+   a min in the place of a zero. */
+#define AWQ__COLUMN_ROWS 128
+typedef struct awq__columns {
+    const awq__scheme *scheme;
+    int64_t first, count;        /* column 0 below is number `first` of its matrix */
+    const float *scales, *zeros; /* of the matrix: [K/g] */
+    const float *w;              /* the weights */
+    float *e;                    /* what is left of them: w - q */
+    float *x;                    /* what compensation has gathered */
+    float *change;               /* of e */
+    uint8_t *codes;
+    const float *matrix; /* [count,count] above its diagonal, of stride ld */
+    int64_t ld;
+    const float *diagonal; /* [count]; NULL: 1 */
+} awq__columns;
+
 typedef struct awq__compute {
     const char *name;
 
@@ -202,6 +221,14 @@ typedef struct awq__compute {
     void (*round_runs)(const struct awq__block_type *type, int length, const float *x,
                        const float *h, const float scale[AWQ__RUNS], const float min[AWQ__RUNS],
                        awq__run_sums *sums, uint8_t *codes);
+    /* Rounds columns in their order: column i from (w - e) + x / diagonal[i] to q, whose code is
+       the nearest, so that e becomes w - q. By what e changes, times matrix[i,j], x of each column
+       j behind grows. */
+    void (*round_columns)(const awq__columns *columns);
+    /* loss[r] = sum over the columns of a group w[g][AWQ__COLUMN_ROWS] of weight[k] (w - q)^2 with
+       nearest rounding. Not for blocks. */
+    void (*range_losses)(const awq__scheme *scheme, const float *w, const float *weight,
+                         const float *scale, const float *zero, float *loss);
 
     /* Adds up over rows. targets[r] is a column, or -1 for no target; reference NULL: nll alone. */
     void (*compare_logits)(int64_t rows, int64_t V, const float *logits, const float *reference,

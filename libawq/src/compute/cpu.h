@@ -35,6 +35,11 @@ void awq__reference_scatter(int64_t T, int64_t K, const int64_t *index, int64_t 
 void awq__reference_round_runs(const struct awq__block_type *type, int length, const float *x,
                                const float *h, const float scale[AWQ__RUNS],
                                const float min[AWQ__RUNS], awq__run_sums *sums, uint8_t *codes);
+void awq__reference_round_columns(const awq__columns *columns);
+void awq__reference_range_losses(const awq__scheme *scheme, const float *w, const float *weight,
+                                 const float *scale, const float *zero, float *loss);
+/* Of a weight in units of its scale, with its min: the code of the value that is nearest. */
+int awq__reference_block_code(const struct awq__block_type *type, float share);
 double awq__reference_largest_difference(int64_t count, const float *a, const float *b);
 void awq__tiled_mirror(int64_t K, float *m);
 /* What the sketch does with a row: where to, and whether with its sign changed. */

@@ -357,6 +357,7 @@ FUNCTION void scale(int64_t N, int64_t K, const float *row, const float *restric
 
 #include "compute/cpu_quantize.h"
 #include "compute/cpu_runs.h"
+#include "compute/cpu_columns.h"
 
 /* The logarithm of the sum of e^x. */
 INLINE double log_sum_exp(int64_t V, const float *x)
@@ -449,6 +450,8 @@ const awq__compute *AWQ__TABLE(void)
         .quantize = quantize,
         .quantize_error = quantize_error,
         .round_runs = round_runs,
+        .round_columns = round_columns,
+        .range_losses = range_losses,
         .compare_logits = compare_logits,
     };
     return &table;

@@ -32,7 +32,7 @@ static int line_code(const awq__block_type *type, float share)
     return (int)rintf(inside) + type->zero;
 }
 
-static int code_of(const awq__block_type *type, float share)
+int awq__reference_block_code(const awq__block_type *type, float share)
 {
     switch (awq__block_values_of(type)) {
     case AWQ__VALUES_E2M1:
@@ -53,7 +53,7 @@ void awq__reference_round_runs(const awq__block_type *type, int length, const fl
         for (int r = 0; r < AWQ__RUNS; r++) {
             float inverse = fabsf(scale[r]) >= 0x1p-126f ? 1 / scale[r] : 0;
             float shifted = x[i * AWQ__RUNS + r] + min[r], weight = h[i * AWQ__RUNS + r];
-            int code = code_of(type, shifted * inverse);
+            int code = awq__reference_block_code(type, shifted * inverse);
             float v = awq__block_value(type, code), weighted = weight * v;
             float error = shifted - scale[r] * v;
             sums->error[r] += weight * error * error;

@@ -69,7 +69,7 @@ static const awq_option options[] = {
      "How awq rounds: to nearest, or with each column taking back the error of those before it "
      "(GPTQ), which takes longer."},
     {"quantize.gptq_sweeps", AWQ_OPTION_INTEGER, "1", "", 0, 100, false,
-     "How often GPTQ goes over all columns again; each time takes twice as long as the first."},
+     "How often GPTQ goes over each block of columns again, scales included, before the next."},
     {"quantize.bits", AWQ_OPTION_CHOICE, "4", BITS, 0, 0, false, "Bits of one quantized weight."},
     {"quantize.group_size", AWQ_OPTION_CHOICE, "auto", GROUP_SIZES, 0, 0, false,
      "Weights of a row that share a scale; -1 is one group per row; auto is 32 for mxfp4, for "

@@ -6,17 +6,14 @@
  */
 #include "quant/gptq.h"
 #include "quant/gptq_blocks.h"
-#include "quant/rounding.h"
-#include "compute/nf4.h"
-#include "core/half.h"
 
 #include <math.h>
 #include <string.h>
 
 #define ROWS AWQ__GPTQ_ROWS
-#define LEAF 16         /* columns that are rounded one after the other without a product */
-#define SWEEP_BLOCK 128 /* columns of a sweep between two products with the whole Hessian */
-#define WIDEST_FIT 512  /* groups whose scale is fitted again */
+#define LEAF 16 /* columns that are rounded one after the other without a product */
+#define SIDE 32 /* columns that are transposed at a time */
+#define WIDEST_FIT AWQ__GPTQ_WIDEST_FIT
 #define RANGE_STEP 0.05f
 
 /* The work space of a block of rows, cut out of one allocation. */
@@ -24,29 +21,21 @@ typedef struct tile {
     float *w, *e;          /* [K][ROWS]: weights, and what is left of them: w - q */
     float *x;              /* [K][ROWS]: what compensation has gathered; weights as they are read */
     float *scales, *zeros; /* [K/g][ROWS] */
-    float *block;          /* [S,S]: part of the Hessian */
-    float *change;         /* [S][ROWS]: of e */
-    float *values, *moves; /* [S][ROWS]: q / scale, and its product with the Hessian */
-    uint8_t *codes;        /* [K][ROWS] */
+    float *gradient, *change, *before, *kept; /* [S][ROWS] of the loss; of e */
+    float *values, *moves;                    /* [S][ROWS]: q, and its product with the Hessian */
+    uint8_t *codes;                           /* [K][ROWS] */
 } tile;
-
-/* S: columns of a sweep's block. Whole groups, unless they are too wide to be fitted. */
-static int64_t sweep_block(const awq__gptq *gptq)
-{
-    int64_t g = gptq->group;
-    if (g > WIDEST_FIT)
-        return SWEEP_BLOCK;
-    return g > SWEEP_BLOCK ? g : SWEEP_BLOCK / g * g;
-}
 
 static int64_t cut_tile(const awq__gptq *gptq, float *base, tile *t)
 {
     int64_t whole = gptq->cols * ROWS, groups = gptq->cols / gptq->group * ROWS;
-    int64_t S = sweep_block(gptq), part = S * ROWS, at = 0;
-    int64_t sizes[] = {whole, whole, whole, groups, groups, S * S, part, part, part, whole / 4};
-    float *codes, **parts[] = {&t->w,     &t->e,      &t->x,      &t->scales, &t->zeros,
-                               &t->block, &t->change, &t->values, &t->moves,  &codes};
-    for (int i = 0; i < 10; i++) {
+    int64_t part = gptq->block * ROWS, at = 0;
+    int64_t sizes[] = {whole, whole, whole, groups, groups, part,
+                       part,  part,  part,  part,   part,   whole / 4};
+    float *codes,
+        **parts[] = {&t->w,      &t->e,      &t->x,    &t->scales, &t->zeros, &t->gradient,
+                     &t->change, &t->before, &t->kept, &t->values, &t->moves, &codes};
+    for (int i = 0; i < 12; i++) {
         *parts[i] = base ? base + at : NULL;
         at += (sizes[i] + 15) / 16 * 16;
     }
@@ -54,72 +43,23 @@ static int64_t cut_tile(const awq__gptq *gptq, float *base, tile *t)
     return at;
 }
 
-int64_t awq__gptq_work(const awq__gptq *gptq)
+int64_t awq__gptq_work(int64_t cols, int64_t group)
 {
     tile t;
-    return cut_tile(gptq, NULL, &t);
+    const awq__gptq gptq = {.cols = cols, .group = group, .block = awq__gptq_block(cols, group)};
+    return cut_tile(&gptq, NULL, &t);
 }
 
-/* ---- one column: ROWS values with a scale and a zero each ---- */
-
-/* The E2M1 value nearest to x, ties to even, never -0: the step is 0.5 below 2, 1 below 4, and 2.
- */
-static inline float round_e2m1(float x)
+static inline float clamp(float value, float low, float high)
 {
-    float value = awq__clamp(x, -6, 6);
-    float power = awq__f32_from_bits(awq__f32_bits(value) & 0x7f800000u);
-    float magic = (power > 1 ? power : 1) * 0x1.8p22f;
-    return (value + magic) - magic;
+    return value > low ? value < high ? value : high : low; /* NaN gives low */
 }
 
-static inline float e2m1_code(float value)
+/* Nearest integer, ties to even, for |x| < 2^22. */
+static inline float round_even(float x)
 {
-    float magnitude = fabsf(value), code = magnitude * 2;
-    code = magnitude + 2 < code ? magnitude + 2 : code;
-    code = magnitude * 0.5f + 4 < code ? magnitude * 0.5f + 4 : code;
-    return value < 0 ? code + 8 : code;
-}
-
-static float top_code(const awq__scheme *scheme)
-{
-    return (float)((1 << scheme->bits) - 1);
-}
-
-/* target -> value = q / scale, and the code of it */
-static void round_column(const awq__scheme *scheme, const float *target, const float *scale,
-                         const float *zero, float *value, uint8_t *code)
-{
-    const float top = top_code(scheme);
-    if (scheme->code == AWQ__CODE_E2M1)
-        for (int r = 0; r < ROWS; r++) {
-            value[r] = round_e2m1(target[r] * (1 / scale[r])); /* exact: a power of two */
-            code[r] = (uint8_t)(int)e2m1_code(value[r]);
-        }
-    else if (scheme->code == AWQ__CODE_NF4)
-        for (int r = 0; r < ROWS; r++) {
-            float share = target[r] * awq__nf4_inverse(scale[r]);
-            value[r] = awq__nf4_value(share);
-            code[r] = awq__nf4_code(share);
-        }
-    else
-        for (int r = 0; r < ROWS; r++) {
-            float c = awq__clamp(awq__round_even(target[r] / scale[r]) + zero[r], 0, top);
-            value[r] = c - zero[r];
-            code[r] = (uint8_t)(int)c;
-        }
-}
-
-/* The same to what the code stands for. Blocks have a min in the place of a zero. */
-static void round_to_weights(const awq__scheme *scheme, const float *target, const float *scale,
-                             const float *zero, float *weight, uint8_t *code)
-{
-    if (scheme->blocks) {
-        awq__gptq_block_column(scheme->blocks, target, scale, zero, weight, code);
-        return;
-    }
-    round_column(scheme, target, scale, zero, weight, code);
-    for (int r = 0; r < ROWS; r++)
-        weight[r] = scale[r] * weight[r];
+    const float magic = 0x1.8p23f;
+    return (x + magic) - magic;
 }
 
 /* ---- ranges ---- */
@@ -143,7 +83,7 @@ static void group_range(int64_t g, const float *w, range *out)
 static void scale_of(const awq__scheme *scheme, float low, float high, float share, float *scale,
                      float *zero)
 {
-    const float top = top_code(scheme), half = (float)(1 << (scheme->bits - 1));
+    const float top = (float)((1 << scheme->bits) - 1), half = (float)(1 << (scheme->bits - 1));
     float largest = -low > high ? -low : high;
     float width = (scheme->symmetric ? largest : high - low) * share;
     if (scheme->code == AWQ__CODE_E2M1) {
@@ -162,7 +102,7 @@ static void scale_of(const awq__scheme *scheme, float low, float high, float sha
         return;
     *scale = awq__round_scale(scheme->grid, width / (scheme->symmetric ? half - 1 : top));
     if (!scheme->symmetric)
-        *zero = awq__clamp(awq__round_even(-low * share / *scale), 0, top);
+        *zero = clamp(round_even(-low * share / *scale), 0, top);
 }
 
 static float share_of(const awq__scheme *scheme, int step)
@@ -172,40 +112,9 @@ static float share_of(const awq__scheme *scheme, int step)
     return 1 - RANGE_STEP * (float)step;
 }
 
-/* sum over the group of D (w - q)^2 with nearest rounding */
-static void range_loss(const awq__scheme *scheme, const float *w, const float *h, int64_t ldh,
-                       const float *scale, const float *zero, float *loss)
-{
-    const float top = top_code(scheme);
-    float inverse[ROWS];
-    for (int r = 0; r < ROWS; r++) {
-        inverse[r] = scheme->code == AWQ__CODE_NF4 ? awq__nf4_inverse(scale[r]) : 1 / scale[r];
-        loss[r] = 0;
-    }
-    for (int64_t k = 0; k < scheme->group; k++, w += ROWS) {
-        const float weight = h[k * ldh + k];
-        if (scheme->code == AWQ__CODE_E2M1)
-            for (int r = 0; r < ROWS; r++) {
-                float error = w[r] - scale[r] * round_e2m1(w[r] * inverse[r]);
-                loss[r] += weight * error * error;
-            }
-        else if (scheme->code == AWQ__CODE_NF4)
-            for (int r = 0; r < ROWS; r++) {
-                float error = w[r] - scale[r] * awq__nf4_value(w[r] * inverse[r]);
-                loss[r] += weight * error * error;
-            }
-        else
-            for (int r = 0; r < ROWS; r++) {
-                float code = awq__clamp(awq__round_even(w[r] * inverse[r]) + zero[r], 0, top);
-                float error = w[r] - scale[r] * (code - zero[r]);
-                loss[r] += weight * error * error;
-            }
-    }
-}
-
 /* False if the scale of one of the first `rows` rows is not finite. */
-static bool choose_ranges(const awq__gptq *gptq, const awq__scheme *scheme, int steps, int64_t rows,
-                          const tile *t)
+static bool choose_ranges(const awq__compute *compute, const awq__gptq *gptq,
+                          const awq__scheme *scheme, int steps, int64_t rows, const tile *t)
 {
     int64_t K = gptq->cols, g = scheme->group;
     bool finite = true;
@@ -214,14 +123,14 @@ static bool choose_ranges(const awq__gptq *gptq, const awq__scheme *scheme, int 
     if (scheme->code == AWQ__CODE_E2M1)
         steps = (int)awq__min(steps, 3);
     for (int64_t b = 0; b < K / g; b++) {
-        const float *w = t->w + b * g * ROWS, *h = gptq->h + b * g * (K + 1);
+        const float *w = t->w + b * g * ROWS;
         float *best_scale = t->scales + b * ROWS, *best_zero = t->zeros + b * ROWS;
         group_range(g, w, &span);
         for (int step = 0; step < steps; step++) {
             for (int r = 0; r < ROWS; r++)
                 scale_of(scheme, span.low[r], span.high[r], share_of(scheme, step), &scale[r],
                          &zero[r]);
-            range_loss(scheme, w, h, K, scale, zero, loss);
+            compute->range_losses(scheme, w, gptq->pivots + b * g, scale, zero, loss);
             for (int r = 0; r < ROWS; r++)
                 if (step == 0 || loss[r] < least[r]) {
                     least[r] = loss[r];
@@ -237,148 +146,170 @@ static bool choose_ranges(const awq__gptq *gptq, const awq__scheme *scheme, int 
 
 /* ---- rounding with compensation ---- */
 
-/* A pass over columns `first` and on. Column i is rounded from w - e + x[i] * inverse[i]; by what e
-   changes, times the row of `matrix`, x of the columns behind it grows. */
-typedef struct pass {
-    const awq__compute *compute;
-    const awq__scheme *scheme;
-    const tile *t;
-    int64_t first;
-    const float *matrix; /* above its diagonal */
-    int64_t ld;
-    float *x, *change;     /* [columns][ROWS] */
-    const float *diagonal; /* [columns] 1 / inverse; NULL: 1 */
-} pass;
-
-static void round_leaf(const pass *p, int64_t begin, int64_t end)
-{
-    for (int64_t i = begin; i < end; i++) {
-        int64_t at = p->first + i, b = at / p->scheme->group;
-        const float *x = p->x + i * ROWS, *w = p->t->w + at * ROWS;
-        const float *scale = p->t->scales + b * ROWS;
-        const float inverse = p->diagonal ? 1 / p->diagonal[i] : 1;
-        const float *zero = p->t->zeros + b * ROWS;
-        float *e = p->t->e + at * ROWS, target[ROWS], value[ROWS], change[ROWS];
-        for (int r = 0; r < ROWS; r++)
-            target[r] = (w[r] - e[r]) + x[r] * inverse;
-        round_to_weights(p->scheme, target, scale, zero, value, p->t->codes + at * ROWS);
-        for (int r = 0; r < ROWS; r++) {
-            float error = w[r] - value[r];
-            change[r] = error - e[r];
-            e[r] = error;
-        }
-        memcpy(p->change + i * ROWS, change, sizeof change);
-        for (int64_t j = i + 1; j < end; j++) {
-            const float factor = p->matrix[i * p->ld + j];
-            float *to = p->x + j * ROWS;
-            for (int r = 0; r < ROWS; r++)
-                to[r] += change[r] * factor;
-        }
-    }
-}
-
-/* The first half, its effect on the second in one product, the second half. */
-static void round_columns(const pass *p, int64_t begin, int64_t end)
+/* Columns begin .. end-1 of those: the first half, its effect on the second in one product, the
+   second half. */
+static void round_columns(const awq__compute *compute, const awq__columns *c, int64_t begin,
+                          int64_t end)
 {
     if (end - begin <= LEAF) {
-        round_leaf(p, begin, end);
+        awq__columns leaf = *c;
+        leaf.first += begin;
+        leaf.count = end - begin;
+        leaf.w += begin * ROWS;
+        leaf.e += begin * ROWS;
+        leaf.x += begin * ROWS;
+        leaf.change += begin * ROWS;
+        leaf.codes += begin * ROWS;
+        leaf.matrix += begin * (c->ld + 1);
+        leaf.diagonal = c->diagonal ? c->diagonal + begin : NULL;
+        compute->round_columns(&leaf);
         return;
     }
     int64_t middle = begin + awq__ceil_div(end - begin, INT64_C(2) * LEAF) * LEAF;
-    round_columns(p, begin, middle);
-    p->compute->multiply_tn(end - middle, ROWS, middle - begin, p->matrix + begin * p->ld + middle,
-                            p->ld, p->change + begin * ROWS, ROWS, 1, p->x + middle * ROWS, ROWS);
-    round_columns(p, middle, end);
+    round_columns(compute, c, begin, middle);
+    compute->multiply_tn(end - middle, ROWS, middle - begin, c->matrix + begin * c->ld + middle,
+                         c->ld, c->change + begin * ROWS, ROWS, 1, c->x + middle * ROWS, ROWS);
+    round_columns(compute, c, middle, end);
 }
 
-/* ---- sweeps ---- */
+/* A block of rows in work. */
+typedef struct pass {
+    const awq__compute *compute;
+    const awq__gptq *gptq;
+    const awq__scheme *scheme;
+    const tile *t;
+    int sweeps;
+} pass;
 
-/* block[S,S] = columns first .. first+S-1 of the damped Hessian; h has it below its diagonal */
-static void copy_block(const awq__gptq *gptq, int64_t first, int64_t S, float *block)
+/* S columns of the weight and what lies beside them, to be rounded by what compensation has
+   gathered. */
+static awq__columns columns_at(const pass *p, int64_t first, int64_t S)
 {
-    int64_t K = gptq->cols;
-    for (int64_t i = 0; i < S; i++) {
-        for (int64_t j = 0; j < i; j++)
-            block[i * S + j] = block[j * S + i] = gptq->h[(first + i) * K + first + j];
-        block[i * S + i] = gptq->diagonal[first + i];
-    }
+    const tile *t = p->t;
+    return (awq__columns){.scheme = p->scheme,
+                          .first = first,
+                          .count = S,
+                          .scales = t->scales,
+                          .zeros = t->zeros,
+                          .w = t->w + first * ROWS,
+                          .e = t->e + first * ROWS,
+                          .x = t->x + first * ROWS,
+                          .change = t->change,
+                          .codes = t->codes + first * ROWS,
+                          .matrix = p->gptq->h + first * (p->gptq->cols + 1),
+                          .ld = p->gptq->cols};
 }
 
-/* x[S][ROWS] = the product of those columns of the Hessian with e */
-static void gather(const awq__compute *compute, const awq__gptq *gptq, const tile *t, int64_t first,
-                   int64_t S)
+/* ---- blocks ---- */
+
+/* gradient[S][ROWS] = (u D)(I + V)^T of the columns: half of what the loss that is left changes by
+   with e. u = e + x is what their rounding has added. */
+static void find_gradient(const pass *p, const awq__columns *c)
 {
-    int64_t K = gptq->cols, end = first + S;
-    compute->multiply_nn(S, ROWS, S, t->block, S, t->e + first * ROWS, ROWS, 0, t->x, ROWS);
-    if (first > 0)
-        compute->multiply_nn(S, ROWS, first, gptq->h + first * K, K, t->e, ROWS, 1, t->x, ROWS);
-    if (end < K)
-        compute->multiply_tn(S, ROWS, K - end, gptq->h + end * K + first, K, t->e + end * ROWS,
-                             ROWS, 1, t->x, ROWS);
+    int64_t S = c->count;
+    for (int64_t i = 0; i < S * ROWS; i++)
+        p->t->values[i] = c->e[i] + c->x[i];
+    p->compute->multiply_nn(S, ROWS, S, p->gptq->halves + c->first * p->gptq->block, S,
+                            p->t->values, ROWS, 0, p->t->gradient, ROWS);
 }
 
-/* Moves the scales of one group, columns `at` and on of the block, to the least loss with the codes
-   as they are. */
-static void fit_group(const awq__compute *compute, const awq__scheme *scheme, const tile *t,
-                      int64_t first, int64_t S, int64_t at)
+/* By what share of its scale each row of a group is better: the least loss with the codes as they
+   are, where the sums over the group are values * gradient and values * moves. */
+static void fit_scales(const awq__scheme *scheme, const float *slope, const float *curve,
+                       float *scale, float *share)
 {
-    int64_t g = scheme->group, b = (first + at) / g;
-    float *scale = t->scales + b * ROWS, *e = t->e + (first + at) * ROWS, step[ROWS];
-    const float *zero = t->zeros + b * ROWS;
-    const uint8_t *codes = t->codes + (first + at) * ROWS;
-    double slope[ROWS] = {0}, curve[ROWS] = {0};
-    for (int64_t i = 0; i < g; i++)
-        for (int r = 0; r < ROWS; r++)
-            t->values[i * ROWS + r] = (float)codes[i * ROWS + r] - zero[r];
-    compute->multiply_tn(S, ROWS, g, t->block + at * S, S, t->values, ROWS, 0, t->moves, ROWS);
-    for (int64_t i = 0; i < g; i++)
-        for (int r = 0; r < ROWS; r++) {
-            double value = (double)t->values[i * ROWS + r];
-            slope[r] += value * (double)t->x[(at + i) * ROWS + r];
-            curve[r] += value * (double)t->moves[(at + i) * ROWS + r];
-        }
     for (int r = 0; r < ROWS; r++) {
-        float fitted = (float)((double)scale[r] + slope[r] / curve[r]);
-        step[r] = 0;
+        float fitted = scale[r] + scale[r] * (slope[r] / curve[r]);
+        share[r] = 0;
         if (!(curve[r] > 0 && fitted > 0 && isfinite(fitted)))
             continue;
         fitted = awq__round_scale(scheme->grid, fitted);
-        double change = (double)fitted - (double)scale[r];
+        float change = fitted / scale[r] - 1;
         if (!isfinite(fitted) || !(change * curve[r] * change < 2 * change * slope[r]))
             continue;
-        step[r] = fitted - scale[r];
+        share[r] = change;
         scale[r] = fitted;
     }
-    for (int64_t i = 0; i < g; i++)
-        for (int r = 0; r < ROWS; r++)
-            e[i * ROWS + r] -= step[r] * t->values[i * ROWS + r];
-    for (int64_t i = 0; i < S; i++)
-        for (int r = 0; r < ROWS; r++)
-            t->x[i * ROWS + r] -= step[r] * t->moves[i * ROWS + r];
 }
 
-static void sweep(const awq__compute *compute, const awq__gptq *gptq, const awq__scheme *scheme,
-                  const tile *t)
+/* to -= share * x, both [count][ROWS] */
+static void subtract(int64_t count, const float *share, const float *x, float *to)
 {
-    int64_t K = gptq->cols, g = scheme->group, block = sweep_block(gptq);
-    bool fits = scheme->code == AWQ__CODE_INTEGER && !scheme->blocks && g <= WIDEST_FIT;
-    for (int64_t first = 0; first < K; first += block) {
-        int64_t S = awq__min(block, K - first);
-        copy_block(gptq, first, S, t->block);
-        gather(compute, gptq, t, first, S);
-        for (int64_t at = 0; at < S && fits; at += g)
-            fit_group(compute, scheme, t, first, S, at);
-        pass p = {.compute = compute,
-                  .scheme = scheme,
-                  .t = t,
-                  .first = first,
-                  .matrix = t->block,
-                  .ld = S,
-                  .x = t->x,
-                  .change = t->change,
-                  .diagonal = gptq->diagonal + first};
-        round_columns(&p, 0, S);
+    for (int64_t i = 0; i < count; i++)
+        for (int r = 0; r < ROWS; r++)
+            to[i * ROWS + r] -= share[r] * x[i * ROWS + r];
+}
+
+/* Moves the scales of one group, columns `at` and on of those. */
+static void fit_group(const pass *p, const awq__columns *c, int64_t at)
+{
+    const tile *t = p->t;
+    int64_t g = p->scheme->group, S = c->count, first = at * ROWS;
+    float slope[ROWS] = {0}, curve[ROWS] = {0}, share[ROWS];
+    for (int64_t i = 0; i < g * ROWS; i++)
+        t->values[i] = c->w[first + i] - c->e[first + i];
+    p->compute->multiply_tn(S, ROWS, g, c->matrix + at * S, S, t->values, ROWS, 0, t->moves, ROWS);
+    for (int64_t i = 0; i < g; i++)
+        for (int r = 0; r < ROWS; r++) {
+            int64_t k = i * ROWS + r;
+            slope[r] += t->values[k] * t->gradient[first + k];
+            curve[r] += t->values[k] * t->moves[first + k];
+        }
+    fit_scales(p->scheme, slope, curve, t->scales + (c->first + at) / g * ROWS, share);
+    subtract(g, share, t->values, c->e + first);
+    subtract(S, share, t->moves, t->gradient);
+}
+
+/* Rounds each column again, as it is best for the others and for what columns behind take back.
+   The gradient, which is that of before, becomes that of after where `again`. */
+static void sweep(const pass *p, const awq__columns *c, bool again)
+{
+    const tile *t = p->t;
+    const awq__scheme *scheme = p->scheme;
+    size_t bytes = (size_t)(c->count * ROWS) * sizeof(float);
+    int64_t S = c->count;
+    memcpy(t->before, c->e, bytes);
+    memcpy(t->kept, t->gradient, bytes);
+    if (scheme->code == AWQ__CODE_INTEGER && !scheme->blocks && scheme->group <= WIDEST_FIT)
+        for (int64_t at = 0; at < S; at += scheme->group)
+            fit_group(p, c, at);
+    round_columns(p->compute, c, 0, S);
+    for (int64_t i = 0; i < S * ROWS && again; i++)
+        t->change[i] = c->e[i] - t->before[i];
+    memcpy(t->gradient, t->kept, bytes);
+    if (again)
+        p->compute->multiply_nn(S, ROWS, S, c->matrix, S, t->change, ROWS, 1, t->gradient, ROWS);
+}
+
+static void round_block_columns(const pass *p, int64_t first, int64_t S)
+{
+    awq__columns c = columns_at(p, first, S);
+    round_columns(p->compute, &c, 0, S);
+    if (p->sweeps)
+        find_gradient(p, &c);
+    c.x = p->t->gradient;
+    c.matrix = p->gptq->blocks + first * p->gptq->block;
+    c.ld = S;
+    c.diagonal = p->gptq->curves + first;
+    for (int i = 1; i <= p->sweeps; i++)
+        sweep(p, &c, i < p->sweeps);
+}
+
+/* Columns begin .. end-1, in whole blocks: the first half, its effect on the second, the second
+   half. */
+static void round_blocks(const pass *p, int64_t begin, int64_t end)
+{
+    const tile *t = p->t;
+    int64_t S = p->gptq->block, K = p->gptq->cols;
+    if (end - begin <= S) {
+        round_block_columns(p, begin, end - begin);
+        return;
     }
+    int64_t middle = begin + awq__ceil_div(end - begin, 2 * S) * S;
+    round_blocks(p, begin, middle);
+    p->compute->multiply_tn(end - middle, ROWS, middle - begin, p->gptq->h + begin * K + middle, K,
+                            t->e + begin * ROWS, ROWS, 1, t->x + middle * ROWS, ROWS);
+    round_blocks(p, middle, end);
 }
 
 /* ---- a block of rows ---- */
@@ -389,9 +320,10 @@ static void read_tile(const awq__compute *compute, const awq__gptq *gptq, const 
     int64_t K = gptq->cols;
     awq__weight_read(compute, weight, first, rows, t->x);
     memset(t->x + rows * K, 0, (size_t)((ROWS - rows) * K) * sizeof *t->x);
-    for (int r = 0; r < ROWS; r++)
-        for (int64_t p = 0; p < K; p++)
-            t->w[p * ROWS + r] = t->x[r * K + gptq->order[p]];
+    for (int64_t begin = 0; begin < K; begin += SIDE)
+        for (int r = 0; r < ROWS; r++)
+            for (int64_t p = begin; p < awq__min(begin + SIDE, K); p++)
+                t->w[p * ROWS + r] = t->x[r * K + gptq->order[p]];
     memset(t->x, 0, (size_t)(K * ROWS) * sizeof *t->x);
     memset(t->e, 0, (size_t)(K * ROWS) * sizeof *t->e);
 }
@@ -412,9 +344,10 @@ static void write_codes(const awq__gptq *gptq, const tile *t, int64_t first, int
                         awq__codes *codes)
 {
     int64_t K = gptq->cols;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t p = 0; p < K; p++)
-            codes->codes[(first + r) * K + gptq->order[p]] = t->codes[p * ROWS + r];
+    for (int64_t begin = 0; begin < K; begin += SIDE)
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t p = begin; p < awq__min(begin + SIDE, K); p++)
+                codes->codes[(first + r) * K + gptq->order[p]] = t->codes[p * ROWS + r];
 }
 
 /* The scales of codes with a grid of NESTED, which are stored already; rows that fill up the block
@@ -430,11 +363,12 @@ static void load_scales(const awq__gptq *gptq, const awq__codes *codes, int64_t 
                 r < rows ? codes->scales[(first + r) * G + gptq->order[i * g] / g] : 0;
 }
 
-static awq_status choose_scales(awq_context *ctx, const awq__gptq *gptq, const awq__scheme *scheme,
+static awq_status choose_scales(awq_context *ctx, const awq__compute *compute,
+                                const awq__gptq *gptq, const awq__scheme *scheme,
                                 const awq__gptq_effort *effort, const char *name, int64_t first,
                                 int64_t rows, const tile *t)
 {
-    if (choose_ranges(gptq, scheme, effort->ranges, rows, t))
+    if (choose_ranges(compute, gptq, scheme, effort->ranges, rows, t))
         return AWQ_OK;
     return awq__fail(ctx, AWQ_ERROR_NUMERIC,
                      "%s: a group scale in rows %lld to %lld does not fit its stored type, %s",
@@ -452,7 +386,8 @@ awq_status awq__gptq_choose(awq_context *ctx, const awq__compute *compute, const
     for (; first < end; first += ROWS) {
         int64_t rows = awq__min(ROWS, end - first);
         read_tile(compute, gptq, weight, first, rows, &t);
-        AWQ__CHECK(choose_scales(ctx, gptq, &codes->scheme, effort, weight->name, first, rows, &t));
+        AWQ__CHECK(choose_scales(ctx, compute, gptq, &codes->scheme, effort, weight->name, first,
+                                 rows, &t));
         write_scales(gptq, &t, first, rows, codes);
     }
     return AWQ_OK;
@@ -475,17 +410,11 @@ awq_status awq__gptq_round(awq_context *ctx, const awq__compute *compute, const 
         else if (nested)
             load_scales(gptq, codes, first, rows, &t);
         else
-            AWQ__CHECK(choose_scales(ctx, gptq, scheme, effort, weight->name, first, rows, &t));
-        pass p = {.compute = compute,
-                  .scheme = scheme,
-                  .t = &t,
-                  .matrix = gptq->h,
-                  .ld = K,
-                  .x = t.x,
-                  .change = t.e};
-        round_columns(&p, 0, K);
-        for (int i = 0; i < effort->sweeps; i++)
-            sweep(compute, gptq, scheme, &t);
+            AWQ__CHECK(
+                choose_scales(ctx, compute, gptq, scheme, effort, weight->name, first, rows, &t));
+        pass p = {
+            .compute = compute, .gptq = gptq, .scheme = scheme, .t = &t, .sweeps = effort->sweeps};
+        round_blocks(&p, 0, K);
         if (!nested && !scheme->blocks)
             write_scales(gptq, &t, first, rows, codes);
         if (scheme->blocks)
@@ -510,7 +439,8 @@ static awq_status choose_block(void *arg, int64_t index, int worker)
 {
     rows_job *j = arg;
     int64_t first = index * ROWS, count = awq__min(ROWS, j->weight->rows - first);
-    float *work = awq__scratch_get(&j->scratch, worker, (size_t)awq__gptq_work(j->gptq));
+    float *work = awq__scratch_get(&j->scratch, worker,
+                                   (size_t)awq__gptq_work(j->gptq->cols, j->gptq->group));
     return work ? awq__gptq_choose(j->ctx, j->compute, j->gptq, j->effort, j->weight, first, count,
                                    work, j->codes)
                 : AWQ_ERROR_MEMORY;
@@ -520,7 +450,8 @@ static awq_status round_block(void *arg, int64_t index, int worker)
 {
     rows_job *j = arg;
     int64_t first = index * ROWS, count = awq__min(ROWS, j->weight->rows - first);
-    float *work = awq__scratch_get(&j->scratch, worker, (size_t)awq__gptq_work(j->gptq));
+    float *work = awq__scratch_get(&j->scratch, worker,
+                                   (size_t)awq__gptq_work(j->gptq->cols, j->gptq->group));
     return work ? awq__gptq_round(j->ctx, j->compute, j->gptq, j->effort, j->weight, first, count,
                                   work, j->codes)
                 : AWQ_ERROR_MEMORY;
@@ -537,7 +468,7 @@ awq_status awq__gptq_round_all(awq_context *ctx, const awq__compute *compute, co
                   .weight = weight,
                   .codes = codes};
     int64_t blocks = awq__ceil_div(weight->rows, ROWS);
-    size_t floats = (size_t)awq__gptq_work(gptq);
+    size_t floats = (size_t)awq__gptq_work(gptq->cols, gptq->group);
     bool nested = codes->scheme.grid == AWQ__GRID_NESTED;
     awq_status status;
     AWQ__TRY(awq__scratch_create(ctx, "rounding work space", &j.scratch));

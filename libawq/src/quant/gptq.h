@@ -14,16 +14,33 @@
 #include "compute/codes.h"
 
 /* Rows that are worked on at a time: row blocks begin at multiples of it. */
-#define AWQ__GPTQ_ROWS 128
+#define AWQ__GPTQ_ROWS AWQ__COLUMN_ROWS
+/* Wider groups keep the scale that was chosen before rounding. */
+#define AWQ__GPTQ_WIDEST_FIT 512
+
+/* Columns of a block: whole groups, unless they are wider than that. */
+static inline int64_t awq__gptq_block(int64_t cols, int64_t group)
+{
+    const int64_t usual = 128;
+    int64_t block = group > AWQ__GPTQ_WIDEST_FIT ? usual
+                    : group > usual              ? group
+                                                 : usual / group * group;
+    return awq__min(block, cols);
+}
 
 /* A factorized Hessian, for any number of weights that share an input. */
 typedef struct awq__gptq {
     int64_t cols, group; /* K, g */
     double damping;      /* the share that was added */
-    float *h;        /* [K,K] in the order of rounding: V above the diagonal, D on it, the damped
-                        Hessian below */
-    float *diagonal; /* [K] of the damped Hessian, in the order of rounding */
-    int64_t *order;  /* [K] which column comes when; groups stay together */
+    float *h;      /* [K,K] in the order of rounding: V above the diagonal, D on it, the damped
+                      Hessian below */
+    int64_t block; /* S: columns that are rounded again before those behind them are */
+    /* Of each block, in the order of rounding, from [first * S] on: [S,S] (I + V) D (I + V)^T, what
+       is left of the Hessian where columns behind take back all they can, and (I + V) D. */
+    float *blocks, *halves;
+    float *pivots;  /* [K] D */
+    float *curves;  /* [K] the diagonal of blocks */
+    int64_t *order; /* [K] which column comes when; groups stay together */
 } awq__gptq;
 
 /*
@@ -43,14 +60,15 @@ typedef struct awq__gptq_effort {
        nearest rounding: 1, 0.95, ... of the smallest and largest weight; E2M1: the scale, its
        double and its half. From 1 to 10; 1: what awq__codes_round takes. */
     int ranges;
-    /* Passes over all columns after the first: each column is rounded again, best for what all
-       others are now. INTEGER scales are fitted to the codes in between, where a group is not wider
-       than 512. A pass never makes the loss greater and costs twice the first. */
+    /* Passes over each block after its first: each column is rounded again, best for what the others
+       of the block are now and for what columns behind it can take back. INTEGER scales are fitted
+       to the codes in between, where a group is not wider than AWQ__GPTQ_WIDEST_FIT. A pass never
+       makes the loss that a block leaves greater. */
     int sweeps;
 } awq__gptq_effort;
 
 /* Floats of work space. */
-int64_t awq__gptq_work(const awq__gptq *gptq);
+int64_t awq__gptq_work(int64_t cols, int64_t group);
 /* Chooses the scales of these rows and nothing else, else like awq__gptq_round. With a grid of
    NESTED, awq__codes_nest follows, and awq__gptq_round then takes the stored scales. */
 awq_status awq__gptq_choose(awq_context *ctx, const awq__compute *compute, const awq__gptq *gptq,

@@ -18,8 +18,5 @@ void awq__gptq_load_blocks(const awq__gptq *gptq, const awq__codes *codes, int64
  * place of those there. */
 void awq__gptq_store_blocks(const awq__gptq *gptq, const uint8_t *codes, int64_t first,
                             int64_t rows, uint8_t *row, awq__codes *to);
-/* One column: AWQ__GPTQ_ROWS targets to the nearest weights that there are, and their codes. */
-void awq__gptq_block_column(const awq__block_type *type, const float *target, const float *scale,
-                            const float *min, float *weight, uint8_t *code);
 
 #endif

@@ -75,27 +75,52 @@ static bool factorize(const awq__compute *compute, awq__gptq *gptq, const float 
                     h[i * K + k] = h[k * K + i];
         }
         for (int64_t k = 0; k < K; k++)
-            h[k * K + k] = gptq->diagonal[k] =
-                mean > 0 ? (float)((double)raw[k] + gptq->damping * mean) : 1;
+            h[k * K + k] = mean > 0 ? (float)((double)raw[k] + gptq->damping * mean) : 1;
         if (compute->factor(K, h))
             return true;
     }
     return false;
 }
 
+/* The block of columns first .. first+S-1. */
+static void make_block(const awq__compute *compute, const awq__gptq *gptq, int64_t first, float *v)
+{
+    int64_t K = gptq->cols, S = awq__min(gptq->block, K - first);
+    float *half = gptq->halves + first * gptq->block, *block = gptq->blocks + first * gptq->block;
+    for (int64_t i = 0; i < S; i++)
+        for (int64_t j = 0; j < S; j++) {
+            float d = gptq->pivots[first + j];
+            v[i * S + j] = j > i ? gptq->h[(first + i) * K + first + j] : (float)(i == j);
+            half[i * S + j] = v[i * S + j] * d;
+        }
+    compute->multiply_nt(S, S, S, half, S, v, S, 0, block, S);
+    for (int64_t i = 0; i < S; i++)
+        gptq->curves[first + i] = block[i * (S + 1)];
+}
+
 awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const char *name,
                             float *gram, int64_t cols, int64_t group, double damping,
                             awq__gptq *gptq)
 {
-    *gptq = (awq__gptq){.cols = cols, .group = group, .damping = damping, .h = gram};
+    *gptq = (awq__gptq){.cols = cols,
+                        .group = group,
+                        .damping = damping,
+                        .h = gram,
+                        .block = awq__gptq_block(cols, group)};
     size_t K = (size_t)cols;
     item *items = awq__alloc(ctx, K + K / (size_t)group, sizeof *items, "the order of columns");
     float *row = awq__alloc_aligned(ctx, 2 * K, sizeof *row, "a row of the Hessian");
     bool *moved = awq__alloc(ctx, K, sizeof *moved, "the order of columns");
-    gptq->diagonal = awq__alloc_aligned(ctx, K, sizeof *gptq->diagonal, "the Hessian's diagonal");
+    size_t S = (size_t)gptq->block;
+    float *v = awq__alloc_aligned(ctx, S * S, sizeof *v, "a block of the Hessian");
+    gptq->blocks = awq__alloc_aligned(ctx, K * S, sizeof *v, "blocks of the Hessian");
+    gptq->halves = awq__alloc_aligned(ctx, K * S, sizeof *v, "blocks of the Hessian");
+    gptq->pivots = awq__alloc_aligned(ctx, K, sizeof *gptq->pivots, "the Hessian's diagonal");
+    gptq->curves = awq__alloc_aligned(ctx, K, sizeof *gptq->curves, "the Hessian's diagonal");
     gptq->order = awq__alloc(ctx, K, sizeof *gptq->order, "the order of columns");
     awq_status status;
-    AWQ__TRY_ALLOC(items && row && moved && gptq->diagonal && gptq->order);
+    AWQ__TRY_ALLOC(items && row && moved && v && gptq->blocks && gptq->halves && gptq->pivots &&
+                   gptq->curves && gptq->order);
     float *raw = row + K;
     double mean = 0;
     order_columns(gptq, items);
@@ -109,7 +134,12 @@ awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const
                            "%s: the Gram matrix of its input is not positive definite with a "
                            "damping of %g (the mean of its diagonal is %g)",
                            name, gptq->damping, mean));
+    for (int64_t k = 0; k < cols; k++)
+        gptq->pivots[k] = gram[k * (cols + 1)];
+    for (int64_t first = 0; first < cols; first += gptq->block)
+        make_block(compute, gptq, first, v);
 done:
+    awq__free_aligned(v);
     awq__free(items);
     awq__free_aligned(row);
     awq__free(moved);
@@ -120,7 +150,10 @@ done:
 
 void awq__gptq_free(awq__gptq *gptq)
 {
-    awq__free_aligned(gptq->diagonal);
+    awq__free_aligned(gptq->blocks);
+    awq__free_aligned(gptq->halves);
+    awq__free_aligned(gptq->pivots);
+    awq__free_aligned(gptq->curves);
     awq__free(gptq->order);
     *gptq = (awq__gptq){0};
 }

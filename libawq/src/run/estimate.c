@@ -4,6 +4,7 @@
  * the products' speed that a stage reaches, or by operations a weight. Both were measured on layers
  * of real size (tests/bench/README.md).
  */
+#include "quant/gptq.h"
 #include "run/job.h"
 
 #include <math.h>
@@ -84,7 +85,9 @@ static void add_quantized(estimator *e, const awq__module *module, const awq__tr
     }
     if (treatment->gptq) {
         double sweeps = (double)e->plan->settings.quantize.gptq_sweeps;
-        add(e, 2 * tokens * K * K + K * K * K / 3 + (1 + 2 * sweeps) * weights * K, GPTQ_SHARE);
+        double block = (double)awq__gptq_block(module->cols, scheme->group);
+        add(e, 2 * tokens * K * K + K * K * K / 3 + weights * (K + (1 + 4 * sweeps) * block),
+            GPTQ_SHARE);
     }
     e->effort += ROUND_OPERATIONS * weights;
 }

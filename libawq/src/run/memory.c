@@ -93,10 +93,11 @@ static double worker_bytes(const treated *t)
     double N = (double)t->module->rows, K = (double)t->module->cols;
     const awq__stats stats = {.cols = t->module->cols, .rows = t->rows < K ? (int64_t)t->rows : 0};
     const awq__weight weight = {.rows = t->module->rows, .cols = t->module->cols};
-    const awq__gptq gptq = {.cols = t->module->cols, .group = (int64_t)t->group};
     double search = 4 * (double)awq__gram_loss_space(&weight, &stats);
     double store = N * K * (2 + 5 / t->group) + 4 * (double)awq__weight_work(&weight);
-    double compensate = t->treatment->gptq ? 4 * (double)awq__gptq_work(&gptq) + store : 0;
+    double compensate = t->treatment->gptq
+                            ? 4 * (double)awq__gptq_work(t->module->cols, (int64_t)t->group) + store
+                            : 0;
     return fmax(search, fmax(store, compensate));
 }
 
