@@ -1,6 +1,6 @@
 """
 GGUF files of the gguf package through libawq, and libawq's through the gguf package: the same tensors,
-values, and weights, bit for bit.
+values, and weights, bit for bit. And an importance matrix beside the model that it is for.
 
   gguf_files.py BUILD_DIR [SEED]
 """
@@ -108,8 +108,48 @@ def convert(program, source, work, name, shard_bytes):
     return [os.path.join(target, file) for file in sorted(os.listdir(target))]
 
 
+# ---- an importance matrix ----
+
+def run_awqc(build, command, output, *options):
+    here = os.path.dirname(os.path.abspath(__file__))
+    model = os.path.join(here, "..", "data", "qwen2_moe-tiny")
+    recipe = output + ".yaml"
+    with open(recipe, "w", encoding="utf-8") as file:
+        file.write(f"model: {model}\noutput: {output}\nformat: gguf\nquantize:\n  method: rtn\n"
+                   f"calibration:\n  data: {model}/calib.jsonl\n  samples: 4\n"
+                   "  sequence_length: 64\n")
+    environment = dict(os.environ, AWQ_PLUGIN_PATH=os.path.join(build, "lib", "awq"))
+    subprocess.run([os.path.join(build, "bin", "awqc"), command, recipe, "--quiet", *options],
+                   check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def check_imatrix(build, work):
+    """llama-quantize wants of each matrix [K,E] as many sums as it has columns, and E counts."""
+    matrix, model = os.path.join(work, "imatrix"), os.path.join(work, "model")
+    run_awqc(build, "imatrix", matrix)
+    run_awqc(build, "quantize", model)
+    entries = {tensor.name: tensor for tensor in
+               read_tensors(os.path.join(matrix, "imatrix.gguf"))}
+    reader = gguf.GGUFReader(os.path.join(matrix, "imatrix.gguf"))
+    expect(reader.fields["general.type"].contents() == "imatrix", "general.type is wrong")
+    expect(reader.fields["imatrix.chunk_count"].contents() == 4, "other chunks than 4")
+    found = 0
+    for tensor in read_tensors(os.path.join(model, "model.gguf")):
+        if not tensor.name.startswith("blk.") or tensor.tensor_type.name not in BLOCKS:
+            continue
+        sums, counts = (entries[f"{tensor.name}.{what}"] for what in ("in_sum2", "counts"))
+        experts = int(tensor.shape[2]) if len(tensor.shape) > 2 else 1
+        expect(list(sums.shape) == [tensor.shape[0], experts], f"{tensor.name}: {sums.shape}")
+        expect(list(counts.shape) == [1, experts], f"{tensor.name}: {counts.shape}")
+        expect(bool(np.all(np.isfinite(sums.data)) and np.all(sums.data >= 0)
+                    and np.all(counts.data > 0)), f"{tensor.name}: no sums of squares")
+        found += 2
+    expect(found == len(entries), f"{len(entries)} tensors, expected {found}")
+    return f"{found // 2} matrices"
+
+
 def main():
-    build = sys.argv[1]
+    build = os.path.abspath(sys.argv[1])
     random = np.random.default_rng(int(sys.argv[2]) if len(sys.argv) > 2 else SEED)
     program = os.path.join(build, "tests", "conformance", "gguf_tensors")
     report = Report()
@@ -122,6 +162,7 @@ def main():
                          os.path.join(work, name + ".f32"))
             report.check(f"{name}: tensors", check_tensors, source, files)
             report.check(f"{name}: values", check_values, files[0])
+        report.check("an importance matrix", check_imatrix, build, work)
     return report.close("gguf")
 
 

@@ -79,7 +79,7 @@ static awq_status convert(awq_context *ctx, char **argv, FILE *out)
     AWQ__TRY(awq__gguf_open(ctx, argv[1], &gguf));
     AWQ__TRY(awq__output_begin(ctx, argv[3], false, &output));
     AWQ__TRY(add_values(ctx, &values));
-    AWQ__TRY(awq__output_gguf(output, &values));
+    AWQ__TRY(awq__output_gguf(output, "model", &values));
     AWQ__TRY(declare_all(gguf, output));
     AWQ__TRY(awq__output_layout(output, strtoull(argv[4], NULL, 10)));
     for (size_t i = 0; i < awq__gguf_count(gguf); i++)

@@ -517,7 +517,7 @@ static void write_gguf(fixture *f, const char *name, uint64_t shard_bytes)
     awq__gguf_values values = {0};
     awq__output *output = begin(f, name, false, false);
     add_values(f, &values);
-    check(f, awq__output_gguf(output, &values));
+    check(f, awq__output_gguf(output, "model", &values));
     assert_null(values.bytes.data);
     for (size_t i = 0; i < BLOCKS; i++)
         check(f, awq__output_declare_typed(output, blocks[i].name,
@@ -584,7 +584,7 @@ static void what_cannot_be_declared(void **state)
     const int64_t shape[] = {2, 128, 1, 1, 1};
     assert_int_equal(awq__output_declare_typed(output, "t", q4_k, 2, shape), AWQ_ERROR_ARGUMENT);
     assert_message(f, "not an output of GGUF");
-    check(f, awq__output_gguf(output, &values));
+    check(f, awq__output_gguf(output, "model", &values));
     assert_int_equal(awq__output_declare_typed(output, "t", q4_k, 2, shape), AWQ_ERROR_ARGUMENT);
     assert_message(f, "128 columns are no whole blocks of 256");
     assert_int_equal(

@@ -267,7 +267,7 @@ static awq__gguf *values_of(fixture *f, const char *directory, awq__arch *arch)
     check(f, awq__gguf_family_of(f->ctx, arch, &family));
     check(f, awq__gguf_add_model(f->ctx, arch, family, &values));
     check(f, awq__gguf_add_tokenizer(f->ctx, directory, arch, &values));
-    check(f, awq__output_gguf(output, &values));
+    check(f, awq__output_gguf(output, "model", &values));
     check(f, awq__output_layout(output, 1 << 20));
     check(f, awq__output_text(output, AWQ__PROVENANCE_FILE, PROVENANCE, strlen(PROVENANCE)));
     check(f, awq__output_commit(output));
@@ -526,7 +526,7 @@ static awq_status open_written(fixture *f, const awq__arch *arch, const char *no
     awq__output *output = begin(f, "whole", true, false);
     check(f, awq__gguf_family_of(f->ctx, arch, &family));
     check(f, awq__gguf_add_model(f->ctx, arch, family, &values));
-    check(f, awq__output_gguf(output, &values));
+    check(f, awq__output_gguf(output, "model", &values));
     declare_modules(f, output, arch, family, norm_type, false);
     check(f, awq__output_layout(output, 1 << 30));
     declare_modules(f, output, arch, family, norm_type, true);

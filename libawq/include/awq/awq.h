@@ -449,6 +449,21 @@ AWQ_API const char *awq_report_output(const awq_report *report);
 AWQ_API uint64_t awq_report_bytes_before(const awq_report *report);
 AWQ_API uint64_t awq_report_bytes_after(const awq_report *report);
 
+/* ----------------------------------------------------------------- imatrix */
+
+/*
+ * Writes an importance matrix for llama.cpp, imatrix.gguf, into the recipe's output: llama-quantize
+ * reads it with --imatrix. It has the mean square of each input of each linear of each layer, from
+ * the statistics that awq_quantize has: those of an expert are over the tokens that are routed to
+ * it, each counting the square of its weight, and over those that it borrows. Embedding and head
+ * are not in it. Of the recipe only model, plugin, output, calibration.* and memory_limit matter.
+ *
+ * Output, memory, cancelling and data are as for awq_quantize, but for two things: an interrupted
+ * run begins anew, and an output with anything in it is AWQ_ERROR_EXISTS. AWQ_ERROR_UNSUPPORTED for
+ * an architecture that awq_quantize does not write in gguf.
+ */
+AWQ_API awq_status awq_imatrix(awq_context *ctx, const awq_recipe *recipe);
+
 /* ------------------------------------------------------------------ verify */
 
 typedef struct awq_verify_options {

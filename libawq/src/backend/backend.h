@@ -64,6 +64,11 @@ typedef struct awq__backend {
     /* What is missing: statistics of borrowed tokens or of an attention's inputs, row weights,
        salience. */
     awq_status (*statistics)(awq__block *block);
+    /* squares[K], of the host: the mean square of each column of what is seen, as the source's
+       weights see it; and of how many tokens. Of an expert's tokens each counts the square of its
+       weight. After statistics. NULL: this backend does not tell. */
+    awq_status (*mean_squares)(awq__block *block, const awq__seen *seen, float *squares,
+                               int64_t *tokens);
     /* For each input with room for one the scale, its inverse, and what was found of it. */
     awq_status (*search)(awq__block *block);
     /* losses[readers,choices] of rounding each of these readers by each of its schemes, with the

@@ -135,6 +135,7 @@ const awq__backend awq__backend_cpu = {
     .block_end = awq__cpu_block_end,
     .pass = pass,
     .statistics = statistics,
+    .mean_squares = awq__cpu_mean_squares,
     .search = awq__cpu_search,
     .scheme_losses = awq__cpu_scheme_losses,
     .prove = prove,

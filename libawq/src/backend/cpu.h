@@ -117,6 +117,11 @@ awq_status awq__cpu_expert_clip(awq__block *block, awq__bundle *bundle);
 awq_status awq__cpu_expert_error(awq__block *block, const awq__bundle *bundle,
                                  const awq__codes *codes, double *error);
 
+/* ---- cpu_squares.c ---- */
+
+awq_status awq__cpu_mean_squares(awq__block *block, const awq__seen *seen, float *squares,
+                                 int64_t *tokens);
+
 /* ---- cpu_search.c, cpu_clip.c ---- */
 
 awq_status awq__cpu_search(awq__block *block);

@@ -117,9 +117,9 @@ awq_status awq__gguf_add_array(awq_context *ctx, awq__gguf_values *values, const
 
 /* ---- gguf_output.c: GGUF files as an output ---- */
 
-/* Makes an output one of GGUF files, before its tensors are declared. The values are those of the
-   first file; they are taken over, and left empty. */
-awq_status awq__output_gguf(awq__output *output, awq__gguf_values *values);
+/* Makes an output one of GGUF files, NAME.gguf or NAME-00001-of-00002.gguf, before its tensors are
+   declared. The values are those of the first file; they are taken over, and left empty. */
+awq_status awq__output_gguf(awq__output *output, const char *name, awq__gguf_values *values);
 /* Declares a tensor [.., K] of a type of GGUF. In a file they have the order in which they are
    declared. */
 awq_status awq__output_declare_typed(awq__output *output, const char *name,

@@ -3,13 +3,14 @@
 
 #include <string.h>
 
-awq_status awq__output_gguf(awq__output *output, awq__gguf_values *values)
+awq_status awq__output_gguf(awq__output *output, const char *name, awq__gguf_values *values)
 {
     if (output->layout.count || output->layout.gguf)
         return awq__fail(output->ctx, AWQ_ERROR_ARGUMENT, "%s: tensors were declared already",
                          output->partial);
     output->layout.gguf = awq__alloc(output->ctx, 1, sizeof *values, "the values of a GGUF file");
-    AWQ__CHECK_ALLOC(output->layout.gguf);
+    output->layout.name = awq__strdup(output->ctx, name);
+    AWQ__CHECK_ALLOC(output->layout.gguf && output->layout.name);
     *output->layout.gguf = *values;
     *values = (awq__gguf_values){0};
     return AWQ_OK;

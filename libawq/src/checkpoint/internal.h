@@ -7,7 +7,6 @@
 
 #define AWQ__SINGLE_FILE "model.safetensors"
 #define AWQ__INDEX_FILE "model.safetensors.index.json"
-#define AWQ__SINGLE_GGUF "model.gguf"
 /* Begins the name of every file in a directory that is bookkeeping and no part of a checkpoint. */
 #define AWQ__PRIVATE_PREFIX ".awq-"
 #define AWQ__TEMPORARY_SUFFIX ".tmp"
@@ -58,6 +57,7 @@ typedef struct awq__layout {
     awq__shard *shards;
     size_t shard_count;
     struct awq__gguf_values *gguf; /* of the model, if files are of GGUF; NULL: safetensors */
+    char *name;                    /* of files of GGUF, without their ends */
 } awq__layout;
 
 /* Fills in everything but the descriptors, from the entries. */

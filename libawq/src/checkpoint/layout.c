@@ -126,11 +126,11 @@ static awq_status name_shard(awq_context *ctx, awq__layout *layout, const char *
 {
     awq__shard *shard = &layout->shards[index];
     size_t count = layout->shard_count;
-    if (count == 1)
-        shard->name = awq__strdup(ctx, layout->gguf ? AWQ__SINGLE_GGUF : AWQ__SINGLE_FILE);
-    else
-        shard->name = awq__format(ctx, "model-%05zu-of-%05zu.%s", index + 1, count,
-                                  layout->gguf ? "gguf" : "safetensors");
+    const char *name = layout->gguf ? layout->name : "model";
+    const char *end = layout->gguf ? "gguf" : "safetensors";
+    shard->name = count == 1
+                      ? awq__format(ctx, "%s.%s", name, end)
+                      : awq__format(ctx, "%s-%05zu-of-%05zu.%s", name, index + 1, count, end);
     shard->path = shard->name ? awq__path_join(ctx, directory, shard->name) : NULL;
     return shard->path ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
@@ -232,5 +232,6 @@ void awq__layout_free(awq__layout *layout)
     if (layout->gguf)
         awq__text_free(&layout->gguf->bytes);
     awq__free(layout->gguf);
+    awq__free(layout->name);
     *layout = (awq__layout){0};
 }

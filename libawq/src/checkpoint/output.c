@@ -86,7 +86,7 @@ static bool is_stale(const awq__layout *layout, const char *name)
         return awq__ends_with(name, AWQ__TEMPORARY_SUFFIX);
     if (!strcmp(name, AWQ__INDEX_FILE))
         return layout->shard_count == 1 || layout->gguf;
-    if (!begins_with(name, "model") ||
+    if ((!begins_with(name, "model") && !begins_with(name, "imatrix")) ||
         (!awq__ends_with(name, ".safetensors") && !awq__ends_with(name, ".gguf")))
         return false;
     for (size_t i = 0; i < layout->shard_count; i++)

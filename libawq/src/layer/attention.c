@@ -70,25 +70,31 @@ static awq_status add_o(awq__work *work)
     return awq__add_site(work, AWQ_FOLD_VALUE, &site);
 }
 
-static awq_status quantize_softmax(awq__quantizer *quantizer, const awq__layer *layer,
-                                   cJSON *report)
+static awq_status create_softmax(awq__quantizer *quantizer, const awq__layer *layer,
+                                 awq__work *work)
 {
-    awq_status status;
     const awq__block_counts most = {.inputs = 2, .readers = 4, .seen = 2, .bundles = 2};
-    awq__work work;
-    AWQ__TRY(awq__work_create(quantizer, layer, &steps, AWQ__BLOCK_ATTENTION, most, &work));
-    AWQ__TRY(add_qkv(&work));
-    AWQ__TRY(add_o(&work));
-    work.block.readers[READER_Q].clips = work.block.readers[READER_K].clips = false;
-    AWQ__TRY(awq__quantize_block(&work, report));
-done:
-    awq__work_free(&work);
-    return status;
+    AWQ__CHECK(awq__work_create(quantizer, layer, &steps, AWQ__BLOCK_ATTENTION, most, work));
+    AWQ__CHECK(add_qkv(work));
+    AWQ__CHECK(add_o(work));
+    work->block.readers[READER_Q].clips = work->block.readers[READER_K].clips = false;
+    return AWQ_OK;
+}
+
+awq_status awq__attention_create(awq__quantizer *quantizer, const awq__layer *layer,
+                                 awq__work *work)
+{
+    return (layer->delta.value_heads ? awq__delta_create : create_softmax)(quantizer, layer, work);
 }
 
 awq_status awq__quantize_attention(awq__quantizer *quantizer, const awq__layer *layer,
                                    cJSON *report)
 {
-    return (layer->delta.value_heads ? awq__quantize_delta : quantize_softmax)(quantizer, layer,
-                                                                               report);
+    awq_status status;
+    awq__work work;
+    AWQ__TRY(awq__attention_create(quantizer, layer, &work));
+    AWQ__TRY(awq__quantize_block(&work, report));
+done:
+    awq__work_free(&work);
+    return status;
 }

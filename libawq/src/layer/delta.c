@@ -76,16 +76,10 @@ static awq_status add_out(awq__work *work)
     return awq__add_site(work, AWQ_FOLD_DELTA, &site);
 }
 
-awq_status awq__quantize_delta(awq__quantizer *quantizer, const awq__layer *layer, cJSON *report)
+awq_status awq__delta_create(awq__quantizer *quantizer, const awq__layer *layer, awq__work *work)
 {
-    awq_status status;
     const awq__block_counts most = {.inputs = 2, .readers = 5, .seen = 2, .bundles = 2};
-    awq__work work;
-    AWQ__TRY(awq__work_create(quantizer, layer, &steps, AWQ__BLOCK_ATTENTION, most, &work));
-    AWQ__TRY(add_in(&work));
-    AWQ__TRY(add_out(&work));
-    AWQ__TRY(awq__quantize_block(&work, report));
-done:
-    awq__work_free(&work);
-    return status;
+    AWQ__CHECK(awq__work_create(quantizer, layer, &steps, AWQ__BLOCK_ATTENTION, most, work));
+    AWQ__CHECK(add_in(work));
+    return add_out(work);
 }

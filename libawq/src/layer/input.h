@@ -51,6 +51,12 @@ awq__bundle *awq__add_vector(awq__work *work, const char *name, awq__vector vect
    the fold, an AWQ_FOLD_ bit, is legal. */
 awq_status awq__add_site(awq__work *work, uint32_t fold, const awq__fold_site *site);
 
+/* ---- attention.c ---- */
+
+/* Its inputs, with their readers. awq__work_free also after a failure. */
+awq_status awq__attention_create(awq__quantizer *quantizer, const awq__layer *layer,
+                                 awq__work *work);
+
 /* ---- fold.c ---- */
 
 void awq__fold(awq__block *block);
@@ -59,8 +65,8 @@ void awq__unfold(awq__block *block);
 
 /* ---- delta.c ---- */
 
-/* The gated delta net in place of an attention. */
-awq_status awq__quantize_delta(awq__quantizer *quantizer, const awq__layer *layer, cJSON *report);
+/* The same of a gated delta net in place of an attention. */
+awq_status awq__delta_create(awq__quantizer *quantizer, const awq__layer *layer, awq__work *work);
 
 /* ---- write_block.c ---- */
 

@@ -12,6 +12,9 @@
 
 awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe,
                                   awq__model_plan *plan);
+/* Settings and model alone, without any treatment. AWQ_ERROR_RECIPE for a model that is in GGUF or
+   quantized. awq__model_plan_free also after a failure. */
+awq_status awq__model_plan_open(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan);
 /* types.c: the block types of a GGUF result. AWQ_ERROR_RECIPE for types that the format does not
    have, AWQ_ERROR_UNSUPPORTED for a model that GGUF cannot say. */
 awq_status awq__choose_types(awq_context *ctx, awq__model_plan *plan);

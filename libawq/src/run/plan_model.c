@@ -234,32 +234,38 @@ static awq_status doubt_config(awq_context *ctx, awq__model_plan *plan)
     return AWQ_OK;
 }
 
-awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
+awq_status awq__model_plan_open(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
 {
     *plan = (awq__model_plan){0};
     const awq__settings *settings = &plan->settings;
-    cJSON *config = NULL; /* made to see that it can be */
     AWQ__CHECK(awq__recipe_check(recipe));
     awq__settings_read(recipe, &plan->settings);
-    awq_status status;
-    AWQ__TRY(awq_model_open(ctx, settings->model, settings->plugin, &plan->model));
-    AWQ__TRY(awq__check_output_place(ctx, recipe, plan->model));
+    AWQ__CHECK(awq_model_open(ctx, settings->model, settings->plugin, &plan->model));
+    AWQ__CHECK(awq__check_output_place(ctx, recipe, plan->model));
     if (plan->model->gguf)
-        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_RECIPE,
-                           "%s: is in GGUF, which is read to be inspected and evaluated; what is "
-                           "quantized is the checkpoint that it was made from",
-                           plan->model->directory));
+        AWQ__CHECK(awq__fail(ctx, AWQ_ERROR_RECIPE,
+                             "%s: is in GGUF, which is read to be inspected and evaluated; what is "
+                             "quantized is the checkpoint that it was made from",
+                             plan->model->directory));
     if (plan->model->format && !plan->model->has_codes && awq__model_has_weights(plan->model))
-        AWQ__TRY(awq__fail(ctx, AWQ_ERROR_RECIPE,
-                           "%s: quantization_config says %s, but no weight is in codes; if the "
-                           "model was made plain again, remove quantization_config from it",
-                           plan->model->arch->config_path, plan->model->format->method));
+        AWQ__CHECK(awq__fail(ctx, AWQ_ERROR_RECIPE,
+                             "%s: quantization_config says %s, but no weight is in codes; if the "
+                             "model was made plain again, remove quantization_config from it",
+                             plan->model->arch->config_path, plan->model->format->method));
     if (plan->model->format && !plan->model->format->fused)
-        AWQ__TRY(
+        AWQ__CHECK(
             awq__fail(ctx, AWQ_ERROR_RECIPE,
                       "%s: is quantized already (%s); the model must be in BF16, F16 or F32, or "
                       "its experts in MXFP4",
                       plan->model->directory, plan->model->format->method));
+    return AWQ_OK;
+}
+
+awq_status awq__model_plan_create(awq_context *ctx, const awq_recipe *recipe, awq__model_plan *plan)
+{
+    cJSON *config = NULL; /* made to see that it can be */
+    awq_status status;
+    AWQ__TRY(awq__model_plan_open(ctx, recipe, plan));
     AWQ__TRY(treat(ctx, recipe, plan));
     AWQ__TRY(doubt_config(ctx, plan));
     AWQ__TRY(awq__side_files_check(ctx, plan));

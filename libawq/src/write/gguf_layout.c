@@ -42,7 +42,7 @@ awq_status awq__gguf_write_layout(const awq__writer *writer, uint64_t shard_byte
     AWQ__TRY(file_type(plan, &number));
     AWQ__TRY(awq__gguf_add_u32(ctx, &values, "general.file_type", number));
     AWQ__TRY(awq__gguf_add_tokenizer(ctx, plan->model->directory, arch, &values));
-    AWQ__TRY(awq__output_gguf(writer->output, &values));
+    AWQ__TRY(awq__output_gguf(writer->output, "model", &values));
     for (int64_t n = -1; n <= arch->model.layer_count; n++)
         AWQ__TRY(awq__gguf_tensors(plan, n, declare, writer->output));
     AWQ__TRY(awq__output_layout(writer->output, shard_bytes));
