@@ -79,7 +79,7 @@ const char *nearest_name(const char *word, const char *const *names, size_t coun
 /* ---- the commands ---- */
 
 extern const cli_command command_new, command_quantize, command_plan, command_inspect, command_eval,
-    command_imatrix, command_verify, command_plugins, command_help;
+    command_imatrix, command_verify, command_report, command_plugins, command_help;
 
 /* ---- commands.c ---- */
 

@@ -11,7 +11,8 @@
 
 static const cli_command *const commands[] = {
     &command_new,  &command_plan,   &command_quantize, &command_imatrix, &command_inspect,
-    &command_eval, &command_verify, &command_plugins,  &command_help,    NULL,
+    &command_eval, &command_verify, &command_report,   &command_plugins, &command_help,
+    NULL,
 };
 
 static void print_version(void)

@@ -449,6 +449,22 @@ AWQ_API const char *awq_report_output(const awq_report *report);
 AWQ_API uint64_t awq_report_bytes_before(const awq_report *report);
 AWQ_API uint64_t awq_report_bytes_after(const awq_report *report);
 
+typedef struct awq_page awq_page;
+/*
+ * The report of a finished result as a page of HTML, or of two results beside each other: other may
+ * be NULL. The page needs no script, no other file and no network. A run writes that of its result
+ * as awq_report.html. Free it with awq_page_free.
+ *
+ * AWQ_ERROR_IO if a directory has no awq_report.json or awq_provenance.json,
+ * AWQ_ERROR_FORMAT if one of them is damaged. Errors name the file. *page is NULL after one.
+ */
+AWQ_API awq_status awq_page_create(awq_context *ctx, const char *directory, const char *other,
+                                   awq_page **page);
+/* UTF-8, borrowed; NULL gives "". */
+AWQ_API const char *awq_page_html(const awq_page *page);
+/* Takes NULL. */
+AWQ_API void awq_page_free(awq_page *page);
+
 /* ----------------------------------------------------------------- imatrix */
 
 /*

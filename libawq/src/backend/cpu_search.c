@@ -150,8 +150,12 @@ static awq_status search(searcher *s)
     }
     AWQ__CHECK(awq__search_sets(block->ctx, block->data->compute, s->items, s->item_count, s->sets,
                                 s->set_count));
-    for (int64_t i = 0; i < s->set_count; i++)
-        s->inputs[i]->found = s->sets[i].found;
+    for (int64_t i = 0; i < s->set_count; i++) {
+        awq__found_scale *found = &s->inputs[i]->found;
+        *found = s->sets[i].found;
+        AWQ__CHECK(awq__salience_summarize(block->ctx, awq__cpu_salience(block, s->inputs[i]),
+                                           s->inputs[i]->cols, &found->salience));
+    }
     return AWQ_OK;
 }
 

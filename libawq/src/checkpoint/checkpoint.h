@@ -131,6 +131,7 @@ awq_status awq__resolve_name(awq_context *ctx, const char *path, char **real);
 #define AWQ__PROVENANCE_FILE "awq_provenance.json"
 #define AWQ__PRODUCER "libawq" /* as the provenance's "producer" */
 #define AWQ__REPORT_FILE "awq_report.json"
+#define AWQ__PAGE_FILE "awq_report.html"
 #define AWQ__JOURNAL_FILE "awq_journal.json"
 
 /* The one folder that an output may have: transformers looks there for named chat templates. */

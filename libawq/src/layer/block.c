@@ -82,6 +82,21 @@ void awq__report_ratio(const awq__work *work, cJSON *object, const awq__input *i
         awq__json_add_text(b, object, key, "identity");
 }
 
+static void report_salience(const awq__work *work, cJSON *object, const awq__input *input)
+{
+    const awq__salience *salience = &input->found.salience;
+    awq__json_builder *b = &work->quantizer->built;
+    char key[48];
+    snprintf(key, sizeof key, "%s_salience", input->name);
+    cJSON *found = awq__json_add_object(b, object, key);
+    awq__json_add_number(b, found, "median", salience->median);
+    awq__json_add_number(b, found, "largest", salience->largest);
+    awq__json_add_number(b, found, "outlier_count", (double)salience->outlier_count);
+    cJSON *channels = awq__json_add_array(b, found, "outliers");
+    for (int64_t i = 0; i < awq__min(salience->outlier_count, AWQ__MOST_OUTLIERS); i++)
+        awq__json_add_number(b, channels, NULL, (double)salience->outliers[i]);
+}
+
 void awq__report_found(const awq__work *work, cJSON *object, const awq__input *input)
 {
     awq__json_builder *b = &work->quantizer->built;
@@ -93,4 +108,5 @@ void awq__report_found(const awq__work *work, cJSON *object, const awq__input *i
     awq__json_add_number(b, object, key, input->found.identity_loss);
     snprintf(key, sizeof key, "%s_loss", input->name);
     awq__json_add_number(b, object, key, input->found.loss);
+    report_salience(work, object, input);
 }

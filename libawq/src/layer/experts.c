@@ -58,6 +58,7 @@ static void report_expert(const awq__work *work, int64_t e, cJSON *object)
     awq__json_builder *b = &work->quantizer->built;
     awq__json_add_number(b, object, "tokens", (double)bundle->routed);
     awq__json_add_number(b, object, "borrowed", (double)bundle->borrowed);
+    awq__json_add_number(b, object, "sampled", (double)bundle->sampled);
     awq__report_ratio(work, object, bundle->readers[READER_DOWN]->input);
     awq__json_add_bool(b, object, "clipped", bundle->clipped);
     awq__json_add_number(b, object, "rtn_error", bundle->rtn_error);

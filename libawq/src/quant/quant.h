@@ -78,10 +78,26 @@ static inline int64_t awq__candidate_count(const awq__candidates *candidates)
 }
 void awq__candidate(const awq__candidates *candidates, int64_t index, float *scale);
 
+/* ---- salience.c ---- */
+
+/* A channel whose mean |x| is so many times the median of all is an outlier. */
+#define AWQ__OUTLIER 8.0
+#define AWQ__MOST_OUTLIERS 16
+
+/* The mean |x| of an input's channels, in short. */
+typedef struct awq__salience {
+    double median, largest;
+    int64_t outlier_count;                /* all of them */
+    int64_t outliers[AWQ__MOST_OUTLIERS]; /* the first of them, rising */
+} awq__salience;
+awq_status awq__salience_summarize(awq_context *ctx, const double *salience, int64_t K,
+                                   awq__salience *summary);
+
 /* What a search found. Losses are sums of squared errors of outputs. */
 typedef struct awq__found_scale {
     int64_t candidate; /* 0: the identity */
     double identity_loss, loss;
+    awq__salience salience;
 } awq__found_scale;
 
 /* The candidate with the least loss; the first of equals, and never one whose loss is not finite.

@@ -17,47 +17,6 @@ typedef struct card {
     bool on_hub; /* the name is that of a repository on the Hugging Face Hub */
 } card;
 
-/* ---- the base model ---- */
-
-static bool is_word(char letter, const char *others)
-{
-    return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||
-           (letter >= '0' && letter <= '9') || (letter && strchr(others, letter));
-}
-
-/* A directory in a download cache names its repository: .../models--OWNER--NAME/snapshots/HASH.
- * NULL: it is no such directory. */
-static const char *find_repository(const char *path)
-{
-    const char *name = strstr(path, "/models--");
-    const char *end = name ? strchr(name + 1, '/') : NULL;
-    return end && !strncmp(end, "/snapshots/", 11) ? name + 9 : NULL;
-}
-
-static void read_base(card *c, const char *path)
-{
-    const char *name = find_repository(path);
-    char *to = c->base;
-    c->on_hub = name != NULL;
-    for (name = name ? name : strrchr(path, '/') + 1; *name && *name != '/'; name++) {
-        bool slash = c->on_hub && name[0] == '-' && name[1] == '-';
-        *to++ = (char)(slash ? '/' : is_word(*name, "._-") ? *name : '-');
-        name += slash;
-    }
-    *to = 0;
-}
-
-static awq_status find_base(card *c)
-{
-    char *real;
-    AWQ__CHECK(awq__resolve(c->job->ctx, c->job->plan->model->directory, &real));
-    c->base = awq__strdup(c->job->ctx, real); /* a part of it: it is long enough */
-    if (c->base)
-        read_base(c, real);
-    awq__free(real);
-    return c->base ? AWQ_OK : AWQ_ERROR_MEMORY;
-}
-
 /* ---- what hubs read: YAML between two lines of dashes ---- */
 
 /* Does a line of the source's card hold for the result too, with a value of one word? */
@@ -70,7 +29,7 @@ static bool is_taken_over(const char *line, size_t length)
         if (!strncmp(line, keys[i], strlen(keys[i])))
             key = strlen(keys[i]);
     for (size_t i = key; i < length; i++)
-        if (!is_word(line[i], "._/:-"))
+        if (!awq__is_name_letter(line[i], "._/:-"))
             return false;
     return key > 0 && length > key;
 }
@@ -298,7 +257,7 @@ awq_status awq__write_card(awq__job *job, const awq_report *report)
     card c = {.job = job, .report = report};
     bool source_card;
     awq_status status;
-    AWQ__TRY(find_base(&c));
+    AWQ__TRY(awq__base_model(job->ctx, job->plan->model->directory, &c.base, &c.on_hub));
     AWQ__TRY(add_head(&c, &source_card));
     AWQ__TRY(add_origin(&c));
     AWQ__TRY(add_schemes(&c));

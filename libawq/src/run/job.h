@@ -168,6 +168,13 @@ awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation,
                               awq_report **report);
 /* The recipe as YAML without what does not change the result: `output` and `memory_limit`. */
 awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml);
+/* base_model.c: the name of the model in this directory, of letters, digits and "._/-", the
+ *caller's; on_hub: it is that of a repository on the Hugging Face Hub. */
+awq_status awq__base_model(awq_context *ctx, const char *directory, char **name, bool *on_hub);
+/* Is it a letter, a digit or one of others? */
+bool awq__is_name_letter(char letter, const char *others);
+/* page.c: writes awq_report.html, once report and provenance are written. */
+awq_status awq__write_page(awq__job *job);
 /* card.c: writes README.md, the model card. */
 awq_status awq__write_card(awq__job *job, const awq_report *report);
 /* Writes awq_provenance.json, once all layers are finished. */

@@ -164,6 +164,7 @@ static awq_status finish(awq__job *job, const char *recipe_yaml, awq_report **ou
         awq__output_json(job->writer.output, AWQ__REPORT_FILE, report->json, strlen(report->json)));
     AWQ__TRY(awq__write_card(job, report));
     AWQ__TRY(awq__write_provenance(job, recipe_yaml));
+    AWQ__TRY(awq__write_page(job));
     AWQ__TRY(awq__stage_enter(&job->stages, AWQ__STAGE_CHECKSUMS,
                               job->plan->model->arch->model.layer_count, 0.5));
     AWQ__TRY(awq__output_sums(job->writer.output, AWQ__JOURNAL_FILE));

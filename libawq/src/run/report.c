@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Raised where a key changes its meaning or goes; new keys do not raise it. */
+#define SCHEMA 1
+
 static void add_evaluation(awq__json_builder *b, cJSON *root, const awq_eval_result *evaluation)
 {
     cJSON *object = awq__json_add_object(b, root, "evaluation");
@@ -16,6 +19,35 @@ static void add_evaluation(awq__json_builder *b, cJSON *root, const awq_eval_res
     awq__json_add_number(b, object, "router_topk_agreement", evaluation->router_topk_agreement);
 }
 
+/* What was made of which model. */
+static awq_status add_head(const awq__job *job, awq__json_builder *b, cJSON *root)
+{
+    char *name;
+    bool on_hub;
+    AWQ__CHECK(awq__base_model(job->ctx, job->plan->model->directory, &name, &on_hub));
+    awq__json_add_number(b, root, "schema", SCHEMA);
+    awq__json_add_text(b, root, "version", awq_version());
+    awq__json_add_text(b, root, "model", name);
+    awq__json_add_text(b, root, "model_type", job->plan->model->arch->model_type);
+    awq__json_add_text(b, root, "format", job->plan->format->name);
+    awq__json_add_number(b, root, "bytes_before", (double)job->plan->model->bytes);
+    awq__json_add_number(b, root, "bytes_after", (double)awq__output_bytes(job->writer.output));
+    awq__json_add_number(b, root, "calibration_sequences", (double)job->sequences.count);
+    awq__json_add_number(b, root, "calibration_tokens",
+                         job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
+    awq__free(name);
+    return AWQ_OK;
+}
+
+static void add_layers(awq__job *job, awq__json_builder *b, cJSON *root)
+{
+    cJSON *layers = awq__json_add_array(b, root, "layers");
+    for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++)
+        awq__json_add_reference(
+            b, layers, NULL,
+            cJSON_GetObjectItemCaseSensitive(awq__journal_layer(&job->journal, n), "report"));
+}
+
 awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation, awq_report **report)
 {
     awq_context *ctx = job->ctx;
@@ -24,23 +56,16 @@ awq_status awq__report_create(awq__job *job, const awq_eval_result *evaluation, 
     awq__json_builder b = {0};
     awq__text text = {0};
     cJSON *root = awq__json_root(&b);
-    awq__json_add_text(&b, root, "version", awq_version());
-    awq__json_add_number(&b, root, "calibration_sequences", (double)job->sequences.count);
-    awq__json_add_number(&b, root, "calibration_tokens",
-                         job->sequences.count ? (double)awq__token_count(&job->sequences) : 0);
+    awq_status status;
+    AWQ__TRY(add_head(job, &b, root));
     if (job->mixed)
         awq__json_add_reference(&b, root, "mixed", job->mixed);
-    cJSON *layers = awq__json_add_array(&b, root, "layers");
-    for (int64_t n = 0; n < job->plan->model->arch->model.layer_count; n++)
-        awq__json_add_reference(
-            &b, layers, NULL,
-            cJSON_GetObjectItemCaseSensitive(awq__journal_layer(&job->journal, n), "report"));
+    add_layers(job, &b, root);
     if (evaluation) {
         (*report)->has_evaluation = true;
         (*report)->evaluation = *evaluation;
         add_evaluation(&b, root, evaluation);
     }
-    awq_status status;
     AWQ__TRY(awq__json_built(ctx, &b, "the report"));
     AWQ__TRY(awq__json_print(ctx, root, "the report", &text));
     (*report)->json = text.data;

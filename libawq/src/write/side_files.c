@@ -21,10 +21,12 @@ static const char *const endings[] = {
 
 /* Files that the result has of its own, and configurations of other quantizers. */
 static const char *const others[] = {
-    "config.json",         AWQ__PROVENANCE_FILE,   AWQ__REPORT_FILE,
-    AWQ__JOURNAL_FILE,     AWQ__SUMS_FILE,         "quantize_config.json",
-    "quant_config.json",   "hf_quant_config.json", "quantization_config.json",
-    AWQ__SOURCE_CARD_FILE, "recipe.yaml",
+    "config.json",          AWQ__PROVENANCE_FILE,
+    AWQ__REPORT_FILE,       AWQ__PAGE_FILE,
+    AWQ__JOURNAL_FILE,      AWQ__SUMS_FILE,
+    "quantize_config.json", "quant_config.json",
+    "hf_quant_config.json", "quantization_config.json",
+    AWQ__SOURCE_CARD_FILE,  "recipe.yaml",
 };
 
 /* Files that engines read: without one of them a result may not work. The same is true of the

@@ -34,6 +34,7 @@ err_is "awqc: warning: $warning"
 ./additional_chat_templates/tool_use.jinja
 ./at_limit.bin.txt
 ./awq_provenance.json
+./awq_report.html
 ./awq_report.json
 ./chat_template.jinja
 ./config.json

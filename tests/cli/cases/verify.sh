@@ -9,7 +9,7 @@ expect 0 quantize recipe.yaml --quiet
 [ "$(wc -l <out/SHA256SUMS)" = "$(($(find out -type f | wc -l) - 1))" ] || fail "a file has no checksum"
 expect 0 verify out --quiet
 err_is ""
-out_like '^checksums  *11 files$'
+out_like '^checksums  *12 files$'
 out_like '^structure  *41 modules, 24 of them quantized$'
 expect 0 verify out --source "$data" --quiet --threads 1
 err_is ""
