@@ -136,11 +136,11 @@ static void see_layer(const awq__layer *layer)
     foreign_layers++;
 }
 
-static awq_status states_create(awq_context *ctx, const awq_rope *rope,
+static awq_status states_create(awq_context *ctx, const awq_arch_model *model,
                                 const awq__sequences *sequences, const awq__weight *embedding,
                                 awq__states **states)
 {
-    return CPU(states_create(ctx, rope, sequences, embedding, states));
+    return CPU(states_create(ctx, model, sequences, embedding, states));
 }
 
 static void states_free(awq__states *states)

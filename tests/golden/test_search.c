@@ -77,7 +77,7 @@ static void describe_input(const layer_run *run, double *salience, double *w_mea
     const awq__weight *weights[2 * MOST_EXPERTS];
     int64_t H = run->loaded.layer.hidden, count = 0, work = 0;
     for (int64_t i = 0; i < stream->tokens * H; i++)
-        salience[i % H] += fabs((double)stream->states->x[i]) / (double)stream->tokens;
+        salience[i % H] += fabs((double)stream->states->normed.x[i]) / (double)stream->tokens;
     for (int64_t e = 0; e < moe->routed_count; e++)
         for (int part = 0; part < 2; part++) {
             weights[count++] =
@@ -116,7 +116,7 @@ static void exact_losses(const fixture *f, const layer_run *run, double *losses)
                                         .norm_dtype = moe->norm_dtype};
     const block_search search = {.forward = &run->job.quantizer.calibration.states->forward,
                                  .layer = layer,
-                                 .x = run->job.quantizer.calibration.states->x,
+                                 .x = run->job.quantizer.calibration.states->normed.x,
                                  .routes = &run->routes,
                                  .gate = quantized,
                                  .up = quantized,

@@ -63,7 +63,10 @@ static int set_up(void **state)
                                           .o = awq__weight_plain("o", AWQ_F32, f->o, H, Q),
                                           .heads = HEADS,
                                           .kv_heads = KV_HEADS,
-                                          .head_dim = D};
+                                          .head_dim = D,
+                                          .scale = (float)(1 / sqrt((double)D)),
+                                          .clip = INFINITY};
+    f->layer.branch_multiplier = 1;
     return 0;
 }
 

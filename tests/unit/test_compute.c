@@ -298,8 +298,11 @@ static void activation_is_right(void **state)
 {
     (void)state;
     uint64_t random = 6;
-    static const awq__activation kinds[] = {
-        {1, INFINITY, 0}, {1.702f, 7, 1}, {1, 2, 0}, {-0.5f, INFINITY, 0.25f}, {0, 1, 0}};
+    static const awq__activation kinds[] = {{1, INFINITY, 0, 0},
+                                            {1.702f, 7, 1, 0},
+                                            {1, 2, 0, 0},
+                                            {-0.5f, INFINITY, 0.25f, 0},
+                                            {0, 1, 0, 0}};
     const int64_t count = 3 * 512 + 77;
     float *gate = normals(&random, count), *up = normals(&random, count), *out = floats(count);
     for (int64_t i = 0; i < count; i++) {
@@ -338,7 +341,7 @@ static void activation_keeps_nan(void **state)
 {
     (void)state;
     static const float gate[] = {NAN, 1, -INFINITY}, up[] = {1, NAN, NAN};
-    static const awq__activation kinds[] = {{1, INFINITY, 0}, {1.702f, 7, 1}};
+    static const awq__activation kinds[] = {{1, INFINITY, 0, 0}, {1.702f, 7, 1, 0}};
     FOR_EACH_TABLE(table)
     for (int kind = 0; kind < 2; kind++) {
         float out[3] = {0};
@@ -397,7 +400,9 @@ static void routing_takes_the_largest(void **state)
                 for (int64_t e = 0; e < E; e++) /* whole numbers, so that many are equal */
                     logits[e] = round % 2 ? rintf(2 * normal(&random)) : 3 * normal(&random);
                 check_routing(table, E, k,
-                              (awq__routing){scoring, renormalize != 0, round % 3 ? 1 : 2.5f},
+                              (awq__routing){.scoring = scoring,
+                                             .renormalize = renormalize != 0,
+                                             .scaling = round % 3 ? 1 : 2.5f},
                               logits);
             }
 }
@@ -412,8 +417,10 @@ static void both_softmax_orders_agree_when_renormalized(void **state)
     FOR_EACH_TABLE(table)
     {
         for (int i = 0; i < 2; i++) {
-            const awq__routing routing = {i ? AWQ_SCORING_TOPK_SOFTMAX : AWQ_SCORING_SOFTMAX_TOPK,
-                                          i == 0, 1};
+            const awq__routing routing = {.scoring = i ? AWQ_SCORING_TOPK_SOFTMAX
+                                                       : AWQ_SCORING_SOFTMAX_TOPK,
+                                          .renormalize = i == 0,
+                                          .scaling = 1};
             table->route(T, E, K, &routing, logits, index[i], weight[i]);
         }
         assert_memory_equal(index[0], index[1], sizeof index[0]);
@@ -566,7 +573,7 @@ static void fast_tables_agree_to_the_bit(void **state)
         for (int i = 0; i < OUTPUTS; i++)
             out[i] = copy_of(x, T * K);
         awq__logit_stats stats = {0};
-        const awq__activation activation = {1.702f, 1, 1};
+        const awq__activation activation = {1.702f, 1, 1, 0};
         table->rms_norm(T, K, x, w, 1e-6, out[0]);
         table->causal_softmax(T, K, K - T, 200, 3, 1.25f, out[1]);
         table->activate(T * K, &activation, x, w, out[2]);

@@ -312,8 +312,8 @@ static void test_rope_refused(void **state)
 {
     fixture *f = *state;
     const awq_status format = AWQ_ERROR_FORMAT, unsupported = AWQ_ERROR_UNSUPPORTED;
-    rope_fails(f, "{\"rope_parameters\": {\"rope_type\": \"llama3\"}}", 8, unsupported,
-               "dir/config.json: rope type \"llama3\", expected default, linear or yarn");
+    rope_fails(f, "{\"rope_parameters\": {\"rope_type\": \"axial\"}}", 8, unsupported,
+               "dir/config.json: rope type \"axial\", expected default, linear, yarn, llama3");
     rope_fails(f, "{\"rope_scaling\": \"yarn\"}", 8, format, "\"rope_scaling\" is not an object");
     rope_fails(f, "{\"rope_parameters\": [8]}", 8, format,
                "dir/config.json: \"rope_parameters\" is not an object");

@@ -407,7 +407,7 @@ static void test_route_to_no_expert(void **state)
     awq__forward forward = {.ctx = f->ctx, .compute = awq__compute_fastest()};
     ok(f, awq__model_layer(model, 1, &loaded));
     loaded.layer.moe.route = route_outside;
-    assert_int_equal(awq__moe_route(&forward, &loaded.layer, 20, x, &routes), AWQ_ERROR_PLUGIN);
+    assert_int_equal(awq__moe_route(&forward, &loaded.layer, 20, x, x, &routes), AWQ_ERROR_PLUGIN);
     assert_message(f, "model.layers.1.block_sparse_moe.gate: routed to expert 4, expected 0 to 3");
     free(x);
     awq__loaded_layer_free(&loaded);

@@ -32,6 +32,7 @@ extern "C" {
 #define AWQ_PLUGIN_ABI_MINOR 2
 #define AWQ_NAME_BYTES 192
 #define AWQ_ROPE_MAX_PAIRS 256
+#define AWQ_OTHER_ROPES 3
 /* Stands for the expert's number in the name of an expert's module. */
 #define AWQ_EXPERT_PLACEHOLDER "{e}"
 
@@ -61,9 +62,11 @@ struct awq_host {
     /* *value is borrowed from the host; *fallback may point to a NULL. */
     awq_status (*config_string)(const awq_host *host, const char *key, const char *const *fallback,
                                 const char **value);
-    /* Fills the rotary frequencies for heads of head_dim from rope_parameters or from rope_theta
-       and rope_scaling. Knows rope types default, linear and yarn (arXiv 2309.00071); another is a
-       failure that names it. */
+    /* Fills the rotary frequencies from rope_parameters or from rope_theta and rope_scaling.
+       head_dim: how many channels of a head turn. Knows rope types default, linear and yarn (arXiv
+       2309.00071); since minor 2 also llama3, longrope (of sequences within the original length),
+       dynamic (with alpha, or within max_position_embeddings) and proportional, whose
+       partial_rotary_factor of the pairs turns. Another is a failure that names it. */
     awq_status (*config_rope)(const awq_host *host, int64_t head_dim, awq_rope *rope);
     /* Does the checkpoint hold this tensor (a full name, such as "lm_head.weight")? A model can be
        planned before its weights are on disk: then no tensor is there, not even the embedding. The
@@ -73,13 +76,20 @@ struct awq_host {
     /* Records a failure of the plugin's own and returns its status: the model is well formed but of
        a kind that the plugin does not know. `text` says what was found and what is supported. */
     awq_status (*fail)(const awq_host *host, const char *text);
+
+    /* ---- since minor 2 ---- */
+
+    /* config_rope from the object at this path alone ("rope_parameters.full_attention"), which must
+       name its rope_theta. */
+    awq_status (*config_rope_at)(const awq_host *host, const char *object, int64_t head_dim,
+                                 awq_rope *rope);
 };
 
 /* ---- what a plugin says ---- */
 
 /* Rotary embedding: channel pairs (i, i + pairs) of each head turn by position *
    inverse_frequency[i]; cosine and sine are multiplied by attention_factor. pairs 0: no rotary
-   embedding. */
+   embedding. An attention may have its pairs side by side instead (adjacent_pairs). */
 struct awq_rope {
     int64_t pairs;
     double inverse_frequency[AWQ_ROPE_MAX_PAIRS];
@@ -103,6 +113,10 @@ typedef struct awq_arch_model {
     /* ---- since minor 2 ---- */
 
     int32_t norms_plus_one; /* nonzero: RMS norms multiply by 1 + weight, but for delta.norm */
+    awq_rope other_ropes[AWQ_OTHER_ROPES]; /* see awq_arch_attention.rope */
+    double embedding_multiplier;           /* of the embedding's rows; 0 means 1 */
+    double logits_multiplier;              /* of the head's outputs; 0 means 1 */
+    double logits_cap;                     /* logits become cap * tanh(logits / cap); 0: none */
 } awq_arch_model;
 
 /* y = x / sqrt(mean(x^2) + epsilon) * weight */
@@ -111,8 +125,12 @@ typedef struct awq_arch_norm {
     uint64_t reserved[2];
 } awq_arch_norm;
 
-/* Causal grouped-query attention with logits scaled by 1/sqrt(head_dim). A bias is the tensor
-   NAME.bias. */
+/* Norms of heads that have no weights: bits of norm_without_weight. */
+enum { AWQ_BARE_NORM_Q = 1, AWQ_BARE_NORM_K = 2, AWQ_BARE_NORM_V = 4 };
+
+/* Causal grouped-query attention. A bias is the tensor NAME.bias. Queries, keys and values are
+   normed, clipped, turned, normed if it is after that, and queries multiplied for their position.
+ */
 typedef struct awq_arch_attention {
     char q[AWQ_NAME_BYTES], k[AWQ_NAME_BYTES], v[AWQ_NAME_BYTES], o[AWQ_NAME_BYTES];
     int64_t heads, kv_heads, head_dim;
@@ -126,12 +144,30 @@ typedef struct awq_arch_attention {
     /* A tensor [heads] (its full name): attention sinks. Each is a logit of its head that joins the
        softmax unscaled; its share of the softmax is dropped. */
     char sinks[AWQ_NAME_BYTES];
-    /* Since minor 2. Nonzero: q has 2 * head_dim rows for each head, of its query and then of its
-       gate; o reads what the head gives times sigmoid(gate). */
+
+    /* ---- since minor 2 ---- */
+
+    double logit_scale; /* multiplies q.k; 0 means 1/sqrt(head_dim) */
+    int64_t chunk;      /* keys come from the query's own chunk of so many positions; 0: from all */
+    double clip;        /* q, k and v are clamped to +-clip; 0: they are not */
+    /* q *= 1 + temperature_scale * log(1 + floor((position + 1) / temperature_floor)), positions
+       from 0; floor 0: no factor. */
+    double temperature_floor, temperature_scale;
+    int32_t rope;           /* 0: the model's; n: its other_ropes[n - 1]; -1: no rotary embedding */
+    int32_t adjacent_pairs; /* nonzero: channels (2i, 2i + 1) turn together */
+    int32_t norm_after_rope;
+    int32_t norm_without_weight; /* AWQ_BARE_NORM_ bits, of each head's channels */
+    /* Nonzero: q has 2 * head_dim rows for each head, of its query and then of its gate; o reads
+       what the head gives times sigmoid(gate). */
     int32_t output_gate;
-    int32_t reserved_flag;
-    uint64_t reserved[7];
+    int32_t value_is_key; /* nonzero: there is no v; values are what k gives, before its norm */
 } awq_arch_attention;
+
+/* What groups of experts are compared by. */
+typedef enum awq_group_score {
+    AWQ_GROUP_MAX = 0,      /* the largest score of the group */
+    AWQ_GROUP_TOP2_SUM = 1, /* the sum of its two largest */
+} awq_group_score;
 
 typedef enum awq_scoring {
     AWQ_SCORING_SOFTMAX_TOPK = 0, /* softmax over all experts, then the k largest */
@@ -139,22 +175,43 @@ typedef enum awq_scoring {
     AWQ_SCORING_SIGMOID_TOPK = 2, /* sigmoid of each logit, then the k largest */
 } awq_scoring;
 
-/* Logits = x W^T + b; equal scores go to the lower expert. */
+/* Logits = x W^T + b; equal scores go to the lower expert. Since minor 2: a layer's
+   router_correction is added to the scores for the choice alone, and with groups only the experts
+   of the best groups, judged by corrected scores, are chosen from. */
 typedef struct awq_arch_router {
     char name[AWQ_NAME_BYTES];
     int32_t bias;        /* nonzero: b is the tensor NAME.bias */
     int32_t scoring;     /* awq_scoring */
     int32_t renormalize; /* nonzero: divide the k weights by their sum */
     double scaling;      /* multiplies the weights; 0 means 1 */
-    uint64_t reserved[8];
+    double weight_floor; /* renormalize divides by the sum, but at least by this */
+    int32_t groups;      /* the experts lie in so many equal runs; 0: no groups */
+    int32_t groups_kept; /* of them */
+    int32_t group_score; /* awq_group_score */
+    /* Nonzero: the weight multiplies the expert's input, and its output counts as it is. */
+    int32_t scales_input;
+    /* Nonzero: the router does not read the experts' norm, but h / sqrt(mean(h^2) + epsilon) *
+       router_input_scale / sqrt(H). */
+    int32_t reads_residual;
+    int32_t reserved_flag;
+    uint64_t reserved[4];
 } awq_arch_router;
+
+/* What stands in the place of g' * sigmoid(alpha * g'). */
+typedef enum awq_activation_kind {
+    AWQ_ACTIVATION_SILU = 0,      /* nothing else */
+    AWQ_ACTIVATION_GELU_TANH = 1, /* GELU by its approximation with tanh (arXiv 1606.08415) */
+    AWQ_ACTIVATION_GELU = 2,      /* GELU by the error function */
+} awq_activation_kind;
 
 /* down(a(gate(x), up(x))) with
    a(g, u) = (clamp(u, -limit, limit) + up_offset) * g' * sigmoid(alpha * g'), g' = min(g, limit).
-   SwiGLU is alpha 1 and the rest 0; limit 0 means none; alpha 0 means 1. */
+   SwiGLU is alpha 1 and the rest 0; limit 0 means none; alpha 0 means 1, and is 0 with GELU. */
 typedef struct awq_arch_activation {
     double alpha, limit, up_offset;
-    uint64_t reserved[2];
+    int32_t kind; /* awq_activation_kind */
+    int32_t reserved_flag;
+    uint64_t reserved[1];
 } awq_arch_activation;
 
 /* How a checkpoint stores the matrices of the routed experts. */
@@ -236,9 +293,21 @@ enum {
     AWQ_FOLD_UP = 8,             /* down columns times s, up rows divided by s */
     AWQ_FOLD_DELTA = 64,         /* delta.out columns times s, the same for all value heads,
                                     delta.norm divided by s */
+    /* With a shared_norm: columns of the shared gate and up times s, shared_norm divided by s;
+       AWQ_FOLD_EXPERT_NORM leaves them out. */
+    AWQ_FOLD_SHARED_NORM = 128,
 };
 
-/* h += attention(attention_norm(h)); h += experts(x) + shared(x), x = moe_norm(h) */
+/*
+ * h += attention(attention_norm(h)); h += experts(x) + shared(x), x = moe_norm(h)
+ *
+ * With all members of minor 2, where norms and multipliers that are not there leave values as they
+ * are:
+ *
+ *     h += m * attention_post_norm(attention(attention_norm(h)))
+ *     e = experts_post_norm(experts(moe_norm(h))), s = shared_post_norm(shared(shared_norm(h)))
+ *     h = (h + m * moe_post_norm(e + s)) * layer_scalar, m = residual_multiplier
+ */
 typedef struct awq_arch_layer {
     uint32_t struct_size;
     uint32_t folds; /* those of the bits above that are legal */
@@ -252,12 +321,29 @@ typedef struct awq_arch_layer {
     /* ---- since minor 2 ---- */
 
     awq_arch_delta delta; /* then `attention` is empty */
+    awq_arch_norm attention_post_norm, moe_post_norm;
+    awq_arch_norm shared_norm; /* the shared MLP's own; "": it reads moe_norm, too */
+    awq_arch_norm shared_post_norm, experts_post_norm;
+    double residual_multiplier; /* 0 means 1 */
+    /* Full names of tensors. */
+    char layer_scalar[AWQ_NAME_BYTES];        /* [1] */
+    char router_correction[AWQ_NAME_BYTES];   /* [E] or [1, E]; see awq_arch_router */
+    char router_input_scale[AWQ_NAME_BYTES];  /* [H]; only with reads_residual */
+    char router_expert_scale[AWQ_NAME_BYTES]; /* [E]: multiplies the final weights */
 } awq_arch_layer;
 
 /* {".block_sparse_moe.", ".mlp."} */
 typedef struct awq_other_name {
     const char *described, *stored;
 } awq_other_name;
+
+/* The text model inside a multimodal one of this model_type: keys of config.json are looked up
+   beneath `config` first ("text_config"), and names that the plugin describes with `described` at
+   their beginning ("model.") have `stored` there ("model.language_model."), in the checkpoint and
+   in results. A checkpoint that has the described names after all is taken as it is. */
+typedef struct awq_wrapped {
+    const char *model_type, *config, *described, *stored;
+} awq_wrapped;
 
 typedef struct awq_plugin {
     uint64_t magic;       /* AWQ_PLUGIN_MAGIC */
@@ -283,6 +369,10 @@ typedef struct awq_plugin {
        NULL members. Where no tensor has the name that the description has, the other spellings are
        looked for, of several parts too. The result has the description's names. At most 8. */
     const awq_other_name *other_names;
+
+    /* ---- since minor 2 ---- */
+
+    const awq_wrapped *wrapped; /* the last has NULL members */
 } awq_plugin;
 
 #ifdef __cplusplus

@@ -23,14 +23,31 @@ static awq_status described(awq_context *ctx, const char *plugin, const char *fu
     return status;
 }
 
+/* The plugin's own functions know nothing of what is described beside them. */
+static awq_status check_functions(awq_context *ctx, const awq_plugin *plugin, int64_t n,
+                                  const awq_arch_layer *layer)
+{
+    if (!plugin->route || !(layer->router.scales_input || layer->router_correction[0] ||
+                            layer->router.groups || layer->router_expert_scale[0]))
+        return AWQ_OK;
+    return awq__fail(ctx, AWQ_ERROR_PLUGIN,
+                     "plugin %s: layer %lld: the router has a correction, groups or scales beside "
+                     "the plugin's own route, expected one of both",
+                     plugin->id, (long long)n);
+}
+
 static awq_status describe(awq_context *ctx, awq__arch *arch)
 {
     const awq_plugin *plugin = &arch->plugin->table;
     awq__host host;
-    awq__host_init(&host, ctx, arch->config_path, arch->config, arch->checkpoint);
+    awq__wrapped_find(arch, plugin->wrapped);
+    awq__host_init(&host, ctx, arch->config_path, arch->text_config, arch->checkpoint);
+    host.whole_config = arch->config;
+    host.wrapped = arch->wrapped;
     arch->model.struct_size = sizeof arch->model;
     AWQ__CHECK(described(ctx, plugin->id, "describe_model",
                          plugin->describe_model(&host.table, &arch->model)));
+    AWQ__CHECK(awq__wrapped_model(ctx, arch));
     AWQ__CHECK(awq__check_model(ctx, plugin->id, &arch->model));
     int64_t layers = arch->model.layer_count;
     arch->layers = awq__alloc(ctx, (size_t)layers, sizeof *arch->layers, "layer descriptions");
@@ -41,7 +58,9 @@ static awq_status describe(awq_context *ctx, awq__arch *arch)
         arch->layers[n].struct_size = sizeof arch->layers[n];
         AWQ__CHECK(described(ctx, plugin->id, "describe_layer",
                              plugin->describe_layer(&host.table, n, &arch->layers[n])));
+        AWQ__CHECK(awq__wrapped_layer(ctx, arch, &arch->layers[n]));
         AWQ__CHECK(awq__check_layer(ctx, plugin->id, n, &arch->model, &arch->layers[n]));
+        AWQ__CHECK(check_functions(ctx, plugin, n, &arch->layers[n]));
     }
     return awq__host_misspelt(&host, &arch->misspelt);
 }
@@ -98,7 +117,8 @@ static void list_attention(lister *l, int64_t n)
     int64_t q_rows = a->output_gate ? 2 * Q : Q;
     list_module(l, a->q, AWQ__PART_Q, AWQ_ROLE_ATTENTION, n, q_rows, H)->bias = a->qkv_bias != 0;
     list_module(l, a->k, AWQ__PART_K, AWQ_ROLE_ATTENTION, n, KV, H)->bias = a->qkv_bias != 0;
-    list_module(l, a->v, AWQ__PART_V, AWQ_ROLE_ATTENTION, n, KV, H)->bias = a->qkv_bias != 0;
+    if (!a->value_is_key)
+        list_module(l, a->v, AWQ__PART_V, AWQ_ROLE_ATTENTION, n, KV, H)->bias = a->qkv_bias != 0;
     list_module(l, a->o, AWQ__PART_O, AWQ_ROLE_ATTENTION, n, H, Q)->bias = a->o_bias != 0;
     int64_t q_normed = a->norm_across_heads ? Q : a->head_dim;
     int64_t k_normed = a->norm_across_heads ? KV : a->head_dim;
@@ -125,6 +145,24 @@ static void list_delta(lister *l, int64_t n)
     list_vector(l, d->norm, AWQ__PART_DELTA_NORM, AWQ_ROLE_NORM, n, d->value_dim);
     l->arch->modules[l->at - 1].plus_one = false;
     list_module(l, d->out, AWQ__PART_O, AWQ_ROLE_ATTENTION, n, H, V);
+}
+
+/* Norms around the experts, and what else is a vector of theirs. */
+static void list_vectors(lister *l, int64_t n)
+{
+    const awq_arch_layer *layer = &l->arch->layers[n];
+    int64_t H = l->arch->model.hidden_size, E = layer->experts.count;
+    list_vector(l, layer->attention_post_norm.name, AWQ__PART_ATTENTION_POST_NORM, AWQ_ROLE_NORM, n,
+                H);
+    list_vector(l, layer->moe_norm.name, AWQ__PART_MOE_NORM, AWQ_ROLE_NORM, n, H);
+    list_vector(l, layer->shared_norm.name, AWQ__PART_SHARED_NORM, AWQ_ROLE_NORM, n, H);
+    list_vector(l, layer->experts_post_norm.name, AWQ__PART_EXPERTS_POST_NORM, AWQ_ROLE_NORM, n, H);
+    list_vector(l, layer->shared_post_norm.name, AWQ__PART_SHARED_POST_NORM, AWQ_ROLE_NORM, n, H);
+    list_vector(l, layer->moe_post_norm.name, AWQ__PART_MOE_POST_NORM, AWQ_ROLE_NORM, n, H);
+    list_parameter(l, layer->layer_scalar, AWQ__PART_LAYER_SCALAR, n, 1);
+    list_parameter(l, layer->router_correction, AWQ__PART_ROUTER_CORRECTION, n, E);
+    list_parameter(l, layer->router_input_scale, AWQ__PART_ROUTER_INPUT_SCALE, n, H);
+    list_parameter(l, layer->router_expert_scale, AWQ__PART_ROUTER_EXPERT_SCALE, n, E);
 }
 
 static void list_expert(lister *l, const char *name, awq__part part, int64_t layer, int64_t expert,
@@ -162,7 +200,7 @@ static void list_layer(lister *l, int64_t n)
     l->arch->layer_first[n] = l->at;
     list_vector(l, layer->attention_norm.name, AWQ__PART_ATTENTION_NORM, AWQ_ROLE_NORM, n, H);
     (layer->delta.value_heads ? list_delta : list_attention)(l, n);
-    list_vector(l, layer->moe_norm.name, AWQ__PART_MOE_NORM, AWQ_ROLE_NORM, n, H);
+    list_vectors(l, n);
     if (x->count)
         list_module(l, layer->router.name, AWQ__PART_ROUTER, AWQ_ROLE_ROUTER, n, x->count, H)
             ->bias = layer->router.bias != 0;

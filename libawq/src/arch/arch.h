@@ -51,8 +51,10 @@ typedef struct awq__host {
     awq_host table;
     awq_context *ctx;
     const char *file; /* config.json, for messages */
-    const cJSON *config;
+    /* Keys are looked up in the first, which is a part of the second or the same. */
+    const cJSON *config, *whole_config;
     const awq__checkpoint *checkpoint; /* or NULL */
+    const awq_wrapped *wrapped;        /* names are asked for without its prefix; or NULL */
     awq__keys found, missed;           /* that a plugin has asked for */
 } awq__host;
 void awq__host_init(awq__host *host, awq_context *ctx, const char *file, const cJSON *config,
@@ -88,7 +90,16 @@ typedef enum awq__part {
     AWQ__PART_DELTA_A_LOG,
     AWQ__PART_DELTA_DT_BIAS,
     AWQ__PART_DELTA_NORM,
+    AWQ__PART_ATTENTION_POST_NORM,
     AWQ__PART_MOE_NORM,
+    AWQ__PART_SHARED_NORM,
+    AWQ__PART_EXPERTS_POST_NORM, /* from here to ROUTER_EXPERT_SCALE: vectors that never change */
+    AWQ__PART_SHARED_POST_NORM,
+    AWQ__PART_MOE_POST_NORM,
+    AWQ__PART_LAYER_SCALAR,
+    AWQ__PART_ROUTER_CORRECTION,
+    AWQ__PART_ROUTER_INPUT_SCALE,
+    AWQ__PART_ROUTER_EXPERT_SCALE,
     AWQ__PART_ROUTER,
     AWQ__PART_TOKEN_GATE, /* of the shared expert */
     AWQ__PART_GATE,       /* GATE, UP, DOWN: for each expert, then for the shared one */
@@ -120,7 +131,10 @@ typedef struct awq__arch {
     cJSON *config;
     char *config_path;
     awq__text misspelt; /* keys of config.json that seem to be meant for others, a list; or empty */
-    const char *model_type; /* borrowed from config */
+    const char *model_type;     /* borrowed from config */
+    const cJSON *text_config;   /* config, or the part of it that describes the text model */
+    const awq_wrapped *wrapped; /* of the plugin, for this model_type; or NULL */
+    bool renames;               /* the checkpoint has the names that wrapped says */
     awq__plugins plugins;
     const awq__plugin *plugin; /* the chosen one */
     awq_arch_model model;
@@ -172,6 +186,17 @@ bool awq__is_linear(const awq__module *module);
 /* Parts that read the same tokens of one input, and that engines stack into one matrix: the first
    of them. */
 awq__part awq__first_beside(awq__part part);
+
+/* ---- wrapped.c ---- */
+
+/* Sets text_config and wrapped. */
+void awq__wrapped_find(awq__arch *arch, const awq_wrapped *wrapped);
+/* The stored name of a described one; false if it is longer than size - 1. */
+bool awq__wrapped_name(const awq_wrapped *wrapped, const char *name, char *out, size_t size);
+/* Gives the names of a description their prefix, unless the checkpoint lacks it. First the model,
+   then its layers. */
+awq_status awq__wrapped_model(awq_context *ctx, awq__arch *arch);
+awq_status awq__wrapped_layer(awq_context *ctx, awq__arch *arch, awq_arch_layer *layer);
 
 /* ---- other_names.c ---- */
 

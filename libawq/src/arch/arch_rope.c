@@ -15,7 +15,7 @@ awq_status awq__arch_rope(awq_context *ctx, const awq__arch *arch, awq__rope_num
 {
     awq__host host;
     awq_rope rope;
-    awq__host_init(&host, ctx, arch->config_path, arch->config, arch->checkpoint);
+    awq__host_init(&host, ctx, arch->config_path, arch->text_config, arch->checkpoint);
     AWQ__CHECK(awq__rope_read(&host.table, numbers));
     AWQ__CHECK(awq__config_rope(&host.table, arch->model.rope.pairs * 2, &rope));
     if (same_rope(&rope, &arch->model.rope))

@@ -1,5 +1,6 @@
 /* A plugin is other people's code: what it says is checked before anything is built on it. */
 #include "arch/arch.h"
+#include "compute/compute.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -94,16 +95,20 @@ static void check_reserved(checker *c, const char *what, const uint64_t *words, 
             refuse(c, what, "not zero in its reserved space", "zeros");
 }
 
-static void check_rope(checker *c, const awq_rope *rope)
+static void check_rope(checker *c, const char *what, const awq_rope *rope)
 {
-    check_range(c, "rope.pairs", rope->pairs, 0, AWQ_ROPE_MAX_PAIRS);
+    char member[64];
+    snprintf(member, sizeof member, "%s.pairs", what);
+    check_range(c, member, rope->pairs, 0, AWQ_ROPE_MAX_PAIRS);
     if (c->status != AWQ_OK)
         return;
-    check_finite(c, "rope.attention_factor", rope->attention_factor);
+    snprintf(member, sizeof member, "%s.attention_factor", what);
+    check_finite(c, member, rope->attention_factor);
     if (rope->pairs && rope->attention_factor == 0) /* would clear every query and key */
-        refuse(c, "rope.attention_factor", "0", "more than 0 where there are pairs");
+        refuse(c, member, "0", "more than 0 where there are pairs");
+    snprintf(member, sizeof member, "%s.inverse_frequency", what);
     for (int64_t i = 0; i < rope->pairs; i++)
-        check_finite(c, "rope.inverse_frequency", rope->inverse_frequency[i]);
+        check_finite(c, member, rope->inverse_frequency[i]);
 }
 
 static void check_preferred_format(checker *c, const awq_arch_model *model)
@@ -127,13 +132,45 @@ awq_status awq__check_model(awq_context *ctx, const char *plugin, const awq_arch
     check_range(&c, "hidden_size", model->hidden_size, 1, MAX_SIZE);
     check_range(&c, "vocabulary_size", model->vocabulary_size, 1, MAX_SIZE);
     check_finite(&c, "norm_epsilon", model->norm_epsilon);
-    check_rope(&c, &model->rope);
+    check_rope(&c, "rope", &model->rope);
+    for (int i = 0; i < AWQ_OTHER_ROPES; i++)
+        check_rope(&c, "other_ropes", &model->other_ropes[i]);
     check_name(&c, "embedding", model->embedding, 0);
     check_name(&c, "final_norm", model->final_norm, 0);
     check_optional_name(&c, "head", model->head);
     check_preferred_format(&c, model);
     check_flag(&c, "norms_plus_one", model->norms_plus_one);
+    check_finite(&c, "embedding_multiplier", model->embedding_multiplier);
+    check_finite(&c, "logits_multiplier", model->logits_multiplier);
+    check_finite(&c, "logits_cap", model->logits_cap);
     return c.status;
+}
+
+/* What minor 2 has brought. */
+static void check_variant(checker *c, const awq_arch_model *model, const awq_arch_attention *a)
+{
+    const int32_t bare = AWQ_BARE_NORM_Q | AWQ_BARE_NORM_K | AWQ_BARE_NORM_V;
+    check_finite(c, "attention.logit_scale", a->logit_scale);
+    check_range(c, "attention.chunk", a->chunk, 0, INT64_MAX);
+    check_finite(c, "attention.clip", a->clip);
+    check_finite(c, "attention.temperature_floor", a->temperature_floor);
+    check_finite(c, "attention.temperature_scale", a->temperature_scale);
+    check_range(c, "attention.rope", a->rope, -1, AWQ_OTHER_ROPES);
+    check_flag(c, "attention.adjacent_pairs", a->adjacent_pairs);
+    check_flag(c, "attention.norm_after_rope", a->norm_after_rope);
+    check_flag(c, "attention.value_is_key", a->value_is_key);
+    check_range(c, "attention.norm_without_weight", a->norm_without_weight, 0, bare);
+    if (a->q_norm[0] && (a->norm_without_weight & (AWQ_BARE_NORM_Q | AWQ_BARE_NORM_K)))
+        refuse(c, "attention.norm_without_weight", "of q or k beside q_norm and k_norm", "of v");
+    if (a->window && a->chunk)
+        refuse(c, "attention.window", "more than 0 beside a chunk", "0");
+    if (c->status != AWQ_OK || a->rope < 0)
+        return;
+    const awq_rope *rope = a->rope ? &model->other_ropes[a->rope - 1] : &model->rope;
+    if (a->rope && !rope->pairs)
+        refuse(c, "attention.rope", "one of the other_ropes that is not there", "one that is");
+    if (2 * rope->pairs > a->head_dim)
+        refuse(c, "attention.head_dim", "too small for rope.pairs", "at least twice as much");
 }
 
 static void check_attention(checker *c, const awq_arch_model *model,
@@ -141,7 +178,10 @@ static void check_attention(checker *c, const awq_arch_model *model,
 {
     check_name(c, "attention.q", attention->q, 0);
     check_name(c, "attention.k", attention->k, 0);
-    check_name(c, "attention.v", attention->v, 0);
+    if (!attention->value_is_key)
+        check_name(c, "attention.v", attention->v, 0);
+    else if (attention->v[0])
+        refuse(c, "attention.v", "there with value_is_key", "none");
     check_name(c, "attention.o", attention->o, 0);
     check_range(c, "attention.heads", attention->heads, 1, MAX_EXPERTS);
     check_range(c, "attention.kv_heads", attention->kv_heads, 1, attention->heads);
@@ -156,15 +196,12 @@ static void check_attention(checker *c, const awq_arch_model *model,
         refuse(c, "attention", "with one of q_norm and k_norm", "both or none");
     check_optional_name(c, "attention.sinks", attention->sinks);
     check_flag(c, "attention.output_gate", attention->output_gate);
-    check_range(c, "attention.reserved_flag", attention->reserved_flag, 0, 0);
-    check_reserved(c, "attention", attention->reserved, 7);
     if (c->status != AWQ_OK)
         return;
     check_range(c, "heads * head_dim", attention->heads * attention->head_dim, 1, MAX_SIZE);
     if (attention->heads % attention->kv_heads)
         refuse(c, "attention.kv_heads", "not a divisor of heads", "one");
-    if (2 * model->rope.pairs > attention->head_dim)
-        refuse(c, "attention.head_dim", "too small for rope.pairs", "at least twice as much");
+    check_variant(c, model, attention);
 }
 
 static void check_delta_names(checker *c, const awq_arch_delta *delta)
@@ -221,8 +258,54 @@ static void check_activation(checker *c, const char *block, const awq_arch_activ
         snprintf(what, sizeof what, "%s.activation.%s", block, numbers[i].member);
         check_finite(c, what, numbers[i].value);
     }
+    snprintf(what, sizeof what, "%s.activation.kind", block);
+    check_range(c, what, activation->kind, AWQ_ACTIVATION_SILU, AWQ_ACTIVATION_GELU);
     snprintf(what, sizeof what, "%s.activation", block);
-    check_reserved(c, what, activation->reserved, 2);
+    if (activation->kind != AWQ_ACTIVATION_SILU && activation->alpha != 0)
+        refuse(c, what, "GELU with an alpha", "none");
+    check_reserved(c, what, activation->reserved, 1);
+    if (activation->reserved_flag)
+        refuse(c, what, "not zero in its reserved space", "zeros");
+}
+
+/* Of E experts. */
+static void check_groups(checker *c, const awq_arch_router *router, const awq_arch_experts *experts)
+{
+    int64_t E = experts->count;
+    check_range(c, "router.groups", router->groups, 0, E);
+    check_range(c, "router.group_score", router->group_score, AWQ_GROUP_MAX, AWQ_GROUP_TOP2_SUM);
+    check_range(c, "router.groups_kept", router->groups_kept, router->groups ? 1 : 0,
+                router->groups);
+    if (c->status != AWQ_OK || !router->groups)
+        return;
+    if (E % router->groups)
+        refuse(c, "router.groups", "not a divisor of experts.count", "one");
+    else if (E / router->groups * router->groups_kept < experts->per_token)
+        refuse(c, "router.groups_kept", "so small that fewer experts than experts.per_token stay",
+               "more groups");
+}
+
+/* What minor 2 has brought. */
+static void check_choice(checker *c, const awq_arch_layer *layer)
+{
+    const awq_arch_router *router = &layer->router;
+    bool corrected = layer->router_correction[0] || router->groups;
+    check_finite(c, "router.weight_floor", router->weight_floor);
+    check_groups(c, router, &layer->experts);
+    check_flag(c, "router.scales_input", router->scales_input);
+    check_flag(c, "router.reads_residual", router->reads_residual);
+    if (router->weight_floor != 0 && !router->renormalize)
+        refuse(c, "router.weight_floor", "more than 0 without renormalize", "0");
+    if (corrected && router->scoring == AWQ_SCORING_TOPK_SOFTMAX)
+        refuse(c, "router.scoring", "AWQ_SCORING_TOPK_SOFTMAX with a correction or groups",
+               "softmax or sigmoid of all logits");
+    if (corrected)
+        check_range(c, "experts.count", layer->experts.count, 1, AWQ__MOST_CORRECTED);
+    if (router->scales_input && (router->scoring != AWQ_SCORING_SIGMOID_TOPK ||
+                                 router->renormalize || layer->router_expert_scale[0]))
+        refuse(c, "router.scales_input", "1 with more than a sigmoid and scaling", "0");
+    if (layer->router_input_scale[0] && !router->reads_residual)
+        refuse(c, "router_input_scale", "there without router.reads_residual", "none");
 }
 
 static void check_router(checker *c, const awq_arch_router *router)
@@ -232,7 +315,9 @@ static void check_router(checker *c, const awq_arch_router *router)
     check_range(c, "router.scoring", router->scoring, AWQ_SCORING_SOFTMAX_TOPK,
                 AWQ_SCORING_SIGMOID_TOPK);
     check_finite(c, "router.scaling", router->scaling);
-    check_reserved(c, "router", router->reserved, 8);
+    check_reserved(c, "router", router->reserved, 4);
+    if (router->reserved_flag)
+        refuse(c, "router", "not zero in its reserved space", "zeros");
 }
 
 static void check_layout(checker *c, const awq_arch_model *model, const awq_arch_experts *experts)
@@ -297,14 +382,53 @@ static bool linear_in_up(const awq_arch_activation *activation)
 static void check_folds(checker *c, const awq_arch_layer *layer)
 {
     uint32_t known = AWQ_FOLD_ATTENTION_NORM | AWQ_FOLD_VALUE | AWQ_FOLD_EXPERT_NORM | AWQ_FOLD_UP |
-                     AWQ_FOLD_DELTA;
+                     AWQ_FOLD_DELTA | AWQ_FOLD_SHARED_NORM;
     if (layer->folds & ~known)
         refuse(c, "folds", "of unknown bits", "the AWQ_FOLD_ bits of this version");
+    const awq_arch_attention *a = &layer->attention;
+    if ((layer->folds & AWQ_FOLD_VALUE) &&
+        (a->clip != 0 || a->value_is_key || (a->norm_without_weight & AWQ_BARE_NORM_V)))
+        refuse(c, "folds", "with AWQ_FOLD_VALUE",
+               "none where values are clipped, normed or made by k");
+    if ((layer->folds & AWQ_FOLD_SHARED_NORM) && !layer->shared_norm.name[0])
+        refuse(c, "folds", "with AWQ_FOLD_SHARED_NORM", "none without a shared_norm");
     if ((layer->folds & AWQ_FOLD_UP) &&
         ((layer->experts.count && !linear_in_up(&layer->experts.activation)) ||
          (layer->shared.intermediate_size && !linear_in_up(&layer->shared.activation))))
         refuse(c, "folds", "with AWQ_FOLD_UP",
                "none where an activation has a limit or up_offset: it is not linear in up");
+}
+
+static void check_norm(checker *c, const char *what, const awq_arch_norm *norm)
+{
+    check_optional_name(c, what, norm->name);
+    check_reserved(c, what, norm->reserved, 2);
+}
+
+/* Norms and numbers that a layer may have since minor 2. */
+static void check_branches(checker *c, const awq_arch_layer *layer, bool dense)
+{
+    check_norm(c, "attention_post_norm", &layer->attention_post_norm);
+    check_norm(c, "moe_post_norm", &layer->moe_post_norm);
+    check_norm(c, "shared_norm", &layer->shared_norm);
+    check_norm(c, "shared_post_norm", &layer->shared_post_norm);
+    check_norm(c, "experts_post_norm", &layer->experts_post_norm);
+    check_finite(c, "residual_multiplier", layer->residual_multiplier);
+    check_optional_name(c, "layer_scalar", layer->layer_scalar);
+    check_optional_name(c, "router_correction", layer->router_correction);
+    check_optional_name(c, "router_input_scale", layer->router_input_scale);
+    check_optional_name(c, "router_expert_scale", layer->router_expert_scale);
+    if (dense && (layer->router_correction[0] || layer->router_input_scale[0] ||
+                  layer->router_expert_scale[0] || layer->experts_post_norm.name[0]))
+        refuse(c, "the router", "corrected or scaled, or experts normed, in a dense layer",
+               "nothing of that");
+    if (layer->shared_norm.name[0] && (dense || !layer->shared.intermediate_size))
+        refuse(c, "shared_norm", "there without both experts and a shared MLP",
+               "none: moe_norm is the norm");
+    if (layer->shared_post_norm.name[0] && !layer->shared.intermediate_size)
+        refuse(c, "shared_post_norm", "there without a shared MLP", "none");
+    if (layer->shared_norm.name[0] && layer->shared.token_gate[0])
+        refuse(c, "shared.token_gate", "there beside a shared_norm", "none");
 }
 
 awq_status awq__check_layer(awq_context *ctx, const char *plugin, int64_t n,
@@ -324,7 +448,9 @@ awq_status awq__check_layer(awq_context *ctx, const char *plugin, int64_t n,
     if (!dense) {
         check_router(&c, &layer->router);
         check_experts(&c, model, &layer->experts);
+        check_choice(&c, layer);
     }
+    check_branches(&c, layer, dense);
     check_shared(&c, &layer->shared, dense);
     check_folds(&c, layer);
     return c.status;

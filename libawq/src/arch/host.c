@@ -41,9 +41,10 @@ static awq_status step_into(const awq__host *host, const char *key, const char *
 }
 
 /* Follows "a.b.3"; a number indexes an array. A JSON null counts as absent: *found is NULL. */
-static awq_status find(awq__host *host, const char *key, const cJSON **found)
+static awq_status find_in(awq__host *host, const cJSON *config, const char *key,
+                          const cJSON **found)
 {
-    const cJSON *item = host->config;
+    const cJSON *item = config;
     for (const char *step = key; item && *step;) {
         AWQ__CHECK(step_into(host, key, step, &item));
         if (step == key)
@@ -55,6 +56,15 @@ static awq_status find(awq__host *host, const char *key, const cJSON **found)
     }
     *found = item;
     return AWQ_OK;
+}
+
+/* In the text model's part of config.json first. */
+static awq_status find(awq__host *host, const char *key, const cJSON **found)
+{
+    AWQ__CHECK(find_in(host, host->config, key, found));
+    if (*found || host->config == host->whole_config)
+        return AWQ_OK;
+    return find_in(host, host->whole_config, key, found);
 }
 
 static awq_status missing(const awq__host *host, const char *key)
@@ -129,8 +139,14 @@ static awq_status config_string(const awq_host *table, const char *key, const ch
 
 static int has_tensor(const awq_host *table, const char *name)
 {
-    const awq__checkpoint *checkpoint = self(table)->checkpoint;
-    return checkpoint && awq__checkpoint_find(checkpoint, name);
+    const awq__host *host = self(table);
+    char stored[2 * AWQ_NAME_BYTES];
+    if (!host->checkpoint)
+        return 0;
+    if (awq__checkpoint_find(host->checkpoint, name))
+        return 1;
+    return host->wrapped && awq__wrapped_name(host->wrapped, name, stored, sizeof stored) &&
+           awq__checkpoint_find(host->checkpoint, stored);
 }
 
 static awq_status fail(const awq_host *table, const char *text)
@@ -142,7 +158,11 @@ static awq_status fail(const awq_host *table, const char *text)
 void awq__host_init(awq__host *host, awq_context *ctx, const char *file, const cJSON *config,
                     const awq__checkpoint *checkpoint)
 {
-    *host = (awq__host){.ctx = ctx, .file = file, .config = config, .checkpoint = checkpoint};
+    *host = (awq__host){.ctx = ctx,
+                        .file = file,
+                        .config = config,
+                        .whole_config = config,
+                        .checkpoint = checkpoint};
     host->table = (awq_host){.struct_size = sizeof host->table,
                              .abi_minor = AWQ_PLUGIN_ABI_MINOR,
                              .handle = host,
@@ -152,5 +172,6 @@ void awq__host_init(awq__host *host, awq_context *ctx, const char *file, const c
                              .config_string = config_string,
                              .config_rope = awq__config_rope,
                              .has_tensor = has_tensor,
-                             .fail = fail};
+                             .fail = fail,
+                             .config_rope_at = awq__config_rope_at};
 }

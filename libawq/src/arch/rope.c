@@ -12,55 +12,8 @@
 
 static const double absent = NAN; /* which no JSON number is */
 
-/* Where the parameters stand. */
-typedef struct source {
-    const awq_host *table;
-    const awq__host *host;
-    const char *object; /* "rope_parameters" or "rope_scaling" */
-    int count;          /* of those that there are */
-} source;
-
-typedef struct path {
-    char text[64];
-} path;
-
-static path key(const source *from, const char *member)
-{
-    path p;
-    snprintf(p.text, sizeof p.text, "%s.%s", from->object, member);
-    return p;
-}
-
-static awq_status number(const source *from, const char *member, const double *fallback,
-                         double *value)
-{
-    return from->table->config_number(from->table, key(from, member).text, fallback, value);
-}
-
-/* Newer files have rope_parameters, older ones rope_scaling. If both are there, rope_scaling
-   replaces rope_parameters as a whole, as in transformers. */
-static awq_status find_object(source *from)
-{
-    const awq__host *host = from->host;
-    const char *names[] = {"rope_parameters", "rope_scaling"};
-    from->object = names[0];
-    for (int i = 0; i < 2; i++) {
-        const cJSON *item = cJSON_GetObjectItemCaseSensitive(host->config, names[i]);
-        if (!item || cJSON_IsNull(item))
-            continue;
-        if (!cJSON_IsObject(item))
-            return awq__fail(host->ctx, AWQ_ERROR_FORMAT, "%s: \"%s\" is not an object", host->file,
-                             names[i]);
-        if (!item->child)
-            continue;
-        from->object = names[i];
-        from->count++;
-    }
-    return AWQ_OK;
-}
-
 /* There may be an object for each kind of layer; read as one they would give defaults. */
-static awq_status refuse_nested(const source *from)
+static awq_status refuse_nested(const awq__rope_source *from)
 {
     const awq__host *host = from->host;
     const cJSON *item = NULL;
@@ -76,45 +29,35 @@ static awq_status refuse_nested(const source *from)
 }
 
 /* The rope type under the names it has had; "default" where nothing is said. */
-static awq_status read_type(const source *from, const char **type)
+static awq_status read_type(const awq__rope_source *from, const char **type)
 {
     const char *fallback = "default";
     const char *names[] = {"type", "rope_type"};
     for (int i = 0; i < 2; i++) {
-        AWQ__CHECK(
-            from->table->config_string(from->table, key(from, names[i]).text, &fallback, type));
+        AWQ__CHECK(from->table->config_string(from->table, awq__rope_key_of(from, names[i]).text,
+                                              &fallback, type));
         fallback = *type;
     }
     return AWQ_OK;
 }
 
 /* With two objects, one with a theta that does not count, the usual value would be a guess. */
-static awq_status read_theta(const source *from, double *theta)
+static awq_status read_theta(const awq__rope_source *from, double *theta)
 {
     const double usual = 10000;
     double outer = 0;
+    if (from->alone)
+        return awq__rope_number(from, "rope_theta", NULL, theta);
     AWQ__CHECK(from->table->config_number(from->table, "rope_theta", &absent, &outer));
     const double *fallback = !isnan(outer) ? &outer : from->count < 2 ? &usual : NULL;
-    return number(from, "rope_theta", fallback, theta);
+    return awq__rope_number(from, "rope_theta", fallback, theta);
 }
 
 /* ---- YaRN (arXiv 2309.00071), with the keys and defaults of transformers ---- */
 
-/* A value outside the object counts first, and max_position_embeddings last. */
-static awq_status read_positions(const source *from, double *positions)
+static awq_status read_factor(const awq__rope_source *from, double positions, double *factor)
 {
-    const awq_host *table = from->table;
-    AWQ__CHECK(table->config_number(table, "original_max_position_embeddings", &absent, positions));
-    if (isnan(*positions))
-        AWQ__CHECK(number(from, "original_max_position_embeddings", &absent, positions));
-    if (isnan(*positions))
-        AWQ__CHECK(table->config_number(table, "max_position_embeddings", NULL, positions));
-    return AWQ_OK;
-}
-
-static awq_status read_factor(const source *from, double positions, double *factor)
-{
-    AWQ__CHECK(number(from, "factor", &absent, factor));
+    AWQ__CHECK(awq__rope_number(from, "factor", &absent, factor));
     if (!isnan(*factor))
         return AWQ_OK;
     double extended;
@@ -124,9 +67,10 @@ static awq_status read_factor(const source *from, double positions, double *fact
 }
 
 /* A beta of 0 means the default, too. */
-static awq_status read_beta(const source *from, const char *member, double usual, double *beta)
+static awq_status read_beta(const awq__rope_source *from, const char *member, double usual,
+                            double *beta)
 {
-    AWQ__CHECK(number(from, member, &usual, beta));
+    AWQ__CHECK(awq__rope_number(from, member, &usual, beta));
     if (*beta == 0)
         *beta = usual;
     return AWQ_OK;
@@ -142,13 +86,13 @@ double awq__yarn_attention_factor(double factor)
     return magnitude(factor, 1);
 }
 
-static awq_status read_attention_factor(const source *from, double factor, double *value)
+static awq_status read_attention_factor(const awq__rope_source *from, double factor, double *value)
 {
     const double none = 0;
     double above, below;
-    AWQ__CHECK(number(from, "attention_factor", &absent, value));
-    AWQ__CHECK(number(from, "mscale", &none, &above));
-    AWQ__CHECK(number(from, "mscale_all_dim", &none, &below));
+    AWQ__CHECK(awq__rope_number(from, "attention_factor", &absent, value));
+    AWQ__CHECK(awq__rope_number(from, "mscale", &none, &above));
+    AWQ__CHECK(awq__rope_number(from, "mscale_all_dim", &none, &below));
     if (!isnan(*value))
         return AWQ_OK;
     *value = above != 0 && below != 0 ? magnitude(factor, above) / magnitude(factor, below)
@@ -156,7 +100,7 @@ static awq_status read_attention_factor(const source *from, double factor, doubl
     return AWQ_OK;
 }
 
-static awq_status check_yarn(const source *from, const awq__rope_numbers *y)
+static awq_status check_yarn(const awq__rope_source *from, const awq__rope_numbers *y)
 {
     const struct {
         const char *name;
@@ -179,30 +123,30 @@ static awq_status check_yarn(const source *from, const awq__rope_numbers *y)
     return AWQ_OK;
 }
 
-static awq_status read_yarn(const source *from, awq__rope_numbers *y)
+static awq_status read_yarn(const awq__rope_source *from, awq__rope_numbers *y)
 {
     const int truncate = 1;
     if (y->theta <= 1)
         return awq__fail(from->host->ctx, AWQ_ERROR_FORMAT,
                          "%s: rope_theta %g, expected more than 1 with rope type yarn",
                          from->host->file, y->theta);
-    AWQ__CHECK(read_positions(from, &y->positions));
+    AWQ__CHECK(awq__rope_positions(from, &y->positions));
     AWQ__CHECK(read_factor(from, y->positions, &y->factor));
     AWQ__CHECK(read_attention_factor(from, y->factor, &y->attention_factor));
     AWQ__CHECK(read_beta(from, "beta_fast", 32, &y->beta_fast));
     AWQ__CHECK(read_beta(from, "beta_slow", 1, &y->beta_slow));
-    AWQ__CHECK(
-        from->table->config_bool(from->table, key(from, "truncate").text, &truncate, &y->truncate));
+    AWQ__CHECK(from->table->config_bool(from->table, awq__rope_key_of(from, "truncate").text,
+                                        &truncate, &y->truncate));
     return check_yarn(from, y);
 }
 
 /* ---- all types ---- */
 
-static awq_status read_linear(const source *from, awq__rope_numbers *numbers)
+static awq_status read_linear(const awq__rope_source *from, awq__rope_numbers *numbers)
 {
     numbers->factor = 1;
     if (!strcmp(numbers->type, "linear"))
-        AWQ__CHECK(number(from, "factor", NULL, &numbers->factor));
+        AWQ__CHECK(awq__rope_number(from, "factor", NULL, &numbers->factor));
     if (numbers->theta > 0 && numbers->theta < INFINITY && numbers->factor > 0 &&
         numbers->factor < INFINITY)
         return AWQ_OK;
@@ -211,22 +155,33 @@ static awq_status read_linear(const source *from, awq__rope_numbers *numbers)
                      numbers->theta, numbers->factor);
 }
 
+static awq_status read_all(const awq__rope_source *from, awq__rope_numbers *numbers)
+{
+    static const char *const known[] = {"default",  "linear",  "yarn",        "llama3",
+                                        "longrope", "dynamic", "proportional"};
+    bool is_known = false;
+    AWQ__CHECK(read_theta(from, &numbers->theta));
+    AWQ__CHECK(read_type(from, &numbers->type));
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        is_known |= !strcmp(numbers->type, known[i]);
+    if (!is_known)
+        return awq__fail(from->host->ctx, AWQ_ERROR_UNSUPPORTED,
+                         "%s: rope type \"%s\", expected default, linear, yarn, llama3, longrope, "
+                         "dynamic or proportional",
+                         from->host->file, numbers->type);
+    AWQ__CHECK(read_linear(from, numbers));
+    if (!strcmp(numbers->type, "yarn"))
+        return read_yarn(from, numbers);
+    return awq__rope_read_other(from, numbers);
+}
+
 awq_status awq__rope_read(const awq_host *table, awq__rope_numbers *numbers)
 {
-    const awq__host *host = table->handle;
-    source from = {.table = table, .host = host};
+    awq__rope_source from = {.table = table, .host = table->handle};
     *numbers = (awq__rope_numbers){0};
-    AWQ__CHECK(find_object(&from));
+    AWQ__CHECK(awq__rope_find(&from));
     AWQ__CHECK(refuse_nested(&from));
-    AWQ__CHECK(read_theta(&from, &numbers->theta));
-    AWQ__CHECK(read_type(&from, &numbers->type));
-    bool is_yarn = !strcmp(numbers->type, "yarn");
-    if (!is_yarn && strcmp(numbers->type, "linear") && strcmp(numbers->type, "default"))
-        return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
-                         "%s: rope type \"%s\", expected default, linear or yarn", host->file,
-                         numbers->type);
-    AWQ__CHECK(read_linear(&from, numbers));
-    return is_yarn ? read_yarn(&from, numbers) : AWQ_OK;
+    return read_all(&from, numbers);
 }
 
 /* ---- frequencies ---- */
@@ -265,19 +220,35 @@ static void apply_yarn(const awq__rope_numbers *y, int64_t head_dim, awq_rope *r
     rope->attention_factor = y->attention_factor;
 }
 
-awq_status awq__config_rope(const awq_host *table, int64_t head_dim, awq_rope *rope)
+static awq_status fill(const awq__rope_source *from, int64_t head_dim, awq_rope *rope)
 {
-    const awq__host *host = table->handle;
-    awq__rope_numbers numbers;
+    awq__rope_numbers numbers = {0};
     *rope = (awq_rope){0};
     if (head_dim < 2 || head_dim % 2 || head_dim / 2 > AWQ_ROPE_MAX_PAIRS)
-        return awq__fail(host->ctx, AWQ_ERROR_UNSUPPORTED,
+        return awq__fail(from->host->ctx, AWQ_ERROR_UNSUPPORTED,
                          "%s: a head dimension of %lld, expected an even number up to %d",
-                         host->file, (long long)head_dim, 2 * AWQ_ROPE_MAX_PAIRS);
-    AWQ__CHECK(awq__rope_read(table, &numbers));
-    bool is_yarn = !strcmp(numbers.type, "yarn");
-    fill_plain(numbers.theta, is_yarn ? 1 : numbers.factor, head_dim, rope);
-    if (is_yarn)
+                         from->host->file, (long long)head_dim, 2 * AWQ_ROPE_MAX_PAIRS);
+    AWQ__CHECK(read_all(from, &numbers));
+    fill_plain(numbers.theta, !strcmp(numbers.type, "linear") ? numbers.factor : 1, head_dim, rope);
+    if (!strcmp(numbers.type, "yarn"))
         apply_yarn(&numbers, head_dim, rope);
+    else
+        awq__rope_apply_other(&numbers, head_dim, rope);
     return AWQ_OK;
+}
+
+awq_status awq__config_rope(const awq_host *table, int64_t head_dim, awq_rope *rope)
+{
+    awq__rope_source from = {.table = table, .host = table->handle};
+    AWQ__CHECK(awq__rope_find(&from));
+    AWQ__CHECK(refuse_nested(&from));
+    return fill(&from, head_dim, rope);
+}
+
+awq_status awq__config_rope_at(const awq_host *table, const char *object, int64_t head_dim,
+                               awq_rope *rope)
+{
+    const awq__rope_source from = {
+        .table = table, .host = table->handle, .object = object, .alone = true};
+    return fill(&from, head_dim, rope);
 }

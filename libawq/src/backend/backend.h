@@ -18,6 +18,7 @@ typedef struct awq__head {
     const awq__weight *weight; /* [V,H] */
     const float *norm;         /* [H], of the host */
     double epsilon;
+    float multiplier, cap; /* awq__finish_logits */
 } awq__head;
 
 typedef struct awq__backend {
@@ -32,16 +33,17 @@ typedef struct awq__backend {
 
     /* ---- hidden states ---- */
 
-    /* hidden = the rows of embedding [V,H] that the ids name. The sequences are borrowed. *states
-       is NULL after a failure. */
-    awq_status (*states_create)(awq_context *ctx, const awq_rope *rope,
+    /* hidden = the rows of embedding [V,H] that the ids name, times the model's multiplier, and its
+       rotary tables. The sequences are borrowed. *states is NULL after a failure. */
+    awq_status (*states_create)(awq_context *ctx, const awq_arch_model *model,
                                 const awq__sequences *sequences, const awq__weight *embedding,
                                 awq__states **states);
     /* Takes NULL. */
     void (*states_free)(awq__states *states);
     /* hidden += attention(norm(hidden)) */
     awq_status (*attention)(awq__states *states, const awq__layer *layer);
-    /* x = norm(hidden), and where the router sends it. *routes is the caller's to free. */
+    /* The experts' inputs are norms of hidden; and where the router sends them. *routes is the
+       caller's to free. */
     awq_status (*route)(awq__states *states, const awq__layer *layer, awq__routes *routes);
     /* hidden += experts(x) */
     awq_status (*experts)(awq__states *states, const awq__layer *layer, const awq__routes *routes);

@@ -6,9 +6,10 @@
 
 struct awq__states {
     awq__forward forward;
-    awq__rotary rotary;
+    awq__rotary rotary[AWQ__ROPES];
     int64_t tokens, width; /* T, H */
-    float *hidden, *x;     /* [T,H] */
+    float *hidden;         /* [T,H] */
+    awq__normed normed;
 };
 
 /* Of an input's readers that see the same tokens. */
@@ -154,7 +155,7 @@ awq_status awq__cpu_round(awq__block *block, awq__bundle *bundle, awq__codes *co
 
 /* ---- cpu_states.c: see awq__backend ---- */
 
-awq_status awq__cpu_states_create(awq_context *ctx, const awq_rope *rope,
+awq_status awq__cpu_states_create(awq_context *ctx, const awq_arch_model *model,
                                   const awq__sequences *sequences, const awq__weight *embedding,
                                   awq__states **states);
 void awq__cpu_states_free(awq__states *states);

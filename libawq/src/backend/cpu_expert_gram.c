@@ -63,11 +63,12 @@ static awq_status add_tokens(const gram_job *j, int64_t count, const int64_t *to
 {
     const awq__block *block = j->block;
     const awq__compute *compute = block->data->compute;
-    const int64_t B = awq__expert_tokens(block->layer), H = block->layer->hidden;
+    const int64_t B = awq__expert_tokens(block->layer);
     float *rows = j->inner ? j->y : j->x;
     for (int64_t first = 0; first < count; first += B) {
         int64_t T = awq__min(B, count - first), K = j->whole->cols;
-        compute->gather(T, H, tokens + first, 1, block->states->x, j->x);
+        awq__gather_inputs(&block->states->forward, block->layer, block->routes, j->expert,
+                           &block->states->normed, T, tokens + first, 1, j->x);
         if (j->inner)
             AWQ__CHECK(pass_gate_up(j, T));
         compute->scale(T, K, weights + first, NULL, rows);

@@ -54,7 +54,8 @@ static awq_status gather_tokens(const sample *s, const awq__expert_state *state)
     AWQ__CHECK_ALLOC(tokens);
     for (int64_t i = 0; i < s->T; i++)
         tokens[i] = state->tokens[i * stride];
-    s->block->data->compute->gather(s->T, s->block->layer->hidden, tokens, 1, states->x, s->x);
+    awq__gather_inputs(&states->forward, s->block->layer, s->block->routes, s->bundle->expert,
+                       &states->normed, s->T, tokens, 1, s->x);
     awq__free(tokens);
     return AWQ_OK;
 }

@@ -232,7 +232,7 @@ awq_status awq__cpu_experts_pass(awq__block *block)
     AWQ__TRY_ALLOC(block->data->sample);
     AWQ__TRY(awq__parallel_for(block->ctx, block->bundle_count, begin_expert, block));
     AWQ__TRY(awq__scratch_create(block->ctx, "expert statistics", &s.scratch));
-    AWQ__TRY(awq__moe_experts(&states->forward, block->layer, states->x, block->routes,
+    AWQ__TRY(awq__moe_experts(&states->forward, block->layer, &states->normed, block->routes,
                               states->hidden, tap_block, &s));
 done:
     awq__scratch_free(&s.scratch);
@@ -267,7 +267,8 @@ static void pass_borrowed(const awq__block *block, int64_t e, float *space)
     int64_t end = state->routed + state->borrowed;
     for (b.first = state->routed; b.first < end; b.first += B) {
         b.tokens = awq__min(B, end - b.first);
-        states->forward.compute->gather(b.tokens, H, state->tokens + b.first, 1, states->x, b.x);
+        awq__gather_inputs(&states->forward, layer, block->routes, e, &states->normed, b.tokens,
+                           state->tokens + b.first, 1, b.x);
         awq__expert_parts(&states->forward, layer, expert, b.tokens, b.x, b.gate, b.up, b.inner,
                           work);
         take_block(block, &b, moved);
@@ -341,7 +342,7 @@ static awq_status add_abs(void *arg, int64_t index, int worker)
     (void)worker;
     int64_t first = index * AWQ__TOKEN_BLOCK;
     int64_t T = awq__min(AWQ__TOKEN_BLOCK, j->states->tokens - first);
-    j->states->forward.compute->add_abs(T, j->H, j->states->x + first * j->H, j->H,
+    j->states->forward.compute->add_abs(T, j->H, j->states->normed.x + first * j->H, j->H,
                                         j->sums + index * j->H);
     return AWQ_OK;
 }

@@ -16,6 +16,7 @@ static void logits_of(const awq__head *head, int64_t first, int64_t count, float
     const awq__states *states = head->states;
     awq__head_logits(states->forward.compute, head->weight, head->norm, head->epsilon, count,
                      states->hidden + first * states->width, x, logits, work);
+    awq__finish_logits(count * head->weight->rows, head->multiplier, head->cap, logits);
 }
 
 static int64_t widest(const compare_job *j)

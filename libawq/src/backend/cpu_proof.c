@@ -23,24 +23,12 @@ static double largest_magnitude(const awq__compute *compute, const float *a, int
     return larger(1e-30, compute->largest_difference(count, a, NULL));
 }
 
-/* Is the last chosen expert of token t so close to the first one left out that noise may swap them?
- */
-static bool near_tie(const awq__routes *routes, int64_t t)
+static bool near_tie(const awq__moe *moe, const awq__routes *routes, int64_t t)
 {
-    const float *logits = routes->logits + t * routes->routed;
-    const int32_t *chosen = routes->index + t * routes->per_token;
-    double last = INFINITY, next = -INFINITY, largest = 0;
-    for (int64_t e = 0; e < routes->routed; e++) {
-        bool in = false;
-        for (int64_t i = 0; i < routes->per_token; i++)
-            in |= chosen[i] == e;
-        largest = fmax(largest, fabs((double)logits[e]));
-        if (in)
-            last = fmin(last, (double)logits[e]);
-        else
-            next = fmax(next, (double)logits[e]);
-    }
-    return fabs(last - next) <= NEAR_TIE * largest;
+    int64_t shared = moe->expert_count - moe->routed_count;
+    return awq__route_near_tie(routes->routed, &moe->routing, routes->logits + t * routes->routed,
+                               routes->per_token - shared, routes->index + t * routes->per_token,
+                               NEAR_TIE);
 }
 
 /* ---- the experts ---- */
@@ -57,21 +45,42 @@ static void free_output(experts_output *o)
     *o = (experts_output){0};
 }
 
+/* Free *normed also after a failure. */
+static awq_status normed_create(awq_context *ctx, const awq__layer *layer, int64_t T,
+                                awq__normed *normed)
+{
+    size_t floats = (size_t)(T * layer->hidden);
+    *normed = (awq__normed){0};
+    normed->x = awq__alloc_aligned(ctx, floats, sizeof(float), "the proof");
+    AWQ__CHECK_ALLOC(normed->x);
+    if (!layer->moe.shared_norm)
+        return AWQ_OK;
+    normed->shared = awq__alloc_aligned(ctx, floats, sizeof(float), "the proof");
+    return normed->shared ? AWQ_OK : AWQ_ERROR_MEMORY;
+}
+
+static void normed_free(const awq__normed *normed)
+{
+    awq__free_aligned(normed->x);
+    awq__free_aligned(normed->shared);
+}
+
 /* Free *o also after a failure. */
 static awq_status run_experts(const awq__forward *forward, const awq__layer *layer,
                               const float *hidden, int64_t T, experts_output *o)
 {
     awq_status status;
     size_t floats = (size_t)(T * layer->hidden);
-    float *x = awq__alloc_aligned(forward->ctx, floats, sizeof *x, "the proof");
+    awq__normed normed;
+    AWQ__TRY(normed_create(forward->ctx, layer, T, &normed));
     o->out = awq__alloc_aligned(forward->ctx, floats, sizeof(float), "the proof");
-    AWQ__TRY_ALLOC(x && o->out);
+    AWQ__TRY_ALLOC(o->out);
     memset(o->out, 0, floats * sizeof *o->out);
-    AWQ__TRY(awq__moe_input(forward, layer, T, hidden, x));
-    AWQ__TRY(awq__moe_route(forward, layer, T, x, &o->routes));
-    AWQ__TRY(awq__moe_experts(forward, layer, x, &o->routes, o->out, NULL, NULL));
+    AWQ__TRY(awq__moe_input(forward, layer, T, hidden, &normed));
+    AWQ__TRY(awq__moe_route(forward, layer, T, hidden, normed.x, &o->routes));
+    AWQ__TRY(awq__moe_experts(forward, layer, &normed, &o->routes, o->out, NULL, NULL));
 done:
-    awq__free_aligned(x);
+    normed_free(&normed);
     return status;
 }
 
@@ -102,20 +111,21 @@ static awq_status stored_agreement(const awq__forward *forward, const awq__layer
     awq__routes after = {0};
     float *norm = awq__alloc_aligned(ctx, (size_t)H, sizeof *norm, "the proof");
     float *values = awq__alloc_aligned(ctx, (size_t)(E * H), sizeof *values, "the proof");
-    float *x = awq__alloc_aligned(ctx, (size_t)(T * H), sizeof *x, "the proof");
-    AWQ__TRY_ALLOC(norm && values && x);
+    awq__normed normed;
+    AWQ__TRY(normed_create(ctx, folded, T, &normed));
+    AWQ__TRY_ALLOC(norm && values);
     round_stored(forward->compute, folded, norm, values);
     stored.moe.norm = norm;
     stored.moe.router = awq__weight_plain(router->name, AWQ_F32, values, E, H);
     stored.moe.router.bias = router->bias;
-    AWQ__TRY(awq__moe_input(forward, &stored, T, hidden, x));
-    AWQ__TRY(awq__moe_route(forward, &stored, T, x, &after));
+    AWQ__TRY(awq__moe_input(forward, &stored, T, hidden, &normed));
+    AWQ__TRY(awq__moe_route(forward, &stored, T, hidden, normed.x, &after));
     *agreement = (double)awq__routes_same_count(before, &after) / (double)T;
 done:
     awq__routes_free(&after);
     awq__free_aligned(norm);
     awq__free_aligned(values);
-    awq__free_aligned(x);
+    normed_free(&normed);
     return status;
 }
 
@@ -129,15 +139,16 @@ float *awq__proof_sample(awq_context *ctx, const awq__states *states, int64_t *c
     return out;
 }
 
-static void compare_experts(const awq__compute *compute, const experts_output *a,
-                            const experts_output *b, int64_t H, awq__proof *proof)
+static void compare_experts(const awq__compute *compute, const awq__layer *layer,
+                            const experts_output *a, const experts_output *b, awq__proof *proof)
 {
-    int64_t T = a->routes.tokens;
+    const awq__moe *moe = &layer->moe;
+    int64_t T = a->routes.tokens, H = layer->hidden;
     double largest = largest_magnitude(compute, a->out, T * H);
     proof->tokens = T;
     for (int64_t t = 0; t < T; t++) {
         if (!awq__routes_same(&a->routes, &b->routes, t)) {
-            proof->rerouted += !near_tie(&a->routes, t);
+            proof->rerouted += !near_tie(moe, &a->routes, t);
             continue;
         }
         double error = compute->largest_difference(H, a->out + t * H, b->out + t * H) / largest;
@@ -166,7 +177,7 @@ static awq_status prove_experts(const awq__forward *forward, const awq__layer *o
     *proof = (awq__proof){.stored_agreement = 1};
     AWQ__TRY(run_experts(forward, original, hidden, T, &before));
     AWQ__TRY(run_experts(forward, folded, hidden, T, &after));
-    compare_experts(forward->compute, &before, &after, original->hidden, proof);
+    compare_experts(forward->compute, original, &before, &after, proof);
     AWQ__TRY(check_experts(forward, original->number, proof));
     if (original->moe.routed_count)
         AWQ__TRY(

@@ -13,13 +13,24 @@ void awq__cpu_states_free(awq__states *states)
 {
     if (!states)
         return;
-    awq__rotary_free(&states->rotary);
+    for (int i = 0; i < AWQ__ROPES; i++)
+        awq__rotary_free(&states->rotary[i]);
     awq__free_aligned(states->hidden);
-    awq__free_aligned(states->x);
+    awq__free_aligned(states->normed.x);
+    awq__free_aligned(states->normed.shared);
     awq__free(states);
 }
 
-awq_status awq__cpu_states_create(awq_context *ctx, const awq_rope *rope,
+static awq_status create_rotaries(awq_context *ctx, const awq_arch_model *model, int64_t length,
+                                  awq__rotary rotaries[AWQ__ROPES])
+{
+    for (int i = 0; i < AWQ__ROPES; i++)
+        AWQ__CHECK(awq__rotary_create(ctx, i ? &model->other_ropes[i - 1] : &model->rope, length,
+                                      &rotaries[i]));
+    return AWQ_OK;
+}
+
+awq_status awq__cpu_states_create(awq_context *ctx, const awq_arch_model *model,
                                   const awq__sequences *sequences, const awq__weight *embedding,
                                   awq__states **out)
 {
@@ -32,12 +43,13 @@ awq_status awq__cpu_states_create(awq_context *ctx, const awq_rope *rope,
     states->forward = (awq__forward){.ctx = ctx,
                                      .compute = awq__compute_of(ctx),
                                      .sequences = sequences,
-                                     .rotary = &states->rotary};
+                                     .rotary = states->rotary};
     size_t floats = (size_t)states->tokens * (size_t)states->width;
-    AWQ__TRY(awq__rotary_create(ctx, rope, longest_of(sequences), &states->rotary));
+    AWQ__TRY(create_rotaries(ctx, model, longest_of(sequences), states->rotary));
     states->hidden = awq__alloc_aligned(ctx, floats, sizeof(float), "hidden states");
     AWQ__TRY_ALLOC(states->hidden);
-    AWQ__TRY(awq__embed(&states->forward, embedding, states->hidden));
+    float multiplier = model->embedding_multiplier != 0 ? (float)model->embedding_multiplier : 1;
+    AWQ__TRY(awq__embed(&states->forward, embedding, multiplier, states->hidden));
     *out = states;
 done:
     if (!*out)
@@ -50,20 +62,28 @@ awq_status awq__cpu_attention(awq__states *s, const awq__layer *layer)
     return awq__attention_forward(&s->forward, layer, s->hidden, true, s->hidden, NULL, NULL);
 }
 
+/* Only now: the embedding was there while hidden was made. */
+static awq_status make_room(const awq__states *s, float **x)
+{
+    if (!*x)
+        *x = awq__alloc_aligned(s->forward.ctx, (size_t)s->tokens * (size_t)s->width, sizeof **x,
+                                "hidden states");
+    return *x ? AWQ_OK : AWQ_ERROR_MEMORY;
+}
+
 awq_status awq__cpu_route(awq__states *s, const awq__layer *layer, awq__routes *routes)
 {
     *routes = (awq__routes){0};
-    if (!s->x) /* only now: the embedding was there while hidden was made */
-        s->x = awq__alloc_aligned(s->forward.ctx, (size_t)s->tokens * (size_t)s->width,
-                                  sizeof *s->x, "hidden states");
-    AWQ__CHECK_ALLOC(s->x);
-    AWQ__CHECK(awq__moe_input(&s->forward, layer, s->tokens, s->hidden, s->x));
-    return awq__moe_route(&s->forward, layer, s->tokens, s->x, routes);
+    AWQ__CHECK(make_room(s, &s->normed.x));
+    if (layer->moe.shared_norm)
+        AWQ__CHECK(make_room(s, &s->normed.shared));
+    AWQ__CHECK(awq__moe_input(&s->forward, layer, s->tokens, s->hidden, &s->normed));
+    return awq__moe_route(&s->forward, layer, s->tokens, s->hidden, s->normed.x, routes);
 }
 
 awq_status awq__cpu_experts(awq__states *s, const awq__layer *layer, const awq__routes *routes)
 {
-    return awq__moe_experts(&s->forward, layer, s->x, routes, s->hidden, NULL, NULL);
+    return awq__moe_experts(&s->forward, layer, &s->normed, routes, s->hidden, NULL, NULL);
 }
 
 awq_status awq__cpu_sum_squares(awq__states *s, double *sum)

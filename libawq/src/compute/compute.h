@@ -66,17 +66,30 @@ static inline awq__range awq__whole_range(void)
     return (awq__range){-INFINITY, INFINITY};
 }
 
-/* a(g, u) = (clamp(u, -limit, limit) + up_offset) * g' * sigmoid(alpha * g'), g' = min(g, limit) */
+/* a(g, u) = (clamp(u, -limit, limit) + up_offset) * g' * sigmoid(alpha * g'), g' = min(g, limit),
+   or with the GELU of g' in place of g' * sigmoid(alpha * g') */
 typedef struct awq__activation {
     float alpha, limit, up_offset; /* limit is INFINITY for none */
+    int kind;                      /* awq_activation_kind */
 } awq__activation;
 
-/* How a router's logits become experts and weights; the values of awq_scoring. */
+/* How a router's logits become experts and weights (awq_arch_router). */
 typedef struct awq__routing {
-    int scoring;
+    int scoring; /* awq_scoring */
     bool renormalize;
-    float scaling;
+    float scaling, weight_floor;
+    int64_t groups, groups_kept; /* 0: no groups */
+    int group_score;             /* awq_group_score */
+    /* [E] or NULL: added to the scores for the choice; multiplies the weights. */
+    const float *correction, *expert_scale;
 } awq__routing;
+
+/* With a correction or groups there are no more experts than this. */
+#define AWQ__MOST_CORRECTED 4096
+/* Are the last of the k chosen experts and the first one left out, or two groups, so near to one
+   another that noise may swap them? tolerance: of the largest that the choice is by. */
+bool awq__route_near_tie(int64_t E, const awq__routing *routing, const float *logits, int64_t k,
+                         const int32_t *chosen, double tolerance);
 
 /* What comparing two rows of logits gives, added up over rows. */
 typedef struct awq__logit_stats {

@@ -12,6 +12,7 @@
  * (quantize, quantize_error) do the same float operations as it, or others that are exact.
  */
 /* clang-format on */
+#include "awq/plugin.h"
 #include "compute/blocks.h"
 #include "compute/compute.h"
 #include "compute/cpu.h"
@@ -256,10 +257,30 @@ FUNCTION void causal_softmax(int64_t T, int64_t S, int64_t first, int64_t window
     }
 }
 
+/* What GELU multiplies g by, by its approximation with tanh or as it is. */
+FUNCTION float gelu_factor(int kind, float g)
+{
+    if (kind == AWQ_ACTIVATION_GELU)
+        return 0.5f * (1.0f + erff(g * 0.70710678f));
+    return 1.0f / (1.0f + exponential(-1.5957691216f * (g + 0.044715f * g * g * g)));
+}
+
+FUNCTION void activate_gelu(int64_t count, const awq__activation *activation, const float *gate,
+                            const float *up, float *out)
+{
+    const float limit = activation->limit;
+    for (int64_t i = 0; i < count; i++) {
+        float g = gate[i] > limit ? limit : gate[i]; /* NaN stays NaN */
+        float u = up[i] > limit ? limit : up[i];
+        u = (u < -limit ? -limit : u) + activation->up_offset;
+        out[i] = u * g * gelu_factor(activation->kind, g);
+    }
+}
+
 /* By blocks through a buffer: out may be gate, which compilers must otherwise expect at every step.
  */
-FUNCTION void activate(int64_t count, const awq__activation *activation, const float *gate,
-                       const float *up, float *out)
+FUNCTION void activate_silu(int64_t count, const awq__activation *activation, const float *gate,
+                            const float *up, float *out)
 {
     const float alpha = activation->alpha, limit = activation->limit;
     const float offset = activation->up_offset;
@@ -274,6 +295,15 @@ FUNCTION void activate(int64_t count, const awq__activation *activation, const f
         }
         memcpy(out + first, result, (size_t)n * sizeof *out);
     }
+}
+
+FUNCTION void activate(int64_t count, const awq__activation *activation, const float *gate,
+                       const float *up, float *out)
+{
+    if (activation->kind == AWQ_ACTIVATION_SILU)
+        activate_silu(count, activation, gate, up, out);
+    else
+        activate_gelu(count, activation, gate, up, out);
 }
 
 FUNCTION void add_abs(int64_t T, int64_t K, const float *x, int64_t ldx, double *restrict sums)

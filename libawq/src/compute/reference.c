@@ -103,6 +103,19 @@ static void causal_softmax(int64_t T, int64_t S, int64_t first, int64_t window, 
     }
 }
 
+/* What the activation multiplies the gate by. GELU: arXiv 1606.08415. */
+static double gate_factor(const awq__activation *a, double g)
+{
+    switch (a->kind) {
+    case AWQ_ACTIVATION_GELU:
+        return 0.5 * (1 + erf(g * 0.70710678118654752));
+    case AWQ_ACTIVATION_GELU_TANH: /* (1 + tanh(z)) / 2 is sigmoid(2 z) */
+        return 1 / (1 + exp(-1.5957691216057308 * (g + 0.044715 * g * g * g)));
+    default:
+        return 1 / (1 + exp(-(double)a->alpha * g));
+    }
+}
+
 static void activate(int64_t count, const awq__activation *a, const float *gate, const float *up,
                      float *out)
 {
@@ -110,55 +123,8 @@ static void activate(int64_t count, const awq__activation *a, const float *gate,
         float g = gate[i] > a->limit ? a->limit : gate[i]; /* NaN stays NaN */
         float u = up[i] > a->limit ? a->limit : up[i] < -a->limit ? -a->limit : up[i];
         u += a->up_offset;
-        out[i] = (float)((double)u * (double)g / (1 + exp(-(double)a->alpha * (double)g)));
+        out[i] = (float)((double)u * (double)g * gate_factor(a, (double)g));
     }
-}
-
-/* The k largest scores, falling; equal ones in the order of experts. */
-static void top_k(int64_t E, int64_t k, const float *scores, int32_t *index)
-{
-    for (int64_t i = 0; i < k; i++) {
-        int64_t best = -1;
-        for (int64_t e = 0; e < E; e++) {
-            bool taken = false;
-            for (int64_t j = 0; j < i; j++)
-                taken |= index[j] == e;
-            if (!taken && (best < 0 || scores[e] > scores[best]))
-                best = e;
-        }
-        index[i] = (int32_t)best;
-    }
-}
-
-static void route_token(int64_t E, int64_t k, const awq__routing *routing, const float *logits,
-                        int32_t *index, float *weight)
-{
-    /* Softmax and sigmoid keep the order, so the logits choose. */
-    top_k(E, k, logits, index);
-    double total = 0, sum = 0, largest = (double)logits[index[0]];
-    if (routing->scoring == AWQ_SCORING_SOFTMAX_TOPK)
-        for (int64_t e = 0; e < E; e++)
-            total += exp((double)logits[e] - largest);
-    else
-        for (int64_t i = 0; i < k; i++)
-            total += exp((double)logits[index[i]] - largest);
-    for (int64_t i = 0; i < k; i++) {
-        double logit = (double)logits[index[i]];
-        double score = routing->scoring == AWQ_SCORING_SIGMOID_TOPK ? 1 / (1 + exp(-logit))
-                                                                    : exp(logit - largest) / total;
-        sum += score;
-        weight[i] = (float)score;
-    }
-    for (int64_t i = 0; i < k; i++)
-        weight[i] = (float)((double)weight[i] / (routing->renormalize ? sum : 1) *
-                            (double)routing->scaling);
-}
-
-void awq__reference_route(int64_t T, int64_t E, int64_t k, const awq__routing *routing,
-                          const float *logits, int32_t *index, float *weight)
-{
-    for (int64_t t = 0; t < T; t++)
-        route_token(E, k, routing, logits + t * E, index + t * k, weight + t * k);
 }
 
 static void add_abs(int64_t T, int64_t K, const float *x, int64_t ldx, double *sums)

@@ -10,19 +10,20 @@
 /* With output gates `projected` has what q gives, a query and its gate for each head; without,
    that is `q`. */
 typedef struct space {
-    float *projected, *q, *k, *v, *scores, *work;
+    float *projected, *q, *k, *v, *scores, *ones, *work;
 } space;
 
 static size_t cut(const awq__layer *layer, int64_t L, float *base, space *s)
 {
     const awq__attention *a = &layer->attention;
     int64_t Q = a->heads * a->head_dim, KV = a->kv_heads * a->head_dim;
-    int64_t work = awq__max(awq__max(awq__weight_work(&a->q), awq__weight_work(&a->k)),
-                            awq__weight_work(&a->v));
-    int64_t projected = a->output_gate ? 2 * L * Q : 0;
-    const int64_t sizes[] = {projected, L * Q, L * KV, L * KV, QUERIES * L, work};
-    float **const parts[] = {&s->projected, &s->q, &s->k, &s->v, &s->scores, &s->work};
-    return awq__cut_space(base, sizes, parts, 6);
+    int64_t work = awq__max(awq__weight_work(&a->q), awq__weight_work(&a->k));
+    if (!a->value_is_key)
+        work = awq__max(work, awq__weight_work(&a->v));
+    int64_t ones = a->bare_norms ? a->head_dim : 0, projected = a->output_gate ? 2 * L * Q : 0;
+    const int64_t sizes[] = {projected, L * Q, L * KV, L * KV, QUERIES * L, ones, work};
+    float **const parts[] = {&s->projected, &s->q, &s->k, &s->v, &s->scores, &s->ones, &s->work};
+    return awq__cut_space(base, sizes, parts, 7);
 }
 
 static size_t floats(const awq__layer *layer, int64_t tokens)
@@ -31,25 +32,37 @@ static size_t floats(const awq__layer *layer, int64_t tokens)
     return cut(layer, tokens, NULL, &unused);
 }
 
-static void attend(const awq__mixing *m, const space *s)
+/* ---- scores and their sums ---- */
+
+/* Some queries of a head, all of one chunk of keys, which begins at key `begin`. */
+static void attend_some(const awq__mixing *m, const space *s, int64_t head, int64_t begin,
+                        int64_t first, int64_t count)
 {
     const awq__attention *a = &m->layer->attention;
     const awq__compute *compute = m->forward->compute;
-    int64_t L = m->tokens, D = a->head_dim, Q = a->heads * D, KV = a->kv_heads * D;
-    float scale = (float)(1 / sqrt((double)D));
-    for (int64_t head = 0; head < a->heads; head++) {
-        float sink = a->sinks ? a->sinks[head] : -INFINITY;
-        int64_t kv = head / (a->heads / a->kv_heads);
-        for (int64_t first = 0; first < L; first += QUERIES) {
-            int64_t count = awq__min(QUERIES, L - first), keys = first + count;
-            compute->multiply_nt(count, keys, D, s->q + first * Q + head * D, Q, s->k + kv * D, KV,
-                                 0, s->scores, keys);
-            compute->causal_softmax(count, keys, first, a->window, scale, sink, s->scores);
-            compute->multiply_nn(count, D, keys, s->scores, keys, s->v + kv * D, KV, 0,
-                                 m->c + first * Q + head * D, Q);
-        }
-    }
+    int64_t D = a->head_dim, Q = a->heads * D, KV = a->kv_heads * D;
+    int64_t keys = first + count - begin, at = head / (a->heads / a->kv_heads) * D + begin * KV;
+    float sink = a->sinks ? a->sinks[head] : -INFINITY;
+    compute->multiply_nt(count, keys, D, s->q + first * Q + head * D, Q, s->k + at, KV, 0,
+                         s->scores, keys);
+    compute->causal_softmax(count, keys, first - begin, a->window, a->scale, sink, s->scores);
+    compute->multiply_nn(count, D, keys, s->scores, keys, s->v + at, KV, 0,
+                         m->c + first * Q + head * D, Q);
 }
+
+static void attend(const awq__mixing *m, const space *s)
+{
+    const awq__attention *a = &m->layer->attention;
+    int64_t L = m->tokens, chunk = a->chunk ? a->chunk : L;
+    for (int64_t head = 0; head < a->heads; head++)
+        for (int64_t begin = 0; begin < L; begin += chunk) {
+            int64_t end = awq__min(L, begin + chunk);
+            for (int64_t first = begin; first < end; first += QUERIES)
+                attend_some(m, s, head, begin, first, awq__min(QUERIES, end - first));
+        }
+}
+
+/* ---- what is done to queries, keys and values before ---- */
 
 static void norm_heads(const awq__mixing *m, const space *s)
 {
@@ -84,21 +97,98 @@ static void apply_gates(const awq__mixing *m, const space *s)
     }
 }
 
-static void mix(const awq__mixing *m)
+/* Norms without weights, of the heads of q, k or v. */
+static void norm_bare(const awq__mixing *m, const space *s, int which)
+{
+    const awq__attention *a = &m->layer->attention;
+    float *const parts[] = {s->q, s->k, s->v};
+    int64_t heads[] = {a->heads, a->kv_heads, a->kv_heads}, D = a->head_dim;
+    for (int64_t d = 0; d < D && a->bare_norms; d++)
+        s->ones[d] = 1;
+    for (int i = 0; i < 3; i++)
+        if (a->bare_norms & which & 1 << i)
+            m->forward->compute->rms_norm(m->tokens * heads[i], D, parts[i], s->ones,
+                                          m->layer->epsilon, parts[i]);
+}
+
+static void norm(const awq__mixing *m, const space *s)
+{
+    if (m->layer->attention.q_norm)
+        norm_heads(m, s);
+    norm_bare(m, s, AWQ_BARE_NORM_Q | AWQ_BARE_NORM_K);
+}
+
+static void clip(float limit, int64_t count, float *x)
+{
+    for (int64_t i = 0; i < count; i++) {
+        x[i] = x[i] > limit ? limit : x[i]; /* NaN stays NaN */
+        x[i] = x[i] < -limit ? -limit : x[i];
+    }
+}
+
+static void clip_all(const awq__mixing *m, const space *s)
+{
+    const awq__attention *a = &m->layer->attention;
+    int64_t L = m->tokens, Q = a->heads * a->head_dim, KV = a->kv_heads * a->head_dim;
+    clip(a->clip, L * Q, s->q);
+    clip(a->clip, L * KV, s->k);
+    clip(a->clip, L * KV, s->v);
+}
+
+static void turn(const awq__mixing *m, const space *s)
+{
+    const awq__attention *a = &m->layer->attention;
+    const awq__compute *compute = m->forward->compute;
+    if (a->rope < 0)
+        return;
+    const awq__rotary *rotary = &m->forward->rotary[a->rope];
+    compute->rotate(m->tokens, a->heads, a->head_dim, rotary->pairs, a->adjacent, rotary->cos_sin,
+                    s->q);
+    compute->rotate(m->tokens, a->kv_heads, a->head_dim, rotary->pairs, a->adjacent,
+                    rotary->cos_sin, s->k);
+}
+
+/* Queries of far positions are made larger. */
+static void heat(const awq__mixing *m, float *q)
+{
+    const awq__attention *a = &m->layer->attention;
+    int64_t Q = a->heads * a->head_dim;
+    for (int64_t t = 0; t < m->tokens; t++) {
+        double steps = floor((double)(t + 1) / a->temperature_floor);
+        float factor = (float)(1 + a->temperature_scale * log1p(steps));
+        m->forward->compute->scale(1, Q, &factor, NULL, q + t * Q);
+    }
+}
+
+static void project(const awq__mixing *m, const space *s)
 {
     const awq__compute *compute = m->forward->compute;
-    const awq__rotary *rotary = m->forward->rotary;
     const awq__attention *a = &m->layer->attention;
     int64_t L = m->tokens, H = m->layer->hidden, D = a->head_dim;
+    project_queries(m, s);
+    awq__linear(compute, &a->k, L, m->x, H, s->k, a->kv_heads * D, s->work);
+    if (a->value_is_key)
+        memcpy(s->v, s->k, (size_t)(L * a->kv_heads * D) * sizeof *s->v);
+    else
+        awq__linear(compute, &a->v, L, m->x, H, s->v, a->kv_heads * D, s->work);
+}
+
+static void mix(const awq__mixing *m)
+{
+    const awq__attention *a = &m->layer->attention;
     space s;
-    cut(m->layer, L, m->space, &s);
-    project_queries(m, &s);
-    awq__linear(compute, &a->k, L, m->x, H, s.k, a->kv_heads * D, s.work);
-    awq__linear(compute, &a->v, L, m->x, H, s.v, a->kv_heads * D, s.work);
-    if (a->q_norm)
-        norm_heads(m, &s);
-    compute->rotate(L, a->heads, D, rotary->pairs, false, rotary->cos_sin, s.q);
-    compute->rotate(L, a->kv_heads, D, rotary->pairs, false, rotary->cos_sin, s.k);
+    cut(m->layer, m->tokens, m->space, &s);
+    project(m, &s);
+    norm_bare(m, &s, AWQ_BARE_NORM_V);
+    if (!a->norm_after_rope)
+        norm(m, &s);
+    if (a->clip < INFINITY)
+        clip_all(m, &s);
+    turn(m, &s);
+    if (a->norm_after_rope)
+        norm(m, &s);
+    if (a->temperature_floor > 0)
+        heat(m, s.q);
     attend(m, &s);
     apply_gates(m, &s);
 }

@@ -22,6 +22,7 @@ typedef struct awq__rotary {
 awq_status awq__rotary_create(awq_context *ctx, const awq_rope *rope, int64_t length,
                               awq__rotary *rotary);
 void awq__rotary_free(awq__rotary *rotary);
+#define AWQ__ROPES (1 + AWQ_OTHER_ROPES)
 
 typedef struct awq__attention {
     const float *norm;    /* [H] */
@@ -33,7 +34,15 @@ typedef struct awq__attention {
                           */
     const float *q_norm, *k_norm; /* [head_dim], or [heads * head_dim] across heads; or NULL */
     bool norm_across_heads;
-    const float *sinks; /* [heads], or NULL */
+    const float *sinks;     /* [heads], or NULL */
+    const float *post_norm; /* [H] of the output, or NULL */
+    float scale;            /* of q.k */
+    int64_t chunk;          /* see awq_arch_attention; 0: none */
+    float clip;             /* INFINITY: none */
+    double temperature_floor, temperature_scale;
+    int rope; /* of the forward's rotary tables; -1: none */
+    bool adjacent, norm_after_rope, value_is_key;
+    int bare_norms; /* AWQ_BARE_NORM_ bits */
 } awq__attention;
 
 /* A gated delta net, in place of the attention, whose norm is the layer's attention norm. */
@@ -58,15 +67,28 @@ typedef struct awq__expert {
     awq__activation activation;
 } awq__expert;
 
+/* Normed inputs [T,H] of the experts, and of the shared one where it has a norm of its own. */
+typedef struct awq__normed {
+    float *x, *shared;
+} awq__normed;
+
 /*
  * The block after the attention: MLPs over a common normed input. The routed ones come first; after
  * them the shared one, which every token passes with weight sigmoid(token_gate(x)), or 1 without
  * that gate. A dense layer has the shared one alone.
  */
 typedef struct awq__moe {
-    const float *norm;    /* [H] */
-    awq_dtype norm_dtype; /* as it is stored, less norm_shift */
-    float norm_shift;
+    const float *norm;        /* [H] */
+    awq_dtype norm_dtype;     /* as it is stored, less norm_shift */
+    float norm_shift;         /* of shared_norm, too */
+    const float *shared_norm; /* [H] the shared one's own, or NULL */
+    awq_dtype shared_norm_dtype;
+    /* [H] of outputs, before they are added; NULL: none */
+    const float *experts_post_norm, *shared_post_norm, *post_norm;
+    const float *layer_scalar; /* one number that multiplies the sum with the residual; or NULL */
+    const float *router_input_scale; /* [H], or NULL */
+    bool reads_residual;    /* the router has its own norm, without weights, of the residual */
+    bool scales_input;      /* awq__input_weight multiplies the expert's input; its weight is 1 */
     awq__weight router;     /* [E,H]; rows 0 in a dense layer */
     awq__weight token_gate; /* [1,H]; rows 0: there is none */
     awq__expert *experts;   /* [expert_count] */
@@ -83,6 +105,7 @@ typedef struct awq__moe {
 typedef struct awq__layer {
     int64_t number, hidden; /* hidden is H */
     double epsilon;
+    float branch_multiplier;  /* of what attention and experts add */
     awq__attention attention; /* with a delta net: the norm and o alone */
     awq__delta delta;
     awq__moe moe;
@@ -93,7 +116,7 @@ typedef struct awq__forward {
     awq_context *ctx;
     const awq__compute *compute;
     const awq__sequences *sequences;
-    const awq__rotary *rotary;
+    const awq__rotary *rotary; /* [AWQ__ROPES], or as many as there are */
 } awq__forward;
 
 static inline int64_t awq__token_count(const awq__sequences *sequences)
@@ -171,12 +194,19 @@ void awq__routes_free(awq__routes *routes);
 bool awq__routes_same(const awq__routes *a, const awq__routes *b, int64_t t);
 int64_t awq__routes_same_count(const awq__routes *a, const awq__routes *b);
 
-/* x[T,H] = moe norm of hidden. */
+/* normed = norms of hidden[T,H]. */
 awq_status awq__moe_input(const awq__forward *forward, const awq__layer *layer, int64_t T,
-                          const float *hidden, float *x);
-/* Router of x[T,H]. */
+                          const float *hidden, const awq__normed *normed);
+/* Router of x[T,H], or of hidden. */
 awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, int64_t T,
-                          const float *x, awq__routes *routes);
+                          const float *hidden, const float *x, awq__routes *routes);
+
+/* What an expert's input is multiplied with where the router scales inputs. */
+float awq__input_weight(const awq__moe *moe, float logit);
+/* out[T,H] = the expert's input from token index[t] / step, for each t. */
+void awq__gather_inputs(const awq__forward *forward, const awq__layer *layer,
+                        const awq__routes *routes, int64_t expert, const awq__normed *normed,
+                        int64_t T, const int64_t *index, int64_t step, float *out);
 
 /* A block of an expert's tokens that has passed it; the arrays may be changed. I is the expert's
  * own.
@@ -189,10 +219,11 @@ typedef struct awq__expert_block {
 /* Called from workers: for the blocks of an expert one after the other, in the order of its tokens;
    for those of different experts at the same time. */
 typedef awq_status (*awq__expert_tap)(void *user, int worker, const awq__expert_block *block);
-/* out[T,H] += sum over the chosen experts, the shared one last, of weight * expert(x). tap may be
-   NULL. */
-awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer, const float *x,
-                            const awq__routes *routes, float *out, awq__expert_tap tap, void *user);
+/* out[T,H] += sum over the chosen experts, the shared one last, of weight * expert(x), with the
+   layer's norms of it and multipliers. tap may be NULL. */
+awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer,
+                            const awq__normed *normed, const awq__routes *routes, float *out,
+                            awq__expert_tap tap, void *user);
 /* Floats of work space of one worker of these, and, of awq__moe_experts with T tokens, of outputs
    that wait for their sum. */
 int64_t awq__attention_work(const awq__layer *layer, int64_t longest);
@@ -213,13 +244,16 @@ void awq__expert_activate(const awq__forward *forward, const awq__layer *layer,
 /* The largest awq__weight_work of the layer's expert matrices. */
 int64_t awq__expert_work(const awq__layer *layer);
 
-/* embedding rows of the ids -> hidden[T,H]. */
-awq_status awq__embed(const awq__forward *forward, const awq__weight *embedding, float *hidden);
+/* embedding rows of the ids, times multiplier -> hidden[T,H]. */
+awq_status awq__embed(const awq__forward *forward, const awq__weight *embedding, float multiplier,
+                      float *hidden);
 /* logits[T,V] = head(norm(hidden)), for a block of T tokens, on the calling thread. work: of the
  * head. x [T,H]. */
 void awq__head_logits(const awq__compute *compute, const awq__weight *head, const float *norm,
                       double epsilon, int64_t T, const float *hidden, float *x, float *logits,
                       float *work);
+/* In place: cap * tanh(multiplier * logits / cap); cap 0: none. */
+void awq__finish_logits(int64_t count, float multiplier, float cap, float *logits);
 
 /* ---- finite.c ---- */
 

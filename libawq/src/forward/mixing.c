@@ -41,7 +41,12 @@ int64_t awq__attention_work(const awq__layer *layer, int64_t longest)
     return (int64_t)cut(layer, longest, NULL, &unused);
 }
 
-/* out = o(c), or out += */
+static void multiply(const job *j, int64_t count, float *x)
+{
+    j->forward->compute->scale(1, count, &j->layer->branch_multiplier, NULL, x);
+}
+
+/* out = o(c), normed and multiplied as the layer has it, or out += */
 static awq_status project(const job *j, int64_t begin, int64_t L, const space *s)
 {
     const awq__compute *compute = j->forward->compute;
@@ -51,6 +56,10 @@ static awq_status project(const job *j, int64_t begin, int64_t L, const space *s
     /* The input is not needed any more once it has been mixed: x takes the output. */
     awq__linear(compute, o, L, s->c, o->cols, s->x, H, s->rest);
     AWQ__CHECK(awq__check_finite(j->forward, o->name, "outputs", L * H, s->x));
+    if (j->layer->attention.post_norm)
+        compute->rms_norm(L, H, s->x, j->layer->attention.post_norm, j->layer->epsilon, s->x);
+    if (j->layer->branch_multiplier != 1)
+        multiply(j, L * H, s->x);
     if (j->add)
         compute->combine(L, 1, H, NULL, s->x, out);
     else

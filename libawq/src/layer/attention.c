@@ -4,7 +4,7 @@
  */
 #include "layer/input.h"
 
-enum { READER_Q, READER_K, READER_V, READER_O };
+enum { READER_Q, READER_K };
 
 /* ---- what is written and told ---- */
 
@@ -27,8 +27,9 @@ static void report(const awq__work *work, const awq__proof *proof, cJSON *report
         awq__report_found(work, object, &block->inputs[i]);
     awq__json_add_number(b, object, "fold_error", proof->largest_error);
     awq__json_add_number(b, object, "fold_tokens", (double)proof->tokens);
-    awq__json_add_bool(b, object, "v_clipped", block->readers[READER_V].bundle->clipped);
-    awq__json_add_bool(b, object, "o_clipped", block->readers[READER_O].bundle->clipped);
+    awq__json_add_bool(b, object, "v_clipped", block->readers[READER_Q].bundle->clipped);
+    awq__json_add_bool(b, object, "o_clipped",
+                       block->readers[block->reader_count - 1].bundle->clipped);
 }
 
 static const awq__block_steps steps = {
@@ -51,7 +52,8 @@ static awq_status add_qkv(awq__work *work)
     awq__bundle *bundle = awq__add_vector(work, "qkv", AWQ__VECTOR_X, block->layer->hidden);
     awq__add_reader(work, bundle, AWQ__PART_Q, &a->q, &folded->q);
     awq__add_reader(work, bundle, AWQ__PART_K, &a->k, &folded->k);
-    awq__add_reader(work, bundle, AWQ__PART_V, &a->v, &folded->v);
+    if (!a->value_is_key)
+        awq__add_reader(work, bundle, AWQ__PART_V, &a->v, &folded->v);
     return awq__add_site(work, AWQ_FOLD_ATTENTION_NORM, &site);
 }
 

@@ -33,6 +33,31 @@ static bool worse_than_rtn(const awq__block *block)
     return !(chosen <= rtn);
 }
 
+/* The norm after the attention, too: it is of none of the attention's kinds. */
+static awq_status write_vectors(const awq__work *work)
+{
+    const awq__layer *source = work->block.layer;
+    const awq__moe *moe = &source->moe, *folded = &work->block.folded.moe;
+    const struct {
+        awq__part part;
+        const float *source, *values;
+    } vectors[] = {
+        {AWQ__PART_ATTENTION_POST_NORM, source->attention.post_norm, source->attention.post_norm},
+        {AWQ__PART_MOE_NORM, moe->norm, folded->norm},
+        {AWQ__PART_SHARED_NORM, moe->shared_norm, folded->shared_norm},
+        {AWQ__PART_EXPERTS_POST_NORM, moe->experts_post_norm, moe->experts_post_norm},
+        {AWQ__PART_SHARED_POST_NORM, moe->shared_post_norm, moe->shared_post_norm},
+        {AWQ__PART_MOE_POST_NORM, moe->post_norm, moe->post_norm},
+        {AWQ__PART_LAYER_SCALAR, moe->layer_scalar, moe->layer_scalar},
+        {AWQ__PART_ROUTER_CORRECTION, moe->routing.correction, moe->routing.correction},
+        {AWQ__PART_ROUTER_INPUT_SCALE, moe->router_input_scale, moe->router_input_scale},
+        {AWQ__PART_ROUTER_EXPERT_SCALE, moe->routing.expert_scale, moe->routing.expert_scale},
+    };
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+        AWQ__CHECK(awq__write_vector(work, vectors[i].part, vectors[i].source, vectors[i].values));
+    return AWQ_OK;
+}
+
 static awq_status write_others(const awq__work *work)
 {
     const awq__arch *arch = arch_of(work);
@@ -40,8 +65,7 @@ static awq_status write_others(const awq__work *work)
     const awq__block *block = &work->block;
     const awq__moe *moe = &block->folded.moe;
     int64_t n = block->layer->number;
-    size_t norm = awq__arch_index(arch, n, AWQ__PART_MOE_NORM, -1);
-    AWQ__CHECK(awq__store_vector(writer, &arch->modules[norm], block->layer->moe.norm, moe->norm));
+    AWQ__CHECK(write_vectors(work));
     const awq__weight *gates[] = {&moe->router, &moe->token_gate};
     for (awq__part part = AWQ__PART_ROUTER; part <= AWQ__PART_TOKEN_GATE; part++)
         if (awq__arch_has(arch, n, part))
@@ -76,6 +100,8 @@ static void report(const awq__work *work, const awq__proof *proof, cJSON *report
     const awq__moe *moe = &block->layer->moe;
     cJSON *object = awq__json_add_object(b, report, "experts");
     awq__report_found(work, object, &block->inputs[0]);
+    if (moe->shared_norm)
+        awq__report_found(work, object, &block->inputs[1]);
     awq__json_add_number(b, object, "fold_error", proof->largest_error);
     awq__json_add_number(b, object, "fold_tokens", (double)proof->tokens);
     awq__json_add_number(b, object, "stored_router_agreement", proof->stored_agreement);
@@ -96,31 +122,61 @@ static const awq__block_steps steps = {.shares = {0.1, 0.2, 0.8, 0.85, 0.95},
 
 /* ---- the inputs ---- */
 
-/* The router and the gate of the shared expert read the same norm. */
+static void add_gate_and_up(awq__experts *experts, int64_t e)
+{
+    awq__work *work = &experts->work;
+    const awq__expert *from = &work->block.layer->moe.experts[e];
+    awq__expert *to = &experts->folded[e];
+    awq__bundle *bundle = awq__add_bundle(work, e);
+    awq__add_seen(work);
+    awq__add_reader(work, bundle, AWQ__PART_GATE, &from->gate, &to->gate);
+    awq__add_reader(work, bundle, AWQ__PART_UP, &from->up, &to->up);
+}
+
+/* Experts of the common norm: all, unless the shared one has its own. */
+static int64_t common_count(const awq__moe *moe)
+{
+    return moe->shared_norm ? moe->routed_count : moe->expert_count;
+}
+
+/* The router, unless it reads the residual, and the gate of the shared expert read the same norm.
+ */
 static awq_status add_gate_up(awq__experts *experts)
 {
     awq__work *work = &experts->work;
     awq__block *block = &work->block;
     const awq__moe *moe = &block->layer->moe;
     awq__moe *folded = &block->folded.moe;
-    const awq__fold_site site = {.kind = AWQ__FOLD_NORM,
-                                 .norm = moe->norm,
-                                 .folded_norm = &folded->norm,
-                                 .norm_dtype = moe->norm_dtype,
-                                 .norm_shift = moe->norm_shift,
-                                 .run = block->layer->hidden,
-                                 .shared = 1,
-                                 .others = {&folded->router, &folded->token_gate}};
+    const awq__fold_site site = {
+        .kind = AWQ__FOLD_NORM,
+        .norm = moe->norm,
+        .folded_norm = &folded->norm,
+        .norm_dtype = moe->norm_dtype,
+        .norm_shift = moe->norm_shift,
+        .run = block->layer->hidden,
+        .shared = 1,
+        .others = {moe->reads_residual ? NULL : &folded->router, &folded->token_gate}};
     awq__add_input(work, "gate_up", block->layer->hidden);
-    for (int64_t e = 0; e < moe->expert_count; e++) {
-        const awq__expert *from = &moe->experts[e];
-        awq__expert *to = &experts->folded[e];
-        awq__bundle *bundle = awq__add_bundle(work, e);
-        awq__add_seen(work);
-        awq__add_reader(work, bundle, AWQ__PART_GATE, &from->gate, &to->gate);
-        awq__add_reader(work, bundle, AWQ__PART_UP, &from->up, &to->up);
-    }
+    for (int64_t e = 0; e < common_count(moe); e++)
+        add_gate_and_up(experts, e);
     return awq__add_site(work, AWQ_FOLD_EXPERT_NORM, &site);
+}
+
+/* Of a shared expert with a norm of its own. */
+static awq_status add_shared_gate_up(awq__experts *experts)
+{
+    awq__work *work = &experts->work;
+    const awq__moe *moe = &work->block.layer->moe;
+    const awq__fold_site site = {.kind = AWQ__FOLD_NORM,
+                                 .norm = moe->shared_norm,
+                                 .folded_norm = &work->block.folded.moe.shared_norm,
+                                 .norm_dtype = moe->shared_norm_dtype,
+                                 .norm_shift = moe->norm_shift,
+                                 .run = work->block.layer->hidden,
+                                 .shared = 1};
+    awq__add_input(work, "shared_gate_up", work->block.layer->hidden);
+    add_gate_and_up(experts, moe->routed_count);
+    return awq__add_site(work, AWQ_FOLD_SHARED_NORM, &site);
 }
 
 static awq_status add_down(awq__experts *experts, int64_t e)
@@ -149,6 +205,8 @@ static awq_status add_inputs(awq__experts *experts)
     block->folded.moe.experts = experts->folded;
     memcpy(experts->folded, moe->experts, (size_t)moe->expert_count * sizeof *experts->folded);
     AWQ__CHECK(add_gate_up(experts));
+    if (moe->shared_norm)
+        AWQ__CHECK(add_shared_gate_up(experts));
     for (int64_t e = 0; e < moe->expert_count; e++) {
         AWQ__CHECK(add_down(experts, e));
         block->bundles[e].fused = storage != AWQ__EXPERTS_BY_NAME && e < moe->routed_count;
@@ -161,7 +219,7 @@ awq_status awq__experts_create(awq__quantizer *quantizer, const awq__layer *laye
 {
     int64_t E = layer->moe.expert_count;
     awq__block *block = &experts->work.block;
-    const awq__block_counts most = {.inputs = 1 + E, .readers = 3 * E, .seen = 2 * E, .bundles = E};
+    const awq__block_counts most = {.inputs = 2 + E, .readers = 3 * E, .seen = 2 * E, .bundles = E};
     *experts = (awq__experts){0};
     AWQ__CHECK(
         awq__work_create(quantizer, layer, &steps, AWQ__BLOCK_EXPERTS, most, &experts->work));
@@ -169,7 +227,8 @@ awq_status awq__experts_create(awq__quantizer *quantizer, const awq__layer *laye
     experts->folded = awq__alloc(quantizer->ctx, (size_t)E, sizeof *experts->folded, "experts");
     AWQ__CHECK_ALLOC(experts->folded);
     AWQ__CHECK(add_inputs(experts));
-    block->row_weights = row_weights || block->inputs[0].scale;
+    block->row_weights =
+        row_weights || block->inputs[0].scale || (layer->moe.shared_norm && block->inputs[1].scale);
     return AWQ_OK;
 }
 

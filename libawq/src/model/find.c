@@ -89,12 +89,27 @@ static const uint8_t *data_at(const located *tensor, int64_t offset)
     return tensor->data ? tensor->data + offset : NULL;
 }
 
+/* Tensors that are called by their full names have been stored as matrices of one row, too. */
+static bool is_row(const finder *f, const awq__module *module)
+{
+    if (!module->vector || *module->suffix || !awq__model_has_weights(f->model))
+        return false;
+    const awq__tensor *tensor =
+        awq__checkpoint_find(f->model->arch->checkpoint, awq__stored_name(module));
+    return tensor && tensor->rank == 2 && tensor->shape[0] == 1;
+}
+
 static awq_status find_plain(const finder *f, const awq__module *module, awq__found *found)
 {
     const int64_t shape[] = {module->rows, module->cols}, filters[] = {shape[0], 1, shape[1]};
-    int rank = module->vector ? 1 : module->convolution ? 3 : 2;
+    const int64_t row[] = {1, module->rows};
+    found->row = is_row(f, module);
+    int rank = module->vector && !found->row ? 1 : module->convolution ? 3 : 2;
     located tensor;
-    AWQ__CHECK(find_named(f, module, module->suffix, rank, module->convolution ? filters : shape,
+    AWQ__CHECK(find_named(f, module, module->suffix, rank,
+                          module->convolution ? filters
+                          : found->row        ? row
+                                              : shape,
                           &tensor));
     found->weight =
         awq__weight_plain(module->name, tensor.dtype, tensor.data, module->rows, module->cols);

@@ -117,6 +117,23 @@ static awq_status load_weight(loader *l, awq__part part, int64_t expert, awq__we
     return found.bias ? load_bias(l, &found, weight) : AWQ_OK;
 }
 
+/* What most attentions have alike. */
+static void set_variant(const awq_arch_attention *source, awq__attention *a)
+{
+    double scale =
+        source->logit_scale != 0 ? source->logit_scale : 1 / sqrt((double)source->head_dim);
+    a->scale = (float)scale;
+    a->chunk = source->chunk;
+    a->clip = source->clip != 0 ? (float)source->clip : INFINITY;
+    a->temperature_floor = source->temperature_floor;
+    a->temperature_scale = source->temperature_scale;
+    a->rope = source->rope;
+    a->adjacent = source->adjacent_pairs != 0;
+    a->norm_after_rope = source->norm_after_rope != 0;
+    a->value_is_key = source->value_is_key != 0;
+    a->bare_norms = source->norm_without_weight;
+}
+
 static awq_status load_attention(loader *l)
 {
     const awq_arch_attention *source = &l->model->arch->layers[l->layer].attention;
@@ -127,6 +144,7 @@ static awq_status load_attention(loader *l)
     a->window = source->window;
     a->norm_across_heads = source->norm_across_heads != 0;
     a->output_gate = source->output_gate != 0;
+    set_variant(source, a);
     AWQ__CHECK(load_weight(l, AWQ__PART_Q, -1, &a->q));
     AWQ__CHECK(load_weight(l, AWQ__PART_K, -1, &a->k));
     AWQ__CHECK(load_weight(l, AWQ__PART_V, -1, &a->v));
@@ -172,7 +190,8 @@ static awq__activation activation_of(const awq_arch_activation *a)
 {
     return (awq__activation){.alpha = a->alpha != 0 ? (float)a->alpha : 1,
                              .limit = a->limit != 0 ? (float)a->limit : INFINITY,
-                             .up_offset = (float)a->up_offset};
+                             .up_offset = (float)a->up_offset,
+                             .kind = a->kind};
 }
 
 static awq_status load_experts(loader *l)
@@ -197,6 +216,39 @@ static awq_status load_experts(loader *l)
     return AWQ_OK;
 }
 
+static awq_status load_routing(loader *l)
+{
+    const awq_arch_router *router = &l->model->arch->layers[l->layer].router;
+    awq__moe *moe = &l->loaded->layer.moe;
+    moe->routing = (awq__routing){.scoring = router->scoring,
+                                  .renormalize = router->renormalize != 0,
+                                  .scaling = router->scaling != 0 ? (float)router->scaling : 1,
+                                  .weight_floor = (float)router->weight_floor,
+                                  .groups = router->groups,
+                                  .groups_kept = router->groups_kept,
+                                  .group_score = router->group_score};
+    moe->reads_residual = router->reads_residual != 0;
+    moe->scales_input = router->scales_input != 0;
+    AWQ__CHECK(load_vector(l, AWQ__PART_ROUTER_CORRECTION, &moe->routing.correction, NULL));
+    AWQ__CHECK(load_vector(l, AWQ__PART_ROUTER_EXPERT_SCALE, &moe->routing.expert_scale, NULL));
+    AWQ__CHECK(load_vector(l, AWQ__PART_ROUTER_INPUT_SCALE, &moe->router_input_scale, NULL));
+    AWQ__CHECK(load_weight(l, AWQ__PART_ROUTER, -1, &moe->router));
+    return load_weight(l, AWQ__PART_TOKEN_GATE, -1, &moe->token_gate);
+}
+
+static awq_status load_norms(loader *l)
+{
+    awq__moe *moe = &l->loaded->layer.moe;
+    AWQ__CHECK(
+        load_vector(l, AWQ__PART_ATTENTION_POST_NORM, &l->loaded->layer.attention.post_norm, NULL));
+    AWQ__CHECK(load_vector(l, AWQ__PART_MOE_NORM, &moe->norm, &moe->norm_dtype));
+    AWQ__CHECK(load_vector(l, AWQ__PART_SHARED_NORM, &moe->shared_norm, &moe->shared_norm_dtype));
+    AWQ__CHECK(load_vector(l, AWQ__PART_EXPERTS_POST_NORM, &moe->experts_post_norm, NULL));
+    AWQ__CHECK(load_vector(l, AWQ__PART_SHARED_POST_NORM, &moe->shared_post_norm, NULL));
+    AWQ__CHECK(load_vector(l, AWQ__PART_MOE_POST_NORM, &moe->post_norm, NULL));
+    return load_vector(l, AWQ__PART_LAYER_SCALAR, &moe->layer_scalar, NULL);
+}
+
 static awq_status load_moe(loader *l)
 {
     const awq__arch *arch = l->model->arch;
@@ -207,16 +259,11 @@ static awq_status load_moe(loader *l)
     moe->per_token = moe->expert_count - moe->routed_count;
     if (moe->routed_count)
         moe->per_token += source->experts.per_token;
-    moe->routing =
-        (awq__routing){.scoring = source->router.scoring,
-                       .renormalize = source->router.renormalize != 0,
-                       .scaling = source->router.scaling != 0 ? (float)source->router.scaling : 1};
     moe->norm_shift = arch->model.norms_plus_one ? 1 : 0;
     moe->route = arch->plugin->table.route;
     moe->activate = arch->plugin->table.activate;
-    AWQ__CHECK(load_vector(l, AWQ__PART_MOE_NORM, &moe->norm, &moe->norm_dtype));
-    AWQ__CHECK(load_weight(l, AWQ__PART_ROUTER, -1, &moe->router));
-    AWQ__CHECK(load_weight(l, AWQ__PART_TOKEN_GATE, -1, &moe->token_gate));
+    AWQ__CHECK(load_norms(l));
+    AWQ__CHECK(load_routing(l));
     return load_experts(l);
 }
 
@@ -287,6 +334,8 @@ static loader begin_layer(const awq_model *model, int64_t number, awq__loaded_la
     loaded->layer.number = number;
     loaded->layer.hidden = model->arch->model.hidden_size;
     loaded->layer.epsilon = model->arch->model.norm_epsilon;
+    double multiplier = model->arch->layers[number].residual_multiplier;
+    loaded->layer.branch_multiplier = multiplier != 0 ? (float)multiplier : 1;
     return (loader){.model = model, .layer = number, .loaded = loaded};
 }
 

@@ -42,6 +42,7 @@ awq_status awq__model_require_weights(const awq_model *model, const char *undone
 typedef struct awq__found {
     awq__weight weight; /* without its bias, which only a loaded layer has */
     bool packed;        /* in codes */
+    bool row;           /* a vector that is stored as [1, N] */
     awq__scheme scheme; /* of a packed one */
     uint64_t bytes;     /* of all that stores it, its bias too */
     /* A bias: element n lies at bias + n * bias_stride elements. NULL: none, or one that is not
@@ -83,8 +84,8 @@ typedef struct awq__loaded_layer {
     bool reading;        /* there is that thread */
     _Atomic bool enough; /* it is to stop */
 } awq__loaded_layer;
-/* Checks every weight for NaN and infinity, and hands the layer to the context's backend until it is
-   freed. */
+/* Checks every weight for NaN and infinity, and hands the layer to the context's backend until it
+   is freed. */
 awq_status awq__model_layer(const awq_model *model, int64_t number, awq__loaded_layer *loaded);
 /* The same without anything that has to be read: no weight has data, no vector is there. */
 awq_status awq__model_layer_shape(const awq_model *model, int64_t number,

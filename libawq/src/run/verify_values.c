@@ -323,6 +323,7 @@ typedef struct layer_job {
     const awq__verified *part;
     comparison *all;
     float *attention, *moe; /* [H] what folds of the norms multiply their readers' columns by */
+    float *shared;          /* [H] the same of a shared expert's own norm */
     float *inner;           /* [V] the same of a delta net's own norm, which each head has */
 } layer_job;
 
@@ -353,10 +354,15 @@ static bool has(const layer_job *j, awq__part part)
     return j->part->layer >= 0 && awq__arch_has(j->part->source->arch, j->part->layer, part);
 }
 
-/* The norm that makes what a part reads, or what the part itself is; AWQ__PART_HEAD: none. */
-static awq__part norm_before(const layer_job *j, awq__part part)
+static const awq_arch_layer *layer_of(const layer_job *j, const awq__module *module)
 {
-    switch (part) {
+    return &j->part->source->arch->layers[module->layer];
+}
+
+/* The norm that makes what a part reads, or what the part itself is; AWQ__PART_HEAD: none. */
+static awq__part norm_before(const layer_job *j, const awq__module *module)
+{
+    switch (module->part) {
     case AWQ__PART_O:
         return has(j, AWQ__PART_DELTA_NORM) ? AWQ__PART_DELTA_NORM : AWQ__PART_HEAD;
     case AWQ__PART_ATTENTION_NORM:
@@ -370,11 +376,17 @@ static awq__part norm_before(const layer_job *j, awq__part part)
         return AWQ__PART_ATTENTION_NORM;
     case AWQ__PART_DELTA_NORM:
         return AWQ__PART_DELTA_NORM;
-    case AWQ__PART_MOE_NORM:
+    case AWQ__PART_SHARED_NORM:
+        return AWQ__PART_SHARED_NORM;
     case AWQ__PART_ROUTER:
-    case AWQ__PART_TOKEN_GATE:
+        return layer_of(j, module)->router.reads_residual ? AWQ__PART_HEAD : AWQ__PART_MOE_NORM;
     case AWQ__PART_GATE:
     case AWQ__PART_UP:
+        if (has(j, AWQ__PART_SHARED_NORM) && module->expert == layer_of(j, module)->experts.count)
+            return AWQ__PART_SHARED_NORM;
+        return AWQ__PART_MOE_NORM;
+    case AWQ__PART_MOE_NORM:
+    case AWQ__PART_TOKEN_GATE:
         return AWQ__PART_MOE_NORM;
     default:
         return AWQ__PART_HEAD;
@@ -386,6 +398,7 @@ static float *multipliers_of(const layer_job *j, awq__part norm)
 {
     return norm == AWQ__PART_ATTENTION_NORM ? j->attention
            : norm == AWQ__PART_MOE_NORM     ? j->moe
+           : norm == AWQ__PART_SHARED_NORM  ? j->shared
            : norm == AWQ__PART_DELTA_NORM   ? j->inner
                                             : NULL;
 }
@@ -415,7 +428,7 @@ static awq_status compare_vectors(layer_job *j)
     awq_status status = AWQ_OK;
     for (size_t i = 0; i < j->part->count; i++) {
         comparison *c = &j->all[i];
-        awq__part part = c->module->part, norm = norm_before(j, part);
+        awq__part part = c->module->part, norm = norm_before(j, c->module);
         if (c->module->vector)
             AWQ__TRY(
                 compare_vector(j, c, norm == part ? multipliers_of(j, norm) : NULL, &folded[part]));
@@ -423,7 +436,7 @@ static awq_status compare_vectors(layer_job *j)
     repeat_inner(j);
 done:
     for (size_t i = 0; i < j->part->count; i++) {
-        awq__part norm = norm_before(j, j->all[i].module->part);
+        awq__part norm = norm_before(j, j->all[i].module);
         if (!j->all[i].module->vector)
             j->all[i].norm = folded[norm] ? multipliers_of(j, norm) : NULL;
     }
@@ -561,8 +574,9 @@ awq_status awq__verify_values(awq_verification *v, const awq__verified *part)
     j.attention = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
     j.moe = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
     j.inner = awq__alloc(v->ctx, (size_t)V, sizeof(float), "multipliers");
+    j.shared = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
     awq_status status;
-    AWQ__TRY_ALLOC(j.all && j.attention && j.moe && j.inner);
+    AWQ__TRY_ALLOC(j.all && j.attention && j.moe && j.inner && j.shared);
     AWQ__TRY(compare_layer(&j));
 done:
     for (size_t i = 0; i < part->count && j.all; i++) {
@@ -574,5 +588,6 @@ done:
     awq__free(j.attention);
     awq__free(j.moe);
     awq__free(j.inner);
+    awq__free(j.shared);
     return status;
 }

@@ -91,10 +91,14 @@ static awq_status load_last(const awq__stream *stream, last *l)
 {
     AWQ__CHECK(awq__model_end(stream->model, AWQ__PART_HEAD, &l->head));
     AWQ__CHECK(awq__model_final_norm(stream->model, &l->norm));
+    const awq_arch_model *model = &stream->model->arch->model;
     l->made = (awq__head){.states = stream->states,
                           .weight = &l->head.found.weight,
                           .norm = l->norm,
-                          .epsilon = stream->model->arch->model.norm_epsilon};
+                          .epsilon = model->norm_epsilon,
+                          .multiplier =
+                              model->logits_multiplier != 0 ? (float)model->logits_multiplier : 1,
+                          .cap = (float)model->logits_cap};
     return AWQ_OK;
 }
 

@@ -8,7 +8,7 @@ awq_status awq__stream_begin(awq_context *ctx, const awq_model *model,
     *stream = (awq__stream){
         .model = model, .backend = awq__backend_of(ctx), .tokens = awq__token_count(sequences)};
     AWQ__TRY(awq__model_end(model, AWQ__PART_EMBEDDING, &embedding));
-    AWQ__TRY(stream->backend->states_create(ctx, &model->arch->model.rope, sequences,
+    AWQ__TRY(stream->backend->states_create(ctx, &model->arch->model, sequences,
                                             &embedding.found.weight, &stream->states));
 done:
     awq__loaded_module_free(&embedding);

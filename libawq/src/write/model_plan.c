@@ -18,15 +18,17 @@ void awq__model_plan_free(awq__model_plan *plan)
 /* Are scales searched for the input of this part? */
 static bool scales(const awq__model_plan *plan, int64_t layer, awq__part part, int64_t expert)
 {
+    if (!awq__arch_has(plan->model->arch, layer, part))
+        return false;
     const awq__treatment *treatment =
         plan->rules.of[awq__arch_index(plan->model->arch, layer, part, expert)];
     return treatment && treatment->scale;
 }
 
-/* Will the common input of router and experts be scaled in this layer? */
-static bool scales_experts(const awq__model_plan *plan, int64_t layer)
+/* Will the input of gate and up of these experts be scaled in this layer? */
+static bool scales_experts(const awq__model_plan *plan, int64_t layer, int64_t first, int64_t end)
 {
-    for (int64_t e = 0; e < awq__arch_experts(plan->model->arch, layer); e++)
+    for (int64_t e = first; e < end; e++)
         if (scales(plan, layer, AWQ__PART_GATE, e) || scales(plan, layer, AWQ__PART_UP, e))
             return true;
     return false;
@@ -38,10 +40,21 @@ static bool scales_attention(const awq__model_plan *plan, int64_t layer)
     static const awq__part readers[] = {AWQ__PART_Q, AWQ__PART_K, AWQ__PART_V, AWQ__PART_DELTA_QKV,
                                         AWQ__PART_DELTA_Z};
     for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
-        if (awq__arch_has(plan->model->arch, layer, readers[i]) &&
-            scales(plan, layer, readers[i], -1))
+        if (scales(plan, layer, readers[i], -1))
             return true;
     return false;
+}
+
+/* Will what this expert's gate and up read be scaled? A shared one may have a norm of its own. */
+static bool scales_input(const awq__model_plan *plan, int64_t n, bool shared)
+{
+    const awq_arch_layer *layer = &plan->model->arch->layers[n];
+    int64_t all = awq__arch_experts(plan->model->arch, n), common = all;
+    if (layer->shared_norm.name[0])
+        common = layer->experts.count;
+    if (shared && common < all)
+        return (layer->folds & AWQ_FOLD_SHARED_NORM) && scales_experts(plan, n, common, all);
+    return (layer->folds & AWQ_FOLD_EXPERT_NORM) && scales_experts(plan, n, 0, common);
 }
 
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
@@ -52,7 +65,9 @@ bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
     int64_t n = module->layer;
     uint32_t folds = plan->model->arch->layers[n].folds;
     bool attention = (folds & AWQ_FOLD_ATTENTION_NORM) && scales_attention(plan, n);
-    bool experts = (folds & AWQ_FOLD_EXPERT_NORM) && scales_experts(plan, n);
+    const awq_arch_layer *layer = &plan->model->arch->layers[n];
+    bool experts = scales_input(
+        plan, n, module->part == AWQ__PART_SHARED_NORM || module->expert == layer->experts.count);
     switch (module->part) {
     case AWQ__PART_ATTENTION_NORM:
     case AWQ__PART_Q:
@@ -66,8 +81,10 @@ bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index)
         return (folds & AWQ_FOLD_DELTA) && scales(plan, n, AWQ__PART_O, -1);
     case AWQ__PART_V:
         return attention || ((folds & AWQ_FOLD_VALUE) && scales(plan, n, AWQ__PART_O, -1));
-    case AWQ__PART_MOE_NORM:
     case AWQ__PART_ROUTER:
+        return experts && !layer->router.reads_residual;
+    case AWQ__PART_MOE_NORM:
+    case AWQ__PART_SHARED_NORM:
     case AWQ__PART_TOKEN_GATE:
     case AWQ__PART_GATE:
         return experts;

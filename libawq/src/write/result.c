@@ -21,8 +21,11 @@ awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t la
 
 /* ---- by the names of modules ---- */
 
-static awq__spec float_spec(const awq__module *module, awq_dtype dtype)
+static awq__spec float_spec(const awq__module *module, const awq__found *found)
 {
+    awq_dtype dtype = found->weight.dtype;
+    if (found->row)
+        return (awq__spec){module->suffix, dtype, 2, {1, module->rows}};
     if (module->convolution)
         return (awq__spec){module->suffix, dtype, 3, {module->rows, 1, module->cols}};
     return (awq__spec){module->suffix, dtype, module->vector ? 1 : 2, {module->rows, module->cols}};
@@ -42,7 +45,7 @@ awq_status awq__result_specs(const awq__model_plan *plan, size_t index,
         awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
         *count = plan->format->specs(module->rows, module->cols, &scheme, specs);
     } else {
-        specs[(*count)++] = float_spec(module, found.weight.dtype);
+        specs[(*count)++] = float_spec(module, &found);
     }
     if (module->bias)
         specs[(*count)++] = (awq__spec){".bias", found.bias_dtype, 1, {module->rows}};

@@ -1,0 +1,210 @@
+"""
+Tiny random models of many families, with what transformers computes of them, for tests/golden:
+
+    python make_families.py FOLDER [NAME ...]        writes FOLDER/NAME-tiny
+
+Needs torch (CPU) and transformers 5.24.0. Each model has all the quirks of its family switched on:
+norms are not one, corrections of the router are not zero, and there are outlier channels. A folder
+has config.json, model.safetensors, calib_ids.safetensors, eval_ids.safetensors, golden.json and
+golden.safetensors, with for each layer n
+  layers.n.attention_output  what the attention adds to the residual stream        [batch, T, H]
+  layers.n.moe_input         the normed input of experts or MLP                    [batch, T, H]
+  layers.n.moe_output        what the experts add, times the layer's scalar        [batch, T, H]
+  layers.n.output            the residual stream after the layer                   [batch, T, H]
+  layers.n.router_logits [tokens, E], router_topk_index and _weight [tokens, k]    where there is one
+"""
+import json
+import os
+import sys
+
+import numpy
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+TOKENS = 24  # of a sequence
+COMMON = dict(vocab_size=96, hidden_size=64, num_attention_heads=4, num_key_value_heads=2,
+              max_position_embeddings=256, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+
+
+class Family:
+    """How a family is made, and where its parts are. moe_norm: the norm of experts; mid_norm: the
+    first norm after the attention, whose input is the residual stream; router: a module of the
+    layer."""
+
+    def __init__(self, config, moe_norm="post_attention_layernorm", mid_norm=None,
+                 router="mlp.gate", experts="mlp.experts", scalar=None, norms_plus_one=False,
+                 wrap=None):
+        self.config, self.moe_norm, self.mid_norm = config, moe_norm, mid_norm or moe_norm
+        self.router, self.experts, self.scalar = router, experts, scalar
+        self.norms_plus_one, self.wrap = norms_plus_one, wrap
+
+
+def family_olmoe():
+    return Family(transformers.OlmoeConfig(
+        **COMMON | dict(num_key_value_heads=4), intermediate_size=32, num_hidden_layers=2,
+        num_experts=8, num_experts_per_tok=3, norm_topk_prob=False, attention_bias=False,
+        tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}))
+
+
+# ---- random weights ----
+
+def spread(shape, generator, center=1.0):
+    """Of a norm: not one, and one channel in 32 is large."""
+    values = center + 0.2 * torch.randn(shape, generator=generator)
+    large = torch.rand(shape, generator=generator) < 1 / 32
+    return torch.where(large, values + 6, values)
+
+
+def fill(model, family, generator):
+    for name, tensor in list(model.named_parameters()) + list(model.named_buffers()):
+        if "inv_freq" in name or "embed_scale" in name:
+            continue
+        last = name.split(".")[-2:]
+        if tensor.dim() == 1 or "norm" in last[0]:
+            norm = "norm" in name and "bias" not in last[-1]
+            center = 0.0 if family.norms_plus_one and "linear_attn.norm" not in name else 1.0
+            value = (spread(tensor.shape, generator, center) if norm
+                     else 1 + 0.2 * torch.randn(tensor.shape, generator=generator)
+                     if "scal" in name or "A_log" in name
+                     else 0.2 * torch.randn(tensor.shape, generator=generator))
+        else:
+            width = tensor.shape[-1] if "embed" not in name else 1
+            value = torch.randn(tensor.shape, generator=generator) / width ** 0.5
+        tensor.data = value.to(torch.bfloat16).to(torch.float32).to(tensor.dtype)
+
+
+# ---- what it computes ----
+
+def submodule(layer, path):
+    for part in path.split("."):
+        layer = getattr(layer, part, None)
+        if layer is None:
+            return None
+    return layer
+
+
+class Watch:
+    """Keeps what goes into and out of the modules of a layer."""
+
+    def __init__(self, layer, family):
+        self.seen, self.handles = {}, []
+        self.before(layer, "input")
+        self.after(layer, "output")
+        self.before(submodule(layer, family.mid_norm), "middle")
+        self.after(submodule(layer, family.moe_norm), "moe_input")
+        router, experts = submodule(layer, family.router), submodule(layer, family.experts)
+        self.experts = experts is not None
+        if self.experts:
+            self.before(router, "router_input")
+            self.handles.append(experts.register_forward_pre_hook(self.keep_routes))
+            self.weight = next(p for n, p in router.named_parameters() if p.dim() == 2)
+        self.scalar = getattr(layer, family.scalar) if family.scalar else 1.0
+
+    def before(self, module, name):
+        def keep(_, args, kwargs):
+            self.seen[name] = (args[0] if args else kwargs["hidden_states"]).detach().clone()
+        self.handles.append(module.register_forward_pre_hook(keep, with_kwargs=True))
+
+    def after(self, module, name):
+        def keep(_, args, output):
+            value = output[0] if isinstance(output, tuple) else output
+            self.seen[name] = value.detach().clone()
+        self.handles.append(module.register_forward_hook(keep))
+
+    def keep_routes(self, module, args):
+        _, self.seen["index"], self.seen["weight"] = (a.detach().clone() for a in args[:3])
+
+    def result(self, family):
+        seen = self.seen
+        shape = seen["input"].shape
+        tensors = {"attention_output": seen["middle"].reshape(shape) - seen["input"],
+                   "moe_input": seen["moe_input"].reshape(shape), "output": seen["output"],
+                   "moe_output": seen["output"] - self.scalar * seen["middle"].reshape(shape)}
+        if self.experts:
+            tensors |= self.routes(seen["router_input"].reshape(-1, shape[-1]))
+        return tensors
+
+    def routes(self, router_input):
+        logits = torch.nn.functional.linear(router_input.float(), self.weight.float())
+        return {"router_logits": logits, "router_topk_index": self.seen["index"].to(torch.int32),
+                "router_topk_weight": self.seen["weight"].float()}
+
+
+def layers_of(model):
+    return next(m.layers for m in model.modules()
+                if isinstance(getattr(m, "layers", None), torch.nn.ModuleList))
+
+
+def golden_of(model, family, ids):
+    watches = [Watch(layer, family) for layer in layers_of(model)]
+    tensors = {"input_ids": ids.to(torch.int32), "logits": model(ids).logits}
+    for number, watch in enumerate(watches):
+        tensors |= {f"layers.{number}.{name}": value.contiguous()
+                    for name, value in watch.result(family).items()}
+        for handle in watch.handles:
+            handle.remove()
+    return {name: value.contiguous() for name, value in tensors.items()}
+
+
+def perplexity(model, ids):
+    losses = []
+    for row in ids:
+        logits = model(row[None]).logits[0].double()
+        losses += torch.nn.functional.cross_entropy(logits[:-1], row[1:], reduction="none").tolist()
+    return float(numpy.exp(numpy.mean(losses))), len(losses)
+
+
+# ---- files ----
+
+def wrap(folder, family):
+    """As the text part of a multimodal model: (model_type, prefix of names)."""
+    model_type, described, stored = family.wrap
+    path = os.path.join(folder, "config.json")
+    config = json.load(open(path))
+    config = {"model_type": model_type, "text_config": config,
+              "tie_word_embeddings": config["tie_word_embeddings"]}
+    json.dump(config, open(path, "w"), indent=2)
+    path = os.path.join(folder, "model.safetensors")
+    tensors = {stored + n[len(described):] if n.startswith(described) else n: t
+               for n, t in load_file(path).items()}
+    save_file(tensors, path, {"format": "pt"})
+
+
+def make(name, folder):
+    generator = torch.Generator().manual_seed(sum(name.encode()))
+    family = globals()["family_" + name]()
+    folder = os.path.join(folder, name + "-tiny")
+    os.makedirs(folder, exist_ok=True)
+    family.config._attn_implementation = "eager"
+    model = transformers.AutoModelForCausalLM.from_config(family.config, dtype=torch.float32).eval()
+    fill(model, family, generator)
+    draw = lambda rows: torch.randint(0, COMMON["vocab_size"], (rows, TOKENS), generator=generator)
+    golden, windows = draw(2), draw(8)
+    tensors = golden_of(model, family, golden)
+    value, scored = perplexity(model, windows)
+    save_file(tensors, os.path.join(folder, "golden.safetensors"))
+    save_file({"input_ids": windows.to(torch.int32)}, os.path.join(folder, "eval_ids.safetensors"))
+    save_file({"input_ids": draw(24).to(torch.int32)},
+              os.path.join(folder, "calib_ids.safetensors"))
+    with open(os.path.join(folder, "golden.json"), "w") as file:
+        json.dump({"perplexity_fp32": value, "eval_tokens_scored": scored,
+                   "transformers": transformers.__version__}, file, indent=2)
+    for part, tensor in list(model.named_parameters()) + list(model.named_buffers()):
+        if "correction" not in part:
+            tensor.data = tensor.data.to(torch.bfloat16)
+    model.config.dtype = torch.bfloat16
+    model.save_pretrained(folder)
+    for extra in ("generation_config.json",):
+        if os.path.exists(os.path.join(folder, extra)):
+            os.remove(os.path.join(folder, extra))
+    if family.wrap:
+        wrap(folder, family)
+    size = sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder))
+    print(f"{name}: perplexity {value:.4f}, {size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    for name in sys.argv[2:] or [n[7:] for n in list(globals()) if n.startswith("family_")]:
+        make(name, sys.argv[1])
