@@ -10,7 +10,7 @@ enum { PLUGIN_PATH, HELP, VERSION };
 const cli_option global_options[] = {
     [PLUGIN_PATH] = {"--plugin-path", "PATH", true,
                      "Search this file or directory for architecture plugins first."},
-    [HELP] = {"--help", NULL, false, "Print the help text, also of a command, and exit."},
+    [HELP] = {"--help", NULL, false, "Print the help text, also of a command, and exit; also -h."},
     [VERSION] = {"--version", NULL, false, "Print the version, what computes, and exit."},
 };
 const size_t global_option_count = sizeof global_options / sizeof global_options[0];
@@ -154,10 +154,13 @@ static void store(command_line *line, size_t index, const char *text)
     }
 }
 
-/* Reads the next word, an option, and its argument: "--name VALUE" or "--name=VALUE". */
+/* Reads the next word, an option, and its argument: "--name VALUE" or "--name=VALUE". -h is --help.
+ */
 static int parse_option(command_line *line)
 {
     const char *word = line->argv[(*line->index)++];
+    if (!strcmp(word, "-h"))
+        word = global_options[HELP].name;
     size_t length = strcspn(word, "=");
     size_t count = all_count(line), found = 0;
     while (found < count && (strncmp(option_at(line, found)->name, word, length) ||

@@ -79,7 +79,8 @@ const char *nearest_name(const char *word, const char *const *names, size_t coun
 /* ---- the commands ---- */
 
 extern const cli_command command_new, command_quantize, command_plan, command_inspect, command_eval,
-    command_imatrix, command_verify, command_report, command_plugins, command_help;
+    command_imatrix, command_verify, command_report, command_plugins, command_completion,
+    command_help;
 
 /* ---- commands.c ---- */
 
@@ -166,6 +167,17 @@ void print_model(const awq_model_info *info);
 /* Perplexity and what a comparison gave. */
 void print_evaluation(const awq_eval_result *result, const char *reference_label,
                       const char *label);
+
+/* ---- json.c: members of JSON objects on standard output ---- */
+
+void json_text(const char *name, const char *text);
+void json_whole(const char *name, uint64_t number);
+/* With all digits; null for what JSON has no number for. */
+void json_number(const char *name, double number);
+void json_truth(const char *name, bool truth);
+void json_comma(void);
+/* The line "model": {...}, with a comma behind it. */
+void json_model(const awq_model_info *info);
 
 /* ---- plan_json.c ---- */
 

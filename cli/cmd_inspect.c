@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALL, PLUGIN };
+enum { ALL, PLUGIN, JSON };
 static const cli_option options[] = {
     [ALL] = {"--all", NULL, false, "List every module, instead of one line for each kind."},
     [PLUGIN] = {"--plugin", "ID", false,
                 "Use this architecture plugin, where several serve the model's type."},
+    [JSON] = {"--json", NULL, false, "Print one JSON object, with every module."},
 };
 
 /* Modules of one name pattern, stored alike. */
@@ -124,6 +125,32 @@ static void print_modules(const awq_model *model, bool all)
     free(groups.items);
 }
 
+static void print_json(const awq_model *model, const awq_model_info *info)
+{
+    puts("{");
+    json_model(info);
+    fputs("  \"modules\": [", stdout);
+    for (size_t i = 0; i < awq_model_module_count(model); i++) {
+        const awq_module *module = awq_model_module(model, i);
+        fputs(i ? ",\n    {" : "\n    {", stdout);
+        json_text("name", module->name);
+        json_comma();
+        json_text("role", awq_role_name(module->role));
+        json_comma();
+        json_whole("rows", (uint64_t)module->rows);
+        json_comma();
+        json_whole("columns", (uint64_t)module->columns);
+        json_comma();
+        json_text("storage", module->storage);
+        json_comma();
+        json_number("bits_per_weight", module->bits_per_weight);
+        json_comma();
+        json_whole("bytes", module->bytes);
+        putchar('}');
+    }
+    puts("\n  ]\n}");
+}
+
 static int run(awq_context *ctx, const cli_arguments *arguments)
 {
     awq_model *model;
@@ -133,9 +160,13 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
         return report_failure(ctx, status);
     awq_model_info info;
     awq_model_describe(model, &info);
-    print_model(&info);
-    putchar('\n');
-    print_modules(model, is_given(arguments, ALL));
+    if (is_given(arguments, JSON)) {
+        print_json(model, &info);
+    } else {
+        print_model(&info);
+        putchar('\n');
+        print_modules(model, is_given(arguments, ALL));
+    }
     awq_model_free(model);
     return DONE;
 }

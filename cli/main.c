@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 static const cli_command *const commands[] = {
-    &command_new,  &command_plan,   &command_quantize, &command_imatrix, &command_inspect,
-    &command_eval, &command_verify, &command_report,   &command_plugins, &command_help,
-    NULL,
+    &command_new,     &command_plan,       &command_quantize, &command_imatrix,
+    &command_inspect, &command_eval,       &command_verify,   &command_report,
+    &command_plugins, &command_completion, &command_help,     NULL,
 };
 
 static void print_version(void)

@@ -156,7 +156,7 @@ static void test_nothing_to_find(void **state)
     write_text(f, "libawq-arch-mixtral.so", "no plugin");
     awq_plugin_list_free(list_of(f, 0));
     fails_with(f, NULL, AWQ_ERROR_PLUGIN,
-               "no plugin serves model_type \"mixtral\" (0 plugins were found)");
+               "no plugin serves model_type \"mixtral\"; 0 plugins were found");
 }
 
 static void test_order(void **state)
@@ -240,7 +240,8 @@ static void test_two_for_one_model_type(void **state)
     opens_with(f, "mixtral", "mixtral");
     opens_with(f, "second-mixtral_2", "second-mixtral_2");
     fails_with(f, "third", AWQ_ERROR_PLUGIN,
-               "no plugin of id third serves model_type \"mixtral\" (2 plugins were found)");
+               "no plugin of id third serves model_type \"mixtral\"; 2 plugins were found, for "
+               "mixtral, mixtral");
 }
 
 static void test_wanted_serves_another_type(void **state)
@@ -259,7 +260,8 @@ static void test_unknown_model_type(void **state)
     write_text(f, "config.json", "{\"model_type\": \"unheard_of\"}");
     assert_int_equal(awq_model_open(f->ctx, f->directory, NULL, &model), AWQ_ERROR_PLUGIN);
     assert_null(model);
-    assert_message(f, "no plugin serves model_type \"unheard_of\" (1 plugins were found)");
+    assert_message(f,
+                   "no plugin serves model_type \"unheard_of\"; 1 plugins were found, for mixtral");
 }
 
 /* ---- linked-in plugins; (host->fail), since cmocka has a macro of this name ---- */

@@ -300,6 +300,7 @@ static awq_status describe_and_list(awq_context *ctx, awq__arch *arch)
 static awq_status open_parts(awq_context *ctx, awq__arch *arch, const char *path,
                              const char *plugin)
 {
+    AWQ__CHECK(awq__check_hub_name(ctx, path));
     arch->config_path =
         awq__is_file(path) ? awq__strdup(ctx, path) : awq__path_join(ctx, path, "config.json");
     AWQ__CHECK_ALLOC(arch->config_path);

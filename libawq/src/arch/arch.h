@@ -198,6 +198,12 @@ bool awq__wrapped_name(const awq_wrapped *wrapped, const char *name, char *out, 
 awq_status awq__wrapped_model(awq_context *ctx, awq__arch *arch);
 awq_status awq__wrapped_layer(awq_context *ctx, awq__arch *arch, awq_arch_layer *layer);
 
+/* ---- hub.c ---- */
+
+/* AWQ_ERROR_IO, which tells how to download it, if the path looks like OWNER/NAME on the Hugging
+   Face Hub and nothing is there. */
+awq_status awq__check_hub_name(awq_context *ctx, const char *path);
+
 /* ---- other_names.c ---- */
 
 #define AWQ__MAX_OTHER_NAMES 8

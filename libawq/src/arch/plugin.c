@@ -217,6 +217,24 @@ static bool serves(const awq__plugin *plugin, const char *model_type)
     return false;
 }
 
+/* Says which model types are served. */
+static awq_status none_serves(awq_context *ctx, const awq__plugins *plugins, const char *model_type,
+                              const char *wanted)
+{
+    awq__text served = {0};
+    awq_status status;
+    for (size_t i = 0; i < plugins->count; i++)
+        for (const char *const *type = plugins->items[i].table.model_types; *type; type++)
+            AWQ__TRY(awq__text_append(ctx, &served, "%s%s", served.length ? ", " : "", *type));
+    AWQ__TRY(awq__fail(ctx, AWQ_ERROR_PLUGIN,
+                       "no plugin%s%s serves model_type \"%s\"; %zu plugins were found%s%s",
+                       wanted ? " of id " : "", wanted ? wanted : "", model_type, plugins->count,
+                       served.length ? ", for " : "", served.length ? served.data : ""));
+done:
+    awq__text_free(&served);
+    return status;
+}
+
 awq_status awq__plugins_choose(awq_context *ctx, const awq__plugins *plugins,
                                const char *model_type, const char *wanted,
                                const awq__plugin **chosen)
@@ -251,7 +269,5 @@ awq_status awq__plugins_choose(awq_context *ctx, const awq__plugins *plugins,
         return awq__fail(ctx, AWQ_ERROR_PLUGIN,
                          "no usable plugin serves model_type \"%s\"; refused: %s: %s", model_type,
                          refused->path, refused->error);
-    return awq__fail(ctx, AWQ_ERROR_PLUGIN,
-                     "no plugin%s%s serves model_type \"%s\" (%zu plugins were found)",
-                     named ? " of id " : "", named ? wanted : "", model_type, plugins->count);
+    return none_serves(ctx, plugins, model_type, named ? wanted : NULL);
 }

@@ -7,6 +7,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Is it what git-LFS puts in the place of a file that was not fetched? */
+static bool is_lfs_pointer(int fd, off_t size)
+{
+    static const char begin[] = "version https://git-lfs.github.com/spec/";
+    enum { LARGEST = 1024, LENGTH = sizeof begin - 1 };
+    char text[LENGTH];
+    return size <= LARGEST && pread(fd, text, LENGTH, 0) == LENGTH && !memcmp(text, begin, LENGTH);
+}
+
 int awq__open_file(awq_context *ctx, const char *path, size_t *size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make it wait */
@@ -17,6 +26,13 @@ int awq__open_file(awq_context *ctx, const char *path, size_t *size)
     struct stat info;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         awq__fail(ctx, AWQ_ERROR_IO, "%s: not a regular file", path);
+        close(fd);
+        return -1;
+    }
+    if (is_lfs_pointer(fd, info.st_size)) {
+        awq__fail(ctx, AWQ_ERROR_IO,
+                  "%s: a pointer of git-LFS, not the file itself; \"git lfs pull\" fetches it",
+                  path);
         close(fd);
         return -1;
     }

@@ -23,6 +23,14 @@ expect 0 plan recipe.yaml
 sed -n '/^modules /,/^$/p' "$top/out" | sed '1d; /^$/d; s/  *[0-9.]*  *[0-9.]* [kM]*B  *[0-9.]* [kM]*B$//; s/  */ /g' >../table
 sed 's/  */ /g' ../groups | diff - ../table >"$top/diff" || fail "table and JSON differ: $(cat "$top/diff")"
 
+# A checkpoint as JSON: as many bytes as its modules have together, and the modules of --all.
+expect 0 inspect "$data" --json
+sum=$(sed -n 's/^    {"name": .*"bytes": \([0-9]*\)},\{0,1\}$/\1/p' "$top/out" | awk '{ sum += $1 } END { print sum }')
+out_like "^  \"model\": {.*\"bytes\": $sum},\$"
+sed -n 's/^    {"name": "\([^"]*\)".*/\1/p' "$top/out" >../names
+expect 0 inspect "$data" --all
+[ "$(sed '1,/^modules /d; s/ .*//' "$top/out")" = "$(cat ../names)" ] || fail "other modules in JSON than in the table"
+
 # Texts that JSON must escape, and a loss where there is one.
 name=$(printf 'a "b"\\\\c\t\303\251')
 expect 0 plan recipe.yaml --json --set "output=$name" --set format=compressed-tensors \
