@@ -7,6 +7,7 @@
 
 #include "golden/families.h"
 #include "model/model.h"
+#include "support/fp8_copy.h"
 
 #define QWEN2 AWQ_TEST_DATA "/qwen2_moe-tiny"
 #define QWEN3 AWQ_TEST_DATA "/qwen3_moe-tiny"
@@ -110,11 +111,45 @@ static void fused_experts_that_are_kept(void **state)
     awq_model_free(model);
 }
 
+/* Grids of scales go over gate and up alike, and their blocks need not end between the two. */
+static void fused_experts_in_fp8(void **state)
+{
+    const fixture *f = *state;
+    static const char *const quantized[] = {NULL};
+    static const char *const kept[] = {"quantize.modules", "*.shared_expert.*", NULL};
+    static const fp8_copy copies[] = {
+        {FP8_OF_BLOCKS, 48, 80, AWQ_F32, .compressed = false},
+        {FP8_OF_ROWS, .scale_dtype = AWQ_BF16, .compressed = false},
+        {FP8_OF_WHOLE, .scale_dtype = AWQ_BF16, .compressed = false},
+    };
+    char fused[1024], fp8[1024], twin[1024], from_twin[1024];
+    snprintf(fused, sizeof fused, "%s/fused", f->directory);
+    fuse(f, QWEN2, fused);
+    for (size_t i = 0; i < COUNT(copies); i++) {
+        snprintf(fp8, sizeof fp8, "%s/fp8-%zu", f->directory, i);
+        snprintf(twin, sizeof twin, "%s/twin-%zu", f->directory, i);
+        assert_ok(f, fp8_copy_write(f->ctx, fused, fp8, twin, &copies[i]));
+        snprintf(output, sizeof output, "%s/from-twin", f->directory);
+        snprintf(from_twin, sizeof from_twin, "%s", output);
+        run_short(f, twin, quantized, true);
+        awq_eval_result expected = i ? (awq_eval_result){0} : run_short(f, twin, kept, true);
+        if (!i)
+            run_short(f, twin, quantized, true);
+        snprintf(output, sizeof output, "%s/from-fp8", f->directory);
+        run_short(f, fp8, quantized, true);
+        assert_same_file(f, from_twin, output, "model.safetensors");
+        assert_same_file(f, from_twin, output, "config.json");
+        awq_eval_result found = i ? expected : run_short(f, fp8, kept, true);
+        assert_true(found.kl == expected.kl && found.perplexity == expected.perplexity);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FAMILY_TEST(fused_experts_are_the_same_model),
         FAMILY_TEST(fused_experts_that_are_kept),
+        FAMILY_TEST(fused_experts_in_fp8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

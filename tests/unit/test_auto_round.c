@@ -160,7 +160,7 @@ static void a_config_that_the_tensors_contradict_is_named(void **state)
                 PAIRS("model", path_of(f, "model"), "output", "none", "quantize.method", "rtn"));
     fails(
         f->ctx, awq_plan_create(f->ctx, recipe, &plan), AWQ_ERROR_RECIPE,
-        "/config.json: quantization_config says gptq, but no weight is in codes; if the model was "
+        "/config.json: quantization_config says gptq, but no weight is stored so; if the model was "
         "made plain again, remove quantization_config from it");
     awq_recipe_free(recipe);
 }

@@ -116,6 +116,9 @@ static void configs_of_others_are_read(void **state)
     }
 }
 
+#define FP8 "\"format\": \"float-quantized\""
+#define FP8_USUAL "\"num_bits\": 8, \"type\": \"float\", \"symmetric\": true, "
+
 static void configs_that_cannot_be_read_are_refused(void **state)
 {
     awq_context *ctx = *state;
@@ -124,8 +127,22 @@ static void configs_that_cannot_be_read_are_refused(void **state)
     } cases[] = {
         {"\"x\": 1", NULL, NULL,
          "a/config.json: quantization_config: format is missing, but only "
-         "\"pack-quantized\" can be read"},
-        {"\"format\": \"float-quantized\"", NULL, NULL, "format is \"float-quantized\""},
+         "\"pack-quantized\", \"float-quantized\" or \"mixed-precision\" can be read"},
+        {"\"format\": \"naive-quantized\"", NULL, NULL, "format is \"naive-quantized\""},
+        {"\"format\": \"mixed-precision\"", NULL, NULL,
+         "a group's format is \"mixed-precision\", but only \"pack-quantized\" or "
+         "\"float-quantized\" can be read"},
+        {FP8, NULL, "\"num_bits\": 4", "num_bits is 4, but only 8 can be read"},
+        {FP8, NULL, "\"num_bits\": 8, \"type\": \"int\"", "type is \"int\", but only \"float\""},
+        {FP8, NULL, FP8_USUAL "\"strategy\": \"group\"",
+         "strategy is \"group\", but only \"tensor\", \"channel\" or \"block\" can be read"},
+        {FP8, NULL, FP8_USUAL "\"strategy\": \"block\"", "block_structure is missing"},
+        {FP8, NULL, FP8_USUAL "\"strategy\": \"block\", \"block_structure\": [128, 0]",
+         "block_structure is an array"},
+        {FP8, NULL, FP8_USUAL "\"strategy\": \"tensor\", \"block_structure\": [1, 2]",
+         "block_structure is an array"},
+        {FP8, NULL, "\"num_bits\": 8, \"type\": \"float\", \"symmetric\": false",
+         "symmetric is false, but only true"},
         {"\"format\": \"a\\nb\"", NULL, NULL, "format is \"a\\nb\""},
         {"\"format\": {}", NULL, NULL, "format is an empty object"},
         {"\"format\": \"0123456789012345678901234567890123456789012345678901234567890123456789"

@@ -194,20 +194,20 @@ static void configs_of_others_are_read(void **state)
          " \"static_groups\": false, \"sym\": true, \"true_sequential\": true,"
          " \"model_name_or_path\": null, \"model_file_base_name\": null,"
          " \"is_marlin_format\": false, \"quant_method\": \"gptq\"}",
-         {4, 128, true, true, false}},
+         {.bits = 4, .group = 128, .symmetric = true, .zeros_less_one = true, .ordered = false}},
         {"{\"bits\": 8, \"group_size\": -1, \"desc_act\": true, \"sym\": false,"
          " \"checkpoint_format\": \"gptq\", \"dynamic\": null, \"pack_dtype\": \"int32\","
          " \"meta\": {\"quantizer\": [\"a:1\"]}}",
-         {8, -1, false, true, true}},
+         {.bits = 8, .group = -1, .symmetric = false, .zeros_less_one = true, .ordered = true}},
         {"{\"bits\": 2, \"group_size\": 32, \"desc_act\": false, \"sym\": false,"
          " \"checkpoint_format\": \"GPTQ_V2\", \"dynamic\": {}}",
-         {2, 32, false, false, false}},
+         {.bits = 2, .group = 32, .symmetric = false, .zeros_less_one = false, .ordered = false}},
         {"{\"bits\": 4, \"group_size\": 32, \"desc_act\": false, \"sym\": false,"
          " \"format\": \"gptq_v2\"}",
-         {4, 32, false, false, false}},
+         {.bits = 4, .group = 32, .symmetric = false, .zeros_less_one = false, .ordered = false}},
         {"{\"bits\": 4, \"group_size\": 32, \"desc_act\": false, \"sym\": true,"
          " \"format\": \"gptq_v2\", \"checkpoint_format\": \"gptq\"}",
-         {4, 32, true, true, false}},
+         {.bits = 4, .group = 32, .symmetric = true, .zeros_less_one = true, .ordered = false}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *config = parse(ctx, cases[i].text);
@@ -237,14 +237,30 @@ static void rules_of_others_are_read(void **state)
         bool packed;
         awq__stored_scheme scheme;
     } cases[] = {
-        {"a.0.gate", true, {4, 128, true, true, false}},
-        {"a.0.up", true, {8, 128, true, true, false}},
-        {"a.0.upper", true, {8, 128, true, true, false}}, /* not to the end of the name */
-        {"a.1.down", true, {4, -1, false, true, true}},
-        {"a.1.downer", true, {4, 128, true, true, false}},
+        {"a.0.gate",
+         true,
+         {.bits = 4, .group = 128, .symmetric = true, .zeros_less_one = true, .ordered = false}},
+        {"a.0.up",
+         true,
+         {.bits = 8, .group = 128, .symmetric = true, .zeros_less_one = true, .ordered = false}},
+        {"a.0.upper",
+         true,
+         {.bits = 8,
+          .group = 128,
+          .symmetric = true,
+          .zeros_less_one = true,
+          .ordered = false}}, /* not to the end of the name */
+        {"a.1.down",
+         true,
+         {.bits = 4, .group = -1, .symmetric = false, .zeros_less_one = true, .ordered = true}},
+        {"a.1.downer",
+         true,
+         {.bits = 4, .group = 128, .symmetric = true, .zeros_less_one = true, .ordered = false}},
         {"a.2.up", false, STORED(0, 0, false)}, /* the first that matches counts */
         {"a.2.down", false, STORED(0, 0, false)},
-        {"b.a.12", true, {4, 128, true, true, false}},
+        {"b.a.12",
+         true,
+         {.bits = 4, .group = 128, .symmetric = true, .zeros_less_one = true, .ordered = false}},
     };
     succeeds(ctx, format->read_config(ctx, "a/config.json", config, &stored));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

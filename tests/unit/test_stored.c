@@ -19,7 +19,8 @@ static void add_group(awq_context *ctx, awq__stored *stored, const awq__stored_s
 {
     succeeds(ctx, awq__stored_add_group(ctx, stored, scheme != NULL, scheme ? scheme : &rest));
     for (; *patterns; patterns++)
-        succeeds(ctx, awq__stored_add_pattern(ctx, stored, "config.json", *patterns));
+        succeeds(ctx,
+                 awq__stored_add_pattern(ctx, stored, "config.json", *patterns, AWQ__NAME_EXACT));
 }
 #define PATTERNS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -72,7 +73,8 @@ static void many_groups_and_patterns_are_held(void **state)
         add_group(ctx, &stored, &(awq__stored_scheme)STORED(4, g + 1, true), PATTERNS(NULL));
         for (int i = 0; i < 40; i++) {
             snprintf(name, sizeof name, "m.%d.%d", g, i);
-            succeeds(ctx, awq__stored_add_pattern(ctx, &stored, "config.json", name));
+            succeeds(ctx,
+                     awq__stored_add_pattern(ctx, &stored, "config.json", name, AWQ__NAME_EXACT));
         }
     }
     for (int g = 0; g < 40; g++)
@@ -89,7 +91,8 @@ static void bad_patterns_are_refused(void **state)
     awq_context *ctx = *state;
     awq__stored stored = {0};
     add_group(ctx, &stored, &four, PATTERNS("m.a"));
-    fails(ctx, awq__stored_add_pattern(ctx, &stored, "a/config.json", "re:(a"), AWQ_ERROR_FORMAT,
+    fails(ctx, awq__stored_add_pattern(ctx, &stored, "a/config.json", "re:(a", AWQ__NAME_EXACT),
+          AWQ_ERROR_FORMAT,
           "a/config.json: the regular expression \"(a\" does not compile at character 2");
     assert_stored(ctx, &stored, "m.a", &four); /* what was there stays */
     add_group(ctx, &stored, &four, PATTERNS("re:(a|aa)+$"));

@@ -131,12 +131,6 @@ awq__weight awq__weight_plain(const char *name, awq_dtype dtype, const void *dat
     return awq__weight_strided(name, dtype, data, rows, cols, cols, 1);
 }
 
-/* 2^(e - 127); e = 255 is NaN. */
-static float e8m0_to_f32(uint8_t e)
-{
-    return e == 255 ? NAN : e ? awq__f32_from_bits((uint32_t)e << 23) : 0x1p-127f;
-}
-
 /* The part of a group from `from` on. */
 static void read_mxfp4_group(const uint8_t *block, float scale, int64_t from, int64_t count,
                              float *out)
@@ -161,7 +155,7 @@ static void read_mxfp4_panel(const awq__weight *weight, int64_t first, int64_t c
             int64_t group = row + k / MXFP4_GROUP, from = k % MXFP4_GROUP;
             part_cols = awq__min(MXFP4_GROUP - from, col + cols - k);
             read_mxfp4_group(weight->data + group * (MXFP4_GROUP / 2),
-                             e8m0_to_f32(weight->scales[group]), from, part_cols,
+                             awq__e8m0_to_f32(weight->scales[group]), from, part_cols,
                              out + n * cols + k - col);
         }
     }
@@ -247,6 +241,8 @@ awq_status awq__weight_check(awq_context *ctx, const awq__weight *weight, float 
         int64_t at = 0;
         while (isfinite(work[at]))
             at++;
+        if (weight->fp8.rows)
+            return awq__weight_fp8_fail(ctx, weight, first + at / K, at % K);
         return awq__fail(ctx, AWQ_ERROR_NUMERIC,
                          "%s: row %lld, column %lld is %s, expected a finite number", weight->name,
                          (long long)(first + at / K), (long long)(at % K),

@@ -5,6 +5,20 @@
 #include "compute/compute.h"
 
 /*
+ * The scales of weights in E4M3 (e4m3.h): one for each block of `rows` rows and `cols` columns of
+ * what the matrix is a part of, the blocks at its edges being smaller. The whole of it, or a row,
+ * may be a block.
+ */
+typedef struct awq__fp8_scales {
+    const uint8_t *data;            /* may be unaligned */
+    awq_dtype dtype;                /* BF16, F16, F32, or E8M0 as F8_E8M0 or U8 */
+    int64_t rows, cols;             /* of a block; rows 0: the weight is none of E4M3 */
+    int64_t row_stride, col_stride; /* elements to the scale of the block below, and beside */
+    int64_t first, step;            /* row n of the matrix is row first + n * step of the whole */
+    int64_t offset;                 /* bytes of the tensor before the matrix, for messages */
+} awq__fp8_scales;
+
+/*
  * W[N,K] with optional multipliers: the value is stored(n, k) * row_scale[n] * col_scale[k]. A fold
  * sets the multipliers; the stored weights stay as they are. All pointers are borrowed.
  */
@@ -37,6 +51,7 @@ struct awq__weight {
     float nested_offset;
     const struct awq__block_type *blocks; /* of awq__weight_blocks; else NULL */
     int64_t paired_head;                  /* see there */
+    awq__fp8_scales fp8;                  /* of awq__weight_fp8 */
 };
 
 /* A plain matrix of F32, F16 or BF16. data may be unaligned. */
@@ -58,6 +73,13 @@ awq__weight awq__weight_blocks(const char *name, const struct awq__block_type *b
 /* The same of floats. */
 awq__weight awq__weight_paired(const char *name, awq_dtype dtype, const void *data, int64_t rows,
                                int64_t cols, int64_t paired_head);
+/* E4M3 with scales, element (n, k) lying at n * row_stride + k * col_stride: the value is the
+   code's times the scale, rounded to F32. */
+awq__weight awq__weight_fp8(const char *name, const uint8_t *data, int64_t rows, int64_t cols,
+                            int64_t row_stride, int64_t col_stride, const awq__fp8_scales *scales);
+/* AWQ_ERROR_NUMERIC for an element that is not finite: what is stored, and where. */
+awq_status awq__weight_fp8_fail(awq_context *ctx, const awq__weight *weight, int64_t row,
+                                int64_t col);
 /* Where a row lies: of a head of 2 * p rows, row s * p + i as 2 * i + s, so that what is rotated
    together lies together. The last row of an odd head stays, and so do all rows with a head of 0.
  */

@@ -1,4 +1,5 @@
-/* Conversion between the 16-bit float formats and F32, round to nearest even. */
+/* Conversion between the 16-bit float formats and F32, round to nearest even; from those of 8 bits.
+ */
 #ifndef AWQ__HALF_H
 #define AWQ__HALF_H
 
@@ -61,6 +62,26 @@ static inline uint16_t awq__f32_to_f16(float value)
     }
     magnitude += 0xfffu + ((magnitude >> 13) & 1u);
     return (uint16_t)(sign | ((magnitude - 0x38000000u) >> 13));
+}
+
+/* E4M3 of OCP FP8 v1.0, sign, 4 bits of exponent with bias 7, 3 of mantissa: no infinities; all
+   ones but the sign are NaN. */
+static inline float awq__e4m3_to_f32(uint8_t code)
+{
+    uint32_t sign = (uint32_t)(code & 0x80u) << 24, magnitude = code & 0x7fu;
+    if (magnitude == 0x7fu)
+        return awq__f32_from_bits(sign | 0x7fc00000u);
+    if (magnitude < 8u) /* zero and subnormal: magnitude * 2^-9, exact */
+        return awq__f32_from_bits(sign | awq__f32_bits((float)magnitude * 0x1p-9f));
+    return awq__f32_from_bits(sign | ((magnitude << 20) + 0x3c000000u));
+}
+
+/* E8M0 of OCP MX v1.0: 2^(code - 127); 255 is NaN. */
+static inline float awq__e8m0_to_f32(uint8_t code)
+{
+    return awq__f32_from_bits(code == 255 ? 0x7fc00000u
+                              : code      ? (uint32_t)code << 23
+                                          : 0x00400000u);
 }
 
 #endif

@@ -90,10 +90,10 @@ static awq_status add_names(awq_context *ctx, const char *file, const char *key,
                             awq__stored *stored)
 {
     if (!strpbrk(key, "\\^$*+?{}[]|()"))
-        return awq__stored_add_pattern(ctx, stored, file, key);
+        return awq__stored_add_pattern(ctx, stored, file, key, AWQ__NAME_EXACT);
     char *pattern = awq__format(ctx, "re:.*(?:%s)", key);
     AWQ__CHECK_ALLOC(pattern);
-    awq_status status = awq__stored_add_pattern(ctx, stored, file, pattern);
+    awq_status status = awq__stored_add_pattern(ctx, stored, file, pattern, AWQ__NAME_EXACT);
     awq__free(pattern);
     return status;
 }

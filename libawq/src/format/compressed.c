@@ -314,132 +314,6 @@ done:
     return NULL;
 }
 
-static bool is_nothing(const cJSON *item)
-{
-    return !item || cJSON_IsNull(item);
-}
-
-/* group_size of a strategy: -1 for "channel". */
-static bool read_group(const cJSON *strategy, const cJSON *size, int64_t *group)
-{
-    bool integer = awq__json_int(size, group);
-    if (awq__json_is_text(strategy, "group"))
-        return integer && *group > 0;
-    bool whole = is_nothing(size) || (integer && *group == -1);
-    *group = -1;
-    return whole;
-}
-
-/* One of config_groups but for its targets. */
-static awq_status read_scheme(awq_context *ctx, const char *file, const cJSON *group,
-                              awq__stored_scheme *scheme)
-{
-    const cJSON *weights = awq__json_at(group, "weights");
-    const cJSON *group_format = awq__json_at(group, "format");
-    const cJSON *inputs = awq__json_at(group, "input_activations");
-    const cJSON *outputs = awq__json_at(group, "output_activations");
-    const cJSON *bits = awq__json_at(weights, "num_bits"), *type = awq__json_at(weights, "type");
-    const cJSON *symmetric = awq__json_at(weights, "symmetric");
-    const cJSON *strategy = awq__json_at(weights, "strategy");
-    const cJSON *size = awq__json_at(weights, "group_size");
-    const cJSON *dynamic = awq__json_at(weights, "dynamic");
-    const cJSON *order = awq__json_at(weights, "actorder");
-    int64_t bit_count = 0, group_size = 0;
-    const struct {
-        const char *key;
-        const cJSON *item;
-        bool right;
-        const char *fits;
-    } checks[] = {
-        {"a group's format", group_format,
-         is_nothing(group_format) || awq__json_is_text(group_format, LAYOUT), "\"" LAYOUT "\""},
-        {"weights", weights, cJSON_IsObject(weights), "an object"},
-        {"num_bits", bits,
-         awq__json_int(bits, &bit_count) && ((bit_count >= 2 && bit_count <= 4) || bit_count == 8),
-         "2, 3, 4 or 8"},
-        {"type", type, awq__json_is_text(type, "int"), "\"int\""},
-        {"symmetric", symmetric, cJSON_IsBool(symmetric), "true or false"},
-        {"strategy", strategy,
-         awq__json_is_text(strategy, "group") || awq__json_is_text(strategy, "channel"),
-         "\"group\" or \"channel\""},
-        {"group_size", size, read_group(strategy, size, &group_size),
-         "a positive integer for strategy \"group\", or null or -1 for \"channel\","},
-        {"dynamic", dynamic, is_nothing(dynamic) || cJSON_IsFalse(dynamic), "false"},
-        {"actorder", order,
-         is_nothing(order) || awq__json_is_text(order, "static") ||
-             awq__json_is_text(order, "weight"),
-         "null, \"static\" or \"weight\""},
-        {"input_activations", inputs, is_nothing(inputs), "null"},
-        {"output_activations", outputs, is_nothing(outputs), "null"},
-    };
-    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
-        if (!checks[i].right)
-            return awq__stored_refuse(ctx, file, checks[i].key, checks[i].item, checks[i].fits);
-    *scheme = (awq__stored_scheme){
-        .bits = (int)bit_count, .group = group_size, .symmetric = cJSON_IsTrue(symmetric) != 0};
-    return AWQ_OK;
-}
-
-/* The class of modules that stands for all that no pattern names. */
-static bool is_class(const cJSON *target)
-{
-    return awq__json_is_text(target, "Linear");
-}
-
-static awq_status read_targets(awq_context *ctx, const char *file, const cJSON *targets,
-                               const awq__stored_scheme *scheme, awq__stored *stored)
-{
-    const cJSON *target;
-    if (!cJSON_IsArray(targets) || !cJSON_GetArraySize(targets))
-        return awq__stored_refuse(ctx, file, "a group's targets", targets, "an array of names");
-    AWQ__CHECK(awq__stored_add_group(ctx, stored, scheme != NULL,
-                                     scheme ? scheme : &(awq__stored_scheme){0}));
-    cJSON_ArrayForEach(target, targets)
-    {
-        if (!cJSON_IsString(target))
-            return awq__stored_refuse(ctx, file, scheme ? "a group's target" : "an entry of ignore",
-                                      target, "a name");
-        if (scheme && is_class(target)) {
-            if (stored->has_rest)
-                return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
-                                 "%s: quantization_config: two of config_groups have the target "
-                                 "\"Linear\", but only one can be read",
-                                 file);
-            stored->has_rest = true;
-            stored->rest = *scheme;
-        } else {
-            AWQ__CHECK(awq__stored_add_pattern(ctx, stored, file, target->valuestring));
-        }
-    }
-    return AWQ_OK;
-}
-
-static awq_status read_config(awq_context *ctx, const char *file, const cJSON *config_item,
-                              awq__stored *stored)
-{
-    const cJSON *groups = awq__json_at(config_item, "config_groups"), *group;
-    const cJSON *format = awq__json_at(config_item, "format");
-    const cJSON *transform = awq__json_at(config_item, "transform_config");
-    const cJSON *ignored = awq__json_at(config_item, "ignore");
-    *stored = (awq__stored){0};
-    if (!awq__json_is_text(format, LAYOUT))
-        return awq__stored_refuse(ctx, file, "format", format, "\"" LAYOUT "\"");
-    if (!is_nothing(transform) && !(cJSON_IsObject(transform) && !transform->child))
-        return awq__stored_refuse(ctx, file, "transform_config", transform,
-                                  "null or an empty object");
-    if (!cJSON_IsObject(groups) || !cJSON_GetArraySize(groups))
-        return awq__stored_refuse(ctx, file, "config_groups", groups, "an object of groups");
-    if (cJSON_IsArray(ignored) && cJSON_GetArraySize(ignored))
-        AWQ__CHECK(read_targets(ctx, file, ignored, NULL, stored));
-    cJSON_ArrayForEach(group, groups)
-    {
-        awq__stored_scheme scheme;
-        AWQ__CHECK(read_scheme(ctx, file, group, &scheme));
-        AWQ__CHECK(read_targets(ctx, file, awq__json_at(group, "targets"), &scheme, stored));
-    }
-    return AWQ_OK;
-}
-
 /* ---- tensors on disk ---- */
 
 /* weight_shape, if there is one, says the same as weight_packed. */
@@ -529,11 +403,12 @@ const awq__disk_format awq__disk_format_compressed = {
     .defaults = defaults,
     .complete = complete,
     .mixed = true,
+    .source = true,
     .check = check,
     .specs = specs,
     .constant = 1U << SHAPE,
     .pack = pack,
     .config = config,
-    .read_config = read_config,
+    .read_config = awq__compressed_read_config,
     .open = open_packed,
 };

@@ -31,6 +31,10 @@ typedef struct awq__stored_scheme {
     /* GPTQ alone: zero points are stored less one; columns have groups in the order of their
        activations. */
     bool zeros_less_one, ordered;
+    /* Not in codes, but in F8_E4M3 with scales, if the tensor is of that type: of blocks of so many
+       rows and columns; 0: of the whole tensor or of each row, as there are. */
+    bool fp8;
+    int64_t block_rows, block_cols;
 } awq__stored_scheme;
 
 /* Modules that quantization_config names by patterns. */
@@ -56,7 +60,7 @@ awq_status awq__stored_add_group(awq_context *ctx, awq__stored *stored, bool pac
                                  const awq__stored_scheme *scheme);
 /* To the last group; see awq__name_pattern_create. */
 awq_status awq__stored_add_pattern(awq_context *ctx, awq__stored *stored, const char *file,
-                                   const char *text);
+                                   const char *text, awq__name_kind kind);
 void awq__stored_free(awq__stored *stored);
 /* AWQ_ERROR_UNSUPPORTED: what `key` of quantization_config is (NULL: missing), and what fits. */
 awq_status awq__stored_refuse(awq_context *ctx, const char *file, const char *key,
@@ -71,11 +75,13 @@ typedef struct awq__disk_format {
     bool fused;
     /* Whether modules of one checkpoint may have different schemes. */
     bool mixed;
+    /* Weights in it may be the source of a run. */
+    bool source;
     /* Tensors are those of llama.cpp, and blocks what they store. There is no config.json. What is
        below has what a plan needs alone: defaults, complete, check and specs. */
     bool gguf;
 
-    /* ---- writing ---- */
+    /* ---- writing: all are NULL where no result has the format ---- */
 
     /* What a recipe's `auto` means for codes of so many bits; a group of 0 is the largest usual one
        that divides the columns. */
@@ -121,6 +127,7 @@ extern const awq__disk_format awq__disk_format_gptq;
 extern const awq__disk_format awq__disk_format_mxfp4;
 extern const awq__disk_format awq__disk_format_bitsandbytes;
 extern const awq__disk_format awq__disk_format_gguf;
+extern const awq__disk_format awq__disk_format_fp8; /* is only read */
 /* auto_round.c: what auto-round says in its own words, and of which format the tensors are. The
    caller frees *stored, also after a failure. */
 bool awq__is_auto_round(const char *quant_method);
@@ -142,6 +149,21 @@ void awq__gptq_unpack(awq__codes *codes, bool less_one, const uint32_t *qweight,
 /* And for MXFP4. */
 void awq__mxfp4_unpack(awq__codes *codes, const uint8_t *blocks, const uint8_t *scales);
 
+/* ---- fp8.c: weights in F8_E4M3 with scales ---- */
+
+/* The tensor of the weights, and that of the scales of blocks of so many of its rows and columns,
+   which make a grid. */
+typedef struct awq__fp8_tensors {
+    const awq__tensor *weight, *scale;
+    int64_t block_rows, block_cols, grid_rows, grid_cols;
+} awq__fp8_tensors;
+/* Finds the tensor `name`, [R,C] or [E,R,C], and its scales, NAME_scale_inv or NAME_scale, and
+   checks their types and shapes. *found false, and no failure, if it has no scales and is of
+   another type. */
+awq_status awq__fp8_find(awq_context *ctx, const awq__checkpoint *checkpoint,
+                         const awq__stored_scheme *stored, const char *name, int rank,
+                         const int64_t *shape, awq__fp8_tensors *tensors, bool *found);
+
 /* Bytes of one spec. */
 uint64_t awq__spec_bytes(const awq__spec *spec);
 /* Bytes of a tensor that is looked at, not computed with. */
@@ -149,6 +171,9 @@ uint64_t awq__spec_bytes(const awq__spec *spec);
 /* The module's tensor of that suffix, or NULL where there is none. */
 awq_status awq__suffix_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
                             const char *suffix, const awq__tensor **tensor);
+/* "[96, 64]"; room for 8 numbers of 64 bits. */
+#define AWQ__SHAPE_BYTES 256
+const char *awq__shape_text(int rank, const int64_t *shape, char text[AWQ__SHAPE_BYTES]);
 /* The module's tensor that a spec describes. AWQ_ERROR_FORMAT if it is missing or different. */
 awq_status awq__spec_find(awq_context *ctx, const awq__checkpoint *checkpoint, const char *module,
                           const awq__spec *spec, const awq__tensor **tensor);
@@ -237,6 +262,11 @@ awq_status awq__dynamic_rules(awq_context *ctx, const awq__treated *modules, siz
 awq_status awq__leaf_list(awq_context *ctx, const char *const *kept, size_t kept_count,
                           const char *const *quantized, size_t quantized_count, char ***list,
                           size_t *count);
+
+/* ---- compressed_config.c ---- */
+
+awq_status awq__compressed_read_config(awq_context *ctx, const char *file, const cJSON *config,
+                                       awq__stored *stored);
 
 /* ---- bitsandbytes_specs.c, bitsandbytes_read.c ---- */
 

@@ -5,7 +5,8 @@
 
 static const awq__disk_format *const formats[] = {
     &awq__disk_format_awq,   &awq__disk_format_compressed,   &awq__disk_format_gptq,
-    &awq__disk_format_mxfp4, &awq__disk_format_bitsandbytes, &awq__disk_format_gguf};
+    &awq__disk_format_mxfp4, &awq__disk_format_bitsandbytes, &awq__disk_format_gguf,
+    &awq__disk_format_fp8};
 
 const awq__disk_format *awq__disk_format_by_name(const char *name)
 {

@@ -331,7 +331,7 @@ static awq_status read_rule(awq_context *ctx, const char *file, const cJSON *rul
     AWQ__CHECK(awq__stored_add_group(ctx, stored, !keeps, &scheme));
     char *pattern = awq__format(ctx, "re:%s", regex);
     AWQ__CHECK_ALLOC(pattern);
-    awq_status status = awq__stored_add_pattern(ctx, stored, file, pattern);
+    awq_status status = awq__stored_add_pattern(ctx, stored, file, pattern, AWQ__NAME_EXACT);
     awq__free(pattern);
     return status;
 }

@@ -76,12 +76,7 @@ void awq__mxfp4_unpack(awq__codes *codes, const uint8_t *blocks, const uint8_t *
     for (int64_t i = 0; i < count; i++)
         codes->codes[i] = blocks[i / 2] >> (i % 2 * 4) & 15;
     for (int64_t i = 0; i < count / GROUP; i++) {
-        uint32_t bits = (uint32_t)scales[i] << 23;
-        if (scales[i] == 0)
-            bits = 0x00400000; /* 2^-127 */
-        else if (scales[i] == 255)
-            bits = 0x7fc00000; /* NaN */
-        codes->scales[i] = awq__f32_from_bits(bits);
+        codes->scales[i] = awq__e8m0_to_f32(scales[i]);
         codes->zeros[i] = 0;
     }
 }
@@ -149,6 +144,7 @@ const awq__disk_format awq__disk_format_mxfp4 = {
     .defaults = defaults,
     .complete = complete,
     .fused = true,
+    .source = true,
     .check = check,
     .specs = specs,
     .pack = pack,

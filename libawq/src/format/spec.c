@@ -23,13 +23,13 @@ awq_status awq__suffix_find(awq_context *ctx, const awq__checkpoint *checkpoint,
     return AWQ_OK;
 }
 
-static const char *describe(char *text, size_t bytes, awq_dtype dtype, int rank,
-                            const int64_t *shape)
+const char *awq__shape_text(int rank, const int64_t *shape, char text[AWQ__SHAPE_BYTES])
 {
-    int at = snprintf(text, bytes, "%s [", awq_dtype_name(dtype));
+    int at = snprintf(text, AWQ__SHAPE_BYTES, "[");
     for (int i = 0; i < rank; i++)
-        at += snprintf(text + at, bytes - (size_t)at, "%s%lld", i ? ", " : "", (long long)shape[i]);
-    snprintf(text + at, bytes - (size_t)at, "]");
+        at += snprintf(text + at, (size_t)(AWQ__SHAPE_BYTES - at), "%s%lld", i ? ", " : "",
+                       (long long)shape[i]);
+    snprintf(text + at, (size_t)(AWQ__SHAPE_BYTES - at), "]");
     return text;
 }
 
@@ -39,19 +39,20 @@ awq_status awq__spec_find(awq_context *ctx, const awq__checkpoint *checkpoint, c
     char *name = awq__format(ctx, "%s%s", module, spec->suffix);
     AWQ__CHECK_ALLOC(name);
     const awq__tensor *found = *tensor = awq__checkpoint_find(checkpoint, name);
-    char expected[256], actual[256]; /* room for 8 numbers of 64 bits */
+    char expected[AWQ__SHAPE_BYTES], actual[AWQ__SHAPE_BYTES];
     awq_status status = AWQ_OK;
     if (!found)
         status = awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: the tensor %s is missing",
                            awq__checkpoint_directory(checkpoint), name);
     else if (found->dtype != spec->dtype || found->rank != spec->rank ||
              memcmp(found->shape, spec->shape, (size_t)spec->rank * sizeof *spec->shape))
-        status = awq__fail(
-            ctx, AWQ_ERROR_FORMAT,
-            "%s: %s is not %s, which the architecture and quantization_config ask for, but %s",
-            found->file, name,
-            describe(expected, sizeof expected, spec->dtype, spec->rank, spec->shape),
-            describe(actual, sizeof actual, found->dtype, found->rank, found->shape));
+        status = awq__fail(ctx, AWQ_ERROR_FORMAT,
+                           "%s: %s is not %s %s, which the architecture and quantization_config "
+                           "ask for, but %s %s",
+                           found->file, name, awq_dtype_name(spec->dtype),
+                           awq__shape_text(spec->rank, spec->shape, expected),
+                           awq_dtype_name(found->dtype),
+                           awq__shape_text(found->rank, found->shape, actual));
     awq__free(name);
     return status;
 }

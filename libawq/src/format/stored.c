@@ -13,13 +13,13 @@ awq_status awq__stored_add_group(awq_context *ctx, awq__stored *stored, bool pac
 }
 
 awq_status awq__stored_add_pattern(awq_context *ctx, awq__stored *stored, const char *file,
-                                   const char *text)
+                                   const char *text, awq__name_kind kind)
 {
     awq__stored_group *group = &stored->groups[stored->count - 1];
     awq__name_pattern *grown = awq__alloc(ctx, group->count + 1, sizeof *grown, "a pattern");
     AWQ__CHECK_ALLOC(grown);
     awq_status status;
-    AWQ__TRY(awq__name_pattern_create(ctx, file, text, AWQ__NAME_EXACT, &grown[group->count]));
+    AWQ__TRY(awq__name_pattern_create(ctx, file, text, kind, &grown[group->count]));
     if (group->count)
         memcpy(grown, group->patterns, group->count * sizeof *grown);
     awq__free(group->patterns);

@@ -1,17 +1,7 @@
 /* Where a module's weights lie in a checkpoint. */
 #include "model/model.h"
 
-#include <stdio.h>
-
 #define FLOATS (1u << AWQ_BF16 | 1u << AWQ_F16 | 1u << AWQ_F32)
-
-static void print_shape(int rank, const int64_t *shape, char *text, size_t size)
-{
-    size_t at = (size_t)snprintf(text, size, "[");
-    for (int i = 0; i < rank; i++)
-        at += (size_t)snprintf(text + at, size - at, "%s%lld", i ? ", " : "", (long long)shape[i]);
-    snprintf(text + at, size - at, "]");
-}
 
 /* A model, and those of its tensors that are in memory. */
 typedef struct finder {
@@ -55,9 +45,11 @@ static awq_status find_tensor(const finder *f, const char *name, unsigned dtypes
                          "%s: the tensor %s is missing, which the %s architecture has",
                          model->directory, name, model->arch->plugin->table.id);
     if (!(dtypes & 1u << tensor->dtype))
-        return awq__fail(model->ctx, AWQ_ERROR_UNSUPPORTED, "%s: %s is %s, expected %s",
-                         tensor->file, name, awq_dtype_name(tensor->dtype),
-                         dtypes == FLOATS ? "BF16, F16 or F32" : "U8");
+        return awq__fail(
+            model->ctx, AWQ_ERROR_UNSUPPORTED, "%s: %s is %s, expected %s%s", tensor->file, name,
+            awq_dtype_name(tensor->dtype), dtypes == FLOATS ? "BF16, F16 or F32" : "U8",
+            tensor->dtype == AWQ_F8_E4M3 ? ", since quantization_config does not say that it is FP8"
+                                         : "");
     bool same = tensor->rank == rank;
     for (int i = 0; i < rank && same; i++)
         same = tensor->shape[i] == shape[i];
@@ -65,11 +57,11 @@ static awq_status find_tensor(const finder *f, const char *name, unsigned dtypes
         *out = (located){tensor->dtype, tensor->bytes, awq__held_at(f->held, tensor)};
         return AWQ_OK;
     }
-    char found[256], expected[128]; /* room for 8 and 4 numbers of 64 bits */
-    print_shape(tensor->rank, tensor->shape, found, sizeof found);
-    print_shape(rank, shape, expected, sizeof expected);
+    char found[AWQ__SHAPE_BYTES], expected[AWQ__SHAPE_BYTES];
     return awq__fail(model->ctx, AWQ_ERROR_FORMAT, "%s: %s is %s %s, expected %s", tensor->file,
-                     name, awq_dtype_name(tensor->dtype), found, expected);
+                     name, awq_dtype_name(tensor->dtype),
+                     awq__shape_text(tensor->rank, tensor->shape, found),
+                     awq__shape_text(rank, shape, expected));
 }
 
 /* A tensor by the name of its module. */
@@ -200,16 +192,108 @@ static awq_status find_fused_bias(const finder *f, const awq__module *module, co
     return AWQ_OK;
 }
 
+/* ---- F8_E4M3 ---- */
+
+/* Where element [0, 0] of a matrix lies in a tensor, and how its rows and columns follow. */
+typedef struct laid_out {
+    int64_t element, row_stride, col_stride;
+    int64_t grid, first, step; /* of scales before its own, and of rows in what has the scales */
+    bool transposed;           /* columns lie as rows of the tensor */
+} laid_out;
+
+static void take_fp8(const finder *f, const awq__module *module, const awq__fp8_tensors *t,
+                     const laid_out *at, awq__found *found)
+{
+    const uint8_t *data = awq__held_at(f->held, t->weight);
+    const uint8_t *scales = awq__held_at(f->held, t->scale);
+    int64_t size = awq_dtype_bits(t->scale->dtype) / 8;
+    const awq__fp8_scales fp8 = {.data = scales ? scales + at->grid * size : NULL,
+                                 .dtype = t->scale->dtype,
+                                 .rows = at->transposed ? t->block_cols : t->block_rows,
+                                 .cols = at->transposed ? t->block_rows : t->block_cols,
+                                 .row_stride = at->transposed ? 1 : t->grid_cols,
+                                 .col_stride = at->transposed ? t->grid_cols : 1,
+                                 .first = at->first,
+                                 .step = at->step,
+                                 .offset = at->element};
+    found->weight = awq__weight_fp8(module->name, data ? data + at->element : NULL, module->rows,
+                                    module->cols, at->row_stride, at->col_stride, &fp8);
+    found->fp8 = true;
+}
+
+/* By the module's own name, if it is so. */
+static awq_status find_fp8(const finder *f, const awq__module *module,
+                           const awq__stored_scheme *stored, awq__found *found)
+{
+    const int64_t shape[] = {module->rows, module->cols};
+    const laid_out at = {.row_stride = module->cols, .col_stride = 1, .step = 1};
+    awq__fp8_tensors tensors;
+    bool is_fp8;
+    char *name = awq__format(f->model->ctx, "%s%s", awq__stored_name(module), module->suffix);
+    AWQ__CHECK_ALLOC(name);
+    awq_status status = awq__fp8_find(f->model->ctx, f->model->arch->checkpoint, stored, name, 2,
+                                      shape, &tensors, &is_fp8);
+    awq__free(name);
+    AWQ__CHECK(status);
+    if (!is_fp8)
+        return AWQ_OK;
+    take_fp8(f, module, &tensors, &at, found);
+    found->bytes = tensors.weight->bytes + tensors.scale->bytes;
+    return AWQ_OK;
+}
+
+/* As a part of a fused tensor. */
+static awq_status find_fused_fp8(const finder *f, const awq__module *module, const slice *s,
+                                 const char *name, awq__found *found)
+{
+    int64_t E = s->experts->count, N = s->all_rows, K = module->cols;
+    bool transposed = s->experts->layout == AWQ_EXPERTS_FUSED_TRANSPOSED, is_fp8 = false;
+    const int64_t shape[] = {E, transposed ? K : N, transposed ? N : K};
+    const awq__stored_scheme *stored;
+    awq__fp8_tensors t;
+    AWQ__CHECK(awq__stored_find(f->model->ctx, &f->model->stored, module->name, &stored));
+    if (stored && stored->fp8)
+        AWQ__CHECK(awq__fp8_find(f->model->ctx, f->model->arch->checkpoint, stored, name, 3, shape,
+                                 &t, &is_fp8));
+    if (!is_fp8)
+        return AWQ_OK;
+    const laid_out at = {.element = module->expert * N * K + (transposed ? s->first : s->first * K),
+                         .row_stride = transposed ? s->step : s->step * K,
+                         .col_stride = transposed ? N : 1,
+                         .grid = module->expert * t.grid_rows * t.grid_cols,
+                         .first = s->first,
+                         .step = s->step,
+                         .transposed = transposed};
+    take_fp8(f, module, &t, &at, found);
+    found->bytes =
+        (uint64_t)(module->rows * K) + t.scale->bytes * (uint64_t)module->rows / (uint64_t)(E * N);
+    return AWQ_OK;
+}
+
+/* ---- how a module is stored ---- */
+
+static awq_status find_fused_weight(const finder *f, const awq__module *module, const slice *s,
+                                    char names[][AWQ__FUSED_NAME_BYTES], awq__found *found)
+{
+    int down = module->part == AWQ__PART_DOWN;
+    if (s->experts->layout == AWQ_EXPERTS_FUSED_MXFP4)
+        return find_fused_mxfp4(f, module, s, names[2 * down], names[2 * down + 1], found);
+    if (f->model->format && awq__model_has_weights(f->model))
+        AWQ__CHECK(find_fused_fp8(f, module, s, names[down], found));
+    return found->fp8 ? AWQ_OK : find_fused_floats(f, module, s, names[down], found);
+}
+
 static awq_status find_fused(const finder *f, const awq__module *module, awq__found *found)
 {
     char names[AWQ__MAX_FUSED][AWQ__FUSED_NAME_BYTES];
     const slice s = slice_of(f->model, module);
-    bool mxfp4 = s.experts->layout == AWQ_EXPERTS_FUSED_MXFP4;
-    int down = module->part == AWQ__PART_DOWN, parts = mxfp4 ? 2 : 1;
+    int parts = s.experts->layout == AWQ_EXPERTS_FUSED_MXFP4 ? 2 : 1;
     awq__fused_names(s.experts, s.experts->layout, names);
-    AWQ__CHECK(mxfp4 ? find_fused_mxfp4(f, module, &s, names[2 * down], names[2 * down + 1], found)
-                     : find_fused_floats(f, module, &s, names[down], found));
-    return module->bias ? find_fused_bias(f, module, &s, names[2 * parts + down], found) : AWQ_OK;
+    AWQ__CHECK(find_fused_weight(f, module, &s, names, found));
+    return module->bias
+               ? find_fused_bias(f, module, &s, names[2 * parts + (module->part == AWQ__PART_DOWN)],
+                                 found)
+               : AWQ_OK;
 }
 
 /* Of the tensors that store a module in codes, as the checkpoint has them: what is not needed to
@@ -229,23 +313,31 @@ static awq_status add_stored_bytes(const awq_model *model, const awq__module *mo
     return AWQ_OK;
 }
 
-/* In codes, if quantization_config says so and its tensors are there. */
-static awq_status find_packed(const finder *f, const awq__module *module, awq__found *found)
+static awq_status find_packed(const finder *f, const awq__module *module,
+                              const awq__stored_scheme *stored, awq__found *found)
 {
     const awq_model *model = f->model;
     const awq__disk_format *format = model->format;
-    const awq__stored_scheme *stored;
-    AWQ__CHECK(awq__stored_find(model->ctx, &model->stored, awq__stored_name(module), &stored));
-    if (stored)
-        AWQ__CHECK(format->open(model->ctx, model->arch->checkpoint, f->held, stored,
-                                awq__stored_name(module), module->rows, module->cols,
-                                &found->weight, &found->packed));
+    AWQ__CHECK(format->open(model->ctx, model->arch->checkpoint, f->held, stored,
+                            awq__stored_name(module), module->rows, module->cols, &found->weight,
+                            &found->packed));
     if (!found->packed)
         return AWQ_OK;
     found->scheme = (awq__scheme){
         .bits = stored->bits, .group = found->weight.group, .symmetric = stored->symmetric};
     format->complete(&found->scheme, found->weight.dtype);
     return add_stored_bytes(model, module, found);
+}
+
+/* In codes or in FP8, if quantization_config says so and its tensors are there. */
+static awq_status find_quantized(const finder *f, const awq__module *module, awq__found *found)
+{
+    const awq__stored_scheme *stored;
+    AWQ__CHECK(
+        awq__stored_find(f->model->ctx, &f->model->stored, awq__stored_name(module), &stored));
+    if (!stored)
+        return AWQ_OK;
+    return stored->fp8 ? find_fp8(f, module, stored, found) : find_packed(f, module, stored, found);
 }
 
 awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__held *held,
@@ -258,8 +350,8 @@ awq_status awq__model_find(const awq_model *model, const awq__module *module, aw
     if (module->fused)
         return find_fused(&f, module, found);
     if (model->format && !module->vector && !module->convolution && awq__model_has_weights(model))
-        AWQ__CHECK(find_packed(&f, module, found));
-    if (!found->packed)
+        AWQ__CHECK(find_quantized(&f, module, found));
+    if (!found->packed && !found->fp8)
         AWQ__CHECK(find_plain(&f, module, found));
     return module->bias ? find_bias(&f, module, found) : AWQ_OK;
 }

@@ -71,7 +71,7 @@ static awq_status read_quantization(awq_model *model)
         return awq__fail(
             model->ctx, AWQ_ERROR_UNSUPPORTED,
             "%s: quantization_config.quant_method \"%s\", expected awq, compressed-tensors, "
-            "gptq, mxfp4, bitsandbytes or auto-round",
+            "gptq, mxfp4, bitsandbytes, fp8 or auto-round",
             file, method->valuestring);
     AWQ__CHECK(check_described_format(model));
     return model->format->read_config(model->ctx, file, config, &model->stored);
@@ -137,7 +137,8 @@ static awq_status describe_module(awq_model *model, size_t index)
     AWQ__CHECK(awq__model_find(model, source, NULL, &found));
     double weights = (double)source->rows * (double)source->cols;
     if (!found.packed)
-        model->texts[index] = awq__format(model->ctx, "%s", awq_dtype_name(found.weight.dtype));
+        model->texts[index] =
+            awq__strdup(model->ctx, awq_dtype_name(found.fp8 ? AWQ_F8_E4M3 : found.weight.dtype));
     else if (found.scheme.blocks)
         model->texts[index] =
             awq__strdup(model->ctx, awq__ggml_type_of(found.scheme.blocks->id)->name);
@@ -157,6 +158,7 @@ static awq_status describe_module(awq_model *model, size_t index)
     module->storage = model->texts[index];
     module->bits_per_weight = 8.0 * (double)module->bytes / weights;
     module->quantized = found.packed;
+    model->has_codes |= found.packed || found.fp8;
     return module->storage ? AWQ_OK : AWQ_ERROR_MEMORY;
 }
 
@@ -169,13 +171,12 @@ static awq_status describe_modules(awq_model *model)
     AWQ__CHECK_ALLOC(model->modules && model->texts);
     for (size_t i = 0; i < count; i++) {
         AWQ__CHECK(describe_module(model, i));
-        model->has_codes |= model->modules[i].quantized;
         if (!awq__model_has_weights(model))
             AWQ__CHECK(add_bytes(model, model->modules[i].bytes));
     }
     if (model->format && !model->has_codes && awq__model_has_weights(model))
         awq__log(ctx, AWQ_LOG_WARNING,
-                 "%s: quantization_config says %s, but no weight is in codes: it is read as plain",
+                 "%s: quantization_config says %s, but no weight is stored so: it is read as plain",
                  model->arch->config_path, model->format->method);
     return AWQ_OK;
 }

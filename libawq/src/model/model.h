@@ -19,7 +19,8 @@ struct awq_model {
     uint64_t bytes;                 /* of all tensors */
     const awq__disk_format *format; /* NULL: a plain checkpoint */
     awq__stored stored;
-    bool has_codes;  /* some module is stored in codes; of a model that is open as a whole */
+    bool has_codes;  /* some module is stored in codes or in FP8; of a model that is open as a whole
+                      */
     awq__gguf *gguf; /* what the weights lie in; NULL: the checkpoint, if there is one */
     const awq__gguf_family *family;
     awq_module *modules; /* the public list */
@@ -43,6 +44,7 @@ typedef struct awq__found {
     awq__weight weight; /* without its bias, which only a loaded layer has */
     bool packed;        /* in codes */
     bool row;           /* a vector that is stored as [1, N] */
+    bool fp8;           /* in F8_E4M3 with scales; weight.dtype is what it becomes as floats */
     awq__scheme scheme; /* of a packed one */
     uint64_t bytes;     /* of all that stores it, its bias too */
     /* A bias: element n lies at bias + n * bias_stride elements. NULL: none, or one that is not
@@ -53,9 +55,9 @@ typedef struct awq__found {
 } awq__found;
 
 /* AWQ_ERROR_FORMAT if the module's tensors are missing or of another shape than the architecture
-   says, AWQ_ERROR_UNSUPPORTED for an element type other than BF16, F16 and F32. In a model without
-   weights everything is found as it would be stored. What is found has data where `held` has it,
-   which may be NULL. */
+   says, AWQ_ERROR_UNSUPPORTED for an element type other than BF16, F16, F32 and, with their
+   scales, F8_E4M3. In a model without weights everything is found as it would be stored. What is
+   found has data where `held` has it, which may be NULL. */
 awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__held *held,
                            awq__found *found);
 

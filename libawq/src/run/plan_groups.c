@@ -34,13 +34,26 @@ static const char *method_name(const awq__treatment *treatment)
     return treatment->scale ? "awq" : treatment->gptq ? "gptq" : "rtn";
 }
 
+/* What is stored as something else than it was, but for the types of GGUF. */
+static void describe_kept(const awq__model_plan *plan, size_t index, const awq__found *found,
+                          char *text, size_t size)
+{
+    const awq__module *module = &plan->model->arch->modules[index];
+    const char *verb = awq__model_plan_rescales(plan, index) ? "rescale" : "keep";
+    const char *storage = plan->model->modules[index].storage;
+    bool as_source = module->fused && found->packed; /* blocks of MXFP4 */
+    if (plan->format->gguf || as_source || (!found->fp8 && !found->packed))
+        snprintf(text, size, "%s %s", verb, storage);
+    else
+        snprintf(text, size, "%s %s as %s", verb, storage, awq_dtype_name(found->weight.dtype));
+}
+
 static void describe_treatment(const awq__model_plan *plan, size_t index, const awq__found *found,
                                char *text, size_t size)
 {
     const awq__treatment *treatment = plan->rules.of[index];
     if (!treatment) {
-        snprintf(text, size, "%s %s", awq__model_plan_rescales(plan, index) ? "rescale" : "keep",
-                 found->packed ? "mxfp4" : awq_dtype_name(found->weight.dtype));
+        describe_kept(plan, index, found, text, size);
         return;
     }
     awq__scheme scheme = awq__model_plan_scheme(plan, index, AWQ_BF16);
@@ -162,7 +175,7 @@ awq_status awq__plan_groups_find(awq_context *ctx, const awq__model_plan *plan,
         AWQ__CHECK(add_module(ctx, plan, i, groups));
     for (size_t i = 0; i < groups->count; i++)
         AWQ__CHECK(end_group(ctx, &groups->list[i]));
-    groups->before += plan->undescribed_bytes;
+    groups->before += plan->undescribed_before;
     groups->after += plan->undescribed_bytes;
     return AWQ_OK;
 }

@@ -162,6 +162,26 @@ static awq_status keep_packed(awq_context *ctx, awq__model_plan *plan)
     return AWQ_OK;
 }
 
+/* Others are rounded a second time, whatever they become. */
+static awq_status warn_about_codes(awq_context *ctx, awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    const char *storage = NULL;
+    size_t again = 0;
+    for (size_t i = 0; i < arch->module_count; i++) {
+        const awq_module *module = &plan->model->modules[i];
+        if (!plan->rules.of[i] || arch->modules[i].fused || !module->quantized)
+            continue;
+        storage = again++ ? storage : module->storage;
+    }
+    if (!again)
+        return AWQ_OK;
+    return awq__rules_warn(ctx, &plan->rules,
+                           "%zu modules are in codes already, %s, and are rounded a second time: "
+                           "the error of %s comes on top of theirs",
+                           again, storage, plan->format->name);
+}
+
 /* ---- the whole ---- */
 
 static const char *const everything[] = {"*"};
@@ -200,6 +220,7 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
                                  &plan->rules));
     AWQ__CHECK(awq__choose_types(ctx, plan));
     AWQ__CHECK(keep_packed(ctx, plan));
+    AWQ__CHECK(warn_about_codes(ctx, plan));
     AWQ__CHECK(resolve_groups(ctx, plan));
     AWQ__CHECK(check_alike(ctx, plan));
     AWQ__CHECK(check_formats(ctx, plan));
@@ -249,14 +270,14 @@ awq_status awq__model_plan_open(awq_context *ctx, const awq_recipe *recipe, awq_
                              plan->model->directory));
     if (plan->model->format && !plan->model->has_codes && awq__model_has_weights(plan->model))
         AWQ__CHECK(awq__fail(ctx, AWQ_ERROR_RECIPE,
-                             "%s: quantization_config says %s, but no weight is in codes; if the "
+                             "%s: quantization_config says %s, but no weight is stored so; if the "
                              "model was made plain again, remove quantization_config from it",
                              plan->model->arch->config_path, plan->model->format->method));
-    if (plan->model->format && !plan->model->format->fused)
+    if (plan->model->format && !plan->model->format->source)
         AWQ__CHECK(
             awq__fail(ctx, AWQ_ERROR_RECIPE,
-                      "%s: is quantized already (%s); the model must be in BF16, F16 or F32, or "
-                      "its experts in MXFP4",
+                      "%s: is quantized already (%s); the model must be in BF16, F16, F32 or FP8, "
+                      "or in codes of MXFP4 or compressed-tensors",
                       plan->model->directory, plan->model->format->method));
     return AWQ_OK;
 }

@@ -7,16 +7,24 @@ static awq_status warn_about_undescribed(awq_context *ctx, awq__model_plan *plan
 {
     const awq__arch *arch = plan->model->arch;
     const char *first = NULL;
-    size_t count = 0;
+    size_t count = 0, widened = 0;
     for (size_t i = 0; arch->checkpoint && i < awq__checkpoint_count(arch->checkpoint); i++) {
         const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
-        bool copies;
-        AWQ__CHECK(awq__result_copies(ctx, arch, tensor, &copies));
-        if (!copies)
+        awq__copying copying;
+        AWQ__CHECK(awq__result_copies(ctx, plan->model, tensor, &copying));
+        if (copying == AWQ__NOT_COPIED)
             continue;
-        first = count++ ? first : tensor->name;
-        plan->undescribed_bytes += tensor->bytes;
+        plan->undescribed_before += tensor->bytes;
+        plan->undescribed_bytes += awq__copied_bytes(tensor, copying);
+        widened += copying == AWQ__WIDENED;
+        if (copying != AWQ__TAKEN_IN)
+            first = count++ ? first : tensor->name;
     }
+    if (widened)
+        AWQ__CHECK(awq__rules_warn(ctx, &plan->rules,
+                                   "%zu tensors in F8_E4M3 that the %s architecture does not "
+                                   "describe become BF16",
+                                   widened, arch->plugin->table.id));
     if (count == 1)
         return awq__rules_warn(ctx, &plan->rules,
                                "%s: the %s architecture does not describe it; copied as it is, and "

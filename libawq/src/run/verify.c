@@ -254,16 +254,50 @@ static awq_status compare_ends(const compared *c)
     return AWQ_OK;
 }
 
-/* Tensors that no module has must be the source's, bit for bit. */
+/* Values of the source, as BF16, beside the result's. */
+typedef struct widened {
+    awq_context *ctx;
+    const awq__tensor *copy;
+    bool same;
+} widened;
+
+static awq_status compare_widened(void *user, const awq__tensor *tensor, uint64_t at,
+                                  const void *data, size_t bytes)
+{
+    widened *w = user;
+    uint8_t *copy = awq__alloc(w->ctx, bytes, 1, tensor->name);
+    AWQ__CHECK_ALLOC(copy);
+    awq_status status = awq__tensor_read(w->ctx, w->copy, at, bytes, copy);
+    w->same &= status == AWQ_OK && !memcmp(copy, data, bytes);
+    awq__free(copy);
+    return status;
+}
+
+static awq_status is_same_copy(const compared *c, const awq__tensor *tensor, awq__copying copying,
+                               const awq__tensor *copy, bool *same)
+{
+    awq_dtype dtype = copying == AWQ__WIDENED ? AWQ_BF16 : tensor->dtype;
+    widened w = {.ctx = c->v->ctx, .copy = copy, .same = true};
+    *same = false;
+    if (!copy || copy->bytes != awq__copied_bytes(tensor, copying) || copy->dtype != dtype)
+        return AWQ_OK;
+    if (copying == AWQ__COPIED)
+        return awq__tensor_compare(c->v->ctx, copy, tensor, same);
+    AWQ__CHECK(awq__widen_undescribed(c->v->ctx, c->source, tensor, compare_widened, &w));
+    *same = w.same;
+    return AWQ_OK;
+}
+
+/* Tensors that no module has must have the source's values. */
 static awq_status compare_undescribed(const compared *c, const awq__tensor *tensor)
 {
-    bool copies, same = false;
+    bool same;
+    awq__copying copying;
     const awq__tensor *copy = awq__checkpoint_find(c->result->arch->checkpoint, tensor->name);
-    AWQ__CHECK(awq__result_copies(c->v->ctx, c->source->arch, tensor, &copies));
-    if (!copies)
+    AWQ__CHECK(awq__result_copies(c->v->ctx, c->source, tensor, &copying));
+    if (copying != AWQ__COPIED && copying != AWQ__WIDENED)
         return AWQ_OK;
-    if (copy && copy->bytes == tensor->bytes && copy->dtype == tensor->dtype)
-        AWQ__CHECK(awq__tensor_compare(c->v->ctx, copy, tensor, &same));
+    AWQ__CHECK(is_same_copy(c, tensor, copying, copy, &same));
     if (same)
         return AWQ_OK;
     return awq__find_problem(c->v, "%s: %s is %s", c->result->directory, tensor->name,

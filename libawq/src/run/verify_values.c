@@ -15,6 +15,7 @@
  *     with multipliers that are fitted.
  */
 #include "run/verify.h"
+#include "core/convert.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -43,6 +44,7 @@ typedef struct comparison {
     range *row_range, *col_range; /* [N], [K] of unknown ones, 1 where there are none */
     bool unknown_rows, unknown_cols;
     bool gptq, same, wrong;
+    bool widened;     /* the source has codes or FP8, the result floats of their type */
     int64_t row, col; /* the first that is wrong */
     double found, expected;
 } comparison;
@@ -108,7 +110,8 @@ static void see_whether_same(comparison *c, int64_t first, int64_t count, const 
 {
     (void)first;
     (void)work;
-    c->same &= !memcmp(q, w, (size_t)(count * c->module->cols) * sizeof *q);
+    for (int64_t i = 0; i < count * c->module->cols; i++)
+        c->same &= q[i] == (c->widened ? awq__round_to_dtype(c->after.weight.dtype, w[i]) : w[i]);
 }
 
 /* ---- multipliers ---- */
@@ -303,8 +306,9 @@ static awq_status compare_matrix(void *arg, int64_t index, int worker)
     (void)worker;
     if (c->module->vector)
         return AWQ_OK;
-    c->same = c->before.packed == c->after.packed &&
-              (c->before.packed || c->before.weight.dtype == c->after.weight.dtype);
+    c->widened = (c->before.packed || c->before.fp8) && !c->after.packed && !c->after.fp8;
+    c->same = c->widened || (c->before.packed == c->after.packed &&
+                             (c->before.packed || c->before.weight.dtype == c->after.weight.dtype));
     if (c->same)
         AWQ__CHECK(each_block(c, see_whether_same, NULL));
     bool may_differ = c->after.packed || c->norm || c->unknown_rows || c->unknown_cols;

@@ -86,6 +86,20 @@ static awq_status add_stem(tensor_set *set, const awq__checkpoint *checkpoint, c
     return AWQ_OK;
 }
 
+/* Scales of FP8 follow the name. */
+static awq_status add_fused(tensor_set *set, const awq__checkpoint *checkpoint, const char *name)
+{
+    static const char *const suffixes[] = {"_scale_inv", "_scale"};
+    AWQ__CHECK(add_stem(set, checkpoint, name));
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        const awq__tensor *scale;
+        AWQ__CHECK(awq__suffix_find(set->ctx, checkpoint, name, suffixes[i], &scale));
+        if (scale)
+            AWQ__CHECK(add_tensor(set, scale));
+    }
+    return AWQ_OK;
+}
+
 awq_status awq__source_hash(const awq_model *model, int64_t layer, awq__held *held, uint64_t *hash)
 {
     const awq__arch *arch = model->arch;
@@ -102,7 +116,7 @@ awq_status awq__source_hash(const awq_model *model, int64_t layer, awq__held *he
         fused = awq__fused_names(experts, experts->layout, names);
     }
     for (int i = 0; i < fused; i++)
-        AWQ__TRY(add_stem(&set, arch->checkpoint, names[i]));
+        AWQ__TRY(add_fused(&set, arch->checkpoint, names[i]));
     AWQ__TRY(hash_set(&set, hash));
 done:
     free_set(&set);

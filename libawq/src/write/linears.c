@@ -76,15 +76,16 @@ static size_t module_length(const awq__tensor *tensor)
                : 0;
 }
 
-static awq_status add_copied(awq_context *ctx, const awq__arch *arch, linears *l)
+static awq_status add_copied(awq_context *ctx, const awq_model *model, linears *l)
 {
+    const awq__arch *arch = model->arch;
     for (size_t i = 0; arch->checkpoint && i < awq__checkpoint_count(arch->checkpoint); i++) {
         const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
         size_t length = module_length(tensor);
-        bool copies = false;
+        awq__copying copying = AWQ__NOT_COPIED;
         if (length)
-            AWQ__CHECK(awq__result_copies(ctx, arch, tensor, &copies));
-        if (copies)
+            AWQ__CHECK(awq__result_copies(ctx, model, tensor, &copying));
+        if (copying == AWQ__COPIED || copying == AWQ__WIDENED)
             AWQ__CHECK(add_made(ctx, l, awq__format(ctx, "%.*s", (int)length, tensor->name)));
     }
     return AWQ_OK;
@@ -110,7 +111,7 @@ awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan,
         return *config ? AWQ_OK : awq__fail(ctx, AWQ_ERROR_MEMORY, "out of memory: config.json");
     }
     AWQ__TRY(add_described(ctx, plan, &l));
-    AWQ__TRY(add_copied(ctx, arch, &l));
+    AWQ__TRY(add_copied(ctx, plan->model, &l));
     if (!has_name(&l, head))
         AWQ__TRY(add(ctx, &l, head, NULL));
     *config = plan->format->config(ctx, l.items, l.count);

@@ -11,7 +11,8 @@ typedef struct awq__model_plan {
     awq_model *model; /* the source */
     awq__rules rules;
     const awq__disk_format *format;
-    uint64_t undescribed_bytes; /* of tensors that the architecture does not describe */
+    /* Of tensors that the architecture does not describe, in the source and in the result. */
+    uint64_t undescribed_before, undescribed_bytes;
 } awq__model_plan;
 void awq__model_plan_free(awq__model_plan *plan);
 /* The scheme of module `index`, which is quantized and whose weights are of this dtype. */

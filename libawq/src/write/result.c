@@ -4,6 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Do experts share tensors of F8_E4M3? No engine's format has the like. */
+static bool are_fp8(const awq__model_plan *plan, int64_t layer)
+{
+    const awq__arch *arch = plan->model->arch;
+    awq__found found = {0};
+    size_t first = awq__arch_index(arch, layer, AWQ__PART_GATE, 0);
+    return plan->model->format &&
+           awq__model_find(plan->model, &arch->modules[first], NULL, &found) == AWQ_OK && found.fp8;
+}
+
 awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t layer)
 {
     const awq__arch *arch = plan->model->arch;
@@ -16,7 +26,8 @@ awq__experts_storage awq__result_experts(const awq__model_plan *plan, int64_t la
             quantized |= plan->rules.of[awq__arch_index(arch, layer, part, e)] != NULL;
     if (quantized)
         return plan->format->fused ? AWQ__EXPERTS_PACKED : AWQ__EXPERTS_BY_NAME;
-    return experts->layout == AWQ_EXPERTS_SEPARATE ? AWQ__EXPERTS_BY_NAME : AWQ__EXPERTS_AS_SOURCE;
+    return experts->layout == AWQ_EXPERTS_SEPARATE || are_fp8(plan, layer) ? AWQ__EXPERTS_BY_NAME
+                                                                           : AWQ__EXPERTS_AS_SOURCE;
 }
 
 /* ---- by the names of modules ---- */
@@ -118,34 +129,6 @@ awq_status awq__result_fused(const awq__model_plan *plan, int64_t layer,
     default:
         return AWQ_OK;
     }
-}
-
-/* ---- what no module has ---- */
-
-/* A head that some write although it is the embedding. */
-static awq_status is_tied_copy(awq_context *ctx, const awq__arch *arch, const awq__tensor *tensor,
-                               bool *is)
-{
-    char name[AWQ_NAME_BYTES + 8];
-    snprintf(name, sizeof name, "%s.weight", arch->model.embedding);
-    const awq__tensor *embedding = awq__checkpoint_find(arch->checkpoint, name);
-    *is = !arch->model.head[0] && embedding && tensor->dtype == embedding->dtype &&
-          tensor->rank == 2 && tensor->shape[0] == embedding->shape[0] &&
-          tensor->bytes == embedding->bytes;
-    return *is ? awq__tensor_compare(ctx, tensor, embedding, is) : AWQ_OK;
-}
-
-awq_status awq__result_copies(awq_context *ctx, const awq__arch *arch, const awq__tensor *tensor,
-                              bool *copies)
-{
-    bool tied;
-    *copies = !awq__arch_stores(arch, tensor->name);
-    if (!*copies)
-        return AWQ_OK;
-    *copies = false;
-    AWQ__CHECK(is_tied_copy(ctx, arch, tensor, &tied));
-    *copies = !tied;
-    return AWQ_OK;
 }
 
 /* ---- all of them ---- */

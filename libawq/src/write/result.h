@@ -26,10 +26,6 @@ typedef struct awq__fused_spec {
 /* Those of a layer of a model with weights; none if its experts are stored by name. */
 awq_status awq__result_fused(const awq__model_plan *plan, int64_t layer,
                              awq__fused_spec specs[AWQ__MAX_FUSED], int *count);
-/* Is a tensor copied because the architecture does not describe it? A copy of the embedding that is
- * stored as head is not. */
-awq_status awq__result_copies(awq_context *ctx, const awq__arch *arch, const awq__tensor *tensor,
-                              bool *copies);
 /* Bytes of the result that store module `index`. */
 awq_status awq__result_bytes(const awq__model_plan *plan, size_t index, uint64_t *bytes);
 /* Calls visit for each tensor of a layer of a model with weights; -1 is what comes before the
@@ -38,5 +34,26 @@ typedef awq_status (*awq__result_visit)(void *user, const char *name, awq_dtype 
                                         const int64_t *shape);
 awq_status awq__result_tensors(awq_context *ctx, const awq__model_plan *plan, int64_t layer,
                                awq__result_visit visit, void *user);
+
+/* ---- undescribed.c: tensors of the source that no module has ---- */
+
+typedef enum awq__copying {
+    AWQ__NOT_COPIED, /* a module has it, or it is a copy of the embedding as a head */
+    AWQ__COPIED,
+    AWQ__WIDENED,  /* weights of F8_E4M3, which become BF16 */
+    AWQ__TAKEN_IN, /* their scales */
+} awq__copying;
+/* What becomes of a tensor of the source that is in the result because the architecture does not
+   describe it. AWQ_ERROR_UNSUPPORTED if it holds codes of the source's format. */
+awq_status awq__result_copies(awq_context *ctx, const awq_model *model, const awq__tensor *tensor,
+                              awq__copying *copying);
+/* Its bytes there. */
+uint64_t awq__copied_bytes(const awq__tensor *tensor, awq__copying copying);
+/* The values of a tensor that is widened, as BF16, block by block; `at` is in bytes. Stops at the
+   first failure. */
+typedef awq_status (*awq__widened_visit)(void *user, const awq__tensor *tensor, uint64_t at,
+                                         const void *data, size_t bytes);
+awq_status awq__widen_undescribed(awq_context *ctx, const awq_model *model,
+                                  const awq__tensor *tensor, awq__widened_visit visit, void *user);
 
 #endif

@@ -7,20 +7,35 @@ static awq_status declare(void *user, const char *name, awq_dtype dtype, int ran
     return awq__output_declare(user, name, dtype, rank, shape);
 }
 
+static awq_status write_widened(void *user, const awq__tensor *tensor, uint64_t at,
+                                const void *data, size_t bytes)
+{
+    return awq__output_write_part(user, tensor->name, (size_t)at, data, bytes);
+}
+
+static awq_status write_undescribed(const awq__writer *writer, const awq__tensor *tensor,
+                                    awq__copying copying)
+{
+    if (copying == AWQ__WIDENED)
+        return awq__widen_undescribed(writer->ctx, writer->plan->model, tensor, write_widened,
+                                      writer->output);
+    return awq__output_write_from(writer->output, tensor->name, 0, tensor, 0, tensor->bytes);
+}
+
 /* Tensors that no module has are kept as they are, after all others. */
 static awq_status each_undescribed(const awq__writer *writer, bool write)
 {
-    const awq__arch *arch = writer->plan->model->arch;
-    for (size_t i = 0; i < awq__checkpoint_count(arch->checkpoint); i++) {
-        const awq__tensor *tensor = awq__checkpoint_at(arch->checkpoint, i);
-        bool copies;
-        AWQ__CHECK(awq__result_copies(writer->ctx, arch, tensor, &copies));
-        if (copies && write)
-            AWQ__CHECK(
-                awq__output_write_from(writer->output, tensor->name, 0, tensor, 0, tensor->bytes));
-        else if (copies)
-            AWQ__CHECK(awq__output_declare(writer->output, tensor->name, tensor->dtype,
-                                           tensor->rank, tensor->shape));
+    const awq_model *model = writer->plan->model;
+    for (size_t i = 0; i < awq__checkpoint_count(model->arch->checkpoint); i++) {
+        const awq__tensor *tensor = awq__checkpoint_at(model->arch->checkpoint, i);
+        awq__copying copying;
+        AWQ__CHECK(awq__result_copies(writer->ctx, model, tensor, &copying));
+        if (copying != AWQ__COPIED && copying != AWQ__WIDENED)
+            continue;
+        awq_dtype dtype = copying == AWQ__WIDENED ? AWQ_BF16 : tensor->dtype;
+        AWQ__CHECK(write ? write_undescribed(writer, tensor, copying)
+                         : awq__output_declare(writer->output, tensor->name, dtype, tensor->rank,
+                                               tensor->shape));
     }
     return AWQ_OK;
 }
