@@ -66,7 +66,7 @@ static inline void name(char *out, int64_t layer, const char *module)
 /* BLOCK.gate_proj and so on. */
 static inline void name_mlp(awq_arch_shared *mlp, int64_t layer, const char *block)
 {
-    char module[AWQ_NAME_BYTES];
+    char module[64];
     char *const names[] = {mlp->gate, mlp->up, mlp->down};
     const char *const parts[] = {"gate_proj", "up_proj", "down_proj"};
     for (int i = 0; i < 3; i++) {

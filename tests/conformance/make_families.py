@@ -34,10 +34,11 @@ class Family:
 
     def __init__(self, config, moe_norm="post_attention_layernorm", mid_norm=None,
                  router="mlp.gate", experts="mlp.experts", scalar=None, norms_plus_one=False,
-                 wrap=None):
+                 wrap=None, copied=()):
         self.config, self.moe_norm, self.mid_norm = config, moe_norm, mid_norm or moe_norm
         self.router, self.experts, self.scalar = router, experts, scalar
         self.norms_plus_one, self.wrap = norms_plus_one, wrap
+        self.copied = copied  # names and shapes of tensors that transformers does not read
 
 
 def family_olmoe():
@@ -45,6 +46,35 @@ def family_olmoe():
         **COMMON | dict(num_key_value_heads=4), intermediate_size=32, num_hidden_layers=2,
         num_experts=8, num_experts_per_tok=3, norm_topk_prob=False, attention_bias=False,
         tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}))
+
+
+DEEPSEEK = COMMON | dict(
+    num_key_value_heads=4, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=3,
+    first_k_dense_replace=1, n_routed_experts=8, num_experts_per_tok=3, kv_lora_rank=32,
+    qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=24, rms_norm_eps=1e-3, n_group=4,
+    topk_group=2, tie_word_embeddings=False)
+
+
+def yarn(factor, mscale):
+    return {"rope_type": "yarn", "rope_theta": 10000.0, "factor": factor, "beta_fast": 32.0,
+            "beta_slow": 1.0, "mscale": mscale, "mscale_all_dim": mscale,
+            "original_max_position_embeddings": 64}
+
+
+def family_deepseek_v2():
+    return Family(transformers.DeepseekV2Config(
+        **DEEPSEEK, q_lora_rank=None, n_shared_experts=2, topk_method="group_limited_greedy",
+        routed_scaling_factor=4.0, norm_topk_prob=False, rope_parameters=yarn(40.0, 0.707)))
+
+
+def family_deepseek_v3():
+    return Family(transformers.DeepseekV3Config(
+        **DEEPSEEK, q_lora_rank=32, n_shared_experts=1, routed_scaling_factor=2.5,
+        norm_topk_prob=True, attention_bias=True, num_mtp_layers=0,
+        rope_parameters=yarn(4.0, 1.0)), copied=[
+            ("model.layers.3.enorm.weight", [64]), ("model.layers.3.eh_proj.weight", [64, 128]),
+            ("model.layers.3.self_attn.q_a_proj.weight", [32, 64]),
+            ("model.layers.3.mlp.experts.0.down_proj.weight", [64, 32])])
 
 
 # ---- random weights ----
@@ -171,6 +201,16 @@ def wrap(folder, family):
     save_file(tensors, path, {"format": "pt"})
 
 
+def add_copied(folder, family, generator):
+    """Tensors beside the model: of a layer of prediction, of another tower."""
+    path = os.path.join(folder, "model.safetensors")
+    tensors = load_file(path) if family.copied else {}
+    for name, shape in family.copied:
+        tensors[name] = torch.randn(shape, generator=generator).to(torch.bfloat16)
+    if tensors:
+        save_file(tensors, path, {"format": "pt"})
+
+
 def make(name, folder):
     generator = torch.Generator().manual_seed(sum(name.encode()))
     family = globals()["family_" + name]()
@@ -198,6 +238,7 @@ def make(name, folder):
     for extra in ("generation_config.json",):
         if os.path.exists(os.path.join(folder, extra)):
             os.remove(os.path.join(folder, extra))
+    add_copied(folder, family, generator)
     if family.wrap:
         wrap(folder, family)
     size = sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder))

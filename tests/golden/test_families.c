@@ -124,6 +124,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE("olmoe-tiny"),
+        CASE("deepseek_v2-tiny"),
+        CASE("deepseek_v3-tiny"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

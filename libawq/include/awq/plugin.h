@@ -168,6 +168,30 @@ typedef enum awq_group_score {
     AWQ_GROUP_MAX = 0,      /* the largest score of the group */
     AWQ_GROUP_TOP2_SUM = 1, /* the sum of its two largest */
 } awq_group_score;
+/*
+ * Latent attention (MLA, arXiv 2405.04434): an attention whose heads have nope_dim + rope_dim
+ * channels in q and k, and value_dim in v.
+ *
+ *     q = q_b(n(q_a(x))), or attention.q(x) with q_rank 0; of each head [nope | rope]
+ *     kv_a(x) = [latent | rope key, one for all heads]
+ *     kv_b(n(latent)), of each head [nope key | value]; n(y) = RMS norm with weights
+ *
+ * The rotary embedding turns rope channels alone. attention.heads = kv_heads, head_dim is nope_dim
+ * + rope_dim, k and v are "", and o is [H, heads * value_dim].
+ */
+typedef struct awq_arch_latent {
+    int64_t kv_rank; /* 0: the attention is of another kind */
+    int64_t q_rank;  /* 0: attention.q makes queries of x */
+    int64_t nope_dim, rope_dim, value_dim;
+    double norm_epsilon;                                  /* of n; 0: the model's */
+    char q_a[AWQ_NAME_BYTES], q_a_norm[AWQ_NAME_BYTES];   /* [q_rank, H] */
+    char q_b[AWQ_NAME_BYTES];                             /* [heads * head_dim, q_rank] */
+    char kv_a[AWQ_NAME_BYTES], kv_a_norm[AWQ_NAME_BYTES]; /* [kv_rank + rope_dim, H] */
+    char kv_b[AWQ_NAME_BYTES]; /* [heads * (nope_dim + value_dim), kv_rank] */
+    int32_t a_bias;            /* nonzero: q_a and kv_a have biases */
+    int32_t reserved_flag;
+    uint64_t reserved[8];
+} awq_arch_latent;
 
 typedef enum awq_scoring {
     AWQ_SCORING_SOFTMAX_TOPK = 0, /* softmax over all experts, then the k largest */
@@ -296,6 +320,10 @@ enum {
     /* With a shared_norm: columns of the shared gate and up times s, shared_norm divided by s;
        AWQ_FOLD_EXPERT_NORM leaves them out. */
     AWQ_FOLD_SHARED_NORM = 128,
+    /* Of latent attention: AWQ_FOLD_ATTENTION_NORM is q_a or q, and kv_a, columns times s; and
+       AWQ_FOLD_VALUE o columns times s, kv_b rows of values divided by s. */
+    AWQ_FOLD_LATENT_Q = 16,  /* q_b columns times s, q_a_norm divided by s */
+    AWQ_FOLD_LATENT_KV = 32, /* kv_b columns times s, kv_a_norm divided by s */
 };
 
 /*
@@ -330,6 +358,7 @@ typedef struct awq_arch_layer {
     char router_correction[AWQ_NAME_BYTES];   /* [E] or [1, E]; see awq_arch_router */
     char router_input_scale[AWQ_NAME_BYTES];  /* [H]; only with reads_residual */
     char router_expert_scale[AWQ_NAME_BYTES]; /* [E]: multiplies the final weights */
+    awq_arch_latent latent;                   /* since minor 2 */
 } awq_arch_layer;
 
 /* {".block_sparse_moe.", ".mlp."} */

@@ -108,6 +108,27 @@ static void list_parameter(lister *l, const char *name, awq__part part, int64_t 
         l->arch->modules[l->at - 1].suffix = "";
 }
 
+static void list_latent(lister *l, int64_t n)
+{
+    const awq_arch_attention *a = &l->arch->layers[n].attention;
+    const awq_arch_latent *m = &l->arch->layers[n].latent;
+    const awq_role role = AWQ_ROLE_ATTENTION;
+    int64_t H = l->arch->model.hidden_size, Q = a->heads * a->head_dim;
+    int64_t kv_rows = a->heads * (m->nope_dim + m->value_dim);
+    if (!m->q_rank)
+        list_module(l, a->q, AWQ__PART_Q, role, n, Q, H)->bias = a->qkv_bias != 0;
+    if (m->q_rank)
+        list_module(l, m->q_a, AWQ__PART_Q_A, role, n, m->q_rank, H)->bias = m->a_bias != 0;
+    list_module(l, m->kv_a, AWQ__PART_KV_A, role, n, m->kv_rank + m->rope_dim, H)->bias =
+        m->a_bias != 0;
+    if (m->q_rank)
+        list_module(l, m->q_b, AWQ__PART_Q_B, role, n, Q, m->q_rank);
+    list_module(l, m->kv_b, AWQ__PART_KV_B, role, n, kv_rows, m->kv_rank);
+    list_module(l, a->o, AWQ__PART_O, role, n, H, a->heads * m->value_dim)->bias = a->o_bias != 0;
+    list_vector(l, m->q_a_norm, AWQ__PART_Q_A_NORM, AWQ_ROLE_NORM, n, m->q_rank);
+    list_vector(l, m->kv_a_norm, AWQ__PART_KV_A_NORM, AWQ_ROLE_NORM, n, m->kv_rank);
+}
+
 static void list_attention(lister *l, int64_t n)
 {
     const awq_arch_layer *layer = &l->arch->layers[n];
@@ -199,7 +220,9 @@ static void list_layer(lister *l, int64_t n)
         parts[part] = SIZE_MAX;
     l->arch->layer_first[n] = l->at;
     list_vector(l, layer->attention_norm.name, AWQ__PART_ATTENTION_NORM, AWQ_ROLE_NORM, n, H);
-    (layer->delta.value_heads ? list_delta : list_attention)(l, n);
+    (layer->delta.value_heads       ? list_delta
+     : awq__arch_has_latents(layer) ? list_latent
+                                    : list_attention)(l, n);
     list_vectors(l, n);
     if (x->count)
         list_module(l, layer->router.name, AWQ__PART_ROUTER, AWQ_ROLE_ROUTER, n, x->count, H)

@@ -78,7 +78,13 @@ typedef enum awq__part {
     AWQ__PART_Q,
     AWQ__PART_K,
     AWQ__PART_V,
+    AWQ__PART_Q_A,
+    AWQ__PART_KV_A,
+    AWQ__PART_Q_B,
+    AWQ__PART_KV_B,
     AWQ__PART_O,
+    AWQ__PART_Q_A_NORM,
+    AWQ__PART_KV_A_NORM,
     AWQ__PART_Q_NORM,
     AWQ__PART_K_NORM,
     AWQ__PART_SINKS,
@@ -158,6 +164,11 @@ void awq__arch_free(awq__arch *arch);
 /* The index of a layer's module; expert is ignored for parts that are not an expert's. The layer
    must have the part. */
 size_t awq__arch_index(const awq__arch *arch, int64_t layer, awq__part part, int64_t expert);
+/* Is its attention by latents (MLA)? */
+static inline bool awq__arch_has_latents(const awq_arch_layer *layer)
+{
+    return layer->latent.kv_rank != 0;
+}
 /* Has the layer this part? True for the parts of experts. */
 bool awq__arch_has(const awq__arch *arch, int64_t layer, awq__part part);
 /* Routed experts and the shared one, or the MLP of a dense layer. */
@@ -203,6 +214,23 @@ awq_status awq__wrapped_layer(awq_context *ctx, awq__arch *arch, awq_arch_layer 
 /* AWQ_ERROR_IO, which tells how to download it, if the path looks like OWNER/NAME on the Hugging
    Face Hub and nothing is there. */
 awq_status awq__check_hub_name(awq_context *ctx, const char *path);
+
+/* ---- readers.c: which norm a linear reads, and what folds into it ---- */
+
+/* The part whose norm makes the module's input; AWQ__PART_EMBEDDING, which is none, if no norm
+   does. */
+awq__part awq__norm_of(const awq__arch *arch, const awq__module *module);
+/* The AWQ_FOLD_ bit of scales that go into this norm; 0 if none can. */
+uint32_t awq__fold_of_norm(awq__part norm);
+
+/* Rows that make what another linear of the layer reads: of each `stride` rows the last `run`, for
+   `shared` runs of the other's columns. */
+typedef struct awq__producing {
+    awq__part reader;
+    uint32_t fold; /* the AWQ_FOLD_ bit; 0: the module makes no such thing */
+    int64_t run, shared, stride;
+} awq__producing;
+awq__producing awq__produces(const awq__arch *arch, const awq__module *module);
 
 /* ---- other_names.c ---- */
 

@@ -147,8 +147,10 @@ awq_status awq__check_model(awq_context *ctx, const char *plugin, const awq_arch
 }
 
 /* What minor 2 has brought. */
-static void check_variant(checker *c, const awq_arch_model *model, const awq_arch_attention *a)
+static void check_variant(checker *c, const awq_arch_model *model, const awq_arch_layer *layer)
 {
+    const awq_arch_attention *a = &layer->attention;
+    int64_t rotated = awq__arch_has_latents(layer) ? layer->latent.rope_dim : a->head_dim;
     const int32_t bare = AWQ_BARE_NORM_Q | AWQ_BARE_NORM_K | AWQ_BARE_NORM_V;
     check_finite(c, "attention.logit_scale", a->logit_scale);
     check_range(c, "attention.chunk", a->chunk, 0, INT64_MAX);
@@ -169,19 +171,62 @@ static void check_variant(checker *c, const awq_arch_model *model, const awq_arc
     const awq_rope *rope = a->rope ? &model->other_ropes[a->rope - 1] : &model->rope;
     if (a->rope && !rope->pairs)
         refuse(c, "attention.rope", "one of the other_ropes that is not there", "one that is");
-    if (2 * rope->pairs > a->head_dim)
+    if (2 * rope->pairs > rotated)
         refuse(c, "attention.head_dim", "too small for rope.pairs", "at least twice as much");
 }
 
-static void check_attention(checker *c, const awq_arch_model *model,
-                            const awq_arch_attention *attention)
+/* Names that belong to a part which is there, or is not. */
+static void check_name_if(checker *c, bool there, const char *what, const char *name)
 {
-    check_name(c, "attention.q", attention->q, 0);
-    check_name(c, "attention.k", attention->k, 0);
-    if (!attention->value_is_key)
-        check_name(c, "attention.v", attention->v, 0);
-    else if (attention->v[0])
-        refuse(c, "attention.v", "there with value_is_key", "none");
+    if (there)
+        check_name(c, what, name, 0);
+    else if (name[0])
+        refuse(c, what, "a name", "none in this kind of attention");
+}
+
+static void check_latent(checker *c, const awq_arch_layer *layer)
+{
+    const awq_arch_attention *attention = &layer->attention;
+    const awq_arch_latent *latent = &layer->latent;
+    bool there = awq__arch_has_latents(layer), both = there && latent->q_rank;
+    check_range(c, "latent.kv_rank", latent->kv_rank, 0, MAX_SIZE);
+    check_range(c, "latent.q_rank", latent->q_rank, 0, there ? MAX_SIZE : 0);
+    check_name_if(c, there, "latent.kv_a", latent->kv_a);
+    check_name_if(c, there, "latent.kv_a_norm", latent->kv_a_norm);
+    check_name_if(c, there, "latent.kv_b", latent->kv_b);
+    check_name_if(c, both, "latent.q_a", latent->q_a);
+    check_name_if(c, both, "latent.q_a_norm", latent->q_a_norm);
+    check_name_if(c, both, "latent.q_b", latent->q_b);
+    check_finite(c, "latent.norm_epsilon", latent->norm_epsilon);
+    check_flag(c, "latent.a_bias", latent->a_bias);
+    check_reserved(c, "latent", latent->reserved, 8);
+    if (latent->reserved_flag)
+        refuse(c, "latent", "not zero in its reserved space", "zeros");
+    if (!there || c->status != AWQ_OK)
+        return;
+    check_range(c, "latent.nope_dim", latent->nope_dim, 1, attention->head_dim);
+    check_range(c, "latent.rope_dim", latent->rope_dim, 1, attention->head_dim);
+    check_range(c, "latent.value_dim", latent->value_dim, 1, 65536);
+    check_range(c, "attention.head_dim, nope_dim + rope_dim", attention->head_dim,
+                latent->nope_dim + latent->rope_dim, latent->nope_dim + latent->rope_dim);
+    check_range(c, "attention.kv_heads, heads", attention->kv_heads, attention->heads,
+                attention->heads);
+    check_range(c, "heads * (nope_dim + value_dim)",
+                attention->heads * (latent->nope_dim + latent->value_dim), 1, MAX_SIZE);
+    if (attention->q_norm[0] || attention->sinks[0] || attention->norm_without_weight ||
+        attention->clip != 0 || attention->temperature_floor != 0 || attention->value_is_key)
+        refuse(c, "attention",
+               "with norms of heads, sinks, a clip, a temperature or value_is_key beside latents",
+               "none of them");
+}
+
+static void check_attention(checker *c, const awq_arch_model *model, const awq_arch_layer *layer)
+{
+    const awq_arch_attention *attention = &layer->attention;
+    bool latents = awq__arch_has_latents(layer);
+    check_name_if(c, !latents || !layer->latent.q_rank, "attention.q", attention->q);
+    check_name_if(c, !latents, "attention.k", attention->k);
+    check_name_if(c, !latents && !attention->value_is_key, "attention.v", attention->v);
     check_name(c, "attention.o", attention->o, 0);
     check_range(c, "attention.heads", attention->heads, 1, MAX_EXPERTS);
     check_range(c, "attention.kv_heads", attention->kv_heads, 1, attention->heads);
@@ -201,7 +246,7 @@ static void check_attention(checker *c, const awq_arch_model *model,
     check_range(c, "heads * head_dim", attention->heads * attention->head_dim, 1, MAX_SIZE);
     if (attention->heads % attention->kv_heads)
         refuse(c, "attention.kv_heads", "not a divisor of heads", "one");
-    check_variant(c, model, attention);
+    check_variant(c, model, layer);
 }
 
 static void check_delta_names(checker *c, const awq_arch_delta *delta)
@@ -382,7 +427,7 @@ static bool linear_in_up(const awq_arch_activation *activation)
 static void check_folds(checker *c, const awq_arch_layer *layer)
 {
     uint32_t known = AWQ_FOLD_ATTENTION_NORM | AWQ_FOLD_VALUE | AWQ_FOLD_EXPERT_NORM | AWQ_FOLD_UP |
-                     AWQ_FOLD_DELTA | AWQ_FOLD_SHARED_NORM;
+                     AWQ_FOLD_DELTA | AWQ_FOLD_SHARED_NORM | AWQ_FOLD_LATENT_Q | AWQ_FOLD_LATENT_KV;
     if (layer->folds & ~known)
         refuse(c, "folds", "of unknown bits", "the AWQ_FOLD_ bits of this version");
     const awq_arch_attention *a = &layer->attention;
@@ -392,6 +437,9 @@ static void check_folds(checker *c, const awq_arch_layer *layer)
                "none where values are clipped, normed or made by k");
     if ((layer->folds & AWQ_FOLD_SHARED_NORM) && !layer->shared_norm.name[0])
         refuse(c, "folds", "with AWQ_FOLD_SHARED_NORM", "none without a shared_norm");
+    if ((layer->folds & AWQ_FOLD_LATENT_Q && !layer->latent.q_rank) ||
+        (layer->folds & AWQ_FOLD_LATENT_KV && !layer->latent.kv_rank))
+        refuse(c, "folds", "with a bit of a latent", "none where there is no such latent");
     if ((layer->folds & AWQ_FOLD_UP) &&
         ((layer->experts.count && !linear_in_up(&layer->experts.activation)) ||
          (layer->shared.intermediate_size && !linear_in_up(&layer->shared.activation))))
@@ -441,7 +489,8 @@ awq_status awq__check_layer(awq_context *ctx, const char *plugin, int64_t n,
     if (layer->delta.value_heads)
         check_delta(&c, &layer->delta, &layer->attention);
     else
-        check_attention(&c, model, &layer->attention);
+        check_attention(&c, model, layer);
+    check_latent(&c, layer);
     check_name(&c, "moe_norm", layer->moe_norm.name, 0);
     check_reserved(&c, "moe_norm", layer->moe_norm.reserved, 2);
     check_range(&c, "experts.count", layer->experts.count, 0, MAX_EXPERTS);

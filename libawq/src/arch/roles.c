@@ -26,6 +26,8 @@ awq__part awq__first_beside(awq__part part)
         return AWQ__PART_Q;
     case AWQ__PART_UP:
         return AWQ__PART_GATE;
+    case AWQ__PART_KV_A:
+        return AWQ__PART_Q_A; /* or Q, where the layer has no Q_A */
     case AWQ__PART_DELTA_Z:
         return AWQ__PART_DELTA_QKV;
     default:

@@ -67,6 +67,16 @@ static void list_delta(names *list, awq_arch_delta *delta)
     add(list, delta->out);
 }
 
+static void list_latent(names *list, awq_arch_latent *latent)
+{
+    add(list, latent->q_a);
+    add(list, latent->q_a_norm);
+    add(list, latent->q_b);
+    add(list, latent->kv_a);
+    add(list, latent->kv_a_norm);
+    add(list, latent->kv_b);
+}
+
 static void list_norms(names *list, awq_arch_layer *layer)
 {
     add(list, layer->attention_norm.name);
@@ -95,6 +105,7 @@ static void list_layer(names *list, awq_arch_layer *layer)
 {
     list_attention(list, &layer->attention);
     list_delta(list, &layer->delta);
+    list_latent(list, &layer->latent);
     list_norms(list, layer);
     list_mlps(list, &layer->experts, &layer->shared);
     add(list, layer->router.name);

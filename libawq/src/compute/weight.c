@@ -270,11 +270,11 @@ void awq__add_bias(const awq__compute *compute, const awq__weight *weight, int64
         compute->add_row(T, weight->rows, weight->bias, weight->bias_scale, y, ldy);
 }
 
-/* x[T,K] and y[T,N] of a linear. */
+/* x[T,K] and y[T,N] of a linear, or of its rows from `start` on. */
 typedef struct linear {
     const awq__compute *compute;
     const awq__weight *weight;
-    int64_t T;
+    int64_t T, start;
     const float *x;
     int64_t ldx;
     float *y;
@@ -282,13 +282,12 @@ typedef struct linear {
     awq__scratch scratch;
 } linear;
 
-/* Block `index` of the weight's rows, by panels of columns, which are in the cache when they are
-   multiplied; whole where it is not read by panels. */
-static void multiply_block(const linear *l, int64_t index, float *work)
+/* Rows of the weight that are a block at most, by panels of columns, which are in the cache when
+   they are multiplied; whole where it is not read by panels. */
+static void multiply_rows(const linear *l, int64_t first, int64_t count, float *work)
 {
     const awq__weight *weight = l->weight;
-    int64_t K = weight->cols, block = awq__weight_block(weight), first = index * block;
-    int64_t count = awq__min(block, weight->rows - first), panel = weight->read_panel ? PANEL : K;
+    int64_t K = weight->cols, panel = weight->read_panel ? PANEL : K;
     for (int64_t col = 0; col < K; col += panel) {
         int64_t cols = awq__min(panel, K - col);
         if (weight->read_panel)
@@ -296,8 +295,14 @@ static void multiply_block(const linear *l, int64_t index, float *work)
         else
             awq__weight_read(l->compute, weight, first, count, work);
         l->compute->multiply_nt(l->T, count, cols, l->x + col, l->ldx, work, cols, col ? 1 : 0,
-                                l->y + first, l->ldy);
+                                l->y + first - l->start, l->ldy);
     }
+}
+
+static void multiply_block(const linear *l, int64_t index, float *work)
+{
+    int64_t block = awq__weight_block(l->weight), first = index * block;
+    multiply_rows(l, first, awq__min(block, l->weight->rows - first), work);
 }
 
 static int64_t block_count(const awq__weight *weight)
@@ -313,6 +318,26 @@ void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t
     for (int64_t i = 0; i < block_count(weight); i++)
         multiply_block(&l, i, work);
     awq__add_bias(compute, weight, T, y, ldy);
+}
+
+void awq__linear_rows(const awq__compute *compute, const awq__weight *weight, int64_t start,
+                      int64_t rows, int64_t T, const float *x, int64_t ldx, float *y, int64_t ldy,
+                      float *work)
+{
+    const linear l = {.compute = compute,
+                      .weight = weight,
+                      .T = T,
+                      .start = start,
+                      .x = x,
+                      .ldx = ldx,
+                      .y = y,
+                      .ldy = ldy};
+    int64_t block = awq__weight_block(weight), end = start + rows;
+    for (int64_t first = start; first < end; first += block)
+        multiply_rows(&l, first, awq__min(block, end - first), work);
+    if (weight->bias)
+        compute->add_row(T, rows, weight->bias + start,
+                         weight->bias_scale ? weight->bias_scale + start : NULL, y, ldy);
 }
 
 static awq_status run_block(void *arg, int64_t index, int worker)

@@ -111,7 +111,11 @@ int64_t awq__weight_work(const awq__weight *weight);
 /* y[T,N] = x[T,K] W^T + bias * bias_scale; rows of x ldx apart, of y ldy. */
 void awq__linear(const awq__compute *compute, const awq__weight *weight, int64_t T, const float *x,
                  int64_t ldx, float *y, int64_t ldy, float *work);
-/* The same in a parallel loop over blocks of rows. */
+/* Columns start .. start+rows-1 of that: y[T,rows]. */
+void awq__linear_rows(const awq__compute *compute, const awq__weight *weight, int64_t start,
+                      int64_t rows, int64_t T, const float *x, int64_t ldx, float *y, int64_t ldy,
+                      float *work);
+/* The whole y in a parallel loop over blocks of rows. */
 awq_status awq__linear_parallel(awq_context *ctx, const awq__compute *compute,
                                 const awq__weight *weight, int64_t T, const float *x, int64_t ldx,
                                 float *y, int64_t ldy);

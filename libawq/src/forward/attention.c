@@ -4,9 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Queries that share a block of scores: bounds the block to QUERIES x sequence length. */
-#define QUERIES 128
-
 /* With output gates `projected` has what q gives, a query and its gate for each head; without,
    that is `q`. */
 typedef struct space {
@@ -21,7 +18,7 @@ static size_t cut(const awq__layer *layer, int64_t L, float *base, space *s)
     if (!a->value_is_key)
         work = awq__max(work, awq__weight_work(&a->v));
     int64_t ones = a->bare_norms ? a->head_dim : 0, projected = a->output_gate ? 2 * L * Q : 0;
-    const int64_t sizes[] = {projected, L * Q, L * KV, L * KV, QUERIES * L, ones, work};
+    const int64_t sizes[] = {projected, L * Q, L * KV, L * KV, AWQ__QUERIES * L, ones, work};
     float **const parts[] = {&s->projected, &s->q, &s->k, &s->v, &s->scores, &s->ones, &s->work};
     return awq__cut_space(base, sizes, parts, 7);
 }
@@ -32,34 +29,25 @@ static size_t floats(const awq__layer *layer, int64_t tokens)
     return cut(layer, tokens, NULL, &unused);
 }
 
-/* ---- scores and their sums ---- */
-
-/* Some queries of a head, all of one chunk of keys, which begins at key `begin`. */
-static void attend_some(const awq__mixing *m, const space *s, int64_t head, int64_t begin,
-                        int64_t first, int64_t count)
-{
-    const awq__attention *a = &m->layer->attention;
-    const awq__compute *compute = m->forward->compute;
-    int64_t D = a->head_dim, Q = a->heads * D, KV = a->kv_heads * D;
-    int64_t keys = first + count - begin, at = head / (a->heads / a->kv_heads) * D + begin * KV;
-    float sink = a->sinks ? a->sinks[head] : -INFINITY;
-    compute->multiply_nt(count, keys, D, s->q + first * Q + head * D, Q, s->k + at, KV, 0,
-                         s->scores, keys);
-    compute->causal_softmax(count, keys, first - begin, a->window, a->scale, sink, s->scores);
-    compute->multiply_nn(count, D, keys, s->scores, keys, s->v + at, KV, 0,
-                         m->c + first * Q + head * D, Q);
-}
-
 static void attend(const awq__mixing *m, const space *s)
 {
     const awq__attention *a = &m->layer->attention;
-    int64_t L = m->tokens, chunk = a->chunk ? a->chunk : L;
-    for (int64_t head = 0; head < a->heads; head++)
-        for (int64_t begin = 0; begin < L; begin += chunk) {
-            int64_t end = awq__min(L, begin + chunk);
-            for (int64_t first = begin; first < end; first += QUERIES)
-                attend_some(m, s, head, begin, first, awq__min(QUERIES, end - first));
-        }
+    int64_t D = a->head_dim;
+    for (int64_t head = 0; head < a->heads; head++) {
+        int64_t kv = head / (a->heads / a->kv_heads);
+        const awq__head_values values = {.key_dim = D,
+                                         .value_dim = D,
+                                         .q = s->q + head * D,
+                                         .k = s->k + kv * D,
+                                         .v = s->v + kv * D,
+                                         .c = m->c + head * D,
+                                         .ldq = a->heads * D,
+                                         .ldk = a->kv_heads * D,
+                                         .ldv = a->kv_heads * D,
+                                         .ldc = a->heads * D,
+                                         .sink = a->sinks ? a->sinks[head] : -INFINITY};
+        awq__attend(m, &values, s->scores);
+    }
 }
 
 /* ---- what is done to queries, keys and values before ---- */

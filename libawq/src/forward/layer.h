@@ -24,6 +24,25 @@ awq_status awq__rotary_create(awq_context *ctx, const awq_rope *rope, int64_t le
 void awq__rotary_free(awq__rotary *rotary);
 #define AWQ__ROPES (1 + AWQ_OTHER_ROPES)
 
+/*
+ * Latent attention (MLA, arXiv 2405.04434), of `heads` heads of nope + rope channels:
+ *   q = q_b(norm(q_a(x))), or attention.q(x); kv = kv_a(x), a latent and a rope key for all heads;
+ *   kv_b(norm(latent)) is each head's nope key and value. k = nope key and rope key.
+ */
+typedef struct awq__latent {
+    int64_t kv_rank;           /* 0: another kind of attention */
+    int64_t q_rank;            /* 0: attention.q */
+    int64_t nope, rope, value; /* channels of a head */
+    double epsilon;            /* of both norms */
+    awq__weight q_a;           /* [q_rank,H] */
+    awq__weight q_b;           /* [heads*(nope+rope),q_rank] */
+    awq__weight kv_a;          /* [kv_rank+rope,H] */
+    awq__weight kv_b;          /* [heads*(nope+value),kv_rank] */
+    const float *q_norm;       /* [q_rank] */
+    const float *kv_norm;      /* [kv_rank] */
+    awq_dtype q_norm_dtype, kv_norm_dtype;
+} awq__latent;
+
 typedef struct awq__attention {
     const float *norm;    /* [H] */
     awq_dtype norm_dtype; /* as it is stored, less norm_shift, which is 1 for norms of 1 + weight */
@@ -43,6 +62,7 @@ typedef struct awq__attention {
     int rope; /* of the forward's rotary tables; -1: none */
     bool adjacent, norm_after_rope, value_is_key;
     int bare_norms; /* AWQ_BARE_NORM_ bits */
+    awq__latent latent;
 } awq__attention;
 
 /* A gated delta net, in place of the attention, whose norm is the layer's attention norm. */
@@ -130,8 +150,10 @@ awq__sequences awq__some_sequences(const awq__sequences *all, int64_t first, int
 
 /* Vectors of a token inside an attention, which linears read. */
 typedef enum awq__vector {
-    AWQ__VECTOR_X, /* [H] the normed hidden state */
-    AWQ__VECTOR_C, /* what o reads */
+    AWQ__VECTOR_X,         /* [H] the normed hidden state */
+    AWQ__VECTOR_Q_LATENT,  /* [q_rank] normed */
+    AWQ__VECTOR_KV_LATENT, /* [kv_rank] normed */
+    AWQ__VECTOR_C,         /* what o reads */
     AWQ__VECTOR_COUNT,
 } awq__vector;
 
@@ -175,8 +197,20 @@ typedef struct awq__mixer {
     /* x -> c, on the calling thread. */
     void (*mix)(const awq__mixing *m);
 } awq__mixer;
-extern const awq__mixer awq__softmax_mixer, awq__delta_mixer;
+extern const awq__mixer awq__softmax_mixer, awq__delta_mixer, awq__latent_mixer;
 
+/* Queries that share a block of scores, [AWQ__QUERIES, L]. */
+#define AWQ__QUERIES 128
+/* One head of a sequence; ld are strides of rows. */
+typedef struct awq__head_values {
+    int64_t key_dim, value_dim; /* channels of q and k, and of v and c */
+    const float *q, *k, *v;
+    float *c;
+    int64_t ldq, ldk, ldv, ldc;
+    float sink; /* -INFINITY: none */
+} awq__head_values;
+/* c = softmax of q k^T times v, causal, within window and chunk. scores: a block of work space. */
+void awq__attend(const awq__mixing *m, const awq__head_values *head, float *scores);
 /* Where tokens go: of T tokens, in the order in which they came. n and k are the layer's
    expert_count and per_token: the last of a token's k choices is the shared expert, if there is
    one. */

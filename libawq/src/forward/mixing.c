@@ -18,7 +18,9 @@ typedef struct job {
 
 static const awq__mixer *mixer_of(const awq__layer *layer)
 {
-    return layer->delta.value_heads ? &awq__delta_mixer : &awq__softmax_mixer;
+    if (layer->delta.value_heads)
+        return &awq__delta_mixer;
+    return layer->attention.latent.kv_rank ? &awq__latent_mixer : &awq__softmax_mixer;
 }
 
 /* The work space of one sequence: x, c, and what first the mixer and then o takes. */

@@ -86,7 +86,11 @@ static awq_status create_softmax(awq__quantizer *quantizer, const awq__layer *la
 awq_status awq__attention_create(awq__quantizer *quantizer, const awq__layer *layer,
                                  awq__work *work)
 {
-    return (layer->delta.value_heads ? awq__delta_create : create_softmax)(quantizer, layer, work);
+    if (layer->delta.value_heads)
+        return awq__delta_create(quantizer, layer, work);
+    if (layer->attention.latent.kv_rank)
+        return awq__latent_create(quantizer, layer, work);
+    return create_softmax(quantizer, layer, work);
 }
 
 awq_status awq__quantize_attention(awq__quantizer *quantizer, const awq__layer *layer,

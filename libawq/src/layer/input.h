@@ -57,6 +57,10 @@ awq_status awq__add_site(awq__work *work, uint32_t fold, const awq__fold_site *s
 awq_status awq__attention_create(awq__quantizer *quantizer, const awq__layer *layer,
                                  awq__work *work);
 
+/* ---- latent.c ---- */
+
+awq_status awq__latent_create(awq__quantizer *quantizer, const awq__layer *layer, awq__work *work);
+
 /* ---- fold.c ---- */
 
 void awq__fold(awq__block *block);

@@ -134,6 +134,24 @@ static void set_variant(const awq_arch_attention *source, awq__attention *a)
     a->bare_norms = source->norm_without_weight;
 }
 
+static awq_status load_latent(loader *l)
+{
+    const awq_arch_latent *source = &l->model->arch->layers[l->layer].latent;
+    awq__latent *m = &l->loaded->layer.attention.latent;
+    m->kv_rank = source->kv_rank;
+    m->q_rank = source->q_rank;
+    m->nope = source->nope_dim;
+    m->rope = source->rope_dim;
+    m->value = source->value_dim;
+    m->epsilon = source->norm_epsilon != 0 ? source->norm_epsilon : l->loaded->layer.epsilon;
+    AWQ__CHECK(load_weight(l, AWQ__PART_Q_A, -1, &m->q_a));
+    AWQ__CHECK(load_weight(l, AWQ__PART_Q_B, -1, &m->q_b));
+    AWQ__CHECK(load_weight(l, AWQ__PART_KV_A, -1, &m->kv_a));
+    AWQ__CHECK(load_weight(l, AWQ__PART_KV_B, -1, &m->kv_b));
+    AWQ__CHECK(load_vector(l, AWQ__PART_Q_A_NORM, &m->q_norm, &m->q_norm_dtype));
+    return load_vector(l, AWQ__PART_KV_A_NORM, &m->kv_norm, &m->kv_norm_dtype);
+}
+
 static awq_status load_attention(loader *l)
 {
     const awq_arch_attention *source = &l->model->arch->layers[l->layer].attention;
@@ -145,6 +163,7 @@ static awq_status load_attention(loader *l)
     a->norm_across_heads = source->norm_across_heads != 0;
     a->output_gate = source->output_gate != 0;
     set_variant(source, a);
+    AWQ__CHECK(load_latent(l));
     AWQ__CHECK(load_weight(l, AWQ__PART_Q, -1, &a->q));
     AWQ__CHECK(load_weight(l, AWQ__PART_K, -1, &a->k));
     AWQ__CHECK(load_weight(l, AWQ__PART_V, -1, &a->v));
@@ -274,14 +293,26 @@ typedef struct check_job {
 } check_job;
 
 /* The matrices of a layer outside its experts. */
-#define FIXED 10
+#define FIXED 14
 static void list_fixed(const awq__layer *layer, const awq__weight *weights[FIXED])
 {
     const awq__attention *a = &layer->attention;
+    const awq__latent *m = &a->latent;
     const awq__delta *d = &layer->delta;
-    const awq__weight *all[FIXED] = {
-        &a->q,   &a->k, &a->v, &a->o, &layer->moe.router, &layer->moe.token_gate,
-        &d->qkv, &d->z, &d->b, &d->a};
+    const awq__weight *all[FIXED] = {&a->q,
+                                     &a->k,
+                                     &a->v,
+                                     &a->o,
+                                     &layer->moe.router,
+                                     &layer->moe.token_gate,
+                                     &d->qkv,
+                                     &d->z,
+                                     &d->b,
+                                     &d->a,
+                                     &m->q_a,
+                                     &m->q_b,
+                                     &m->kv_a,
+                                     &m->kv_b};
     memcpy(weights, all, sizeof all);
 }
 

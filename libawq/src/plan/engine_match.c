@@ -75,12 +75,13 @@ static bool break_hidden(const row *r, const facts *f, const module *m)
 awq__shard awq__shard_of(const row *r, const facts *f, const module *m)
 {
     bool columns = m->part == AWQ__PART_DOWN || m->part == AWQ__PART_O;
+    bool whole = m->part == AWQ__PART_Q_A || m->part == AWQ__PART_KV_A; /* on each device */
     int64_t group = m->scheme->group;
     if (r->values[0] && r->values[0] < group)
         group = r->values[0];
     return (awq__shard){.columns = columns,
                         .size = columns ? m->cols : m->rows,
-                        .devices = awq__max(f->tensor_parallel, 1),
+                        .devices = whole ? 1 : awq__max(f->tensor_parallel, 1),
                         .group = awq__max(group, 1)};
 }
 
@@ -126,6 +127,9 @@ static int slice_of(const module *m)
     case AWQ__PART_DELTA_QKV:
     case AWQ__PART_DELTA_Z:
         return 3;
+    case AWQ__PART_Q_A:
+    case AWQ__PART_KV_A:
+        return 4;
     default:
         return 0;
     }

@@ -78,7 +78,8 @@ static const awq_option options[] = {
     {"quantize.symmetric", AWQ_OPTION_CHOICE, "auto", SYMMETRIC, 0, 0, false,
      "Whether every zero point is the middle code; auto is false for awq, else true."},
     {"quantize.type", AWQ_OPTION_CHOICE, "auto", "auto|" TYPES, 0, 0, false,
-     "Block type of gguf, in place of bits, group_size and symmetric; auto mixes them, experts q4_k "
+     "Block type of gguf, in place of bits, group_size and symmetric; auto mixes them, experts "
+     "q4_k "
      "and their down q5_k (iq4_nl and q5_1 where rows are no multiple of 256), attention and "
      "shared experts q8_0, embedding and head q6_k or q8_0."},
     {"quantize.target_bits", AWQ_OPTION_NUMBER, "", "", 1, 16, false,
@@ -127,8 +128,8 @@ static const awq_option rule_options[] = {
      "Numbers of layers, from 0: 0-3,-1 are the first four and the last, ::2 every second."},
     {"experts", AWQ_OPTION_INDICES, "", "", 0, 0, false,
      "Numbers of routed experts, from 0: even, odd, 0-7, ::2."},
-    {"projection", AWQ_OPTION_CHOICES, "", "gate_up|gate|up|down|qkv|q|k|v|o", 0, 0, false,
-     "Which matrices of experts or of the attention."},
+    {"projection", AWQ_OPTION_CHOICES, "", "gate_up|gate|up|down|qkv|q|k|v|q_a|q_b|kv_a|kv_b|o", 0,
+     0, false, "Which matrices of experts or of the attention."},
 
     {"keep", AWQ_OPTION_BOOLEAN, "", "", 0, 0, false, "Whether the modules stay as they are."},
     {"preset", AWQ_OPTION_CHOICE, "", PRESETS, 0, 0, false, "As quantize.preset."},

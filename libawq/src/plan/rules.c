@@ -163,6 +163,29 @@ static awq_status names_module(awq_context *ctx, const awq__arch *arch,
     return AWQ_OK;
 }
 
+/*
+ * Engines of latent attention multiply what makes keys and values into q and o when they load a
+ * model, and need its floats for that; it is small. Only who names it has it quantized: by its
+ * projection, or by the last component of its name.
+ */
+static bool stays_by_default(const awq__module *module, const char *projections,
+                             const char *pattern)
+{
+    const char *leaf = strrchr(module->name, '.');
+    return module->part == AWQ__PART_KV_B &&
+           !(projections && awq__value_lists(projections, "kv_b")) &&
+           !(pattern && strstr(pattern, leaf ? leaf + 1 : module->name));
+}
+
+static awq_status tell_absorbed(awq_context *ctx, awq__rules *rules, const awq__module *module)
+{
+    return awq__rules_warn_alike(ctx, rules, AWQ__ALIKE_ABSORBED,
+                                 "%s: stays as it is: engines multiply it into q and o when they "
+                                 "load the model, and need its floats; a rule with projection: "
+                                 "kv_b quantizes it all the same",
+                                 module->name);
+}
+
 static bool projection_matches(const char *projections, awq__part part)
 {
     static const struct {
@@ -175,6 +198,10 @@ static bool projection_matches(const char *projections, awq__part part)
         {AWQ__PART_Q, {"q", "qkv"}},
         {AWQ__PART_K, {"k", "qkv"}},
         {AWQ__PART_V, {"v", "qkv"}},
+        {AWQ__PART_Q_A, {"q_a", "q_a"}},
+        {AWQ__PART_Q_B, {"q_b", "q_b"}},
+        {AWQ__PART_KV_A, {"kv_a", "kv_a"}},
+        {AWQ__PART_KV_B, {"kv_b", "kv_b"}},
         {AWQ__PART_O, {"o", "o"}},
         {AWQ__PART_DELTA_QKV, {"qkv", "qkv"}},
     };
@@ -339,6 +366,11 @@ static awq_status apply_rules(awq_context *ctx, const awq__arch *arch, rule *lis
             continue;
         count_match(rules, module, &list[i].matched);
         bool quantize = !list[i].keep && may_quantize(rules, module->role);
+        if (quantize && stays_by_default(module, list[i].projection,
+                                         list[i].has_pattern ? list[i].pattern.text : NULL)) {
+            AWQ__CHECK(tell_absorbed(ctx, rules, module));
+            quantize = false;
+        }
         return awq__rules_treat(ctx, rules, index, quantize ? &list[i].treatment : NULL);
     }
     return AWQ_OK;
@@ -392,7 +424,10 @@ static awq_status apply_patterns(awq_context *ctx, const awq__arch *arch, patter
             count_match(rules, module, &list->matched[i]);
             awq__treatment own = *treatment;
             own.automatic &= module->role == AWQ_ROLE_EXPERT;
-            if (!ruled && may_quantize(rules, module->role))
+            bool quantize = !ruled && may_quantize(rules, module->role);
+            if (quantize && stays_by_default(module, NULL, list->items[i].text))
+                AWQ__CHECK(tell_absorbed(ctx, rules, module));
+            else if (quantize)
                 AWQ__CHECK(awq__rules_treat(ctx, rules, index, &own));
         }
     }

@@ -21,6 +21,7 @@ typedef enum awq__alike {
     AWQ__ALIKE_UNMATCHED, /* patterns and rules that match nothing */
     AWQ__ALIKE_SHADOWED,  /* rules behind others */
     AWQ__ALIKE_ROUTERS,   /* rules that match routers */
+    AWQ__ALIKE_ABSORBED,  /* linears that engines multiply into others */
     AWQ__ALIKE_COUNT,
 } awq__alike;
 

@@ -161,7 +161,9 @@ static double beside_bytes(const meter *m, const awq__layer *layer, const sums *
     double experts = (double)layer->moe.expert_count, I = (double)layer->moe.intermediate;
     double lists = 12 * (T * (double)layer->moe.per_token +
                          experts * (double)m->plan->settings.calibration.min_expert_tokens);
-    double attention = fmax(sample, (double)m->tokens->longest) * 4 * (2 * H + 2 * Q);
+    const awq__latent *latent = &layer->attention.latent;
+    double vectors = H + Q + (double)(latent->q_rank + latent->kv_rank);
+    double attention = fmax(sample, (double)m->tokens->longest) * 4 * (H + Q + vectors);
     return 4 * 4 * sample * H + passing_bytes(layer, sample) + lists + experts * (64 * I + 16 * H) +
            m->threads * 8 * T + (s->attention ? attention : 0);
 }

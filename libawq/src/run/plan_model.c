@@ -68,7 +68,7 @@ static awq_status check_alike(awq_context *ctx, const awq__model_plan *plan)
     for (size_t i = 0; i < arch->module_count; i++) {
         const awq__module *module = &arch->modules[i];
         awq__part part = awq__first_beside(module->part);
-        for (; part < module->part; part++)
+        for (; part < module->part && awq__arch_has(arch, module->layer, part); part++)
             AWQ__CHECK(check_fused_pair(
                 ctx, plan, i, awq__arch_index(arch, module->layer, part, module->expert)));
     }

@@ -39,8 +39,12 @@ typedef struct comparison {
     awq_context *ctx;
     const awq__module *module;
     awq__found before, after;
-    const float *norm; /* [K] what a fold of the norm multiplies the columns by; NULL: nothing */
-    float *cols;       /* [K] known multipliers of columns */
+    float *ratio; /* [N] of a norm that scales fold into: what its readers' columns take up */
+    /* The ratio of the norm that makes the input, for columns k, k + norm_cols, ...; NULL: 1. */
+    const float *norm;
+    int64_t norm_cols;
+    awq__producing makes;         /* rows that make what another linear reads */
+    float *cols;                  /* [K] known multipliers of columns */
     range *row_range, *col_range; /* [N], [K] of unknown ones, 1 where there are none */
     bool unknown_rows, unknown_cols;
     bool gptq, same, wrong;
@@ -116,6 +120,13 @@ static void see_whether_same(comparison *c, int64_t first, int64_t count, const 
 
 /* ---- multipliers ---- */
 
+/* Rows that make nothing for another linear have a multiplier of 1. */
+static bool is_unknown_row(const comparison *c, int64_t row)
+{
+    const awq__producing *makes = &c->makes;
+    return c->unknown_rows && row % makes->stride >= makes->stride - makes->run;
+}
+
 /* work [2,K]: the sums of y x and of x x over all rows of a column. */
 static void add_products(comparison *c, int64_t first, int64_t count, const float *q,
                          const float *w, double *work)
@@ -133,7 +144,7 @@ static void add_products(comparison *c, int64_t first, int64_t count, const floa
             work[K + k] += x * x;
         }
         double fitted = row[1] > 0 ? row[0] / row[1] : 1;
-        if (c->unknown_rows)
+        if (is_unknown_row(c, first + n))
             c->row_range[first + n] = (range){fitted, fitted};
     }
 }
@@ -162,12 +173,13 @@ static bool is_fitted(const comparison *c)
 
 static awq_status find_multipliers(comparison *c)
 {
-    if (c->norm)
-        memcpy(c->cols, c->norm, (size_t)c->module->cols * sizeof *c->cols);
+    for (int64_t k = 0; k < c->module->cols && c->norm; k++)
+        c->cols[k] = c->norm[k % c->norm_cols];
     if (is_fitted(c) && (c->unknown_rows || c->unknown_cols))
         return fit(c);
-    for (int64_t n = 0; n < c->module->rows && c->unknown_rows; n++)
-        c->row_range[n] = (range){0, INFINITY};
+    for (int64_t n = 0; n < c->module->rows; n++)
+        if (is_unknown_row(c, n))
+            c->row_range[n] = (range){0, INFINITY};
     for (int64_t k = 0; k < c->module->cols && c->unknown_cols; k++)
         c->col_range[k] = (range){0, INFINITY};
     return AWQ_OK;
@@ -326,12 +338,9 @@ typedef struct layer_job {
     awq_verification *v;
     const awq__verified *part;
     comparison *all;
-    float *attention, *moe; /* [H] what folds of the norms multiply their readers' columns by */
-    float *shared;          /* [H] the same of a shared expert's own norm */
-    float *inner;           /* [V] the same of a delta net's own norm, which each head has */
 } layer_job;
 
-static awq_status compare_vector(layer_job *j, comparison *c, float *norm, bool *folded)
+static awq_status compare_vector(layer_job *j, comparison *c)
 {
     int64_t N = c->module->rows;
     float *values = awq__alloc(c->ctx, (size_t)(2 * N), sizeof *values, "vectors to compare");
@@ -342,132 +351,50 @@ static awq_status compare_vector(layer_job *j, comparison *c, float *norm, bool 
     c->same = c->before.weight.dtype == c->after.weight.dtype;
     for (int64_t n = 0; n < N; n++) {
         c->same &= values[n] == values[N + n];
-        if (norm)
+        if (c->ratio)
             /* NAN, nothing to compare, where both are 0 */
-            norm[n] = (values[n] + shift) / (values[N + n] + shift);
+            c->ratio[n] = (values[n] + shift) / (values[N + n] + shift);
     }
-    *folded = !c->same;
     awq__free(values);
-    return c->same || norm ? AWQ_OK
-                           : awq__find_problem(j->v, "%s: %s is not the same as in the source",
-                                               j->part->result->directory, c->module->name);
+    return c->same || c->ratio ? AWQ_OK
+                               : awq__find_problem(j->v, "%s: %s is not the same as in the source",
+                                                   j->part->result->directory, c->module->name);
 }
 
-static bool has(const layer_job *j, awq__part part)
+static comparison *at_part(const layer_job *j, awq__part part, int64_t expert)
 {
-    return j->part->layer >= 0 && awq__arch_has(j->part->source->arch, j->part->layer, part);
-}
-
-static const awq_arch_layer *layer_of(const layer_job *j, const awq__module *module)
-{
-    return &j->part->source->arch->layers[module->layer];
-}
-
-/* The norm that makes what a part reads, or what the part itself is; AWQ__PART_HEAD: none. */
-static awq__part norm_before(const layer_job *j, const awq__module *module)
-{
-    switch (module->part) {
-    case AWQ__PART_O:
-        return has(j, AWQ__PART_DELTA_NORM) ? AWQ__PART_DELTA_NORM : AWQ__PART_HEAD;
-    case AWQ__PART_ATTENTION_NORM:
-    case AWQ__PART_Q:
-    case AWQ__PART_K:
-    case AWQ__PART_V:
-    case AWQ__PART_DELTA_QKV:
-    case AWQ__PART_DELTA_Z:
-    case AWQ__PART_DELTA_B:
-    case AWQ__PART_DELTA_A:
-        return AWQ__PART_ATTENTION_NORM;
-    case AWQ__PART_DELTA_NORM:
-        return AWQ__PART_DELTA_NORM;
-    case AWQ__PART_SHARED_NORM:
-        return AWQ__PART_SHARED_NORM;
-    case AWQ__PART_ROUTER:
-        return layer_of(j, module)->router.reads_residual ? AWQ__PART_HEAD : AWQ__PART_MOE_NORM;
-    case AWQ__PART_GATE:
-    case AWQ__PART_UP:
-        if (has(j, AWQ__PART_SHARED_NORM) && module->expert == layer_of(j, module)->experts.count)
-            return AWQ__PART_SHARED_NORM;
-        return AWQ__PART_MOE_NORM;
-    case AWQ__PART_MOE_NORM:
-    case AWQ__PART_TOKEN_GATE:
-        return AWQ__PART_MOE_NORM;
-    default:
-        return AWQ__PART_HEAD;
-    }
-}
-
-/* Where the multipliers by a norm are kept; NULL for AWQ__PART_HEAD. */
-static float *multipliers_of(const layer_job *j, awq__part norm)
-{
-    return norm == AWQ__PART_ATTENTION_NORM ? j->attention
-           : norm == AWQ__PART_MOE_NORM     ? j->moe
-           : norm == AWQ__PART_SHARED_NORM  ? j->shared
-           : norm == AWQ__PART_DELTA_NORM   ? j->inner
-                                            : NULL;
-}
-
-/* V, or 0 where there is no delta net; each of its heads has `run` columns. */
-static int64_t inner_columns(const awq__verified *part, int64_t *run)
-{
-    *run = 0;
-    if (part->layer < 0)
-        return 0;
-    const awq_arch_delta *d = &part->source->arch->layers[part->layer].delta;
-    *run = d->value_dim;
-    return d->value_heads * d->value_dim;
-}
-
-/* Each head has the same. */
-static void repeat_inner(const layer_job *j)
-{
-    int64_t run, count = inner_columns(j->part, &run);
-    for (int64_t i = run; i < count; i++)
-        j->inner[i] = j->inner[i - run];
+    const awq__arch *arch = j->part->source->arch;
+    return &j->all[awq__arch_index(arch, j->part->layer, part, expert) - j->part->first];
 }
 
 static awq_status compare_vectors(layer_job *j)
 {
-    bool folded[AWQ__PART_HEAD + 1] = {false};
-    awq_status status = AWQ_OK;
+    for (size_t i = 0; i < j->part->count; i++)
+        if (j->all[i].module->vector)
+            AWQ__CHECK(compare_vector(j, &j->all[i]));
     for (size_t i = 0; i < j->part->count; i++) {
         comparison *c = &j->all[i];
-        awq__part part = c->module->part, norm = norm_before(j, c->module);
-        if (c->module->vector)
-            AWQ__TRY(
-                compare_vector(j, c, norm == part ? multipliers_of(j, norm) : NULL, &folded[part]));
+        awq__part part = awq__norm_of(j->part->source->arch, c->module);
+        const comparison *norm = part != AWQ__PART_EMBEDDING ? at_part(j, part, -1) : NULL;
+        c->norm = norm && !norm->same ? norm->ratio : NULL;
+        c->norm_cols = norm ? norm->module->rows : 0;
     }
-    repeat_inner(j);
-done:
-    for (size_t i = 0; i < j->part->count; i++) {
-        awq__part norm = norm_before(j, j->all[i].module);
-        if (!j->all[i].module->vector)
-            j->all[i].norm = folded[norm] ? multipliers_of(j, norm) : NULL;
-    }
-    return status;
+    return AWQ_OK;
 }
 
 /* Where v's rows take up what o's columns were multiplied by, and up's what down's were; NULL where
    the module has no such partner. */
-static const comparison *partner_of(const layer_job *j, const comparison *c)
+static comparison *partner_of(const layer_job *j, const comparison *c)
 {
-    bool up = c->module->part == AWQ__PART_UP;
-    if (!up && c->module->part != AWQ__PART_V)
-        return NULL;
-    return &j->all[awq__arch_index(j->part->source->arch, j->part->layer,
-                                   up ? AWQ__PART_DOWN : AWQ__PART_O, c->module->expert) -
-                   j->part->first];
+    return c->makes.fold ? at_part(j, c->makes.reader, c->module->expert) : NULL;
 }
 
 static void allow_folds(layer_job *j)
 {
     for (size_t i = 0; i < j->part->count; i++) {
-        comparison *c = &j->all[i];
-        awq__part part = c->module->part;
-        const comparison *partner = partner_of(j, c);
-        c->unknown_rows = partner && partner->after.packed;
-        bool by_rows = part == AWQ__PART_DOWN || (part == AWQ__PART_O && has(j, AWQ__PART_V));
-        c->unknown_cols = by_rows && c->after.packed;
+        comparison *c = &j->all[i], *partner = partner_of(j, c);
+        if (partner)
+            c->unknown_rows = partner->unknown_cols = partner->after.packed;
     }
 }
 
@@ -479,8 +406,13 @@ static awq_status prepare(layer_job *j, size_t index)
     AWQ__CHECK(awq__model_find(j->part->source, module, j->part->source_held, &c->before));
     AWQ__CHECK(awq__model_find(j->part->result, &j->part->result->arch->modules[index],
                                j->part->result_held, &c->after));
-    if (module->vector)
+    c->makes = awq__produces(j->part->source->arch, module);
+    if (module->vector && !awq__fold_of_norm(module->part))
         return AWQ_OK;
+    if (module->vector) {
+        c->ratio = awq__alloc(c->ctx, (size_t)module->rows, sizeof *c->ratio, "multipliers");
+        return c->ratio ? AWQ_OK : AWQ_ERROR_MEMORY;
+    }
     c->cols = awq__alloc(c->ctx, (size_t)module->cols, sizeof *c->cols, "multipliers");
     c->col_range = awq__alloc(c->ctx, (size_t)module->cols, sizeof *c->col_range, "multipliers");
     c->row_range = awq__alloc(c->ctx, (size_t)module->rows, sizeof *c->row_range, "multipliers");
@@ -527,14 +459,13 @@ static bool may_cancel(range a, range b, bool fitted)
 /* Row i of the one, column i of the other: of o, of each head that shares what v makes. */
 static awq_status check_cancelling(layer_job *j, const comparison *rows, const comparison *cols)
 {
-    const awq_arch_attention *a = &j->part->source->arch->layers[j->part->layer].attention;
-    bool attention = cols->module->part == AWQ__PART_O;
+    const awq__producing *makes = &rows->makes;
     bool fitted = is_fitted(rows) || is_fitted(cols);
-    int64_t D = attention ? a->head_dim : 1, shared = attention ? a->heads / a->kv_heads : 1;
+    int64_t D = makes->run, skipped = makes->stride - D;
     if (rows->wrong || cols->wrong)
         return AWQ_OK;
     for (int64_t i = 0; i < cols->module->cols; i++) {
-        int64_t row = i / D / shared * D + i % D;
+        int64_t row = i / D / makes->shared * makes->stride + skipped + i % D;
         range r = rows->row_range[row], c = cols->col_range[i];
         if (!may_cancel(r, c, fitted))
             return awq__find_problem(j->v,
@@ -572,26 +503,17 @@ static awq_status compare_layer(layer_job *j)
 awq_status awq__verify_values(awq_verification *v, const awq__verified *part)
 {
     layer_job j = {.v = v, .part = part};
-    size_t H = (size_t)part->source->arch->model.hidden_size;
-    int64_t run, V = inner_columns(part, &run);
     j.all = awq__alloc(v->ctx, part->count, sizeof *j.all, "modules to compare");
-    j.attention = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
-    j.moe = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
-    j.inner = awq__alloc(v->ctx, (size_t)V, sizeof(float), "multipliers");
-    j.shared = awq__alloc(v->ctx, H, sizeof(float), "multipliers");
     awq_status status;
-    AWQ__TRY_ALLOC(j.all && j.attention && j.moe && j.inner && j.shared);
+    AWQ__TRY_ALLOC(j.all);
     AWQ__TRY(compare_layer(&j));
 done:
     for (size_t i = 0; i < part->count && j.all; i++) {
+        awq__free(j.all[i].ratio);
         awq__free(j.all[i].cols);
         awq__free(j.all[i].col_range);
         awq__free(j.all[i].row_range);
     }
     awq__free(j.all);
-    awq__free(j.attention);
-    awq__free(j.moe);
-    awq__free(j.inner);
-    awq__free(j.shared);
     return status;
 }
