@@ -79,8 +79,8 @@ const char *nearest_name(const char *word, const char *const *names, size_t coun
 /* ---- the commands ---- */
 
 extern const cli_command command_new, command_quantize, command_plan, command_inspect, command_eval,
-    command_imatrix, command_verify, command_report, command_plugins, command_completion,
-    command_help;
+    command_imatrix, command_verify, command_report, command_plugins, command_devices,
+    command_completion, command_help;
 
 /* ---- commands.c ---- */
 
@@ -219,5 +219,8 @@ int load_recipe(awq_context *ctx, const char *path, const char *const *sets, siz
 /* What --ignore-engine does to a loaded recipe, which it frees on failure. */
 #define IGNORE_ENGINE_HELP "Warn where the recipe's engine cannot load the result, and go on."
 int ignore_engine(awq_context *ctx, awq_recipe *recipe);
+/* What --device does; NULL leaves the recipe as it is. */
+#define DEVICE_HELP "Compute on this device: auto, cpu, or one that awqc devices lists, as cuda:0."
+int set_device(awq_context *ctx, awq_recipe *recipe, const char *device);
 
 #endif

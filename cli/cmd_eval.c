@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-enum { TEXT, IDS, REFERENCE, FIELD, WINDOW, WINDOWS, PLUGIN, THREADS, QUIET, JSON };
+enum { TEXT, IDS, REFERENCE, FIELD, WINDOW, WINDOWS, PLUGIN, DEVICE, THREADS, QUIET, JSON };
 static const cli_option options[] = {
     [TEXT] = {"--text", "FILE", true,
               "Evaluate on a .txt or .jsonl file. May be repeated: the texts are joined."},
@@ -15,6 +15,7 @@ static const cli_option options[] = {
     [WINDOWS] = {"--windows", "N", false, "Evaluate at most N windows (all)."},
     [PLUGIN] = {"--plugin", "ID", false,
                 "Use this architecture plugin, where several serve the model's type."},
+    [DEVICE] = {"--device", "DEVICE", false, DEVICE_HELP},
     [THREADS] = {"--threads", "N", false, "Work on N threads; the result does not depend on it."},
     [QUIET] = {"--quiet", NULL, false, "Do not show progress."},
     [JSON] = {"--json", NULL, false, "Print one JSON object with all digits."},
@@ -68,7 +69,8 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
                              .texts = arguments->given[TEXT].texts,
                              .text_count = arguments->given[TEXT].count,
                              .field = argument_of(arguments, FIELD),
-                             .ids = argument_of(arguments, IDS)};
+                             .ids = argument_of(arguments, IDS),
+                             .device = argument_of(arguments, DEVICE)};
     int64_t threads = 0;
     int code = check_arguments(arguments, &what, &threads);
     if (code != DONE)

@@ -4,12 +4,13 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { SET, IGNORE_ENGINE, JSON };
+enum { SET, IGNORE_ENGINE, DEVICE, JSON };
 static const cli_option options[] = {
     [SET] = {"--set", "KEY=VALUE", true,
              "Set an option over the recipe; a VALUE in [ ] is a list. Relative paths are taken "
              "from the working directory. May be repeated."},
     [IGNORE_ENGINE] = {"--ignore-engine", NULL, false, IGNORE_ENGINE_HELP},
+    [DEVICE] = {"--device", "DEVICE", false, DEVICE_HELP},
     [JSON] = {"--json", NULL, false, "Print one JSON object with all digits."},
 };
 
@@ -83,6 +84,8 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
     awq_recipe *recipe;
     int code = load_recipe(ctx, arguments->operand, arguments->given[SET].texts,
                            arguments->given[SET].count, &recipe);
+    if (code == DONE)
+        code = set_device(ctx, recipe, argument_of(arguments, DEVICE));
     if (code == DONE && is_given(arguments, IGNORE_ENGINE))
         code = ignore_engine(ctx, recipe);
     if (code != DONE)

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { SET, IGNORE_ENGINE, FORCE, RESTART, THREADS, QUIET };
+enum { SET, IGNORE_ENGINE, FORCE, RESTART, DEVICE, THREADS, QUIET };
 static const cli_option options[] = {
     [SET] = {"--set", "KEY=VALUE", true,
              "Set an option over the recipe; a VALUE in [ ] is a list. Relative paths are taken "
@@ -18,6 +18,7 @@ static const cli_option options[] = {
                "Replace an existing output that awqc has made, once the new one is whole.", true},
     [RESTART] = {"--restart", NULL, false,
                  "Discard what an interrupted run has done instead of going on with it.", true},
+    [DEVICE] = {"--device", "DEVICE", false, DEVICE_HELP},
     [THREADS] = {"--threads", "N", false, "Work on N threads; the result does not depend on it."},
     [QUIET] = {"--quiet", NULL, false, "Do not show progress."},
 };
@@ -101,6 +102,8 @@ static int run(awq_context *ctx, const cli_arguments *arguments)
     awq_recipe *recipe;
     code = load_recipe(ctx, arguments->operand, arguments->given[SET].texts,
                        arguments->given[SET].count, &recipe);
+    if (code == DONE)
+        code = set_device(ctx, recipe, argument_of(arguments, DEVICE));
     if (code == DONE && is_given(arguments, IGNORE_ENGINE))
         code = ignore_engine(ctx, recipe);
     if (code != DONE)

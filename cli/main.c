@@ -10,12 +10,40 @@
 #include <unistd.h>
 
 static const cli_command *const commands[] = {
-    &command_new,     &command_plan,       &command_quantize, &command_imatrix,
-    &command_inspect, &command_eval,       &command_verify,   &command_report,
-    &command_plugins, &command_completion, &command_help,     NULL,
+    &command_new,
+    &command_plan,
+    &command_quantize,
+    &command_imatrix,
+    &command_inspect,
+    &command_eval,
+    &command_verify,
+    &command_report,
+    &command_plugins,
+    &command_devices,
+    &command_completion,
+    &command_help,
+    NULL,
 };
 
-static void print_version(void)
+static void print_devices(const cli_globals *globals)
+{
+    awq_context *ctx;
+    awq_device_list *list = NULL;
+    if (awq_context_create(&ctx) != AWQ_OK)
+        return;
+    if (add_plugin_paths(ctx, globals) == DONE)
+        awq_device_list_create(ctx, &list);
+    for (size_t i = 0; i < awq_device_list_count(list); i++) {
+        const awq_device_info *device = awq_device_list_at(list, i);
+        if (!device->error[0])
+            printf("device: %s, %s (%s, %s)\n", device->id, device->name, device->capability,
+                   device->version);
+    }
+    awq_device_list_free(list);
+    awq_context_free(ctx);
+}
+
+static void print_version(const cli_globals *globals)
 {
     printf("awqc %s", AWQ_VERSION_STRING);
     if (strcmp(awq_version(), AWQ_VERSION_STRING))
@@ -26,6 +54,7 @@ static void print_version(void)
            info.table);
     if (info.better_core[0])
         printf("kernels that fit this processor: OPENBLAS_CORETYPE=%s\n", info.better_core);
+    print_devices(globals);
 }
 
 static bool is_quiet(const cli_command *command, const cli_arguments *arguments)
@@ -68,7 +97,7 @@ static int run(int argc, char **argv, cli_globals *globals, cli_arguments *argum
     if (code != DONE)
         return code;
     if (globals->version) {
-        print_version();
+        print_version(globals);
     } else if (globals->help && command) {
         print_command_help(command);
     } else if (globals->help) {

@@ -97,11 +97,21 @@ int load_recipe(awq_context *ctx, const char *path, const char *const *sets, siz
     return code;
 }
 
-int ignore_engine(awq_context *ctx, awq_recipe *recipe)
+static int set_option(awq_context *ctx, awq_recipe *recipe, const char *key, const char *value)
 {
-    awq_status status = awq_recipe_set(recipe, "ignore_engine", "true", NULL);
+    awq_status status = awq_recipe_set(recipe, key, value, NULL);
     if (status == AWQ_OK)
         return DONE;
     awq_recipe_free(recipe);
     return report_failure(ctx, status);
+}
+
+int ignore_engine(awq_context *ctx, awq_recipe *recipe)
+{
+    return set_option(ctx, recipe, "ignore_engine", "true");
+}
+
+int set_device(awq_context *ctx, awq_recipe *recipe, const char *device)
+{
+    return device ? set_option(ctx, recipe, "device", device) : DONE;
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # layers.sh ROOT: who may include whom.
 #   libawq/src  a room includes itself, rooms below it, and public headers
-#   plugins/    awq/plugin.h, and describe.h, which those that are built in share
+#   plugins/    awq/plugin.h, and describe.h, which those that are built in share; cuda/
+#               backend/device.h, which includes nothing of ours
 #   cli/        its own headers and public ones
 #   public      public headers alone, and plugin.h types.h alone
 # A system header that ties a place to one library is allowed in that place alone.
@@ -32,7 +33,7 @@ BEGIN {
     home["openssl/evp.h"] = "^libawq/src/core/"
     home["openssl/crypto.h"] = "^libawq/src/core/"
     home["omp.h"] = "^libawq/src/core/"
-    home["dlfcn.h"] = "^libawq/src/arch/"
+    home["dlfcn.h"] = "^libawq/src/(arch|backend)/"
     home["pcre2.h"] = "^libawq/src/text/"
     home["cblas.h"] = "^libawq/src/(core|compute)/"
     home["backend/cpu.h"] = "^libawq/src/backend/"
@@ -74,6 +75,11 @@ file ~ /^libawq\/include\// {
         wrong("a public header includes public headers alone")
     else if (file ~ /\/plugin\.h$/ && target != "awq/types.h")
         wrong("the ABI of plugins builds on awq/types.h alone")
+    next
+}
+file ~ /^plugins\/cuda\// {
+    if (target !~ /^(backend\/device|awq\/types|device|kernels|inside)\.h$/)
+        wrong("a plugin of devices sees backend/device.h and awq/types.h alone")
     next
 }
 file ~ /^plugins\// {

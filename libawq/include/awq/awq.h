@@ -50,11 +50,12 @@ AWQ_API void awq_context_set_progress(awq_context *ctx, awq_progress_fn progress
 /* 1 to 1024; 0 is what OpenMP would use, the default. Results do not depend on it. */
 AWQ_API awq_status awq_context_set_threads(awq_context *ctx, int threads);
 AWQ_API int awq_context_threads(const awq_context *ctx);
-/* Adds a plugin file, or a directory that is searched for awq-arch-*.so, in the order of the calls.
-   Nothing is loaded yet. A file is loaded later if it is a whole shared object for this machine and
-   can be trusted; else awq_plugin_list tells the reason. Trusted means two things. File and
-   directory belong to root, to the effective user or to the owner of libawq. And not every user may
-   write the file or a directory above it (except a sticky directory above it). */
+/* Adds a plugin file, or a directory that is searched for awq-arch-*.so and awq-compute-*.so, in
+   the order of the calls. Nothing is loaded yet. A file is loaded later if it is a whole shared
+   object for this machine and can be trusted; else awq_plugin_list tells the reason. Trusted means
+   two things. File and directory belong to root, to the effective user or to the owner of libawq.
+   And not every user may write the file or a directory above it (except a sticky directory above
+   it). */
 AWQ_API awq_status awq_context_add_plugin_path(awq_context *ctx, const char *path);
 /* Adds an architecture that is linked into the program. `plugin` is a `const awq_plugin *` of
    awq/plugin.h; it is checked like a loaded one, and must outlive the context. */
@@ -86,6 +87,26 @@ typedef struct awq_compute_info {
 } awq_compute_info;
 /* Computes nothing. The texts stay for ever. */
 AWQ_API void awq_compute_describe(awq_compute_info *info);
+
+/* One device that was found, or a file or device that was refused. */
+typedef struct awq_device_info {
+    const char *path;       /* of its plugin, awq-compute-NAME.so */
+    const char *id;         /* "cuda:0"; "" where the whole file is refused */
+    const char *name;       /* "NVIDIA H100 80GB HBM3"; "" when refused */
+    const char *capability; /* "compute capability 9.0"; "" when refused */
+    const char *version;    /* of what the plugin stands on: "CUDA 13.0" */
+    uint64_t memory_bytes, free_bytes;
+    const char *error; /* "" or why it was refused: no driver, no device, another version */
+} awq_device_info;
+
+typedef struct awq_device_list awq_device_list;
+/* Finds, loads and checks the plugins of devices in the context's plugin paths, and asks them for
+   their devices. A refused file is an entry, not a failure. The processor is not in the list. */
+AWQ_API awq_status awq_device_list_create(awq_context *ctx, awq_device_list **out);
+AWQ_API void awq_device_list_free(awq_device_list *list);
+AWQ_API size_t awq_device_list_count(const awq_device_list *list);
+/* NULL past the end. */
+AWQ_API const awq_device_info *awq_device_list_at(const awq_device_list *list, size_t index);
 
 /* ------------------------------------------------------------------ plugins */
 
@@ -361,6 +382,8 @@ typedef struct awq_eval_options {
     const char *ids;         /* a .safetensors file with I32 ids [n, length]; or NULL */
     int64_t sequence_length; /* of text windows, BOS included; 0 is 256 */
     int64_t windows;         /* at most so many windows; 0 is all */
+    const char *device;      /* as the option of that name; NULL is "auto" */
+    uint64_t device_memory;  /* bytes; 0 is what is free there */
 } awq_eval_options;
 
 typedef struct awq_eval_result {
@@ -404,9 +427,9 @@ typedef struct awq_quantize_options {
  * It goes on only if the run is the same. If not, AWQ_ERROR_EXISTS names what differs, what it was
  * and what it is now: the version, the plugin, a file beside the weights, an option, the ids of
  * calibration or evaluation, or the weights of a layer. Paths may change if what lies there does
- * not; memory_limit and ignore_engine may change too. A finished layer that is no longer as it was
- * written is done again, with a warning. A damaged journal, OUTPUT.partial/awq_journal.json, is
- * AWQ_ERROR_FORMAT. `restart` skips all these checks.
+ * not; memory_limit, device, device_memory and ignore_engine may change too. A finished layer that
+ * is no longer as it was written is done again, with a warning. A damaged journal,
+ * OUTPUT.partial/awq_journal.json, is AWQ_ERROR_FORMAT. `restart` skips all these checks.
  *
  * Files beside the weights are copied from the model, but for indexes, other quantizers' configs,
  * hidden files, files of more than 64 MiB, and folders other than additional_chat_templates.

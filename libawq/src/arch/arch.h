@@ -38,6 +38,8 @@ awq_status awq__plugins_choose(awq_context *ctx, const awq__plugins *plugins,
 /* Is it safe to load the file with this resolved path: regular, whole, for this kind of machine,
    and writable only for trusted users? If not, `reason` says why; no message is set. */
 bool awq__plugin_file_check(const char *path, char reason[AWQ__REASON_BYTES]);
+/* Is its name that of a plugin that computes, awq-compute-NAME.so, and knows no architecture? */
+bool awq__plugin_computes(const char *path);
 
 /* ---- host.c ---- */
 

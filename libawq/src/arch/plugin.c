@@ -188,9 +188,10 @@ awq_status awq__plugins_load(awq_context *ctx, awq__plugins *plugins)
         AWQ__TRY(item ? check_table(ctx, sources->linked[i], item) : AWQ_ERROR_MEMORY);
     }
     for (size_t i = 0; i < sources->path_count; i++)
-        AWQ__TRY(awq__is_directory(sources->paths[i])
-                     ? load_directory(ctx, plugins, sources->paths[i])
-                     : load_file(ctx, plugins, sources->paths[i]));
+        if (awq__is_directory(sources->paths[i]))
+            AWQ__TRY(load_directory(ctx, plugins, sources->paths[i]));
+        else if (!awq__plugin_computes(sources->paths[i]))
+            AWQ__TRY(load_file(ctx, plugins, sources->paths[i]));
 done:
     if (status != AWQ_OK)
         awq__plugins_free(plugins);

@@ -168,3 +168,10 @@ bool awq__plugin_file_check(const char *path, char reason[AWQ__REASON_BYTES])
     close(file.fd);
     return good;
 }
+
+bool awq__plugin_computes(const char *path)
+{
+    static const char prefix[] = "awq-compute-";
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return !strncmp(name, prefix, sizeof prefix - 1) && awq__ends_with(name, ".so");
+}

@@ -14,7 +14,7 @@
 
 /* What makes logits of hidden states. */
 typedef struct awq__head {
-    const awq__states *states;
+    awq__states *states;
     const awq__weight *weight; /* [V,H] */
     const float *norm;         /* [H], of the host */
     double epsilon;

@@ -10,6 +10,9 @@ struct awq__states {
     int64_t tokens, width; /* T, H */
     float *hidden;         /* [T,H] */
     awq__normed normed;
+    /* Of a backend that works on a device: the arrays are there, and here where the CPU needs them.
+     */
+    struct awq__gpu_states *device;
 };
 
 /* Of an input's readers that see the same tokens. */
@@ -66,6 +69,7 @@ struct awq__block_data {
     awq__expert_state *states; /* [bundle_count] of the experts */
     float *sample;             /* [sampled,H] hidden states before the experts, for the proof */
     int64_t sampled;
+    struct awq__gpu_block *device; /* see awq__states */
 };
 
 /* Readers of an expert's bundle. */

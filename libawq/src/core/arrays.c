@@ -18,6 +18,16 @@ const struct awq__backend *awq__context_backend(const awq_context *ctx)
     return ctx->backend;
 }
 
+void awq__context_set_device(awq_context *ctx, struct awq__gpu *device)
+{
+    ctx->device = device;
+}
+
+struct awq__gpu *awq__context_device(const awq_context *ctx)
+{
+    return ctx->device;
+}
+
 const struct awq__compute *awq__context_compute(const awq_context *ctx)
 {
     return ctx->compute;

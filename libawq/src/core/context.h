@@ -27,6 +27,7 @@ struct awq_context {
     awq__plugin_sources plugins;
     const struct awq__compute *compute;
     const struct awq__backend *backend;
+    struct awq__gpu *device;
     const awq__memory *memory;
     _Atomic int64_t bytes, most_bytes; /* of arrays */
     int64_t goal_bytes;                /* INT64_MAX: there is none */

@@ -47,6 +47,7 @@
 typedef struct awq_context awq_context;
 struct awq__compute;
 struct awq__backend;
+struct awq__gpu;
 
 /* ---- message.c: errors and log ---- */
 
@@ -140,6 +141,9 @@ void awq__context_set_compute(awq_context *ctx, const struct awq__compute *compu
 void awq__context_set_backend(awq_context *ctx, const struct awq__backend *backend,
                               const awq__memory *memory);
 const struct awq__backend *awq__context_backend(const awq_context *ctx);
+/* The device of a backend that works on one: for src/backend. NULL: none. */
+void awq__context_set_device(awq_context *ctx, struct awq__gpu *device);
+struct awq__gpu *awq__context_device(const awq_context *ctx);
 const struct awq__compute *awq__context_compute(const awq_context *ctx);
 const awq__memory *awq__context_memory(const awq_context *ctx);
 

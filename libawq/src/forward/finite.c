@@ -8,8 +8,13 @@ awq_status awq__check_finite(const awq__forward *forward, const char *module, co
 {
     if (forward->compute->largest_difference(count, values, NULL) <= (double)FLT_MAX)
         return AWQ_OK;
+    return awq__not_finite(forward->ctx, module, what);
+}
+
+awq_status awq__not_finite(awq_context *ctx, const char *module, const char *what)
+{
     return awq__fail(
-        forward->ctx, AWQ_ERROR_NUMERIC,
+        ctx, AWQ_ERROR_NUMERIC,
         "%s: its %s are not finite on the tokens that it is run on: its weights are too "
         "large, or numbers in config.json are not the model's",
         module, what);

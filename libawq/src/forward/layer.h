@@ -242,6 +242,10 @@ void awq__gather_inputs(const awq__forward *forward, const awq__layer *layer,
                         const awq__routes *routes, int64_t expert, const awq__normed *normed,
                         int64_t T, const int64_t *index, int64_t step, float *out);
 
+/* As awq__moe_route, where the products are there: logits[T,E], and those of the token gate [T] or NULL. */
+awq_status awq__moe_route_logits(const awq__forward *forward, const awq__layer *layer, int64_t T,
+                                 const float *logits, const float *token_gate, awq__routes *routes);
+
 /* A block of an expert's tokens that has passed it; the arrays may be changed. I is the expert's
  * own.
  */
@@ -295,5 +299,7 @@ void awq__finish_logits(int64_t count, float multiplier, float cap, float *logit
    they are, "outputs". */
 awq_status awq__check_finite(const awq__forward *forward, const char *module, const char *what,
                              int64_t count, const float *values);
+/* Its message. */
+awq_status awq__not_finite(awq_context *ctx, const char *module, const char *what);
 
 #endif

@@ -38,6 +38,7 @@ typedef struct route_job {
     float *x_out;
     int64_t tokens;
     awq__routes *routes;
+    const float *logits, *token_gate; /* of all tokens where they are known, x NULL */
     awq__scratch scratch;
 } route_job;
 
@@ -89,7 +90,10 @@ static awq_status choose(const route_job *j, int64_t T, const float *x, float *l
     const awq__moe *moe = &j->layer->moe;
     int64_t H = j->layer->hidden, E = moe->routed_count;
     int64_t k = moe->per_token - (moe->expert_count - E);
-    awq__linear(j->forward->compute, &moe->router, T, x, H, logits, E, work);
+    if (x)
+        awq__linear(j->forward->compute, &moe->router, T, x, H, logits, E, work);
+    else
+        memcpy(logits, j->logits + (logits - j->routes->logits), (size_t)(T * E) * sizeof *logits);
     AWQ__CHECK(awq__check_finite(j->forward, moe->router.name, "logits", T * E, logits));
     if (moe->route)
         moe->route(j->layer->number, logits, T, E, k, index, weight);
@@ -103,11 +107,14 @@ static awq_status choose(const route_job *j, int64_t T, const float *x, float *l
     return AWQ_OK;
 }
 
-/* weight[T] of the shared expert. */
-static void weigh_shared(const route_job *j, int64_t T, const float *x, float *weight, float *work)
+/* weight[T] of the shared expert, for the tokens from `begin` on. */
+static void weigh_shared(const route_job *j, int64_t begin, int64_t T, const float *x,
+                         float *weight, float *work)
 {
     const awq__moe *moe = &j->layer->moe;
-    if (moe->token_gate.rows)
+    if (j->token_gate)
+        memcpy(weight, j->token_gate + begin, (size_t)T * sizeof *weight);
+    else if (moe->token_gate.rows)
         awq__linear(j->forward->compute, &moe->token_gate, T, x, j->layer->hidden, weight, 1, work);
     for (int64_t t = 0; t < T; t++)
         weight[t] = moe->token_gate.rows ? (float)(1 / (1 + exp(-(double)weight[t]))) : 1;
@@ -131,7 +138,7 @@ static awq_status route_block(void *arg, int64_t index, int worker)
     int64_t shared = moe->expert_count - E, routed = k - shared;
     int64_t begin = index * B, T = awq__min(B, j->tokens - begin);
     int64_t most, floats = route_work(j->layer, &most);
-    const float *x = j->x + begin * H;
+    const float *x = j->x ? j->x + begin * H : NULL;
     float *work = awq__scratch_get(&j->scratch, worker, (size_t)floats);
     AWQ__CHECK_ALLOC(work);
     float *weight = work + most, *shared_weight = weight + B * routed;
@@ -147,7 +154,7 @@ static awq_status route_block(void *arg, int64_t index, int worker)
     for (int64_t i = 0; i < T * routed && moe->scales_input; i++)
         weight[i] = 1; /* awq__gather_inputs has it */
     if (shared)
-        weigh_shared(j, T, x, shared_weight, work);
+        weigh_shared(j, begin, T, x, shared_weight, work);
     for (int64_t t = 0; t < T; t++) {
         int32_t *to = j->routes->index + (begin + t) * k;
         float *to_weight = j->routes->weight + (begin + t) * k;
@@ -177,11 +184,12 @@ static void group_by_expert(awq__routes *routes)
     routes->first[0] = 0;
 }
 
-awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, int64_t T,
-                          const float *hidden, const float *x, awq__routes *routes)
+static awq_status route_all(route_job *j)
 {
-    awq_context *ctx = forward->ctx;
-    const awq__moe *moe = &layer->moe;
+    awq_context *ctx = j->forward->ctx;
+    const awq__moe *moe = &j->layer->moe;
+    awq__routes *routes = j->routes;
+    int64_t T = j->tokens;
     size_t chosen = (size_t)(T * moe->per_token), E = (size_t)moe->expert_count;
     *routes = (awq__routes){.tokens = T,
                             .experts = moe->expert_count,
@@ -193,23 +201,41 @@ awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, 
     routes->weight = awq__alloc(ctx, chosen, sizeof *routes->weight, "router weights");
     routes->first = awq__alloc(ctx, E + 1, sizeof *routes->first, "router groups");
     routes->slots = awq__alloc(ctx, chosen, sizeof *routes->slots, "router groups");
+    awq_status status;
+    AWQ__TRY(awq__scratch_create(ctx, "router work space", &j->scratch));
+    AWQ__TRY_ALLOC(routes->logits && routes->index && routes->weight && routes->first &&
+                   routes->slots);
+    int64_t most;
+    AWQ__TRY(awq__parallel_scratch(&j->scratch, (size_t)route_work(j->layer, &most),
+                                   awq__ceil_div(T, AWQ__TOKEN_BLOCK), route_block, j));
+    group_by_expert(routes);
+done:
+    awq__scratch_free(&j->scratch);
+    if (status != AWQ_OK)
+        awq__routes_free(routes);
+    return status;
+}
+
+awq_status awq__moe_route(const awq__forward *forward, const awq__layer *layer, int64_t T,
+                          const float *hidden, const float *x, awq__routes *routes)
+{
     route_job j = {.forward = forward,
                    .layer = layer,
                    .hidden = hidden,
                    .x = x,
                    .tokens = T,
                    .routes = routes};
-    awq_status status;
-    AWQ__TRY(awq__scratch_create(ctx, "router work space", &j.scratch));
-    AWQ__TRY_ALLOC(routes->logits && routes->index && routes->weight && routes->first &&
-                   routes->slots);
-    int64_t most;
-    AWQ__TRY(awq__parallel_scratch(&j.scratch, (size_t)route_work(layer, &most),
-                                   awq__ceil_div(T, AWQ__TOKEN_BLOCK), route_block, &j));
-    group_by_expert(routes);
-done:
-    awq__scratch_free(&j.scratch);
-    if (status != AWQ_OK)
-        awq__routes_free(routes);
-    return status;
+    return route_all(&j);
+}
+
+awq_status awq__moe_route_logits(const awq__forward *forward, const awq__layer *layer, int64_t T,
+                                 const float *logits, const float *token_gate, awq__routes *routes)
+{
+    route_job j = {.forward = forward,
+                   .layer = layer,
+                   .tokens = T,
+                   .routes = routes,
+                   .logits = logits,
+                   .token_gate = token_gate};
+    return route_all(&j);
 }

@@ -41,6 +41,11 @@ static const awq_option options[] = {
      "Most memory that the run may take: with less, fewer threads work at a time, and the result "
      "is the same. By default what the system allows: the limit of the memory cgroup, else the "
      "machine's memory."},
+    {"device", AWQ_OPTION_TEXT, "auto", "", 0, 0, false,
+     "What computes: cpu, or a device that awqc devices lists, as cuda or cuda:1. auto is cpu in this "
+     "version."},
+    {"device_memory", AWQ_OPTION_SIZE, "", "", 1000000, EXACT_IN_JSON, false,
+     "Most memory of the device that the run may take; by default what is free there."},
     {"plugin", AWQ_OPTION_TEXT, "", "", 0, 0, false,
      "Id of the architecture plugin, needed where several serve the model's type."},
 

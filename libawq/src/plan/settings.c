@@ -43,6 +43,8 @@ static const awq__setting settings_list[] = {
     SETTING(tensor_parallel),
     SETTING(shard_size),
     SETTING(memory_limit),
+    SETTING(device),
+    SETTING(device_memory),
     SETTING(plugin),
 
     SETTING(calibration.data),

@@ -42,10 +42,10 @@ typedef enum awq__target_unit {
  * format, an engine, a plugin or a preset are keys of the tables of these.
  */
 typedef struct awq__settings {
-    const char *model, *output, *format, *engine, *plugin;
+    const char *model, *output, *format, *engine, *device, *plugin;
     bool ignore_engine;
     int64_t tensor_parallel;
-    uint64_t shard_size, memory_limit; /* bytes */
+    uint64_t shard_size, memory_limit, device_memory; /* bytes */
     struct {
         awq__texts data;
         const char *field;

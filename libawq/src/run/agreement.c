@@ -34,11 +34,13 @@ static awq_status agree_on_file(awq__job *job, const char *name)
 }
 
 /* Is the option without influence on the result? Of files only the content matters, of plugin paths
- * only the plugin in use. Limits of memory and ignored engines change nothing that is computed. */
+ * only the plugin in use. Limits of memory and ignored engines change nothing that is computed;
+ * what a device computed is named by its kernels. */
 static bool is_harmless(const awq_option *option)
 {
     return awq__option_is_path(option) || !strcmp(option->name, "plugin") ||
-           !strcmp(option->name, "memory_limit") || !strcmp(option->name, "ignore_engine");
+           !strcmp(option->name, "memory_limit") || !strcmp(option->name, "device") ||
+           !strcmp(option->name, "device_memory") || !strcmp(option->name, "ignore_engine");
 }
 
 static awq_status agree_on_option(awq__job *job, const awq_option *option)

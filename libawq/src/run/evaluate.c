@@ -85,6 +85,7 @@ static awq_status evaluate(awq_context *ctx, const awq_eval_options *options,
     if (reference)
         AWQ__TRY(awq__model_require_weights(reference, "evaluated"));
     AWQ__TRY(awq__compute_begin(ctx));
+    AWQ__TRY(awq__device_begin(ctx, options->device, options->device_memory));
     AWQ__TRY(load_windows(ctx, options, judged, &windows));
     AWQ__TRY(fit_memory(ctx, judged, reference, &windows, &tight));
     AWQ__TRY(run(ctx, judged, reference, &windows, tight, result));
@@ -105,6 +106,7 @@ awq_status awq_evaluate(awq_context *ctx, const awq_eval_options *options, awq_e
     AWQ__CHECK(awq__read_options(ctx, "awq_eval_options", options, sizeof known, &known));
     AWQ__CHECK(check_options(ctx, &known));
     awq_status status = evaluate(ctx, &known, result);
+    awq__device_end(ctx);
     awq__memory_end(ctx);
     return awq__leave(ctx, status);
 }

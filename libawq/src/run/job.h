@@ -3,6 +3,7 @@
 #define AWQ__JOB_H
 
 #include "plan/engines.h"
+#include "backend/driver.h"
 #include "core/limits.h"
 #include "layer/quantize.h"
 #include "stream/evaluate.h"

@@ -85,8 +85,11 @@ static awq_status fill(awq_context *ctx, const awq_recipe *recipe, awq_plan *pla
     AWQ__CHECK(awq__model_plan_create(ctx, recipe, &plan->plan));
     AWQ__CHECK(look_at_output(ctx, &plan->plan));
     /* Without weights there is no run yet, and often no data. */
-    if (awq__model_has_weights(plan->plan.model))
+    if (awq__model_has_weights(plan->plan.model)) {
         AWQ__CHECK(awq__look_at_data(ctx, &plan->plan));
+        AWQ__CHECK(
+            awq__device_begin(ctx, plan->plan.settings.device, plan->plan.settings.device_memory));
+    }
     AWQ__CHECK(fit_memory(ctx, plan));
     AWQ__CHECK(choose_schemes(ctx, plan));
     return awq__plan_groups_find(ctx, &plan->plan, &plan->groups);
@@ -105,6 +108,7 @@ awq_status awq_plan_create(awq_context *ctx, const awq_recipe *recipe, awq_plan 
         *out = plan;
     else
         awq_plan_free(plan);
+    awq__device_end(ctx);
     awq__memory_end(ctx);
     return awq__leave(ctx, status);
 }

@@ -261,9 +261,11 @@ awq_status awq_quantize(awq_context *ctx, const awq_recipe *recipe,
     AWQ__TRY(awq__model_require_weights(plan.model, "quantized"));
     AWQ__TRY(awq__memory_begin(ctx, &plan));
     AWQ__TRY(awq__compute_begin(ctx));
+    AWQ__TRY(awq__device_begin(ctx, plan.settings.device, plan.settings.device_memory));
     awq__rules_tell(ctx, &plan.rules);
     AWQ__TRY(run(ctx, recipe, &plan, &known, report));
 done:
+    awq__device_end(ctx);
     awq__model_plan_free(&plan);
     awq__memory_end(ctx);
     return awq__leave(ctx, status);

@@ -27,6 +27,8 @@ static awq_status add_head(const awq__job *job, awq__json_builder *b, cJSON *roo
     AWQ__CHECK(awq__base_model(job->ctx, job->plan->model->directory, &name, &on_hub));
     awq__json_add_number(b, root, "schema", SCHEMA);
     awq__json_add_text(b, root, "version", awq_version());
+    if (awq__device_name(job->ctx))
+        awq__json_add_text(b, root, "device", awq__device_name(job->ctx));
     awq__json_add_text(b, root, "model", name);
     awq__json_add_text(b, root, "model_type", job->plan->model->arch->model_type);
     awq__json_add_text(b, root, "format", job->plan->format->name);
@@ -116,6 +118,17 @@ uint64_t awq_report_bytes_after(const awq_report *report)
     return report ? report->bytes_after : 0;
 }
 
+/* What says where and in how much room, and does not change the result. */
+static bool is_left_out(const char *line)
+{
+    static const char *const keys[] = {
+        "output:", "memory_limit:", "ignore_engine:", "device:", "device_memory:"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!strncmp(line, keys[i], strlen(keys[i])))
+            return true;
+    return false;
+}
+
 awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, awq__text *yaml)
 {
     awq__text whole = {0};
@@ -124,8 +137,7 @@ awq_status awq__recipe_provenance(awq_context *ctx, const awq_recipe *recipe, aw
     for (const char *line = whole.data; line && *line;) {
         size_t length = strcspn(line, "\n");
         length += line[length] == '\n';
-        if (strncmp(line, "output:", 7) && strncmp(line, "memory_limit:", 13) &&
-            strncmp(line, "ignore_engine:", 14))
+        if (!is_left_out(line))
             AWQ__TRY(awq__text_append_bytes(ctx, yaml, line, length));
         line += length;
     }

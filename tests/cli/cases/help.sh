@@ -1,5 +1,5 @@
 # Every command is in the help text, has one of its own, and is in the manual.
-commands="new plan quantize imatrix inspect eval verify plugins help"
+commands="new plan quantize imatrix inspect eval verify plugins devices help"
 man=$source/cli/awqc.1
 
 expect 0 help
