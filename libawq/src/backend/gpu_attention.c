@@ -8,7 +8,8 @@
 bool awq__gpu_takes_attention(const awq__layer *layer)
 {
     const awq__attention *a = &layer->attention;
-    bool softmax = !layer->delta.value_heads && !a->output_gate && !a->value_is_key && !a->chunk;
+    bool softmax = !layer->delta.value_heads && !a->latent.kv_rank && !a->output_gate &&
+                   !a->value_is_key && !a->chunk;
     bool plain = a->rope == 0 && !a->adjacent && !a->norm_after_rope && !a->bare_norms &&
                  !a->post_norm && isinf(a->clip) && a->temperature_floor <= 0;
     return softmax && plain && layer->branch_multiplier == 1 && a->head_dim % 4 == 0 &&

@@ -63,7 +63,7 @@ static bool is_mxfp4(const awq__weight *weight)
 /* Does BF16 hold its values as they are? */
 static bool fits_bf16(const awq__weight *weight)
 {
-    bool plain = !weight->scales && !weight->blocks && !weight->bits;
+    bool plain = !weight->scales && !weight->blocks && !weight->bits && !weight->fp8.rows;
     return (plain && weight->dtype == AWQ_BF16) || is_mxfp4(weight);
 }
 
