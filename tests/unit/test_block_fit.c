@@ -275,6 +275,23 @@ static void fill_runs(uint64_t *random, float *x, float *h, float *scale, float 
         x[i * AWQ__RUNS + 8] = ((float)i - 16) * 0.5f * scale[8];
 }
 
+/* Errors are those of the codes. */
+static void check_errors(const awq__block_type *type, const float *x, const float *h,
+                         const float *scale, const float *min, const uint8_t *codes,
+                         const float *errors)
+{
+    for (int r = 0; r < AWQ__RUNS; r++) {
+        double sum = 0;
+        for (int i = r; i < type->run * AWQ__RUNS; i += AWQ__RUNS) {
+            double value = (double)awq__block_value(type, codes[i]);
+            double off = (double)x[i] + (double)min[r] - (double)scale[r] * value;
+            sum += (double)h[i] * off * off;
+        }
+        if (!(fabs((double)errors[r] - sum) <= 1e-5 * sum + 1e-12))
+            fail_msg("run %d: an error of %g, expected %g", r, (double)errors[r], sum);
+    }
+}
+
 static void tables_round_as_the_reference(void **state)
 {
     (void)state;
@@ -283,9 +300,12 @@ static void tables_round_as_the_reference(void **state)
     for (int t = 0; t < awq__block_type_count; t++) {
         const awq__block_type *type = &awq__block_types[t];
         awq__run_sums expected, found;
+        float errors[AWQ__RUNS], found_errors[AWQ__RUNS];
         uint8_t codes[RUN * AWQ__RUNS], found_codes[RUN * AWQ__RUNS];
         fill_runs(&random, x, h, scale, min);
         awq__compute_reference()->round_runs(type, type->run, x, h, scale, min, &expected, codes);
+        awq__compute_reference()->run_errors(type, type->run, x, h, scale, min, errors);
+        check_errors(type, x, h, scale, min, codes, errors);
         for (const awq__compute *const *table = awq__compute_all(); *table; table++) {
             (*table)->round_runs(type, type->run, x, h, scale, min, &found, found_codes);
             assert_memory_equal(&found, &expected, sizeof found);
@@ -293,6 +313,8 @@ static void tables_round_as_the_reference(void **state)
             memset(&found, 0xff, sizeof found);
             (*table)->round_runs(type, type->run, x, h, scale, min, &found, NULL);
             assert_memory_equal(&found, &expected, sizeof found);
+            (*table)->run_errors(type, type->run, x, h, scale, min, found_errors);
+            assert_memory_equal(found_errors, errors, sizeof errors);
         }
     }
 }

@@ -6,6 +6,12 @@
 
 #define AWQ__RUN_MAX 32 /* weights of a run */
 
+/* What blocks say of runs, side by side: F16 numbers of a run's block, as floats, and its own. */
+typedef struct awq__run_numbers {
+    float d[AWQ__RUNS], dmin[AWQ__RUNS];
+    int16_t scale[AWQ__RUNS], min[AWQ__RUNS]; /* as awq__ggml_block has them */
+} awq__run_numbers;
+
 /* Runs in work side by side, as round_runs has them. Those behind the last have zeros. */
 typedef struct awq__fit_batch {
     const awq__block_fit *fit;
@@ -13,7 +19,9 @@ typedef struct awq__fit_batch {
     float x[AWQ__RUN_MAX * AWQ__RUNS], h[AWQ__RUN_MAX * AWQ__RUNS];
     float sum_h[AWQ__RUNS], sum_hx[AWQ__RUNS], low[AWQ__RUNS], high[AWQ__RUNS];
     float scale[AWQ__RUNS], min[AWQ__RUNS]; /* the best so far */
-    awq__run_sums sums;                     /* at these, once they were rounded at */
+    float vv[AWQ__RUNS];                    /* of the codes that these fit */
+    awq__run_numbers numbers;               /* the best so far */
+    float error[AWQ__RUNS];                 /* with these */
     awq__ggml_block blocks[AWQ__RUNS];
 } awq__fit_batch;
 

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #define MOST_RUNS AWQ__BLOCK_RUNS
-#define TRIED_ENDS                                                                                 \
-    5 /* of the numbers that the largest scale of a block becomes, from END_FROM on */
+/* Of the numbers that the largest scale of a block becomes: how many are tried, from which on. */
+#define TRIED_ENDS 3
 #define END_FROM (-0.6f)
-#define END_STEP 0.3f
+#define END_STEP 0.6f
 #define LARGEST_UE4M3 0x7e
 #define LARGEST_SCALE 464 /* what is rounded to that */
 
@@ -20,193 +20,252 @@ static int block_count(const awq__fit_batch *batch)
     return AWQ__RUNS / batch->per_block;
 }
 
-/* Scales and mins as the blocks have them now, and the sums of rounding at these. */
-static void round_at(const awq__fit_batch *batch, const awq__ggml_block *blocks,
-                     awq__run_sums *sums, uint8_t *codes)
+/* The F16 that is nearest, as a float. */
+static float to_f16(float number)
 {
-    float scale[AWQ__RUNS + MOST_RUNS], min[AWQ__RUNS + MOST_RUNS];
-    for (int b = 0; b < block_count(batch); b++)
-        awq__block_scales(batch->fit->type, &blocks[b], scale + b * batch->per_block,
-                          min + b * batch->per_block);
+    return awq__f16_to_f32(awq__f32_to_f16(number));
+}
+
+/* Scales and mins that numbers mean. */
+static void scales_of(const awq__fit_batch *batch, const awq__run_numbers *numbers, float *scale,
+                      float *min)
+{
+    const awq__block_type *type = batch->fit->type;
+    const bool times = type->kind == AWQ__RUN_TIMES;
+    if (times)
+        for (int r = 0; r < AWQ__RUNS; r++)
+            scale[r] = numbers->d[r] * (float)numbers->scale[r];
+    else
+        for (int r = 0; r < AWQ__RUNS; r++)
+            scale[r] = awq__block_scale(type->kind, numbers->d[r], numbers->scale[r]);
+    if (type->has_min)
+        for (int r = 0; r < AWQ__RUNS; r++)
+            min[r] = times ? numbers->dmin[r] * (float)numbers->min[r] : -numbers->dmin[r];
+    else
+        memset(min, 0, AWQ__RUNS * sizeof *min);
+}
+
+/* The sums of rounding at the batch's numbers. */
+static void round_at(const awq__fit_batch *batch, awq__run_sums *sums, uint8_t *codes)
+{
+    float scale[AWQ__RUNS], min[AWQ__RUNS];
+    scales_of(batch, &batch->numbers, scale, min);
     batch->fit->compute->round_runs(batch->fit->type, batch->length, batch->x, batch->h, scale, min,
                                     sums, codes);
 }
 
-static float block_error(const awq__fit_batch *batch, const awq__run_sums *sums, int block)
+static void errors_at(const awq__fit_batch *batch, const awq__run_numbers *numbers,
+                      float error[AWQ__RUNS])
 {
-    float error = 0;
+    float scale[AWQ__RUNS], min[AWQ__RUNS];
+    scales_of(batch, numbers, scale, min);
+    batch->fit->compute->run_errors(batch->fit->type, batch->length, batch->x, batch->h, scale, min,
+                                    error);
+}
+
+static float block_error(const awq__fit_batch *batch, const float error[AWQ__RUNS], int block)
+{
+    float sum = 0;
     for (int r = 0; r < batch->per_block; r++)
-        error += sums->error[block * batch->per_block + r];
-    return error;
+        sum += error[block * batch->per_block + r];
+    return sum;
 }
 
-static void copy_run(awq__run_sums *to, const awq__run_sums *from, int r)
+static void take_run(awq__fit_batch *batch, const awq__run_numbers *from, const float *error, int r)
 {
-    to->error[r] = from->error[r];
-    to->xv[r] = from->xv[r];
-    to->vv[r] = from->vv[r];
-    to->v[r] = from->v[r];
+    batch->numbers.d[r] = from->d[r];
+    batch->numbers.dmin[r] = from->dmin[r];
+    batch->numbers.scale[r] = from->scale[r];
+    batch->numbers.min[r] = from->min[r];
+    batch->error[r] = error[r];
 }
 
-/* Blocks that are better than what the batch has take its place. NaN never is. */
-static void keep_better_blocks(awq__fit_batch *batch, const awq__ggml_block *tried)
+/* Numbers of blocks that are better than what the batch has take their place. NaN never is. */
+static void keep_better_blocks(awq__fit_batch *batch, const awq__run_numbers *tried)
 {
-    awq__run_sums sums;
-    round_at(batch, tried, &sums, NULL);
-    for (int b = 0; b < block_count(batch); b++) {
-        if (!(block_error(batch, &sums, b) < block_error(batch, &batch->sums, b)))
-            continue;
-        batch->blocks[b] = tried[b];
-        for (int r = b * batch->per_block; r < (b + 1) * batch->per_block; r++)
-            copy_run(&batch->sums, &sums, r);
-    }
+    float error[AWQ__RUNS];
+    errors_at(batch, tried, error);
+    for (int b = 0; b < block_count(batch); b++)
+        if (block_error(batch, error, b) < block_error(batch, batch->error, b))
+            for (int r = b * batch->per_block; r < (b + 1) * batch->per_block; r++)
+                take_run(batch, tried, error, r);
 }
 
-/* The same for the whole numbers of single runs. */
-static void keep_better_runs(awq__fit_batch *batch, const awq__ggml_block *tried)
+/* The same of single runs, whose blocks have the numbers that they had. */
+static void keep_better_runs(awq__fit_batch *batch, const awq__run_numbers *tried)
 {
-    awq__run_sums sums;
-    round_at(batch, tried, &sums, NULL);
+    float error[AWQ__RUNS];
+    errors_at(batch, tried, error);
     for (int r = 0; r < AWQ__RUNS; r++) {
-        int b = r / batch->per_block, run = r % batch->per_block;
-        if (!(sums.error[r] < batch->sums.error[r]))
-            continue;
-        batch->blocks[b].scale[run] = tried[b].scale[run];
-        batch->blocks[b].min[run] = tried[b].min[run];
-        copy_run(&batch->sums, &sums, r);
+        bool better = error[r] < batch->error[r];
+        batch->numbers.scale[r] = better ? tried->scale[r] : batch->numbers.scale[r];
+        batch->numbers.min[r] = better ? tried->min[r] : batch->numbers.min[r];
+        batch->error[r] = better ? error[r] : batch->error[r];
     }
 }
 
 /* ---- one number for the numbers of a block: d and whole numbers for scales ---- */
 
+/* The nearest from low to high, ties to even, as a float; NaN gives low. */
+static inline float nearest(float number, float low, float high)
+{
+    const float magic = 0x1.8p23f; /* drops the fraction of |x| < 2^22 */
+    float raised = number > low ? number : low;
+    float inside = raised < high ? raised : high;
+    return (inside + magic) - magic;
+}
+
 static int16_t whole(float number, int low, int high)
 {
-    float rounded = rintf(number);
-    return (int16_t)(rounded > (float)low ? rounded < (float)high ? rounded : (float)high
-                                          : (float)low);
+    return (int16_t)nearest(number, (float)low, (float)high);
 }
+
+#define UNIT_LANES 4 /* sums side by side; a block has 8 or 16 runs */
 
 typedef struct numbers {
     int count, low, high;
     const float *values, *weights; /* of the runs of a block */
 } numbers;
 
-/* Rounds the values at an inverse of d, and fits d to that: d^2 times this is what is explained. */
-static float fit_unit(const numbers *n, float inverse, int16_t *wholes, float *unit)
+static float join(const float sums[UNIT_LANES])
 {
-    float vw = 0, ww = 0;
-    for (int r = 0; r < n->count; r++) {
-        wholes[r] = whole(n->values[r] * inverse, n->low, n->high);
-        vw += n->weights[r] * n->values[r] * (float)wholes[r];
-        ww += n->weights[r] * (float)wholes[r] * (float)wholes[r];
-    }
-    *unit = ww > 0 ? vw / ww : 0;
-    return *unit * vw;
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+/* Rounds the values at an inverse of d, and fits d to that: d^2 times this is what is explained. */
+static float fit_unit(const numbers *n, float inverse, float *wholes, float *unit)
+{
+    float vw[UNIT_LANES] = {0}, ww[UNIT_LANES] = {0};
+    const float low = (float)n->low, high = (float)n->high;
+    for (int r = 0; r < n->count; r += UNIT_LANES)
+        for (int l = 0; l < UNIT_LANES; l++) {
+            float number = nearest(n->values[r + l] * inverse, low, high);
+            float weighted = n->weights[r + l] * number;
+            vw[l] += weighted * n->values[r + l];
+            ww[l] += weighted * number;
+            wholes[r + l] = number;
+        }
+    float square = join(ww), product = join(vw);
+    *unit = square > 0 ? product / square : 0;
+    return *unit * product;
 }
 
 static float extreme_of(const numbers *n)
 {
-    float extreme = 0;
-    for (int r = 0; r < n->count; r++)
-        if (fabsf(n->values[r]) > fabsf(extreme))
-            extreme = n->values[r];
-    return extreme;
+    float low = 0, high = 0;
+    for (int r = 0; r < n->count; r++) {
+        low = n->values[r] < low ? n->values[r] : low;
+        high = n->values[r] > high ? n->values[r] : high;
+    }
+    return -low > high ? low : high;
 }
 
 /* The unit and whole numbers by which values are said best. */
 static float choose_unit(const numbers *n, int16_t *wholes)
 {
-    float extreme = extreme_of(n), best = -1, unit = 0;
-    memset(wholes, 0, (size_t)n->count * sizeof *wholes);
+    float extreme = extreme_of(n), best = -1, unit = 0, kept[MOST_RUNS] = {0};
     for (int i = 0; i < TRIED_ENDS && extreme != 0; i++) {
-        int16_t tried[MOST_RUNS];
-        float end = n->low ? (float)n->low : (float)n->high, found;
+        float end = n->low ? (float)n->low : (float)n->high, found, tried[MOST_RUNS];
         float step = END_FROM + END_STEP * (float)i;
         float gain = fit_unit(n, (end + (end < 0 ? -step : step)) / extreme, tried, &found);
         if (!(gain > best))
             continue;
         best = gain;
         unit = found;
-        memcpy(wholes, tried, (size_t)n->count * sizeof *wholes);
+        memcpy(kept, tried, sizeof kept);
     }
+    for (int r = 0; r < n->count; r++)
+        wholes[r] = (int16_t)kept[r];
     return unit;
 }
 
 /* Weights of scales are how much the error grows with them. */
-static void start_times(awq__fit_batch *batch, const awq__run_sums *sums)
+static void start_times(awq__fit_batch *batch)
 {
     const awq__block_type *type = batch->fit->type;
-    for (int b = 0; b < block_count(batch); b++) {
-        int at = b * batch->per_block;
+    awq__run_numbers *to = &batch->numbers;
+    for (int at = 0; at < AWQ__RUNS; at += batch->per_block) {
         const numbers scales = {batch->per_block, type->scale_low, type->scale_high,
-                                batch->scale + at, sums->vv + at};
+                                batch->scale + at, batch->vv + at};
         const numbers mins = {batch->per_block, 0, type->min_high, batch->min + at,
                               batch->sum_h + at};
-        batch->blocks[b].d = awq__f32_to_f16(choose_unit(&scales, batch->blocks[b].scale));
-        if (type->has_min)
-            batch->blocks[b].dmin = awq__f32_to_f16(choose_unit(&mins, batch->blocks[b].min));
+        float d = to_f16(choose_unit(&scales, to->scale + at));
+        float dmin = type->has_min ? to_f16(choose_unit(&mins, to->min + at)) : 0;
+        for (int r = at; r < at + batch->per_block; r++) {
+            to->d[r] = d;
+            to->dmin[r] = dmin;
+        }
     }
 }
 
 /* d and dmin that fit codes and whole numbers: of two unknowns where there are mins. */
-static void fit_block(const awq__fit_batch *batch, int b, awq__ggml_block *block)
+static void fit_block(const awq__fit_batch *batch, const awq__run_sums *sums, int first, float *d,
+                      float *dmin)
 {
     double xs = 0, ss = 0, sm = 0, xm = 0, mm = 0;
-    for (int r = 0; r < batch->per_block; r++) {
-        int at = b * batch->per_block + r;
-        double scale = block->scale[r], min = block->min[r];
-        xs += scale * (double)batch->sums.xv[at];
-        ss += scale * scale * (double)batch->sums.vv[at];
-        sm -= scale * min * (double)batch->sums.v[at];
-        xm -= min * (double)batch->sum_hx[at];
-        mm += min * min * (double)batch->sum_h[at];
+    for (int r = first; r < first + batch->per_block; r++) {
+        double scale = batch->numbers.scale[r], min = batch->numbers.min[r];
+        xs += scale * (double)sums->xv[r];
+        ss += scale * scale * (double)sums->vv[r];
+        sm -= scale * min * (double)sums->v[r];
+        xm -= min * (double)batch->sum_hx[r];
+        mm += min * min * (double)batch->sum_h[r];
     }
     double determinant = ss * mm - sm * sm;
     if (batch->fit->type->has_min && determinant > 1e-9 * ss * mm) {
-        block->d = awq__f32_to_f16((float)((mm * xs - sm * xm) / determinant));
-        block->dmin = awq__f32_to_f16((float)((ss * xm - sm * xs) / determinant));
+        *d = to_f16((float)((mm * xs - sm * xm) / determinant));
+        *dmin = to_f16((float)((ss * xm - sm * xs) / determinant));
     } else if (ss > 0) {
-        block->d = awq__f32_to_f16((float)((xs - sm * (double)awq__f16_to_f32(block->dmin)) / ss));
+        *d = to_f16((float)((xs - sm * (double)*dmin) / ss));
     }
 }
 
 static void try_fitted_blocks(awq__fit_batch *batch)
 {
-    awq__ggml_block tried[AWQ__RUNS];
-    memcpy(tried, batch->blocks, sizeof tried);
-    for (int b = 0; b < block_count(batch); b++)
-        fit_block(batch, b, &tried[b]);
-    keep_better_blocks(batch, tried);
+    awq__run_numbers tried = batch->numbers;
+    awq__run_sums sums;
+    round_at(batch, &sums, NULL);
+    for (int first = 0; first < AWQ__RUNS; first += batch->per_block) {
+        float d = tried.d[first], dmin = tried.dmin[first];
+        fit_block(batch, &sums, first, &d, &dmin);
+        for (int r = first; r < first + batch->per_block; r++) {
+            tried.d[r] = d;
+            tried.dmin[r] = dmin;
+        }
+    }
+    keep_better_blocks(batch, &tried);
 }
 
-static int16_t moved(int number, int by, int low, int high)
+static inline int16_t moved(int number, int by, int low, int high)
 {
     int to = number + by;
-    return (int16_t)(to < low ? low : to > high ? high : to);
+    to = to < low ? low : to;
+    return (int16_t)(to > high ? high : to);
 }
 
 /* Each run's whole numbers, moved by so much. */
 static void try_moved(awq__fit_batch *batch, int scale_by, int min_by)
 {
     const awq__block_type *type = batch->fit->type;
-    awq__ggml_block tried[AWQ__RUNS];
-    memcpy(tried, batch->blocks, sizeof tried);
-    for (int b = 0; b < block_count(batch); b++)
-        for (int r = 0; r < batch->per_block; r++) {
-            awq__ggml_block *block = &tried[b];
-            block->scale[r] = moved(block->scale[r], scale_by, type->scale_low, type->scale_high);
-            block->min[r] = moved(block->min[r], min_by, 0, type->min_high);
-        }
-    keep_better_runs(batch, tried);
+    awq__run_numbers tried = batch->numbers;
+    for (int r = 0; r < AWQ__RUNS; r++) {
+        tried.scale[r] = moved(tried.scale[r], scale_by, type->scale_low, type->scale_high);
+        tried.min[r] = moved(tried.min[r], min_by, 0, type->min_high);
+    }
+    keep_better_runs(batch, &tried);
 }
 
+/* A scale and a min that grow together keep the middle of a run where it is; one that grows while
+   the other shrinks has not paid. */
 static void try_neighbours(awq__fit_batch *batch)
 {
-    int mins = batch->fit->type->has_min ? 1 : 0;
-    for (int scale_by = -1; scale_by <= 1; scale_by++)
-        for (int min_by = -mins; min_by <= mins; min_by++)
-            if (scale_by || min_by)
-                try_moved(batch, scale_by, min_by);
+    for (int by = -1; by <= 1; by += 2) {
+        try_moved(batch, by, 0);
+        if (!batch->fit->type->has_min)
+            continue;
+        try_moved(batch, 0, by);
+        try_moved(batch, by, by);
+    }
 }
 
 static void improve_times(awq__fit_batch *batch)
@@ -217,26 +276,24 @@ static void improve_times(awq__fit_batch *batch)
 
 /* ---- blocks of one run, with F16 numbers ---- */
 
-static void start_plain(awq__fit_batch *batch)
+static void say_plain(const float *scale, const float *min, awq__run_numbers *to)
 {
     for (int r = 0; r < AWQ__RUNS; r++) {
-        batch->blocks[r].d = awq__f32_to_f16(batch->scale[r]);
-        batch->blocks[r].dmin = awq__f32_to_f16(-batch->min[r]);
+        to->d[r] = to_f16(scale[r]);
+        to->dmin[r] = to_f16(-min[r]);
     }
 }
 
 /* The runs' fits to their codes. */
 static void improve_plain(awq__fit_batch *batch)
 {
-    awq__ggml_block tried[AWQ__RUNS];
+    awq__run_numbers tried = batch->numbers;
     float scale[AWQ__RUNS], min[AWQ__RUNS], gain[AWQ__RUNS];
-    awq__fit_to_codes(batch, &batch->sums, scale, min, gain);
-    memcpy(tried, batch->blocks, sizeof tried);
-    for (int r = 0; r < AWQ__RUNS; r++) {
-        tried[r].d = awq__f32_to_f16(scale[r]);
-        tried[r].dmin = awq__f32_to_f16(-min[r]);
-    }
-    keep_better_blocks(batch, tried);
+    awq__run_sums sums;
+    round_at(batch, &sums, NULL);
+    awq__fit_to_codes(batch, &sums, scale, min, gain);
+    say_plain(scale, min, &tried);
+    keep_better_blocks(batch, &tried);
 }
 
 /* ---- scales of a byte ---- */
@@ -273,19 +330,16 @@ static int16_t byte_of_run(const awq__fit_batch *batch, int r)
 static void move_bytes(awq__fit_batch *batch, int by)
 {
     int most = batch->fit->type->kind == AWQ__RUN_UE4M3 ? LARGEST_UE4M3 : 254;
-    awq__ggml_block tried[AWQ__RUNS];
-    memcpy(tried, batch->blocks, sizeof tried);
-    for (int r = 0; r < AWQ__RUNS; r++) {
-        int16_t *byte = &tried[r / batch->per_block].scale[r % batch->per_block];
-        *byte = moved(*byte, by, 0, most);
-    }
-    keep_better_runs(batch, tried);
+    awq__run_numbers tried = batch->numbers;
+    for (int r = 0; r < AWQ__RUNS; r++)
+        tried.scale[r] = moved(tried.scale[r], by, 0, most);
+    keep_better_runs(batch, &tried);
 }
 
 static void start_bytes(awq__fit_batch *batch)
 {
     for (int r = 0; r < AWQ__RUNS; r++)
-        batch->blocks[r / batch->per_block].scale[r % batch->per_block] = byte_of_run(batch, r);
+        batch->numbers.scale[r] = byte_of_run(batch, r);
 }
 
 static void improve_bytes(awq__fit_batch *batch)
@@ -300,24 +354,30 @@ static void improve_bytes(awq__fit_batch *batch)
 static bool all_fit(const awq__fit_batch *batch)
 {
     bool fit = true;
-    for (int b = 0; b < block_count(batch); b++)
-        fit &= isfinite(awq__f16_to_f32(batch->blocks[b].d)) &&
-               isfinite(awq__f16_to_f32(batch->blocks[b].dmin));
+    for (int r = 0; r < AWQ__RUNS; r++)
+        fit &= isfinite(batch->numbers.d[r]) && isfinite(batch->numbers.dmin[r]);
     for (int r = 0; r < AWQ__RUNS && batch->fit->type->kind != AWQ__RUN_E8M0; r++)
-        fit &=
-            isfinite(batch->scale[r]) && isfinite(batch->min[r]) && isfinite(batch->sums.error[r]);
+        fit &= isfinite(batch->scale[r]) && isfinite(batch->min[r]) && isfinite(batch->error[r]);
     for (int r = 0; r < AWQ__RUNS && batch->fit->type->kind == AWQ__RUN_UE4M3; r++)
         fit &= fabsf(batch->scale[r]) * 2 <= LARGEST_SCALE;
     return fit;
 }
 
-static void take_codes(awq__fit_batch *batch)
+/* Blocks with all that they say. */
+static void make_blocks(awq__fit_batch *batch)
 {
     uint8_t codes[AWQ__RUN_MAX * AWQ__RUNS];
-    round_at(batch, batch->blocks, &batch->sums, codes);
+    const awq__run_numbers *from = &batch->numbers;
+    awq__run_sums sums;
+    round_at(batch, &sums, codes);
     for (int r = 0; r < AWQ__RUNS; r++) {
+        int run = r % batch->per_block;
         awq__ggml_block *block = &batch->blocks[r / batch->per_block];
-        uint8_t *to = block->codes + r % batch->per_block * batch->length;
+        uint8_t *to = block->codes + run * batch->length;
+        block->d = awq__f32_to_f16(from->d[r]);
+        block->dmin = awq__f32_to_f16(from->dmin[r]);
+        block->scale[run] = from->scale[r];
+        block->min[run] = from->min[r];
         for (int i = 0; i < batch->length; i++)
             to[i] = codes[i * AWQ__RUNS + r];
     }
@@ -325,17 +385,13 @@ static void take_codes(awq__fit_batch *batch)
 
 static void start(awq__fit_batch *batch)
 {
-    awq__run_sums sums;
-    memset(batch->blocks, 0, sizeof batch->blocks);
-    if (batch->fit->type->kind == AWQ__RUN_PLAIN) {
-        start_plain(batch);
-    } else if (batch->fit->type->kind != AWQ__RUN_TIMES) {
+    memset(&batch->numbers, 0, sizeof batch->numbers);
+    if (batch->fit->type->kind == AWQ__RUN_PLAIN)
+        say_plain(batch->scale, batch->min, &batch->numbers);
+    else if (batch->fit->type->kind == AWQ__RUN_TIMES)
+        start_times(batch);
+    else
         start_bytes(batch);
-    } else {
-        batch->fit->compute->round_runs(batch->fit->type, batch->length, batch->x, batch->h,
-                                        batch->scale, batch->min, &sums, NULL);
-        start_times(batch, &sums);
-    }
 }
 
 static void improve(awq__fit_batch *batch)
@@ -351,10 +407,10 @@ static void improve(awq__fit_batch *batch)
 bool awq__fit_numbers(awq__fit_batch *batch)
 {
     start(batch);
-    round_at(batch, batch->blocks, &batch->sums, NULL);
+    errors_at(batch, &batch->numbers, batch->error);
     bool fit = all_fit(batch);
     for (int i = 0; i < batch->fit->effort.passes; i++)
         improve(batch);
-    take_codes(batch);
+    make_blocks(batch);
     return fit;
 }

@@ -48,35 +48,31 @@ static float half_of_ue4m3(int byte)
     return (1 + (float)mantissa / 8) * awq__f32_from_bits((uint32_t)(exponent - 8 + 127) << 23);
 }
 
-static float run_scale(const awq__block_type *type, const awq__ggml_block *block, int run)
+float awq__block_scale(awq__run_scale kind, float d, int number)
 {
-    switch (type->kind) {
+    switch (kind) {
     case AWQ__RUN_E8M0:
-        return half_of_e8m0(block->scale[run]);
+        return half_of_e8m0(number);
     case AWQ__RUN_UE4M3:
-        return half_of_ue4m3(block->scale[run]);
+        return half_of_ue4m3(number);
     case AWQ__RUN_TIMES:
-        return awq__f16_to_f32(block->d) * (float)block->scale[run];
+        return d * (float)number;
     default:
-        return awq__f16_to_f32(block->d);
+        return d;
     }
-}
-
-static float run_min(const awq__block_type *type, const awq__ggml_block *block, int run)
-{
-    if (!type->has_min)
-        return 0;
-    float dmin = awq__f16_to_f32(block->dmin);
-    return type->kind == AWQ__RUN_TIMES ? dmin * (float)block->min[run] : -dmin;
 }
 
 void awq__block_scales(const awq__block_type *type, const awq__ggml_block *block,
                        float scales[AWQ__BLOCK_RUNS], float mins[AWQ__BLOCK_RUNS])
 {
-    for (int run = 0; run < type->block / type->run; run++) {
-        scales[run] = run_scale(type, block, run);
-        mins[run] = run_min(type, block, run);
-    }
+    float d = awq__f16_to_f32(block->d), dmin = awq__f16_to_f32(block->dmin);
+    int runs = type->block / type->run;
+    for (int run = 0; run < runs; run++)
+        scales[run] = awq__block_scale(type->kind, d, block->scale[run]);
+    for (int run = 0; run < runs; run++)
+        mins[run] = !type->has_min                 ? 0
+                    : type->kind == AWQ__RUN_TIMES ? dmin * (float)block->min[run]
+                                                   : -dmin;
 }
 
 float awq__block_value(const awq__block_type *type, int code)

@@ -55,6 +55,8 @@ static inline int64_t awq__block_row_bytes(const awq__block_type *type, int64_t 
 {
     return cols / type->block * type->bytes;
 }
+/* Of a run with this number, in a block with this d. */
+float awq__block_scale(awq__run_scale kind, float d, int number);
 /* Of every run. mins are 0 where the type has none. */
 void awq__block_scales(const awq__block_type *type, const awq__ggml_block *block,
                        float scales[AWQ__BLOCK_RUNS], float mins[AWQ__BLOCK_RUNS]);

@@ -103,7 +103,6 @@ typedef struct awq__logit_stats {
    counts, h, and the value v of its code, before scale and min. */
 #define AWQ__RUNS 32
 typedef struct awq__run_sums {
-    float error[AWQ__RUNS];                           /* sum of h (x - scale v + min)^2 */
     float xv[AWQ__RUNS], vv[AWQ__RUNS], v[AWQ__RUNS]; /* of h x v, h v v, h v */
 } awq__run_sums;
 
@@ -234,6 +233,10 @@ typedef struct awq__compute {
     void (*round_runs)(const struct awq__block_type *type, int length, const float *x,
                        const float *h, const float scale[AWQ__RUNS], const float min[AWQ__RUNS],
                        awq__run_sums *sums, uint8_t *codes);
+    /* The errors of the same: of each run the sum of h (x - scale v + min)^2. */
+    void (*run_errors)(const struct awq__block_type *type, int length, const float *x,
+                       const float *h, const float scale[AWQ__RUNS], const float min[AWQ__RUNS],
+                       float error[AWQ__RUNS]);
     /* Rounds columns in their order: column i from (w - e) + x / diagonal[i] to q, whose code is
        the nearest, so that e becomes w - q. By what e changes, times matrix[i,j], x of each column
        j behind grows. */

@@ -35,6 +35,9 @@ void awq__reference_scatter(int64_t T, int64_t K, const int64_t *index, int64_t 
 void awq__reference_round_runs(const struct awq__block_type *type, int length, const float *x,
                                const float *h, const float scale[AWQ__RUNS],
                                const float min[AWQ__RUNS], awq__run_sums *sums, uint8_t *codes);
+void awq__reference_run_errors(const struct awq__block_type *type, int length, const float *x,
+                               const float *h, const float scale[AWQ__RUNS],
+                               const float min[AWQ__RUNS], float error[AWQ__RUNS]);
 void awq__reference_round_columns(const awq__columns *columns);
 void awq__reference_range_losses(const awq__scheme *scheme, const float *w, const float *weight,
                                  const float *scale, const float *zero, float *loss);

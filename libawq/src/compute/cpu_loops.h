@@ -480,6 +480,7 @@ const awq__compute *AWQ__TABLE(void)
         .quantize = quantize,
         .quantize_error = quantize_error,
         .round_runs = round_runs,
+        .run_errors = run_errors,
         .round_columns = round_columns,
         .range_losses = range_losses,
         .compare_logits = compare_logits,

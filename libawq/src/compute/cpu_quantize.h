@@ -4,7 +4,8 @@
  */
 INLINE float clamp(float value, float low, float high)
 {
-    return value > low ? value < high ? value : high : low; /* NaN gives low */
+    float raised = value > low ? value : low; /* NaN gives low */
+    return raised < high ? raised : high;
 }
 
 /* Bits of floats as integers in the order of their values, NaN beyond all; its own inverse. Integer

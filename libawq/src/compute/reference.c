@@ -466,6 +466,7 @@ const awq__compute *awq__compute_reference(void)
         .quantize = quantize,
         .quantize_error = quantize_error,
         .round_runs = awq__reference_round_runs,
+        .run_errors = awq__reference_run_errors,
         .round_columns = awq__reference_round_columns,
         .range_losses = awq__reference_range_losses,
         .compare_logits = compare_logits,

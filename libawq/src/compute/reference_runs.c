@@ -3,6 +3,7 @@
 #include "compute/cpu.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Of E2M1, doubled: the nearest, and of two equally near the even code. -0 is 0. */
 static int e2m1_code(const awq__block_type *type, float share)
@@ -44,6 +45,13 @@ int awq__reference_block_code(const awq__block_type *type, float share)
     }
 }
 
+/* The code of a weight, at a scale that may have no inverse. */
+static int code_of(const awq__block_type *type, float shifted, float scale)
+{
+    float inverse = fabsf(scale) >= 0x1p-126f ? 1 / scale : 0;
+    return awq__reference_block_code(type, shifted * inverse);
+}
+
 void awq__reference_round_runs(const awq__block_type *type, int length, const float *x,
                                const float *h, const float scale[AWQ__RUNS],
                                const float min[AWQ__RUNS], awq__run_sums *sums, uint8_t *codes)
@@ -51,16 +59,27 @@ void awq__reference_round_runs(const awq__block_type *type, int length, const fl
     *sums = (awq__run_sums){0};
     for (int i = 0; i < length; i++)
         for (int r = 0; r < AWQ__RUNS; r++) {
-            float inverse = fabsf(scale[r]) >= 0x1p-126f ? 1 / scale[r] : 0;
-            float shifted = x[i * AWQ__RUNS + r] + min[r], weight = h[i * AWQ__RUNS + r];
-            int code = awq__reference_block_code(type, shifted * inverse);
-            float v = awq__block_value(type, code), weighted = weight * v;
-            float error = shifted - scale[r] * v;
-            sums->error[r] += weight * error * error;
-            sums->xv[r] += weighted * x[i * AWQ__RUNS + r];
+            float weight = x[i * AWQ__RUNS + r];
+            int code = code_of(type, weight + min[r], scale[r]);
+            float v = awq__block_value(type, code), weighted = h[i * AWQ__RUNS + r] * v;
+            sums->xv[r] += weighted * weight;
             sums->vv[r] += weighted * v;
             sums->v[r] += weighted;
             if (codes)
                 codes[i * AWQ__RUNS + r] = (uint8_t)code;
+        }
+}
+
+void awq__reference_run_errors(const awq__block_type *type, int length, const float *x,
+                               const float *h, const float scale[AWQ__RUNS],
+                               const float min[AWQ__RUNS], float error[AWQ__RUNS])
+{
+    memset(error, 0, AWQ__RUNS * sizeof *error);
+    for (int i = 0; i < length; i++)
+        for (int r = 0; r < AWQ__RUNS; r++) {
+            float shifted = x[i * AWQ__RUNS + r] + min[r];
+            float value = awq__block_value(type, code_of(type, shifted, scale[r]));
+            float off = shifted - scale[r] * value;
+            error[r] += h[i * AWQ__RUNS + r] * off * off;
         }
 }

@@ -92,7 +92,7 @@ static void scales_of_extents(const awq__fit_batch *batch, const trial *tried, f
 }
 
 typedef struct best {
-    float scale[AWQ__RUNS], min[AWQ__RUNS], gain[AWQ__RUNS];
+    float scale[AWQ__RUNS], min[AWQ__RUNS], vv[AWQ__RUNS], gain[AWQ__RUNS];
 } best;
 
 /* Rounds at a scale and min, and keeps what fits the codes if that is better. */
@@ -107,6 +107,7 @@ static void try_scales(awq__fit_batch *batch, const float *scale, const float *m
         bool better = found.gain[r] > kept->gain[r];
         kept->scale[r] = better ? found.scale[r] : kept->scale[r];
         kept->min[r] = better ? found.min[r] : kept->min[r];
+        kept->vv[r] = better ? sums.vv[r] : kept->vv[r];
         kept->gain[r] = better ? found.gain[r] : kept->gain[r];
     }
 }
@@ -133,4 +134,5 @@ void awq__fit_runs(awq__fit_batch *batch)
     }
     memcpy(batch->scale, kept.scale, sizeof batch->scale);
     memcpy(batch->min, kept.min, sizeof batch->min);
+    memcpy(batch->vv, kept.vv, sizeof batch->vv);
 }
