@@ -59,6 +59,8 @@ step "find_package(awq)"
     -D PLUGIN_SOURCE="$root/plugins/mixtral/mixtral.c" >"$work/log" || { cat "$work/log"; exit 1; }
 "$cmake" --build "$work/by-cmake" >"$work/log" || { cat "$work/log"; exit 1; }
 has_plugin "$work/by-cmake/consumer"
+has_plugin "$work/by-cmake/consumer-static"
+readelf -d "$work/by-cmake/consumer-static" | grep -q 'libawq' && fail "the static program needs libawq.so"
 
 step "pkg-config awq"
 PKG_CONFIG_PATH=$prefix/$libdir/pkgconfig
@@ -70,6 +72,15 @@ LD_LIBRARY_PATH="$prefix/$libdir"
 export LD_LIBRARY_PATH
 has_plugin "$work/by-pkg-config"
 unset LD_LIBRARY_PATH
+
+step "pkg-config --static awq"
+mkdir "$work/static"
+cp "$prefix/$libdir/libawq.a" "$work/static"
+# shellcheck disable=SC2046,SC2086 # lists of flags; the directory with libawq.a alone comes first
+"$cc" -std=c11 $flags -DPLUGIN_DIR="\"$(pkg-config --variable=plugindir awq)\"" \
+    "$here/project/consumer.c" $(pkg-config --cflags awq) -L"$work/static" \
+    $(pkg-config --static --libs awq) -o "$work/by-static"
+has_plugin "$work/by-static"
 
 step "a plugin built outside the tree"
 rm "$prefix/$libdir"/awq/awq-arch-*.so
