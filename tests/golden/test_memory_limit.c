@@ -81,6 +81,19 @@ static void test_gptq(void **state)
     check_run(*state, MIXTRAL, options);
 }
 
+/* Without room for it the pass gathers no whole Gram matrix: it comes out the same later. */
+static void test_gptq_beside_a_sketch(void **state)
+{
+    const char *options[] = {"quantize.sketch_rows",
+                             "32",
+                             "quantize.rounding",
+                             "gptq",
+                             "calibration.min_expert_tokens",
+                             "400",
+                             NULL};
+    check_run(*state, QWEN, options);
+}
+
 static void test_a_shared_expert_and_a_sketch(void **state)
 {
     const char *options[] = {"quantize.sketch_rows", "32", NULL};
@@ -128,6 +141,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_awq),
         CASE(test_gptq),
+        CASE(test_gptq_beside_a_sketch),
         CASE(test_a_shared_expert_and_a_sketch),
         CASE(test_fused_experts),
         CASE(test_a_target),

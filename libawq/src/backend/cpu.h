@@ -20,6 +20,9 @@ struct awq__seen_data {
     awq__stats stats;  /* whole, or a sketch */
     awq__stats blocks; /* exact for each group, where clip ranges are searched and stats is a
                           sketch */
+    awq__stats whole;  /* x^T x above its diagonal, as it was gathered for GPTQ beside a sketch; in
+                          coordinates of the source */
+    bool folded;       /* stats and blocks are what folded weights see */
     double *w_mean;    /* [K] of the quantized readers: see awq__w_mean */
     int64_t w_rows;    /* of these */
     float *importance; /* [K] the diagonal of what folded weights see; NULL: no reader has blocks */
@@ -67,6 +70,9 @@ struct awq__block_data {
     awq__seen_data *seen;      /* [seen_count] */
     awq__reader_data *readers; /* [reader_count] */
     awq__expert_state *states; /* [bundle_count] of the experts */
+    bool gathers[3];           /* by part: the pass gathers seen->whole */
+    awq__stats pooled;         /* x^T x above its diagonal of tokens of the layer, for experts with
+                                  few; cols 0: none needs it */
     float *sample;             /* [sampled,H] hidden states before the experts, for the proof */
     int64_t sampled;
     struct awq__gpu_block *device; /* see awq__states */
@@ -106,8 +112,6 @@ awq_status awq__cpu_attention_gram(awq__block *block, const awq__reader *reader,
 
 awq_status awq__cpu_experts_pass(awq__block *block);
 awq_status awq__cpu_experts_statistics(awq__block *block);
-/* Weight of a token that no router has sent: the mean of the layer's routed ones. */
-float awq__unrouted_weight(const awq__routes *routes);
 /* Tokens in the sample that an expert is judged by: every stride-th of the routed ones, or, where
    there are none, of the borrowed ones. */
 int64_t awq__sample_stride(const awq__expert_state *state);
@@ -115,6 +119,13 @@ int64_t awq__sample_tokens(const awq__expert_state *state);
 
 /* ---- cpu_expert_gram.c, cpu_expert_sample.c ---- */
 
+/* Says what the pass gathers for GPTQ: all that is no more than half of the memory that is left.
+   What it does not gather is summed up later, block by block in the same order, to the same bits.
+ */
+void awq__cpu_plan_grams(awq__block *block);
+/* Whether GPTQ wants the whole x^T x of what the part of expert e sees beside a sketch of it. */
+bool awq__cpu_wants_gram(const awq__block *block, int64_t e, awq__expert_part part);
+awq_status awq__cpu_pool_grams(awq__block *block);
 awq_status awq__cpu_expert_gram(awq__block *block, const awq__reader *reader, awq__stats *gram,
                                 double *damping);
 size_t awq__cpu_expert_gram_bytes(const awq__layer *layer);

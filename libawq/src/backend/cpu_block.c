@@ -39,6 +39,7 @@ static void free_seen(awq__seen_data *seen)
 {
     awq__stats_free(&seen->stats);
     awq__stats_free(&seen->blocks);
+    awq__stats_free(&seen->whole);
     awq__free(seen->w_mean);
     awq__free(seen->importance);
     *seen = (awq__seen_data){0};
@@ -76,6 +77,7 @@ void awq__cpu_block_end(awq__block *block)
     awq__free(data->seen);
     awq__free(data->readers);
     awq__free(data->states);
+    awq__stats_free(&data->pooled);
     awq__free_aligned(data->sample);
     awq__free(data);
     block->data = NULL;

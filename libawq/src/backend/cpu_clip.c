@@ -21,6 +21,7 @@ static void rescale_seen(const awq__block *block, awq__seen *seen)
         awq__stats_rescale(block->data->compute, &seen->data->stats, seen->input->unscale);
     if (seen->input->folded && seen->data->blocks.cols)
         awq__stats_rescale(block->data->compute, &seen->data->blocks, seen->input->unscale);
+    seen->data->folded = seen->input->folded;
 }
 
 awq_status awq__cpu_fold_seen(const awq__block *block, const awq__bundle *bundle)

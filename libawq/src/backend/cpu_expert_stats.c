@@ -56,18 +56,6 @@ static awq_status borrow(const awq__block *block, int64_t e, int64_t wanted)
     return AWQ_OK;
 }
 
-float awq__unrouted_weight(const awq__routes *routes)
-{
-    double sum = 0;
-    int64_t count = 0;
-    for (int64_t i = 0; i < routes->tokens * routes->per_token; i++)
-        if (routes->index[i] < routes->routed) {
-            sum += (double)routes->weight[i];
-            count++;
-        }
-    return count && sum > 0 ? (float)(sum / (double)count) : 1;
-}
-
 int64_t awq__sample_stride(const awq__expert_state *state)
 {
     int64_t count = state->routed ? state->routed : state->borrowed;
@@ -130,16 +118,19 @@ static void add_slopes(const awq__block *block, const awq__expert_block *b, floa
 
 /* Adds x[T,K], the expert's tokens from `first` on, of so many. A sketch that has as many rows as
    there are tokens gives each its own. */
-static void add_tokens(const awq__compute *compute, awq__seen *seen, int64_t tokens, int64_t first,
-                       int64_t T, const float *x)
+static awq_status add_tokens(const awq__block *block, awq__seen *seen, int64_t tokens,
+                             int64_t first, int64_t T, const float *x)
 {
+    const awq__compute *compute = block->data->compute;
     awq__stats *stats = &seen->data->stats, *blocks = &seen->data->blocks;
     int64_t K = stats->cols;
     if (blocks->cols)
         awq__stats_add(compute, blocks, T, x, K);
+    if (seen->data->whole.cols)
+        AWQ__CHECK(awq__stats_add_whole(block->ctx, compute, &seen->data->whole, T, x, K));
     if (!stats->rows) {
         awq__stats_add(compute, stats, T, x, K);
-        return;
+        return AWQ_OK;
     }
     compute->add_abs(T, K, x, K, stats->abs_sums);
     stats->tokens += T;
@@ -148,6 +139,7 @@ static void add_tokens(const awq__compute *compute, awq__seen *seen, int64_t tok
             awq__stats_sketch(compute, stats, first + t, 1, 0, 1, x + t * K, K);
     else
         awq__stats_sketch(compute, stats, 0, stats->rows, (uint64_t)first, T, x, K);
+    return AWQ_OK;
 }
 
 static awq__seen *seen_of(const awq__block *block, int64_t e, awq__expert_part part)
@@ -156,7 +148,7 @@ static awq__seen *seen_of(const awq__block *block, int64_t e, awq__expert_part p
 }
 
 /* Takes a block into the statistics of its expert. moved: see add_slopes. */
-static void take_block(const awq__block *block, const awq__expert_block *b, float *moved)
+static awq_status take_block(const awq__block *block, const awq__expert_block *b, float *moved)
 {
     const awq__expert_state *state = &block->data->states[b->expert];
     const awq__compute *compute = block->data->compute;
@@ -169,8 +161,10 @@ static void take_block(const awq__block *block, const awq__expert_block *b, floa
     }
     compute->scale(T, block->layer->hidden, weight, NULL, b->x);
     compute->scale(T, I, weight, NULL, b->inner);
-    add_tokens(compute, seen_of(block, b->expert, AWQ__EXPERT_GATE), all, b->first, T, b->x);
-    add_tokens(compute, seen_of(block, b->expert, AWQ__EXPERT_DOWN), all, b->first, T, b->inner);
+    AWQ__CHECK(
+        add_tokens(block, seen_of(block, b->expert, AWQ__EXPERT_GATE), all, b->first, T, b->x));
+    return add_tokens(block, seen_of(block, b->expert, AWQ__EXPERT_DOWN), all, b->first, T,
+                      b->inner);
 }
 
 static awq_status tap_block(void *user, int worker, const awq__expert_block *block)
@@ -179,8 +173,7 @@ static awq_status tap_block(void *user, int worker, const awq__expert_block *blo
     int64_t I = s->block->layer->moe.intermediate;
     float *moved = awq__scratch_get(&s->scratch, worker, (size_t)(SLOPE_TOKENS * I));
     AWQ__CHECK_ALLOC(moved);
-    take_block(s->block, block, moved);
-    return AWQ_OK;
+    return take_block(s->block, block, moved);
 }
 
 /* ---- the pass ---- */
@@ -198,6 +191,8 @@ static awq_status create_stats(const awq__block *block, int64_t e, awq__expert_p
         return awq__stats_create(ctx, cols, cols, &seen->data->stats);
     rows = awq__max(1, awq__min(rows, state->routed + state->borrowed));
     AWQ__CHECK(awq__stats_create_sketch(ctx, cols, rows, &seen->data->stats));
+    if (block->data->gathers[part] && awq__cpu_wants_gram(block, e, part))
+        AWQ__CHECK(awq__stats_create(ctx, cols, cols, &seen->data->whole));
     if (first && first->clips && group < cols)
         AWQ__CHECK(awq__stats_create(ctx, cols, group, &seen->data->blocks));
     return AWQ_OK;
@@ -230,6 +225,7 @@ awq_status awq__cpu_experts_pass(awq__block *block)
     statistics s = {.block = block};
     block->data->sample = awq__proof_sample(block->ctx, states, &block->data->sampled);
     AWQ__TRY_ALLOC(block->data->sample);
+    awq__cpu_plan_grams(block);
     AWQ__TRY(awq__parallel_for(block->ctx, block->bundle_count, begin_expert, block));
     AWQ__TRY(awq__scratch_create(block->ctx, "expert statistics", &s.scratch));
     AWQ__TRY(awq__moe_experts(&states->forward, block->layer, &states->normed, block->routes,
@@ -252,7 +248,7 @@ size_t awq__cpu_statistics_bytes(const awq__layer *layer)
     return (size_t)borrowed_floats(layer) * sizeof(float);
 }
 
-static void pass_borrowed(const awq__block *block, int64_t e, float *space)
+static awq_status pass_borrowed(const awq__block *block, int64_t e, float *space)
 {
     const awq__expert_state *state = &block->data->states[e];
     const awq__layer *layer = block->layer;
@@ -271,8 +267,9 @@ static void pass_borrowed(const awq__block *block, int64_t e, float *space)
                            state->tokens + b.first, 1, b.x);
         awq__expert_parts(&states->forward, layer, expert, b.tokens, b.x, b.gate, b.up, b.inner,
                           work);
-        take_block(block, &b, moved);
+        AWQ__CHECK(take_block(block, &b, moved));
     }
+    return AWQ_OK;
 }
 
 /* squares[k] = the sum of the squares of column k. */
@@ -320,7 +317,7 @@ static awq_status finish_expert(void *arg, int64_t e, int worker)
     float *space = awq__scratch_get(&s->scratch, worker, (size_t)borrowed_floats(layer));
     double *squares = awq__alloc(block->ctx, I, sizeof *squares, "expert statistics");
     AWQ__TRY_ALLOC(space && squares);
-    pass_borrowed(block, e, space);
+    AWQ__TRY(pass_borrowed(block, e, space));
     if (block->data->states[e].slopes)
         AWQ__TRY(weigh_rows(block, e, squares, space));
 done:
@@ -389,6 +386,7 @@ awq_status awq__cpu_experts_statistics(awq__block *block)
         AWQ__TRY(layer_salience(block, &block->inputs[0]));
     for (int64_t i = 1; i < block->input_count; i++)
         seen_salience(block, &block->inputs[i]);
+    AWQ__TRY(awq__cpu_pool_grams(block));
 done:
     awq__scratch_free(&s.scratch);
     return status;

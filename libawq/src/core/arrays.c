@@ -66,8 +66,12 @@ int64_t awq__context_expected_bytes(const awq_context *ctx)
     return ctx->expected_bytes;
 }
 
+int64_t awq__context_left_bytes(const awq_context *ctx)
+{
+    return awq__max(ctx->goal_bytes - atomic_load(&ctx->bytes), 0);
+}
+
 size_t awq__context_work_bytes(const awq_context *ctx)
 {
-    int64_t left = ctx->goal_bytes - atomic_load(&ctx->bytes);
-    return left < 0 ? 0 : (size_t)awq__min(left, (int64_t)AWQ__WORK_BYTES);
+    return (size_t)awq__min(awq__context_left_bytes(ctx), (int64_t)AWQ__WORK_BYTES);
 }

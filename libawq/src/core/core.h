@@ -127,6 +127,8 @@ void awq__context_limit_bytes(awq_context *ctx, int64_t bytes);
    limited. */
 void awq__context_expect_bytes(awq_context *ctx, int64_t bytes);
 int64_t awq__context_expected_bytes(const awq_context *ctx);
+/* What the goal leaves: INT64_MAX where there is none, never below 0. */
+int64_t awq__context_left_bytes(const awq_context *ctx);
 /* What a loop's workers may take together: AWQ__WORK_BYTES, or what the goal leaves. */
 size_t awq__context_work_bytes(const awq_context *ctx);
 

@@ -227,6 +227,8 @@ void awq__routes_free(awq__routes *routes);
 /* Has token t the same set of experts in both, which have as many for each token? */
 bool awq__routes_same(const awq__routes *a, const awq__routes *b, int64_t t);
 int64_t awq__routes_same_count(const awq__routes *a, const awq__routes *b);
+/* Weight of a token that no router has sent: the mean of the layer's routed ones. */
+float awq__unrouted_weight(const awq__routes *routes);
 
 /* normed = norms of hidden[T,H]. */
 awq_status awq__moe_input(const awq__forward *forward, const awq__layer *layer, int64_t T,
@@ -267,8 +269,11 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
 int64_t awq__attention_work(const awq__layer *layer, int64_t longest);
 int64_t awq__experts_work(const awq__layer *layer);
 int64_t awq__experts_waiting(const awq__layer *layer, int64_t T);
-/* Tokens of one expert that are worked on at a time. */
+/* The most tokens of one expert that are worked on at a time. */
 int64_t awq__expert_tokens(const awq__layer *layer);
+/* Those of the block that begins at this slot, of an expert whose slots end at `end`. */
+int64_t awq__expert_block_tokens(const awq__layer *layer, const awq__routes *routes, int64_t slot,
+                                 int64_t end);
 
 /* gate[T,I], up[T,I] and y[T,I] = a(gate, up) of one expert, I its own; y may be gate. work:
    awq__weight_work of gate and up at most. */

@@ -7,8 +7,9 @@
 /* Expert outputs wait for their sum in at most this many floats (256 MB). */
 #define SLOT_FLOATS ((int64_t)1 << 26)
 #define SMALLEST_CHUNK 512
-/* A block of an expert's tokens takes at most this many floats of work space (128 MB). */
-#define BLOCK_FLOATS ((int64_t)1 << 25)
+/* A block of an expert's tokens takes at most this many floats of work space (64 MB): dozens of
+   workers have room. */
+#define BLOCK_FLOATS ((int64_t)1 << 24)
 #define SMALLEST_BLOCK 128
 
 /* ---- inputs ---- */
@@ -234,19 +235,39 @@ static awq_status add_outputs(void *arg, int64_t index, int worker)
 
 /* ---- all of it ---- */
 
-/* Cuts each expert's slots of the chunk into blocks; the slots of a group rise, so they are a
- * range. */
-static int64_t cut_blocks(const awq__routes *routes, int64_t most, int64_t end_token, int64_t *next,
-                          block *blocks)
+static int64_t chunk_tokens(const awq__layer *layer, const awq__routes *routes)
 {
-    int64_t count = 0, end_slot = end_token * routes->per_token;
-    for (int64_t e = 0; e < routes->experts; e++) {
-        int64_t begin = next[e], end = begin;
-        while (end < routes->first[e + 1] && routes->slots[end] < end_slot)
-            end++;
-        for (int64_t at = begin; at < end; at += most)
-            blocks[count++] = (block){e, at, awq__min(most, end - at)};
-        next[e] = end;
+    return awq__experts_waiting(layer, routes->tokens) / (routes->per_token * layer->hidden);
+}
+
+int64_t awq__expert_block_tokens(const awq__layer *layer, const awq__routes *routes, int64_t slot,
+                                 int64_t end)
+{
+    int64_t k = routes->per_token, chunk = chunk_tokens(layer, routes), count = 1;
+    int64_t next_chunk = (routes->slots[slot] / k / chunk + 1) * chunk * k;
+    int64_t most = awq__min(awq__expert_tokens(layer), end - slot);
+    while (count < most && routes->slots[slot + count] < next_chunk)
+        count++;
+    return count;
+}
+
+/* Cuts each expert's slots of the chunk into blocks. The first blocks of all experts come before
+   the second ones, so that those of one expert seldom wait for each other at the tap. */
+static int64_t cut_blocks(const expert_job *j, int64_t *next, block *blocks)
+{
+    const awq__routes *routes = j->routes;
+    int64_t count = 0, before = -1;
+    int64_t end_slot = (j->chunk_first + j->chunk_count) * routes->per_token;
+    while (count > before) {
+        before = count;
+        for (int64_t e = 0; e < routes->experts; e++) {
+            int64_t at = next[e], end = routes->first[e + 1];
+            if (at == end || routes->slots[at] >= end_slot)
+                continue;
+            int64_t tokens = awq__expert_block_tokens(j->layer, routes, at, end);
+            blocks[count++] = (block){e, at, tokens};
+            next[e] += tokens;
+        }
     }
     return count;
 }
@@ -257,7 +278,7 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
 {
     awq_context *ctx = forward->ctx;
     int64_t H = layer->hidden, k = routes->per_token, E = routes->experts, T = routes->tokens;
-    int64_t chunk = awq__experts_waiting(layer, T) / (k * H);
+    int64_t chunk = chunk_tokens(layer, routes);
     int64_t most = awq__expert_tokens(layer);
     expert_job j = {.forward = forward,
                     .layer = layer,
@@ -279,7 +300,7 @@ awq_status awq__moe_experts(const awq__forward *forward, const awq__layer *layer
     for (int64_t first = 0; first < T; first += chunk) {
         j.chunk_first = first;
         j.chunk_count = awq__min(chunk, T - first);
-        int64_t blocks = cut_blocks(routes, most, first + j.chunk_count, next, j.blocks);
+        int64_t blocks = cut_blocks(&j, next, j.blocks);
         AWQ__TRY(awq__parallel_scratch(&j.scratch, j.space, blocks, run_block, &j));
         AWQ__TRY(awq__parallel_for(ctx, awq__ceil_div(j.chunk_count, AWQ__TOKEN_BLOCK), add_outputs,
                                    &j));

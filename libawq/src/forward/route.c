@@ -31,6 +31,18 @@ int64_t awq__routes_same_count(const awq__routes *a, const awq__routes *b)
     return same;
 }
 
+float awq__unrouted_weight(const awq__routes *routes)
+{
+    double sum = 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < routes->tokens * routes->per_token; i++)
+        if (routes->index[i] < routes->routed) {
+            sum += (double)routes->weight[i];
+            count++;
+        }
+    return count && sum > 0 ? (float)(sum / (double)count) : 1;
+}
+
 typedef struct route_job {
     const awq__forward *forward;
     const awq__layer *layer;

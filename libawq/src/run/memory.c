@@ -35,13 +35,18 @@ static const awq__arch *arch_of(const meter *m)
 }
 
 /* Adds a stage. `worker` is the memory of one of its workers. The C library keeps part of the freed
- * memory. */
-static void add_stage(meter *m, double standing, double worker)
+   memory. `spare` is used only where there is room for it. */
+static void add_stage_with(meter *m, double standing, double spare, double worker)
 {
     double many = fmax(worker, fmin(worker * m->threads, (double)AWQ__WORK_BYTES));
     double free = m->threads * fmin(4 * worker, MOST_FREE_BYTES);
     m->need->least = fmax(m->need->least, standing + worker);
-    m->need->usual = fmax(m->need->usual, standing + many + free);
+    m->need->usual = fmax(m->need->usual, standing + spare + many + free);
+}
+
+static void add_stage(meter *m, double standing, double worker)
+{
+    add_stage_with(m, standing, 0, worker);
 }
 
 /* 0 after a failure, which is kept. */
@@ -104,6 +109,7 @@ static double worker_bytes(const treated *t)
 /* What lies between the matrices of a layer. */
 typedef struct sums {
     double stored, kept, worker;
+    double grams;                /* that the pass gathers for GPTQ where there is room */
     bool attention, compensates; /* something of the attention, or by GPTQ */
 } sums;
 
@@ -119,6 +125,8 @@ static void add_module(meter *m, size_t index, sums *s)
     t.rows = awq__gram_rows(m->plan, module, seen_tokens(m, module));
     s->kept += kept_bytes(&t);
     s->worker = fmax(s->worker, worker_bytes(&t));
+    if (t.treatment->gptq && awq__has_own_gram(module->part) && t.rows < (double)module->cols)
+        s->grams += 4 * (double)module->cols * (double)module->cols;
     s->compensates |= t.treatment->gptq;
     s->attention |= module->role == AWQ_ROLE_ATTENTION && t.treatment->calibrate;
 }
@@ -165,7 +173,7 @@ static double beside_bytes(const meter *m, const awq__layer *layer, const sums *
     double vectors = H + Q + (double)(latent->q_rank + latent->kv_rank);
     double attention = fmax(sample, (double)m->tokens->longest) * 4 * (H + Q + vectors);
     return 4 * 4 * sample * H + passing_bytes(layer, sample) + lists + experts * (64 * I + 16 * H) +
-           m->threads * 8 * T + (s->attention ? attention : 0);
+           m->threads * 8 * T + (s->attention ? attention : 0) + (s->compensates ? 4 * H * H : 0);
 }
 
 static awq_status add_layer(meter *m, int64_t n)
@@ -187,7 +195,7 @@ static awq_status add_layer(meter *m, int64_t n)
     } else {
         worker = fmax(worker, 3 * (double)awq__cpu_store_bytes(layer));
     }
-    add_stage(m, standing, worker);
+    add_stage_with(m, standing, s.grams, worker);
     if (tokens->windows) /* the layer is read back, and let go, before the source's is read again */
         add_stage(m, m->streams + s.stored + 2 * passing_bytes(layer, (double)tokens->windows),
                   forward_bytes(layer, tokens->longest_window));
