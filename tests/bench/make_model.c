@@ -6,7 +6,8 @@
  *
  *   make_model NAME DIR [--layers N] [--tokens N] [--seed S] [--scale D]
  *
- * NAME is mixtral-8x7b, qwen3-30b-a3b or gpt-oss-20b. --scale divides the dimensions by about D,
+ * NAME is mixtral-8x7b, qwen3-30b-a3b, gpt-oss-20b or qwen3.6-35b-a3b, of whose layers every second
+ * has an attention and the others a delta net. --scale divides the dimensions by about D,
  * for tests.
  *
  * Weights are normal with deviation 1/sqrt(K). Every 32nd channel of a norm, about, is 8 to 32
@@ -57,9 +58,11 @@ typedef enum kind {
     EMBEDDING,
     NORM,
     HEAD_NORM,
+    PLAIN_NORM, /* by its weight in every family */
 } kind;
 
-enum { MIXTRAL = 1, QWEN = 2, GPT_OSS = 4, ANY = 7 };
+enum { MIXTRAL = 1, QWEN = 2, GPT_OSS = 4, NEXT_DELTA = 8, NEXT_FULL = 16 };
+enum { NEXT = NEXT_DELTA | NEXT_FULL, OLD = MIXTRAL | QWEN | GPT_OSS, ANY = OLD | NEXT };
 
 typedef struct family {
     const char *name;
@@ -71,11 +74,14 @@ static const family families[] = {
     {"mixtral-8x7b", MIXTRAL, 4096, 14336, 8, 2, 32, 8, 128},
     {"qwen3-30b-a3b", QWEN, 2048, 768, 128, 8, 32, 4, 128},
     {"gpt-oss-20b", GPT_OSS, 2880, 2880, 32, 4, 64, 8, 64},
+    {"qwen3.6-35b-a3b", NEXT, 2048, 512, 256, 8, 16, 2, 256},
 };
 enum { FAMILY_COUNT = sizeof families / sizeof families[0] };
 
 /* Letters of shapes: V vocabulary, H hidden, I intermediate, J twice that, E experts, Q and K rows
-   of queries and keys, N heads, D head dimension. A % stands for the number of an expert. */
+   of queries and keys, N heads, D head dimension. Of a delta net: B value heads and half as many of
+   keys, P half of D, channels of each, Z channels of all values, C of all that is convolved, W
+   width. G twice Q, 1 one. A % stands for the number of an expert. */
 typedef struct part {
     unsigned families;
     const char *name;
@@ -88,12 +94,22 @@ static const part after[] = {{ANY, "model.norm.weight", NORM, "H"},
                              {ANY, "lm_head.weight", LINEAR, "VH"}};
 static const part layer_parts[] = {
     {ANY, "input_layernorm.weight", NORM, "H"},
-    {ANY, "self_attn.q_proj.weight", QUERY, "QH"},
-    {ANY, "self_attn.k_proj.weight", QUERY, "KH"},
-    {ANY, "self_attn.v_proj.weight", LINEAR, "KH"},
-    {ANY, "self_attn.o_proj.weight", RESIDUAL, "HQ"},
-    {QWEN, "self_attn.q_norm.weight", HEAD_NORM, "D"},
-    {QWEN, "self_attn.k_norm.weight", HEAD_NORM, "D"},
+    {OLD, "self_attn.q_proj.weight", QUERY, "QH"},
+    {NEXT_FULL, "self_attn.q_proj.weight", QUERY, "GH"},
+    {OLD | NEXT_FULL, "self_attn.k_proj.weight", QUERY, "KH"},
+    {OLD | NEXT_FULL, "self_attn.v_proj.weight", LINEAR, "KH"},
+    {OLD | NEXT_FULL, "self_attn.o_proj.weight", RESIDUAL, "HQ"},
+    {QWEN | NEXT_FULL, "self_attn.q_norm.weight", HEAD_NORM, "D"},
+    {QWEN | NEXT_FULL, "self_attn.k_norm.weight", HEAD_NORM, "D"},
+    {NEXT_DELTA, "linear_attn.in_proj_qkv.weight", LINEAR, "CH"},
+    {NEXT_DELTA, "linear_attn.in_proj_z.weight", LINEAR, "ZH"},
+    {NEXT_DELTA, "linear_attn.in_proj_b.weight", LINEAR, "BH"},
+    {NEXT_DELTA, "linear_attn.in_proj_a.weight", LINEAR, "BH"},
+    {NEXT_DELTA, "linear_attn.conv1d.weight", LINEAR, "C1W"},
+    {NEXT_DELTA, "linear_attn.A_log", BIAS, "B"},
+    {NEXT_DELTA, "linear_attn.dt_bias", BIAS, "B"},
+    {NEXT_DELTA, "linear_attn.norm.weight", PLAIN_NORM, "P"},
+    {NEXT_DELTA, "linear_attn.out_proj.weight", RESIDUAL, "HZ"},
     {GPT_OSS, "self_attn.q_proj.bias", BIAS, "Q"},
     {GPT_OSS, "self_attn.k_proj.bias", BIAS, "K"},
     {GPT_OSS, "self_attn.v_proj.bias", BIAS, "K"},
@@ -101,15 +117,19 @@ static const part layer_parts[] = {
     {GPT_OSS, "self_attn.sinks", SINK, "N"},
     {ANY, "post_attention_layernorm.weight", NORM, "H"},
     {MIXTRAL, "block_sparse_moe.gate.weight", ROUTER, "EH"},
-    {QWEN, "mlp.gate.weight", ROUTER, "EH"},
+    {QWEN | NEXT, "mlp.gate.weight", ROUTER, "EH"},
+    {NEXT, "mlp.shared_expert_gate.weight", LINEAR, "1H"},
+    {NEXT, "mlp.shared_expert.gate_proj.weight", LINEAR, "IH"},
+    {NEXT, "mlp.shared_expert.up_proj.weight", LINEAR, "IH"},
+    {NEXT, "mlp.shared_expert.down_proj.weight", RESIDUAL, "HI"},
     {GPT_OSS, "mlp.router.weight", ROUTER, "EH"},
     {GPT_OSS, "mlp.router.bias", ROUTER_BIAS, "E"},
     {MIXTRAL, "block_sparse_moe.experts.%.w1.weight", LINEAR, "IH"},
     {MIXTRAL, "block_sparse_moe.experts.%.w3.weight", LINEAR, "IH"},
     {MIXTRAL, "block_sparse_moe.experts.%.w2.weight", RESIDUAL, "HI"},
-    {QWEN, "mlp.experts.%.gate_proj.weight", LINEAR, "IH"},
-    {QWEN, "mlp.experts.%.up_proj.weight", LINEAR, "IH"},
-    {QWEN, "mlp.experts.%.down_proj.weight", RESIDUAL, "HI"},
+    {QWEN | NEXT, "mlp.experts.%.gate_proj.weight", LINEAR, "IH"},
+    {QWEN | NEXT, "mlp.experts.%.up_proj.weight", LINEAR, "IH"},
+    {QWEN | NEXT, "mlp.experts.%.down_proj.weight", RESIDUAL, "HI"},
     {GPT_OSS, "mlp.experts.gate_up_proj", LINEAR, "EHJ"},
     {GPT_OSS, "mlp.experts.gate_up_proj_bias", BIAS, "EJ"},
     {GPT_OSS, "mlp.experts.down_proj", LINEAR, "EIH"},
@@ -156,6 +176,20 @@ static int64_t size_of(const family *f, char letter)
         return f->kv_heads * f->head_dim;
     case 'N':
         return f->heads;
+    case 'G':
+        return 2 * f->heads * f->head_dim;
+    case 'B':
+        return 2 * f->heads;
+    case 'P':
+        return f->head_dim / 2;
+    case 'Z':
+        return f->heads * f->head_dim;
+    case 'C':
+        return 2 * f->heads * f->head_dim;
+    case 'W':
+        return 4;
+    case '1':
+        return 1;
     default:
         return f->head_dim;
     }
@@ -187,9 +221,12 @@ static awq_status visit_parts(const maker *m, visit function, const part *parts,
 {
     awq_status status = AWQ_OK;
     int64_t experts = of_experts ? m->model.experts : 1;
+    unsigned tag = m->model.tag;
+    if (tag == NEXT && layer >= 0)
+        tag = layer % 2 ? NEXT_FULL : NEXT_DELTA;
     for (int64_t e = 0; e < experts; e++)
         for (size_t i = 0; i < count && status == AWQ_OK; i++) {
-            if (!(parts[i].families & m->model.tag) || !!strchr(parts[i].name, '%') != of_experts)
+            if (!(parts[i].families & tag) || !!strchr(parts[i].name, '%') != of_experts)
                 continue;
             tensor t = tensor_of(m, &parts[i], layer, e);
             status = function(m, &t);
@@ -281,13 +318,15 @@ static float router_weight(const maker *m, const tensor *t, int64_t i)
 
 static float special_value(const maker *m, const tensor *t, int64_t place)
 {
+    float shift = m->model.tag == NEXT && t->kind != PLAIN_NORM ? -1 : 0; /* 1 + weight */
     switch (t->kind) {
     case EMBEDDING:
         return embedding_weight(m, t->key, place);
     case NORM:
-        return norm_weight(m, t->key, place);
+        return shift + norm_weight(m, t->key, place);
     case HEAD_NORM:
-        return 1 + 0.1f * normal(bits_at(t->key, place));
+    case PLAIN_NORM:
+        return shift + 1 + 0.1f * normal(bits_at(t->key, place));
     case ROUTER:
         return router_weight(m, t, place);
     default:
@@ -381,6 +420,19 @@ static awq_status append_family(const maker *m, awq__text *text)
             "  \"rope_parameters\": {\"rope_theta\": 1000000.0, \"rope_type\": \"default\"},\n"
             "  \"sliding_window\": null,\n  \"use_sliding_window\": false,\n",
             8 * f->intermediate, f->intermediate);
+    case NEXT:
+        return awq__text_append(
+            m->ctx, text,
+            "  \"architectures\": [\"Qwen3_5MoeForCausalLM\"],\n"
+            "  \"model_type\": \"qwen3_5_moe_text\",\n  \"hidden_act\": \"silu\",\n"
+            "  \"linear_conv_kernel_dim\": 4,\n  \"linear_key_head_dim\": %" PRId64
+            ",\n  \"linear_num_key_heads\": %" PRId64 ",\n  \"linear_num_value_heads\": %" PRId64
+            ",\n  \"linear_value_head_dim\": %" PRId64 ",\n  \"moe_intermediate_size\": %" PRId64
+            ",\n  \"num_experts\": %" PRId64 ",\n  \"rms_norm_eps\": 1e-06,\n"
+            "  \"rope_parameters\": {\"partial_rotary_factor\": 0.25, \"rope_theta\": 10000000.0, "
+            "\"rope_type\": \"default\"},\n  \"shared_expert_intermediate_size\": %" PRId64 ",\n",
+            f->head_dim / 2, f->heads, 2 * f->heads, f->head_dim / 2, f->intermediate, f->experts,
+            f->intermediate);
     default:
         return awq__text_append(
             m->ctx, text,
@@ -396,13 +448,14 @@ static awq_status append_family(const maker *m, awq__text *text)
     }
 }
 
-/* The layers of a GPT-OSS have a window in turn. */
+/* Every second layer has a window, or a delta net. */
 static awq_status append_layer_types(const maker *m, awq__text *text)
 {
+    const char *other = m->model.tag == NEXT ? "linear_attention" : "sliding_attention";
     awq_status status = awq__text_append(m->ctx, text, "  \"layer_types\": [");
     for (int64_t n = 0; n < m->layers && status == AWQ_OK; n++)
         status = awq__text_append(m->ctx, text, "%s\"%s\"", n ? ", " : "",
-                                  n % 2 ? "full_attention" : "sliding_attention");
+                                  n % 2 ? "full_attention" : other);
     return status == AWQ_OK ? awq__text_append(m->ctx, text, "],\n") : status;
 }
 
@@ -413,7 +466,7 @@ static awq_status write_config(const maker *m)
     awq_status status = awq__text_append(m->ctx, &text, "{\n");
     if (status == AWQ_OK)
         status = append_family(m, &text);
-    if (status == AWQ_OK && f->tag == GPT_OSS)
+    if (status == AWQ_OK && (f->tag == GPT_OSS || f->tag == NEXT))
         status = append_layer_types(m, &text);
     if (status == AWQ_OK)
         status = awq__text_append(

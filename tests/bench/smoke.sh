@@ -15,7 +15,7 @@ fail()
     exit 1
 }
 
-for name in mixtral-8x7b qwen3-30b-a3b gpt-oss-20b; do
+for name in mixtral-8x7b qwen3-30b-a3b gpt-oss-20b qwen3.6-35b-a3b; do
     "$make_model" $name $name --scale 32 --layers 2 --tokens 1024
     "$bench_layer" "$plugins" $name --threads 2 --seconds 0 --floor --json $name.json \
         quantize.ratio_steps=1 >$name.txt 2>$name.err ||

@@ -77,6 +77,31 @@ def family_deepseek_v3():
             ("model.layers.3.mlp.experts.0.down_proj.weight", [64, 32])])
 
 
+QWEN_NEXT = COMMON | dict(
+    num_hidden_layers=3, head_dim=32, layer_types=["linear_attention", "full_attention",
+                                                   "linear_attention"],
+    num_experts=6, num_experts_per_tok=2, moe_intermediate_size=32, linear_num_key_heads=2,
+    shared_expert_intermediate_size=32, linear_num_value_heads=4, linear_key_head_dim=16,
+    linear_value_head_dim=16, linear_conv_kernel_dim=4, tie_word_embeddings=False,
+    attention_bias=False, rope_parameters={"rope_type": "default", "rope_theta": 10000.0,
+                                           "partial_rotary_factor": 0.25})
+
+PREDICTION = [("mtp.fc.weight", [64, 128]), ("mtp.norm.weight", [64]),
+              ("mtp.layers.0.mlp.experts.0.down_proj.weight", [64, 32])]
+
+
+def family_qwen3_next():
+    return Family(transformers.Qwen3NextConfig(
+        **QWEN_NEXT, intermediate_size=96, decoder_sparse_step=1, mlp_only_layers=[2],
+        norm_topk_prob=True), norms_plus_one=True, copied=PREDICTION)
+
+
+def family_qwen3_5_moe():
+    return Family(transformers.Qwen3_5MoeTextConfig(**QWEN_NEXT), norms_plus_one=True,
+                  wrap=("qwen3_5_moe", "model.", "model.language_model."), copied=PREDICTION + [
+                      ("model.visual.blocks.0.attn.qkv.weight", [96, 32])])
+
+
 # ---- random weights ----
 
 def spread(shape, generator, center=1.0):
@@ -95,8 +120,9 @@ def fill(model, family, generator):
             norm = "norm" in name and "bias" not in last[-1]
             center = 0.0 if family.norms_plus_one and "linear_attn.norm" not in name else 1.0
             value = (spread(tensor.shape, generator, center) if norm
+                     else torch.randn(tensor.shape, generator=generator) - 1 if "A_log" in name
                      else 1 + 0.2 * torch.randn(tensor.shape, generator=generator)
-                     if "scal" in name or "A_log" in name
+                     if "scal" in name
                      else 0.2 * torch.randn(tensor.shape, generator=generator))
         else:
             width = tensor.shape[-1] if "embed" not in name else 1
@@ -238,9 +264,9 @@ def make(name, folder):
     for extra in ("generation_config.json",):
         if os.path.exists(os.path.join(folder, extra)):
             os.remove(os.path.join(folder, extra))
-    add_copied(folder, family, generator)
     if family.wrap:
         wrap(folder, family)
+    add_copied(folder, family, generator)
     size = sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder))
     print(f"{name}: perplexity {value:.4f}, {size / 1000:.0f} kB")
 

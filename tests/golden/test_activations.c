@@ -343,9 +343,9 @@ static void test_same_model_is_its_own_reference(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASES("mixtral-tiny"),     CASES("qwen2_moe-tiny"), CASES("qwen3_moe-tiny"),
-        CASES("gpt_oss-tiny"),     CASES("olmoe-tiny"),     CASES("deepseek_v2-tiny"),
-        CASES("deepseek_v3-tiny"),
+        CASES("mixtral-tiny"),     CASES("qwen2_moe-tiny"),  CASES("qwen3_moe-tiny"),
+        CASES("gpt_oss-tiny"),     CASES("olmoe-tiny"),      CASES("deepseek_v2-tiny"),
+        CASES("deepseek_v3-tiny"), CASES("qwen3_next-tiny"), CASES("qwen3_5_moe-tiny"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

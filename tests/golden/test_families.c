@@ -126,6 +126,8 @@ int main(void)
         CASE("olmoe-tiny"),
         CASE("deepseek_v2-tiny"),
         CASE("deepseek_v3-tiny"),
+        CASE("qwen3_next-tiny"),
+        CASE("qwen3_5_moe-tiny"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

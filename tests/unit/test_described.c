@@ -78,6 +78,8 @@ static const struct released {
     {"Qwen3-30B-A3B", 18867, 30532122624, 30532122624, 30.5e9, 48, 128, 8},
     {"Qwen3-235B-A22B", 36945, 235093634560, 235093634560, 235e9, 94, 128, 8},
     {"gpt-oss-20b", 2499, 20907928896, 20914757184, 20.9e9, 24, 32, 4},
+    {"Qwen3-Next-80B-A3B", 74391, 79674391296, 79674391296, 80e9, 48, 512, 10},
+    {"Qwen3.6-35B-A3B", 31333, 34660610688, 34660610688, 34.7e9, 40, 256, 8},
 };
 
 static void is_as_released(fixture *f, const char *path, const struct released *expected)
@@ -368,6 +370,23 @@ static void test_plans(void **state)
     plans(f, bf16, 2 * released[5].parameters, GPT_OSS_BYTES);
 }
 
+/* Experts of 512 x 2048 in compressed-tensors: codes, a scale for each 128 and a shape of 16 bytes.
+ */
+static void test_plans_of_many_experts(void **state)
+{
+    static const struct {
+        const char *path;
+        uint64_t parameters, experts;
+    } models[] = {{CONFIGS "Qwen3-Next-80B-A3B", UINT64_C(79674391296), 48 * 512},
+                  {CONFIGS "Qwen3.6-35B-A3B", UINT64_C(34660610688), 40 * 256}};
+    for (int i = 0; i < 2; i++) {
+        uint64_t matrices = 3 * models[i].experts, weights = matrices * 512 * 2048;
+        plans(*state, models[i].path, 2 * models[i].parameters,
+              2 * (models[i].parameters - weights) + weights / 2 + weights / 128 * 2 +
+                  16 * matrices);
+    }
+}
+
 static void refuses_to_quantize(fixture *f, const char *model, const char *message)
 {
     awq_report *report;
@@ -421,6 +440,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_dtype, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_part_of_a_checkpoint, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_hostile_configs, set_up_plugins, tear_down),
+        cmocka_unit_test_setup_teardown(test_plans_of_many_experts, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_plans, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_cannot_be_quantized, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_cannot_be_evaluated, set_up_plugins, tear_down),

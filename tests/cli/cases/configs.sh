@@ -6,6 +6,7 @@ for recipe in "$source"/configs/*.yaml; do
     case $name in
     mixtral-* | demo) model=mixtral-tiny ;;
     qwen1.5-moe-*) model=qwen2_moe-tiny ;;
+    qwen3-next-* | qwen3.6-*) continue ;; # their small models have too few columns for groups of 128
     qwen3-*) model=qwen3_moe-tiny ;;
     gpt-oss-*) model=gpt_oss-tiny ;;
     *) fail "no model is known for the recipe $name" ;;
@@ -69,6 +70,9 @@ for recipe in "$source"/configs/*.yaml; do
     qwen3-30b-a3b-odd-experts) model=Qwen3-30B-A3B size='61\.06 GB -> 39\.77 GB' ;;
     qwen3-30b-a3b-target-bits) model=Qwen3-30B-A3B size='61\.06 GB -> 18\.03 GB' ;;
     qwen3-30b-a3b-gguf) model=Qwen3-30B-A3B size='61\.06 GB -> 19\.01 GB' ;;
+    qwen3-next-80b-a3b) model=Qwen3-Next-80B-A3B size='159\.35 GB -> 44\.59 GB' ;;
+    qwen3.6-35b-a3b) model=Qwen3.6-35B-A3B size='69\.32 GB -> 21\.51 GB' ;;
+    qwen3.6-35b-a3b-attention-w8) model=Qwen3.6-35B-A3B size='69\.32 GB -> 20\.48 GB' ;;
     gpt-oss-20b) model=gpt-oss-20b size='41\.83 GB -> 13\.76 GB' ;;
     *) fail "no released model is known for the recipe $name" ;;
     esac
@@ -86,6 +90,11 @@ for recipe in "$source"/configs/*.yaml; do
         out_like '\.experts\.\*\.w2  *expert  *0,31  *16  *keep BF16 '
         out_like '\.experts\.\*\.w2  *expert  *1-30  *240  *awq int4 g128 symmetric, clip '
         out_like '\.gate  *router  *0,31  *2  *keep BF16 '
+        ;;
+    qwen3.6-35b-a3b-attention-w8)
+        out_like '\.in_proj_z  *attention .* awq int8 row symmetric'
+        out_like '\.in_proj_a  *other .* rescale BF16 '
+        out_like '\.out_proj  *attention .* keep BF16 '
         ;;
     qwen3-30b-a3b-attention-w8) out_like '\.q_proj  *attention  *0-47  *48  *awq int8 row symmetric' ;;
     qwen3-30b-a3b-odd-experts) out_like '\.down_proj  *expert  *0-47  *3,072  *keep BF16 ' ;;
