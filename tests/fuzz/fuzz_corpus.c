@@ -15,8 +15,8 @@ typedef struct wish {
     uint8_t windows, cut, samples, length, seed, kinds[FILES];
 } wish;
 
-static const char *const names[FILES][3] = {{"a.txt", "a.jsonl", "a.safetensors"},
-                                            {"b.txt", "b.jsonl", "b.safetensors"}};
+static const char *const names[FILES][4] = {{"a.txt", "a.jsonl", "a.safetensors", "a.json"},
+                                            {"b.txt", "b.jsonl", "b.safetensors", "b.json"}};
 
 static void write_file(const char *name, const fuzz_part *part)
 {
@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(&w, parts[0].data, parts[0].size < sizeof w ? parts[0].size : sizeof w);
     fuzz_write_part("tokenizer.json", &parts[1]);
     for (int i = 0; i < FILES && (!i || parts[2 + i].size); i++) {
-        const char *name = names[i][w.kinds[i] % 3];
+        const char *name = names[i][w.kinds[i] % 4];
         write_file(name, &parts[2 + i]);
         paths[files++] = fuzz_path(name);
     }

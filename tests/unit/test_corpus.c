@@ -126,7 +126,7 @@ static void write_ids(fixture *f, const char *file, const char *name, const char
                       int length, const int32_t *ids)
 {
     char header[256];
-    size_t bytes = (size_t)rows * (size_t)length * 4;
+    size_t bytes = (size_t)rows * (size_t)length * (strcmp(dtype, "I64") ? 4 : 8);
     int header_length = snprintf(header, sizeof header,
                                  "{\"%s\":{\"dtype\":\"%s\",\"shape\":[%d,%d],\"data_offsets\":"
                                  "[0,%zu]}}",
@@ -227,6 +227,47 @@ static void bad_lines(void **state)
     write_file(f, "a.jsonl", "{\"text\":\"a\0\"}", 13);
     refused(f, CUT("a.jsonl"), 9, AWQ_ERROR_FORMAT,
             "a.jsonl:1:11: not valid JSON: byte 0x00 stands in a string, where it must");
+}
+
+static void elements_of_an_array(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"{\"text\":\"a\"}", "a.json:1: no array begins here"},
+        {"", "a.json:1: the array does not end"},
+        {"[{\"text\":\"a\"}", "a.json:1: the array does not end"},
+        {"[{\"text\":\"a\"},\n\"b\"]", "a.json:2: the line is not an object"},
+        {"[{\"text\":\"a\"},\n{\"text\":\"]\"}] 1", "a.json:2: text after the array"},
+        {"[\n}", "a.json:2: a bracket that nothing opened"},
+        {"[{\"text\":\"a\"},]", "a.json:1:"},
+        {"[{\"text\":\"a\"},,{\"text\":\"a\"}]", "a.json:1:"},
+        {"[{\"text\":[}]", "a.json:1: the array does not end"},
+        {"[{\"text\":7}]", "a.json:1: \"text\" is of another type"},
+    };
+    fixture *f = *state;
+    write_text(f, "tokenizer.json", WITH_BOS);
+    write_text(f, "a.json",
+               " [{\"text\":\"gh\"},\n\n{\"x\":[1,{\"y\":\"]},\\\"\"}],\"text\":\"a\\nb\"}\n]\n");
+    gives(f, CUT("a.json"), 9, "0 7 8|0 1 11 2|");
+    write_text(f, "b.json", "[]");
+    gives(f, CUT("a.json", "b.json"), 9, "0 7 8|0 1 11 2|");
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        write_text(f, "a.json", wrong[i][0]);
+        refused(f, CUT("a.json"), 9, AWQ_ERROR_FORMAT, wrong[i][1]);
+    }
+}
+
+static void wide_ids(void **state)
+{
+    fixture *f = *state;
+    static const int64_t ids[] = {1, 2, 3, 4}, large[] = {1, 2, INT64_C(1) << 32, 4};
+    write_text(f, "tokenizer.json", WITH_BOS);
+    write_ids(f, "a.safetensors", "input_ids", "I64", 2, 2, (const int32_t *)ids);
+    gives(f, CUT("a.safetensors"), 9, "1 2|3 4|");
+    write_ids(f, "a.safetensors", "input_ids", "I64", 2, 2, (const int32_t *)large);
+    refused(f, CUT("a.safetensors"), 9, AWQ_ERROR_FORMAT,
+            "input_ids has 4294967296, which is no id of any model");
+    write_ids(f, "a.safetensors", "input_ids", "F32", 2, 2, (const int32_t *)ids);
+    refused(f, CUT("a.safetensors"), 9, AWQ_ERROR_FORMAT, "expected I32 or I64 of rank 2");
 }
 
 /* ---- choice by seed ---- */
@@ -482,13 +523,13 @@ static void bad_requests(void **state)
     negative.samples = -1;
     write_text(f, "tokenizer.json", WITH_BOS);
     write_text(f, "a.txt", "abc");
-    write_text(f, "a.json", "{}");
+    write_text(f, "a.csv", "{}");
     write_text(f, "empty.jsonl", "\n\n");
     refused(f, none, 9, AWQ_ERROR_ARGUMENT, "at least one file");
     refused(f, negative, 9, AWQ_ERROR_ARGUMENT, "samples");
     refused(f, CUT("a.txt"), 1, AWQ_ERROR_ARGUMENT, "sequence length");
     refused(f, CUT("a.txt"), INT64_MAX, AWQ_ERROR_ARGUMENT, "sequence length");
-    refused(f, CUT("a.json"), 9, AWQ_ERROR_UNSUPPORTED, "none of .txt");
+    refused(f, CUT("a.csv"), 9, AWQ_ERROR_UNSUPPORTED, "none of .txt");
     refused(f, CUT("absent.txt"), 9, AWQ_ERROR_IO, "absent.txt");
     refused(f, CUT("empty.jsonl"), 9, AWQ_ERROR_FORMAT, "empty.jsonl: no sequence");
     write_text(f, "tokenizer.json", "{}");
@@ -573,6 +614,8 @@ int main(void)
         WITH_FILES(packed),
         WITH_FILES(strings_of_lines),
         WITH_FILES(bad_lines),
+        WITH_FILES(elements_of_an_array),
+        WITH_FILES(wide_ids),
         WITH_FILES(choice_by_seed),
         WITH_FILES(choice_is_fixed),
         WITH_FILES(short_ones_are_replaced),

@@ -376,10 +376,10 @@ typedef struct awq_eval_options {
     const char *directory;    /* the checkpoint to judge, plain or quantized */
     const char *reference;    /* NULL, or the checkpoint to compare it with */
     const char *plugin;       /* NULL, or the id of the plugin to use */
-    const char *const *texts; /* .txt or .jsonl files, joined in order; or NULL */
+    const char *const *texts; /* .txt, .jsonl or .json files, joined in order; or NULL */
     size_t text_count;
     const char *field;       /* of a .jsonl line; NULL is "text" */
-    const char *ids;         /* a .safetensors file with I32 ids [n, length]; or NULL */
+    const char *ids;         /* a .safetensors file with I32 or I64 ids [n, length]; or NULL */
     int64_t sequence_length; /* of text windows, BOS included; 0 is 256 */
     int64_t windows;         /* at most so many windows; 0 is all */
     const char *device;      /* as the option of that name; NULL is "auto" */

@@ -4,27 +4,29 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The last two components of a path, OWNER/NAME, where neither it nor the directory above is there;
-   else NULL. */
-static const char *owner_and_name(const char *path, const char *parent)
+/* The last two components of a path, OWNER/NAME, where OWNER is not there, but the directory around
+   it is; else NULL. `work` is a copy of the path to be cut. */
+static const char *owner_and_name(const char *path, char *work)
 {
-    const char *slash = strrchr(path, '/'), *owner = slash;
-    if (!slash || slash == path || !slash[1] || access(path, F_OK) == 0 ||
-        access(parent, F_OK) == 0)
+    char *name = strrchr(work, '/');
+    if (!name || !name[1])
         return NULL;
-    while (owner > path && owner[-1] != '/')
-        owner--;
-    return owner == slash || owner[0] == '.' ? NULL : owner;
+    *name = 0;
+    char *owner = strrchr(work, '/');
+    size_t first = owner ? (size_t)(owner - work) + 1 : 0;
+    if (!work[first] || work[first] == '.' || access(work, F_OK) == 0)
+        return NULL;
+    if (owner)
+        *owner = 0;
+    return !owner || owner == work || access(work, F_OK) == 0 ? path + first : NULL;
 }
 
 awq_status awq__check_hub_name(awq_context *ctx, const char *path)
 {
-    char *parent = awq__strdup(ctx, path);
-    AWQ__CHECK_ALLOC(parent);
-    if (strrchr(parent, '/'))
-        *strrchr(parent, '/') = 0;
-    const char *name = owner_and_name(path, parent);
-    awq__free(parent);
+    char *work = awq__strdup(ctx, path);
+    AWQ__CHECK_ALLOC(work);
+    const char *name = owner_and_name(path, work);
+    awq__free(work);
     if (!name)
         return AWQ_OK;
     return awq__fail(

@@ -42,7 +42,8 @@ static const awq_option options[] = {
      "is the same. By default what the system allows: the limit of the memory cgroup, else the "
      "machine's memory."},
     {"device", AWQ_OPTION_TEXT, "auto", "", 0, 0, false,
-     "What computes: cpu, or a device that awqc devices lists, as cuda or cuda:1. auto is cpu in this "
+     "What computes: cpu, or a device that awqc devices lists, as cuda or cuda:1. auto is cpu in "
+     "this "
      "version."},
     {"device_memory", AWQ_OPTION_SIZE, "", "", 1000000, EXACT_IN_JSON, false,
      "Most memory of the device that the run may take; by default what is free there."},
@@ -50,10 +51,10 @@ static const awq_option options[] = {
      "Id of the architecture plugin, needed where several serve the model's type."},
 
     {"calibration.data", AWQ_OPTION_PATH_LIST, "", "", 0, 0, false,
-     "Files to calibrate with: .txt, .jsonl, or .safetensors with input_ids; needed unless "
+     "Files to calibrate with: .txt, .jsonl, .json, or .safetensors with input_ids; needed unless "
      "quantize.method is rtn."},
     {"calibration.field", AWQ_OPTION_TEXT, "text", "", 0, 0, false,
-     "Field of a .jsonl line that holds its text."},
+     "Field that holds the text, in a line of .jsonl or an element of .json."},
     {"calibration.samples", AWQ_OPTION_INTEGER, "128", "", 1, MEBI, false,
      "Most sequences to calibrate with."},
     {"calibration.sequence_length", AWQ_OPTION_INTEGER, "512", "", 2, MEBI, false,
@@ -113,7 +114,7 @@ static const awq_option options[] = {
      "Files to evaluate the result on, of the same kinds as calibration.data; none is no "
      "evaluation."},
     {"evaluation.field", AWQ_OPTION_TEXT, "text", "", 0, 0, false,
-     "Field of a .jsonl line that holds its text."},
+     "Field that holds the text, in a line of .jsonl or an element of .json."},
     {"evaluation.sequence_length", AWQ_OPTION_INTEGER, "256", "", 2, MEBI, false,
      "Tokens of one window of text, the beginning-of-sequence token included."},
     {"evaluation.windows", AWQ_OPTION_INTEGER, "0", "", 0, MANY, false,

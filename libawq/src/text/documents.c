@@ -107,6 +107,30 @@ done:
     return status;
 }
 
+typedef struct array_reader {
+    awq__documents *documents;
+    size_t file;
+} array_reader;
+
+static awq_status add_element(void *user, size_t begin, size_t bytes, int64_t line)
+{
+    const array_reader *reader = user;
+    return add_document(reader->documents, (awq__document){reader->file, begin, bytes, line});
+}
+
+static awq_status open_array(awq__documents *documents, size_t index)
+{
+    const awq__document_file *file = &documents->files[index];
+    array_reader reader = {documents, index};
+    AWQ__CHECK(open_source(documents, index));
+    return awq__scan_array(documents->ctx, &file->file, file->fd, add_element, &reader);
+}
+
+static bool holds_ids(const awq__tensor *tensor)
+{
+    return (tensor->dtype == AWQ_I32 || tensor->dtype == AWQ_I64) && tensor->rank == 2;
+}
+
 /* `input_ids`, or the only tensor that can be meant. */
 static const awq__tensor *find_rows(const awq__safetensors *tensors)
 {
@@ -115,13 +139,30 @@ static const awq__tensor *find_rows(const awq__safetensors *tensors)
         return found;
     for (size_t i = 0; i < awq__safetensors_count(tensors); i++) {
         const awq__tensor *tensor = awq__safetensors_at(tensors, i);
-        if (tensor->dtype != AWQ_I32 || tensor->rank != 2)
+        if (!holds_ids(tensor))
             continue;
         if (found)
             return NULL;
         found = tensor;
     }
     return found;
+}
+
+/* Makes I32 of I64, in place. */
+static awq_status narrow_ids(awq_context *ctx, const char *path, const awq__tensor *tensor,
+                             uint8_t *ids)
+{
+    size_t count = tensor->bytes / sizeof(int64_t);
+    for (size_t i = 0; i < count; i++) {
+        int64_t wide;
+        memcpy(&wide, ids + i * sizeof wide, sizeof wide);
+        int32_t id = (int32_t)wide;
+        if (id != wide)
+            return awq__fail(ctx, AWQ_ERROR_FORMAT, "%s: %s has %lld, which is no id of any model",
+                             path, tensor->name, (long long)wide);
+        memcpy(ids + i * sizeof id, &id, sizeof id);
+    }
+    return AWQ_OK;
 }
 
 static awq_status read_rows(awq__documents *documents, size_t index,
@@ -132,14 +173,17 @@ static awq_status read_rows(awq__documents *documents, size_t index,
     const awq__tensor *tensor = find_rows(tensors);
     if (!tensor)
         return awq__fail(documents->ctx, AWQ_ERROR_FORMAT,
-                         "%s: neither a tensor input_ids nor a single I32 tensor of rank 2", path);
-    if (tensor->dtype != AWQ_I32 || tensor->rank != 2)
+                         "%s: neither a tensor input_ids nor a single I32 or I64 tensor of rank 2",
+                         path);
+    if (!holds_ids(tensor))
         return awq__fail(documents->ctx, AWQ_ERROR_FORMAT,
-                         "%s: %s is %s of rank %d, expected I32 of rank 2", path, tensor->name,
-                         awq_dtype_name(tensor->dtype), tensor->rank);
+                         "%s: %s is %s of rank %d, expected I32 or I64 of rank 2", path,
+                         tensor->name, awq_dtype_name(tensor->dtype), tensor->rank);
     uint8_t *rows;
     AWQ__CHECK(awq__tensor_copy(documents->ctx, tensor, tensor->bytes, &rows));
     file->rows = (int32_t *)(void *)rows;
+    if (tensor->dtype == AWQ_I64)
+        AWQ__CHECK(narrow_ids(documents->ctx, path, tensor, rows));
     file->row_count = tensor->shape[0];
     file->row_length = tensor->shape[1];
     /* A row without ids would be a document of no size, as many of them as the header likes. */
@@ -169,12 +213,16 @@ static awq_status open_file(awq__documents *documents, size_t index)
         file->kind = AWQ__DOCUMENT_LINE;
         return open_lines(documents, index);
     }
+    if (awq__ends_with(path, ".json")) {
+        file->kind = AWQ__DOCUMENT_LINE;
+        return open_array(documents, index);
+    }
     if (awq__ends_with(path, ".safetensors")) {
         file->kind = AWQ__DOCUMENT_ROW;
         return open_rows(documents, index);
     }
     return awq__fail(documents->ctx, AWQ_ERROR_UNSUPPORTED,
-                     "%s: the name ends in none of .txt, .jsonl and .safetensors", path);
+                     "%s: the name ends in none of .txt, .jsonl, .json and .safetensors", path);
 }
 
 /* Refuses ids that the model has no embedding for, also in rows that will not be chosen. */

@@ -305,7 +305,7 @@ awq_status awq__json_unescape(awq_context *ctx, const char *string, bool escaped
 
 typedef enum awq__document_kind {
     AWQ__DOCUMENT_TEXT,
-    AWQ__DOCUMENT_LINE,
+    AWQ__DOCUMENT_LINE, /* or an element of a JSON array */
     AWQ__DOCUMENT_ROW,
 } awq__document_kind;
 
@@ -317,12 +317,23 @@ typedef struct awq__document_file {
     int64_t row_count, row_length;
 } awq__document_file;
 
-/* A text file, a line of a .jsonl file, or a row of ids. */
+/* A text file, a line of a .jsonl file, an element of a .json file, or a row of ids. */
 typedef struct awq__document {
     size_t file;
     size_t offset, bytes; /* within the file */
-    int64_t number;       /* of the line, from 1, or of the row, from 0 */
+    int64_t number;       /* of the line where it begins, from 1, or of the row, from 0 */
 } awq__document;
+
+/* ---- json_array.c ---- */
+
+/* An element: where it begins in the file, its bytes, and the line of its first byte, from 1. */
+typedef awq_status (*awq__element_fn)(void *user, size_t begin, size_t bytes, int64_t line);
+/* Calls `see` for each element of the array that an opened file holds. AWQ_ERROR_FORMAT if it is no
+   array, or one that does not end; what the elements are is not looked at. */
+awq_status awq__scan_array(awq_context *ctx, const awq__file *file, int fd, awq__element_fn see,
+                           void *user);
+
+/* ---- documents.c ---- */
 
 typedef struct awq__documents {
     awq_context *ctx;

@@ -17,7 +17,7 @@ both() {
 both 1 'nowhere\.txt: No such file or directory' --set calibration.data=nowhere.txt
 both 1 'nowhere\.jsonl: No such file or directory' \
     --set "calibration.data=[$data/calib.jsonl, nowhere.jsonl]"
-both 1 'recipe\.yaml: the name ends in none of \.txt, \.jsonl and \.safetensors' \
+both 1 'recipe\.yaml: the name ends in none of \.txt, \.jsonl, \.json and \.safetensors' \
     --set evaluation.data=recipe.yaml
 : >empty.txt
 both 1 'empty\.txt: no sequence of up to 128 ids, in 1 documents with [01] ids' \
@@ -30,7 +30,7 @@ both 1 'body\.jsonl:1: "text" is missing, expected a string' \
     --set "calibration.data=[$data/calib.jsonl, body.jsonl]"
 printf '{"text": 1\n' >broken.jsonl
 both 1 'broken\.jsonl:1.*not valid JSON.*' --set "calibration.data=[$data/calib.jsonl, broken.jsonl]"
-both 1 '.*model\.safetensors: neither a tensor input_ids nor a single I32 tensor of rank 2' \
+both 1 '.*model\.safetensors: neither a tensor input_ids nor a single I32 or I64 tensor of rank 2' \
     --set "calibration.data=$data/model.safetensors"
 cp -R "$data" wordless
 rm wordless/tokenizer.json
