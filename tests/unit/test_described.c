@@ -80,6 +80,9 @@ static const struct released {
     {"gpt-oss-20b", 2499, 20907928896, 20914757184, 20.9e9, 24, 32, 4},
     {"Qwen3-Next-80B-A3B", 74391, 79674391296, 79674391296, 80e9, 48, 512, 10},
     {"Qwen3.6-35B-A3B", 31333, 34660610688, 34660610688, 34.7e9, 40, 256, 8},
+    {"DeepSeek-V2-Lite", 5291, 15706484224, 15706484224, 15.7e9, 27, 64, 6},
+    {"DeepSeek-V3", 45395, 671026419200, 671026419200, 671e9, 61, 256, 8},
+    {"Kimi-K2", 69975, 1026408232448, 1026408232448, 1026e9, 61, 384, 8},
 };
 
 static void is_as_released(fixture *f, const char *path, const struct released *expected)

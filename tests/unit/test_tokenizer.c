@@ -606,6 +606,22 @@ static void damaged_files(void **state)
     assert_true(accepted > 0 && refused > accepted);
 }
 
+/* What to do where a model's tokenizer is of a kind that is not read. */
+static void other_kinds_are_named(void **state)
+{
+    fixture *f = *state;
+    static const char *const kinds[] = {"tokenizer.model", "tiktoken.model"};
+    awq__tokenizer *tokenizer;
+    for (size_t i = 0; i < 2; i++) {
+        write_text(f, kinds[i], "x");
+        assert_int_equal(awq__tokenizer_load(f->ctx, path_of(f, "tokenizer.json"), &tokenizer),
+                         AWQ_ERROR_UNSUPPORTED);
+        assert_message(f, kinds[i]);
+        assert_message(f, "give ids in place of text");
+        awq__clear(f->ctx);
+    }
+}
+
 int main(void)
 {
 #define WITH_FILES(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -617,7 +633,7 @@ int main(void)
         WITH_FILES(prefix_of_first), WITH_FILES(merges_against_definition),
         WITH_FILES(templates),       WITH_FILES(bytes_that_are_no_text),
         WITH_FILES(many_threads),    WITH_FILES(refused_files),
-        WITH_FILES(damaged_files),
+        WITH_FILES(damaged_files),   WITH_FILES(other_kinds_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

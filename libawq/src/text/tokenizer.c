@@ -191,6 +191,26 @@ static awq_status read_json(awq_context *ctx, const char *path, cJSON **root)
     return status;
 }
 
+/* Kimi's models have OpenAI's tiktoken in place of a tokenizer.json, others SentencePiece's. */
+static awq_status refuse_other_kinds(awq_context *ctx, const char *path)
+{
+    static const char *const others[] = {"tiktoken.model", "tokenizer.model"};
+    const char *slash = strrchr(path, '/');
+    int directory = slash ? (int)(slash + 1 - path) : 0;
+    for (size_t i = 0; i < sizeof others / sizeof *others && !awq__is_file(path); i++) {
+        char *other = awq__format(ctx, "%.*s%s", directory, path, others[i]);
+        AWQ__CHECK_ALLOC(other);
+        bool there = awq__is_file(other);
+        awq__free(other);
+        if (there)
+            return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
+                             "%s: is not there, and the model's %s is not read; give ids in place "
+                             "of text: a .safetensors with input_ids [rows, length], I32",
+                             path, others[i]);
+    }
+    return AWQ_OK;
+}
+
 awq_status awq__tokenizer_load(awq_context *ctx, const char *path, awq__tokenizer **out)
 {
     cJSON *root = NULL;
@@ -199,7 +219,9 @@ awq_status awq__tokenizer_load(awq_context *ctx, const char *path, awq__tokenize
     AWQ__CHECK_ALLOC(tokenizer);
     tokenizer->source = (awq__source){ctx, awq__strdup(ctx, path)};
     awq_status status;
-    AWQ__TRY(tokenizer->source.file ? read_json(ctx, path, &root) : AWQ_ERROR_MEMORY);
+    AWQ__TRY_ALLOC(tokenizer->source.file);
+    AWQ__TRY(refuse_other_kinds(ctx, path));
+    AWQ__TRY(read_json(ctx, path, &root));
     AWQ__TRY(load_parts(tokenizer, root));
     *out = tokenizer;
 done:

@@ -9,6 +9,7 @@ for recipe in "$source"/configs/*.yaml; do
     qwen3-next-* | qwen3.6-*) continue ;; # their small models have too few columns for groups of 128
     qwen3-*) model=qwen3_moe-tiny ;;
     gpt-oss-*) model=gpt_oss-tiny ;;
+    deepseek-* | kimi-*) continue ;; # the small ones have too few columns for these groups
     *) fail "no model is known for the recipe $name" ;;
     esac
     # Of two layers both are ends.
@@ -73,6 +74,9 @@ for recipe in "$source"/configs/*.yaml; do
     qwen3-next-80b-a3b) model=Qwen3-Next-80B-A3B size='159\.35 GB -> 44\.59 GB' ;;
     qwen3.6-35b-a3b) model=Qwen3.6-35B-A3B size='69\.32 GB -> 21\.51 GB' ;;
     qwen3.6-35b-a3b-attention-w8) model=Qwen3.6-35B-A3B size='69\.32 GB -> 20\.48 GB' ;;
+    deepseek-v2-lite) model=DeepSeek-V2-Lite size='31\.41 GB -> 10\.27 GB' ;;
+    deepseek-v3) model=DeepSeek-V3 size='1\.34 TB -> 371\.41 GB' ;;
+    kimi-k2) model=Kimi-K2 size='2\.05 TB -> 546\.64 GB' ;;
     gpt-oss-20b) model=gpt-oss-20b size='41\.83 GB -> 13\.76 GB' ;;
     *) fail "no released model is known for the recipe $name" ;;
     esac

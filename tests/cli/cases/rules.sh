@@ -155,7 +155,7 @@ bad 'rules:\n  - role: "expert,"\n' 2:11 \
 bad 'rules:\n  - role:\n      - expert\n      - heads\n' 4:9 \
     "role: \"heads\" is not allowed; allowed are $roles, or several of them with commas between"
 bad 'rules:\n  - projection: w1\n' 2:17 \
-    'projection: "w1" is not allowed; allowed are gate_up|gate|up|down|qkv|q|k|v|o, or several of them with commas between'
+    'projection: "w1" is not allowed; allowed are gate_up|gate|up|down|qkv|q|k|v|q_a|q_b|kv_a|kv_b|o, or several of them with commas between'
 for layers in all 3-1 1.5 0-3-5 -1-3 ::0 '1,'; do
     bad "rules:\n  - layers: \"$layers\"\n" 2:13 "layers: \"$layers\" is not allowed; allowed is $numbers"
 done
