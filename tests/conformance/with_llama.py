@@ -19,7 +19,8 @@ from llama_cpp_py_sync._cffi_bindings import get_ffi
 from safetensors.numpy import load_file
 
 ffi = get_ffi()
-library = ffi.dlopen(glob.glob(os.path.join(os.path.dirname(xllamacpp.__file__), "*.so"))[0])
+shared_object = glob.glob(os.path.join(os.path.dirname(xllamacpp.__file__), "*.so"))[0]
+library = ffi.dlopen(shared_object)
 
 
 @ffi.callback("void(enum ggml_log_level, const char*, void*)")

@@ -329,8 +329,19 @@ static void copy_embedding_to_head(const fixture *f, size_t changed)
     awq__free(copy);
 }
 
+static bool warns_of_head(const fixture *f, const awq_recipe *recipe)
+{
+    bool warns = false;
+    awq_plan *plan;
+    assert_ok(f, awq_plan_create(f->ctx, recipe, &plan));
+    for (size_t i = 0; i < awq_plan_warning_count(plan); i++)
+        warns |= !strncmp(awq_plan_warning_at(plan, i), "lm_head.weight: is stored", 25);
+    awq_plan_free(plan);
+    return warns;
+}
+
 /* A head that is stored although the embedding is the head too: left out if it is the same, kept
-   as it is if any byte is another; a head that is not tied is a head. */
+   as it is, and told, if any byte is another; a head that is not tied is a head. */
 static void test_a_stored_copy_of_a_tied_head_is_left_out(void **state)
 {
     static const struct {
@@ -347,6 +358,7 @@ static void test_a_stored_copy_of_a_tied_head_is_left_out(void **state)
         if (cases[i].tied)
             assert_ok(f, synthetic_edit_config(f->ctx, source, "\"tie_word_embeddings\": false",
                                                "\"tie_word_embeddings\": true"));
+        assert_int_equal(warns_of_head(f, recipe), cases[i].tied && cases[i].stored);
         finish(f, recipe, NULL);
         awq__checkpoint *result;
         assert_ok(f, awq__checkpoint_open(f->ctx, output, &result));

@@ -38,6 +38,25 @@ static awq_status warn_about_undescribed(awq_context *ctx, awq__model_plan *plan
                            first, count - 1, arch->plugin->table.id);
 }
 
+/* config.json makes the embedding the head, and another head is stored beside it. */
+static awq_status warn_about_head(awq_context *ctx, awq__model_plan *plan)
+{
+    const awq__arch *arch = plan->model->arch;
+    awq__copying copying = AWQ__NOT_COPIED;
+    const awq__tensor *head = arch->checkpoint && !arch->model.head[0]
+                                  ? awq__checkpoint_find(arch->checkpoint, "lm_head.weight")
+                                  : NULL;
+    if (head)
+        AWQ__CHECK(awq__result_copies(ctx, plan->model, head, &copying));
+    if (copying == AWQ__NOT_COPIED)
+        return AWQ_OK;
+    return awq__rules_warn(ctx, &plan->rules,
+                           "lm_head.weight: is stored and not the embedding, which %s makes the "
+                           "head (tie_word_embeddings): the model is taken with the embedding, and "
+                           "an engine that reads the stored head predicts something else",
+                           arch->config_path);
+}
+
 /* An expert that sees few tokens has little to be searched on. */
 static awq_status warn_about_tokens(awq_context *ctx, awq__model_plan *plan)
 {
@@ -64,5 +83,6 @@ static awq_status warn_about_tokens(awq_context *ctx, awq__model_plan *plan)
 awq_status awq__model_plan_warn(awq_context *ctx, awq__model_plan *plan)
 {
     AWQ__CHECK(warn_about_undescribed(ctx, plan));
+    AWQ__CHECK(warn_about_head(ctx, plan));
     return warn_about_tokens(ctx, plan);
 }
