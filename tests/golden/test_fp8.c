@@ -97,7 +97,7 @@ static void results_are_the_same(void **state)
         {"format", "awq", NULL},
         {"format", "bitsandbytes", "quantize.preset", "nf4", NULL},
         {"quantize.method", "rtn", "format", "gptq", NULL},
-        {"quantize.rounding", "gptq", NULL},
+        {"quantize.rounding", "gptq", "format", "awq", NULL},
         {"quantize.modules", "*self_attn*", NULL},
     };
     for (int i = 0; i < (int)COUNT(copies); i++) {
@@ -114,6 +114,76 @@ static void results_in_gguf_are_the_same(void **state)
     static const char *const options[] = {"format", "gguf", "quantize.type", "q4_0", NULL};
     pair p = make_pair(f, MIXTRAL, &copies[0], 0);
     assert_same_runs(f, &p, options, "model.gguf");
+}
+
+static void assert_same_tensor(const fixture *f, const awq_model *a, const char *a_name,
+                               const awq_model *b, const char *b_name)
+{
+    const awq__tensor *x = awq__checkpoint_find(a->arch->checkpoint, a_name);
+    const awq__tensor *y = awq__checkpoint_find(b->arch->checkpoint, b_name);
+    bool same;
+    assert_non_null(x);
+    assert_non_null(y);
+    assert_int_equal(x->dtype, y->dtype);
+    assert_int_equal(x->bytes, y->bytes);
+    assert_ok(f, awq__tensor_compare(f->ctx, x, y, &same));
+    assert_true(same);
+}
+
+/* Tensors that stay are the source's; what a fold changes is BF16. */
+static void check_kept(const fixture *f, const char *source, const fp8_copy *how)
+{
+    awq_model *from, *to;
+    const bool exponents = awq_dtype_bits(how->scale_dtype) == 8;
+    char *config;
+    size_t bytes;
+    assert_ok(f, awq_model_open(f->ctx, source, NULL, &from));
+    assert_ok(f, awq_model_open(f->ctx, output, NULL, &to));
+    for (size_t i = 0; i < awq_model_module_count(to); i++) {
+        const awq_module *m = awq_model_module(to, i);
+        bool listed = how->kept && strstr(m->name, how->kept);
+        if (m->role == AWQ_ROLE_ATTENTION && strstr(m->name, "o_proj"))
+            assert_string_equal(m->storage, listed ? "BF16" : "F8_E4M3");
+        if (strstr(m->name, "k_proj"))
+            assert_string_equal(m->storage,
+                                how->kept && strstr(how->kept, "v_proj") ? "BF16" : "F8_E4M3");
+        if (m->role == AWQ_ROLE_SHARED_EXPERT && strstr(m->name, "up_proj"))
+            assert_string_equal(m->storage, "BF16");
+    }
+#define K_PROJ "model.layers.1.self_attn.k_proj.weight"
+    if (!how->kept)
+        assert_same_tensor(f, from, K_PROJ, to, K_PROJ);
+    if (!how->kept && !exponents)
+        assert_same_tensor(f, from, how->compressed ? K_PROJ "_scale" : K_PROJ "_scale_inv", to,
+                           K_PROJ "_scale");
+    char path[1100];
+    snprintf(path, sizeof path, "%s/config.json", output);
+    read_all(f, path, &config, &bytes);
+    assert_non_null(strstr(config, "\"mixed-precision\""));
+    assert_non_null(strstr(config, "\"float-quantized\""));
+    assert_null(strstr(config, "weight_block_size"));
+    awq__free(config);
+    awq_model_free(from);
+    awq_model_free(to);
+}
+
+/* Of q, k and v all stay, or none: case 4 has v in BF16. */
+static void what_is_not_quantized_stays_bit_for_bit(void **state)
+{
+    const fixture *f = *state;
+    static const char *const options[] = {"format", "compressed-tensors", NULL};
+    for (int i = 0; i < (int)COUNT(copies); i++) {
+        pair p = make_pair(f, QWEN2, &copies[i], i);
+        snprintf(output, sizeof output, "%s/from-twin", f->directory);
+        awq_eval_result right = run_short(f, p.twin, options, true);
+        snprintf(output, sizeof output, "%s/kept", f->directory);
+        awq_eval_result reported = run_short(f, p.fp8, options, true);
+        awq_eval_result found = evaluate_output(f, p.fp8);
+        assert_true(reported.kl == right.kl && reported.perplexity == right.perplexity);
+        assert_true(found.kl == right.kl && found.perplexity == right.perplexity);
+        check_kept(f, p.fp8, &copies[i]);
+        assert_verifies(f, p.fp8);
+    }
 }
 
 /* A layer that the model does not have, as releases bring layers that predict further tokens. */
@@ -231,6 +301,7 @@ int main(void)
         FAMILY_TEST(evaluations_are_the_same),
         FAMILY_TEST(results_are_the_same),
         FAMILY_TEST(results_in_gguf_are_the_same),
+        FAMILY_TEST(what_is_not_quantized_stays_bit_for_bit),
         FAMILY_TEST(what_no_module_has_becomes_floats),
         FAMILY_TEST(codes_of_compressed_tensors_are_a_source),
     };

@@ -32,6 +32,7 @@ typedef enum awq__code {
     AWQ__CODE_INTEGER, /* scale * (code - zero) */
     AWQ__CODE_E2M1,    /* scale * awq__e2m1[code], scale a power of two: MXFP4 (OCP MX v1.0) */
     AWQ__CODE_NF4,     /* scale * awq__nf4[code] (nf4.h), scale 0 for a group of zeros */
+    AWQ__CODE_E4M3,    /* floats of 8 bits (e4m3.h), which are kept, but nothing is rounded to */
 } awq__code;
 extern const float awq__e2m1[16];
 
@@ -47,6 +48,7 @@ typedef struct awq__scheme {
     /* Blocks of GGUF that are written (blocks.h); the rest is the scheme that comes nearest, by
        which scales are searched. NULL: none. */
     const struct awq__block_type *blocks;
+    int64_t rows; /* of E4M3: that share a scale, -1 for all; a group of -1 is all columns */
 } awq__scheme;
 
 /* The scale of an E2M1 group whose largest magnitude is `range`: 2^(floor(log2(range)) - 2),

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define LAYOUT "pack-quantized"
+#define FLOATS "float-quantized"
 #define WORD_BITS 32
 
 static void defaults(int bits, bool *symmetric, int64_t *group)
@@ -225,22 +226,54 @@ static void read_dense(const awq__weight *weight, int64_t first, int64_t count, 
 
 /* ---- config.json ---- */
 
-/* An entry of config_groups, without its targets. */
-static cJSON *make_group(awq_context *ctx, const awq__scheme *scheme)
+/* Readers refuse keys that their version does not know: these are known to all. */
+static char *codes_text(awq_context *ctx, const awq__scheme *scheme)
 {
     char group_size[32] = "null";
     if (scheme->group >= 0)
         snprintf(group_size, sizeof group_size, "%lld", (long long)scheme->group);
-    /* Readers refuse keys that their version does not know: these are known to all. */
-    char *text = awq__format(ctx,
-                             "{\"targets\": [], \"format\": \"" LAYOUT "\", \"weights\": {"
-                             "   \"num_bits\": %d, \"type\": \"int\", \"symmetric\": %s,"
-                             "   \"strategy\": \"%s\", \"group_size\": %s, \"dynamic\": false,"
-                             "   \"actorder\": null, \"block_structure\": null,"
-                             "   \"observer\": \"minmax\", \"observer_kwargs\": {}},"
-                             "  \"input_activations\": null, \"output_activations\": null}",
-                             scheme->bits, scheme->symmetric ? "true" : "false",
-                             scheme->group < 0 ? "channel" : "group", group_size);
+    return awq__format(ctx,
+                       "{\"targets\": [], \"format\": \"" LAYOUT "\", \"weights\": {"
+                       "   \"num_bits\": %d, \"type\": \"int\", \"symmetric\": %s,"
+                       "   \"strategy\": \"%s\", \"group_size\": %s, \"dynamic\": false,"
+                       "   \"actorder\": null, \"block_structure\": null,"
+                       "   \"observer\": \"minmax\", \"observer_kwargs\": {}},"
+                       "  \"input_activations\": null, \"output_activations\": null}",
+                       scheme->bits, scheme->symmetric ? "true" : "false",
+                       scheme->group < 0 ? "channel" : "group", group_size);
+}
+
+/* Activations are rounded as they come, which is what the engines of the source do as well. */
+static char *floats_text(awq_context *ctx, const awq__scheme *scheme)
+{
+    bool blocks = scheme->group > 0;
+    char structure[64] = "null", group_size[32] = "null";
+    if (blocks) {
+        snprintf(structure, sizeof structure, "[%lld, %lld]", (long long)scheme->rows,
+                 (long long)scheme->group);
+        snprintf(group_size, sizeof group_size, "%lld", (long long)scheme->group);
+    }
+    return awq__format(ctx,
+                       "{\"targets\": [], \"format\": \"" FLOATS "\", \"weights\": {"
+                       "   \"num_bits\": 8, \"type\": \"float\", \"symmetric\": true,"
+                       "   \"strategy\": \"%s\", \"block_structure\": %s, \"dynamic\": false,"
+                       "   \"group_size\": null, \"actorder\": null,"
+                       "   \"observer\": \"minmax\", \"observer_kwargs\": {}},"
+                       "  \"input_activations\": {"
+                       "   \"num_bits\": 8, \"type\": \"float\", \"symmetric\": true,"
+                       "   \"strategy\": \"%s\", \"group_size\": %s, \"dynamic\": true},"
+                       "  \"output_activations\": null}",
+                       blocks             ? "block"
+                       : scheme->rows > 0 ? "channel"
+                                          : "tensor",
+                       structure, blocks ? "group" : "token", group_size);
+}
+
+/* An entry of config_groups, without its targets. */
+static cJSON *make_group(awq_context *ctx, const awq__scheme *scheme)
+{
+    char *text =
+        scheme->code == AWQ__CODE_E4M3 ? floats_text(ctx, scheme) : codes_text(ctx, scheme);
     cJSON *object = NULL;
     if (text && awq__json_parse(ctx, "quantization_config", text, strlen(text), &object) != AWQ_OK)
         object = NULL;
@@ -297,15 +330,26 @@ done:
     return status;
 }
 
+/* One layout for all, or that each group has its own. */
+static const char *layout_of(const awq__treated *modules, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (modules[i].scheme && modules[i].scheme->code == AWQ__CODE_E4M3)
+            return "mixed-precision";
+    return LAYOUT;
+}
+
 static cJSON *config(awq_context *ctx, const awq__treated *modules, size_t count)
 {
-    static const char head[] =
-        "{\"quant_method\": \"compressed-tensors\", \"format\": \"" LAYOUT "\","
-        " \"quantization_status\": \"compressed\", \"version\": \"0.11.0\","
-        " \"global_compression_ratio\": null, \"kv_cache_scheme\": null}";
+    char head[256];
     cJSON *object = NULL;
     awq_status status;
-    AWQ__TRY(awq__json_parse(ctx, "quantization_config", head, sizeof head - 1, &object));
+    snprintf(head, sizeof head,
+             "{\"quant_method\": \"compressed-tensors\", \"format\": \"%s\","
+             " \"quantization_status\": \"compressed\", \"version\": \"0.11.0\","
+             " \"global_compression_ratio\": null, \"kv_cache_scheme\": null}",
+             layout_of(modules, count));
+    AWQ__TRY(awq__json_parse(ctx, "quantization_config", head, strlen(head), &object));
     AWQ__TRY(add_groups(ctx, modules, count, object));
     AWQ__TRY(list_names(ctx, modules, count, NULL, object, "ignore"));
     return object;
@@ -403,6 +447,7 @@ const awq__disk_format awq__disk_format_compressed = {
     .defaults = defaults,
     .complete = complete,
     .mixed = true,
+    .keeps_fp8 = true,
     .source = true,
     .check = check,
     .specs = specs,

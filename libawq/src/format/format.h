@@ -75,6 +75,8 @@ typedef struct awq__disk_format {
     bool fused;
     /* Whether modules of one checkpoint may have different schemes. */
     bool mixed;
+    /* Weights of F8_E4M3 stay so beside codes: a treated linear may have a scheme of E4M3. */
+    bool keeps_fp8;
     /* Weights in it may be the source of a run. */
     bool source;
     /* Tensors are those of llama.cpp, and blocks what they store. There is no config.json. What is
@@ -163,6 +165,11 @@ typedef struct awq__fp8_tensors {
 awq_status awq__fp8_find(awq_context *ctx, const awq__checkpoint *checkpoint,
                          const awq__stored_scheme *stored, const char *name, int rank,
                          const int64_t *shape, awq__fp8_tensors *tensors, bool *found);
+
+/* The tensors that keep a matrix in F8_E4M3, as compressed-tensors has them; returns their number.
+   dtype is that of the source's scales, and changes for E8M0. */
+int awq__fp8_specs(int64_t rows, int64_t cols, const awq__scheme *scheme, awq_dtype dtype,
+                   awq__spec specs[AWQ__MAX_SPECS]);
 
 /* Bytes of one spec. */
 uint64_t awq__spec_bytes(const awq__spec *spec);

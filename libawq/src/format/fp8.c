@@ -197,6 +197,18 @@ awq_status awq__fp8_find(awq_context *ctx, const awq__checkpoint *checkpoint,
     return check_scale(ctx, stored, t, rank - 2);
 }
 
+int awq__fp8_specs(int64_t rows, int64_t cols, const awq__scheme *scheme, awq_dtype dtype,
+                   awq__spec specs[AWQ__MAX_SPECS])
+{
+    bool exponents = dtype == AWQ_F8_E8M0 || dtype == AWQ_U8, whole = scheme->rows < 0;
+    int64_t grid_rows = whole ? 1 : awq__ceil_div(rows, scheme->rows);
+    int64_t grid_cols = scheme->group < 0 ? 1 : awq__ceil_div(cols, scheme->group);
+    specs[0] = (awq__spec){".weight", AWQ_F8_E4M3, 2, {rows, cols}};
+    specs[1] = (awq__spec){
+        ".weight_scale", exponents ? AWQ_F32 : dtype, whole ? 1 : 2, {grid_rows, grid_cols}};
+    return 2;
+}
+
 const awq__disk_format awq__disk_format_fp8 = {
     .name = "fp8",
     .method = "fp8",

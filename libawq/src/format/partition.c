@@ -6,7 +6,7 @@
 bool awq__same_scheme(const awq__scheme *a, const awq__scheme *b)
 {
     return a->code == b->code && a->bits == b->bits && a->group == b->group &&
-           a->symmetric == b->symmetric && a->blocks == b->blocks;
+           a->symmetric == b->symmetric && a->blocks == b->blocks && a->rows == b->rows;
 }
 
 static int compare_uses(const void *a, const void *b)

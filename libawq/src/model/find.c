@@ -238,6 +238,7 @@ static awq_status find_fp8(const finder *f, const awq__module *module,
     if (!is_fp8)
         return AWQ_OK;
     take_fp8(f, module, &tensors, &at, found);
+    found->fp8_blocks = stored->block_rows > 0;
     found->bytes = tensors.weight->bytes + tensors.scale->bytes;
     return AWQ_OK;
 }

@@ -45,6 +45,7 @@ typedef struct awq__found {
     bool packed;        /* in codes */
     bool row;           /* a vector that is stored as [1, N] */
     bool fp8;           /* in F8_E4M3 with scales; weight.dtype is what it becomes as floats */
+    bool fp8_blocks;    /* and the scales are of blocks by their size */
     awq__scheme scheme; /* of a packed one */
     uint64_t bytes;     /* of all that stores it, its bias too */
     /* A bias: element n lies at bias + n * bias_stride elements. NULL: none, or one that is not

@@ -41,7 +41,8 @@ static void describe_kept(const awq__model_plan *plan, size_t index, const awq__
     const awq__module *module = &plan->model->arch->modules[index];
     const char *verb = awq__model_plan_rescales(plan, index) ? "rescale" : "keep";
     const char *storage = plan->model->modules[index].storage;
-    bool as_source = module->fused && found->packed; /* blocks of MXFP4 */
+    /* Blocks of MXFP4, or FP8. */
+    bool as_source = (module->fused && found->packed) || awq__model_plan_kept_fp8(plan, index);
     if (plan->format->gguf || as_source || (!found->fp8 && !found->packed))
         snprintf(text, size, "%s %s", verb, storage);
     else

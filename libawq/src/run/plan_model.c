@@ -226,6 +226,7 @@ static awq_status treat(awq_context *ctx, const awq_recipe *recipe, awq__model_p
     AWQ__CHECK(check_formats(ctx, plan));
     AWQ__CHECK(check_all_fused(ctx, plan));
     AWQ__CHECK(check_rescaled(ctx, plan));
+    AWQ__CHECK(awq__model_plan_keep_fp8(ctx, plan));
     AWQ__CHECK(awq__model_plan_warn(ctx, plan));
     AWQ__CHECK(awq__check_lengths(ctx, plan));
     AWQ__CHECK(awq__target_check(ctx, plan));

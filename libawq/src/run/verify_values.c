@@ -16,6 +16,7 @@
  */
 #include "run/verify.h"
 #include "core/convert.h"
+#include "core/half.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -114,8 +115,10 @@ static void see_whether_same(comparison *c, int64_t first, int64_t count, const 
 {
     (void)first;
     (void)work;
-    for (int64_t i = 0; i < count * c->module->cols; i++)
-        c->same &= q[i] == (c->widened ? awq__round_to_dtype(c->after.weight.dtype, w[i]) : w[i]);
+    for (int64_t i = 0; i < count * c->module->cols; i++) {
+        float x = c->widened ? awq__round_to_dtype(c->after.weight.dtype, w[i]) : w[i];
+        c->same &= awq__f32_bits(q[i]) == awq__f32_bits(x);
+    }
 }
 
 /* ---- multipliers ---- */

@@ -52,7 +52,8 @@ static awq_status add_described(awq_context *ctx, const awq__model_plan *plan, l
         const awq__treatment *treatment = plan->rules.of[i];
         if (treatment || awq__is_linear(module) ||
             (plan->format->fused && module->role == AWQ_ROLE_EMBEDDING))
-            AWQ__CHECK(add(ctx, l, module->name, treatment ? &treatment->scheme : NULL));
+            AWQ__CHECK(add(ctx, l, module->name,
+                           treatment ? &treatment->scheme : awq__model_plan_kept_fp8(plan, i)));
     }
     return AWQ_OK;
 }

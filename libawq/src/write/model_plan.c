@@ -11,6 +11,7 @@ awq__scheme awq__model_plan_scheme(const awq__model_plan *plan, size_t index, aw
 void awq__model_plan_free(awq__model_plan *plan)
 {
     awq__rules_free(&plan->rules);
+    awq__free(plan->fp8);
     awq_model_free(plan->model);
     *plan = (awq__model_plan){0};
 }

@@ -11,6 +11,7 @@ typedef struct awq__model_plan {
     awq_model *model; /* the source */
     awq__rules rules;
     const awq__disk_format *format;
+    awq__scheme *fp8; /* [modules] of E4M3 where a module stays bit for bit; NULL: none does */
     /* Of tensors that the architecture does not describe, in the source and in the result. */
     uint64_t undescribed_before, undescribed_bytes;
 } awq__model_plan;
@@ -22,5 +23,12 @@ awq_status awq__model_plan_config(awq_context *ctx, const awq__model_plan *plan,
 /* Does module `index` stay float, but with values changed by a fold that leaves the model's
  * function as it is? */
 bool awq__model_plan_rescales(const awq__model_plan *plan, size_t index);
+
+/* ---- kept_fp8.c ---- */
+
+/* Chooses the modules that stay in F8_E4M3 bit for bit. */
+awq_status awq__model_plan_keep_fp8(awq_context *ctx, awq__model_plan *plan);
+/* The scheme of one that does; else NULL. */
+const awq__scheme *awq__model_plan_kept_fp8(const awq__model_plan *plan, size_t index);
 
 #endif

@@ -55,6 +55,9 @@ awq_status awq__result_specs(const awq__model_plan *plan, size_t index,
     if (plan->rules.of[index]) {
         awq__scheme scheme = awq__model_plan_scheme(plan, index, found.weight.dtype);
         *count = plan->format->specs(module->rows, module->cols, &scheme, specs);
+    } else if (awq__model_plan_kept_fp8(plan, index)) {
+        *count = awq__fp8_specs(module->rows, module->cols, &plan->fp8[index],
+                                found.weight.fp8.dtype, specs);
     } else {
         specs[(*count)++] = float_spec(module, &found);
     }

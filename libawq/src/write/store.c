@@ -1,6 +1,7 @@
 /* Writes the tensors of a result: packed codes, changed floats, and copies. */
 #include "write/gguf.h"
 #include "core/convert.h"
+#include "core/half.h"
 
 static awq_status write_tensor(const awq__writer *writer, const awq__module *module,
                                const char *suffix, const void *data, size_t bytes)
@@ -90,16 +91,56 @@ done:
     return status;
 }
 
+/* Scales as they are; exponents become the floats that they stand for. */
+static awq_status store_fp8_scales(const awq__writer *writer, const awq__module *module,
+                                   const awq__weight *weight, const awq__spec *spec)
+{
+    size_t bytes = (size_t)awq__spec_bytes(spec);
+    if (spec->dtype == weight->fp8.dtype)
+        return write_tensor(writer, module, spec->suffix, weight->fp8.data, bytes);
+    float *scales = awq__alloc(writer->ctx, bytes, 1, module->name);
+    AWQ__CHECK_ALLOC(scales);
+    for (size_t i = 0; i < bytes / sizeof *scales; i++)
+        scales[i] = awq__e8m0_to_f32(weight->fp8.data[i]);
+    awq_status status = write_tensor(writer, module, spec->suffix, scales, bytes);
+    awq__free(scales);
+    return status;
+}
+
+static awq_status store_fp8(const awq__writer *writer, const awq__module *module,
+                            const awq__weight *weight, const awq__scheme *scheme)
+{
+    awq__spec specs[AWQ__MAX_SPECS];
+    awq__fp8_specs(weight->rows, weight->cols, scheme, weight->fp8.dtype, specs);
+    if (weight->row_scale || weight->col_scale)
+        return awq__fail(writer->ctx, AWQ_ERROR_PROOF,
+                         "%s: was to stay in F8_E4M3, but a fold has changed it", module->name);
+    AWQ__CHECK(write_tensor(writer, module, specs[0].suffix, weight->data,
+                            (size_t)awq__spec_bytes(&specs[0])));
+    return store_fp8_scales(writer, module, weight, &specs[1]);
+}
+
+/* The matrix itself. */
+static awq_status store_matrix(const awq__writer *writer, const awq__module *module,
+                               const awq__weight *weight)
+{
+    const awq__scheme *fp8 = awq__model_plan_kept_fp8(
+        writer->plan, (size_t)(module - writer->plan->model->arch->modules));
+    size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
+    if (fp8)
+        return store_fp8(writer, module, weight, fp8);
+    if (!awq__weight_is_plain(weight))
+        return store_changed(writer, module, weight);
+    return write_tensor(writer, module, module->suffix, weight->data,
+                        (size_t)weight->rows * (size_t)weight->cols * size);
+}
+
 awq_status awq__store_weight(const awq__writer *writer, const awq__module *module,
                              const awq__weight *weight)
 {
     if (writer->plan->format->gguf)
         return awq__gguf_store_weight(writer, module, weight);
-    size_t size = (size_t)awq_dtype_bits(weight->dtype) / 8;
-    size_t bytes = (size_t)weight->rows * (size_t)weight->cols * size;
-    AWQ__CHECK(awq__weight_is_plain(weight)
-                   ? write_tensor(writer, module, module->suffix, weight->data, bytes)
-                   : store_changed(writer, module, weight));
+    AWQ__CHECK(store_matrix(writer, module, weight));
     return store_bias(writer, module, weight);
 }
 
