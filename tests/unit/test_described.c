@@ -276,6 +276,58 @@ static void test_part_of_a_checkpoint(void **state)
     fails_to_open(f, "m/tokenizer.json", AWQ_ERROR_FORMAT, "\"model_type\" is missing");
 }
 
+/* ---- what releases quantize ---- */
+
+#define KIMI(ignore, group)                                                                        \
+    "{\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "                  \
+    "\"ignore\": " ignore ", \"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], "        \
+    "\"weights\": {\"num_bits\": 4, "                                                              \
+    "\"type\": \"int\", \"symmetric\": true, \"strategy\": \"group\", \"group_size\": " group      \
+    "}}}}"
+
+static const awq_module *module_named(const awq_model *model, const char *name)
+{
+    for (size_t i = 0; i < awq_model_module_count(model); i++)
+        if (!strcmp(awq_model_module(model, i)->name, name))
+            return awq_model_module(model, i);
+    fail_msg("no %s", name);
+    return NULL;
+}
+
+/* Linears but for routers, the head, and what is listed. */
+static void test_quantized_releases(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *quantization, *k_proj, *expert;
+        uint64_t expert_bytes;
+    } cases[] = {
+        {"{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}", "F8_E4M3", "F8_E4M3",
+         14336 * 4096 + 4 * 112 * 32},
+        {"{\"quant_method\": \"fp8\", \"ignored_layers\": [\"model.layers.0.self_attn\"]}", "BF16",
+         "F8_E4M3", 14336 * 4096 + 4},
+        {KIMI("[\"lm_head\", \"re:.*self_attn.*\"]", "32"), "BF16", "int4 g32",
+         14336 * 4096 / 2 + 14336 * 128 * 2 + 16},
+    };
+    awq_model_info info;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char changes[1024];
+        snprintf(changes, sizeof changes, "{\"quantization_config\": %s}", cases[i].quantization);
+        write_config(f, "config.json", CONFIGS "Mixtral-8x7B/config.json", changes);
+        awq_model *model = open_path(f, path_of(f, "config.json"), &info);
+        const awq_module *expert =
+            module_named(model, "model.layers.1.block_sparse_moe.experts.2.w1");
+        assert_string_equal(expert->storage, cases[i].expert);
+        assert_int_equal(expert->bytes, cases[i].expert_bytes);
+        assert_string_equal(module_named(model, "model.layers.0.self_attn.k_proj")->storage,
+                            cases[i].k_proj);
+        assert_string_equal(module_named(model, "lm_head")->storage, "BF16");
+        assert_string_equal(module_named(model, "model.layers.0.block_sparse_moe.gate")->storage,
+                            "BF16");
+        awq_model_free(model);
+    }
+}
+
 /* Sizes that no file bounds, and formats that only tensors could tell. */
 static void test_hostile_configs(void **state)
 {
@@ -313,7 +365,9 @@ static void test_hostile_configs(void **state)
          AWQ_ERROR_UNSUPPORTED,
          "/hostile.json: quantization_config.quant_method \"awq\", but only tensors could tell"},
         {"gpt-oss-20b", "{\"quantization_config\": {\"quant_method\": \"compressed-tensors\"}}",
-         AWQ_ERROR_UNSUPPORTED, "quant_method \"compressed-tensors\", but only tensors could tell"},
+         AWQ_ERROR_UNSUPPORTED, "quantization_config: format is missing"},
+        {"Mixtral-8x7B", "{\"quantization_config\": " KIMI("[\"lm_head\"]", "96") "}",
+         AWQ_ERROR_FORMAT, "is [4096, 4096], which groups of 96 do not divide"},
         {"Mixtral-8x7B", "{\"quantization_config\": {\"quant_method\": \"mxfp4\"}}",
          AWQ_ERROR_UNSUPPORTED, "quant_method \"mxfp4\", but only tensors could tell"},
         {"gpt-oss-20b", "{\"quantization_config\": {\"quant_method\": 4}}", AWQ_ERROR_FORMAT,
@@ -442,6 +496,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_data, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_dtype, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_part_of_a_checkpoint, set_up_plugins, tear_down),
+        cmocka_unit_test_setup_teardown(test_quantized_releases, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_hostile_configs, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_plans_of_many_experts, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_plans, set_up_plugins, tear_down),

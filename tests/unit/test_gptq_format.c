@@ -181,17 +181,26 @@ static void what_cannot_be_stored_is_refused(void **state)
 {
     awq_context *ctx = *state;
     static const asked_to_store cases[] = {
-        {40, 96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16, NULL}, NULL},
-        {40, 96, {AWQ__CODE_INTEGER, 4, 96, false, AWQ__GRID_F16, NULL}, NULL},
-        {44, 100, {AWQ__CODE_INTEGER, 8, 100, true, AWQ__GRID_F16, NULL}, NULL},
-        {48, 96, {AWQ__CODE_INTEGER, 2, 32, true, AWQ__GRID_F16, NULL}, NULL},
-        {40, 96, {AWQ__CODE_E2M1, 4, 32, true, AWQ__GRID_F32, NULL}, "m.w: E2M1 codes"},
-        {40, 96, {AWQ__CODE_INTEGER, 3, 32, true, AWQ__GRID_F16, NULL}, "m.w: 3 bits"},
-        {40, 96, {AWQ__CODE_INTEGER, 5, 32, true, AWQ__GRID_F16, NULL}, "stores only 2, 4 and 8"},
-        {44, 96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16, NULL}, "m.w: 44 output"},
-        {40, 100, {AWQ__CODE_INTEGER, 4, 100, true, AWQ__GRID_F16, NULL}, "100 input features"},
-        {40, 96, {AWQ__CODE_INTEGER, 2, 32, true, AWQ__GRID_F16, NULL}, "packs 16 codes of 2 bits"},
-        {42, 96, {AWQ__CODE_INTEGER, 8, 32, true, AWQ__GRID_F16, NULL}, "packs 4 codes of 8 bits"},
+        {40, 96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16, NULL, 0}, NULL},
+        {40, 96, {AWQ__CODE_INTEGER, 4, 96, false, AWQ__GRID_F16, NULL, 0}, NULL},
+        {44, 100, {AWQ__CODE_INTEGER, 8, 100, true, AWQ__GRID_F16, NULL, 0}, NULL},
+        {48, 96, {AWQ__CODE_INTEGER, 2, 32, true, AWQ__GRID_F16, NULL, 0}, NULL},
+        {40, 96, {AWQ__CODE_E2M1, 4, 32, true, AWQ__GRID_F32, NULL, 0}, "m.w: E2M1 codes"},
+        {40, 96, {AWQ__CODE_INTEGER, 3, 32, true, AWQ__GRID_F16, NULL, 0}, "m.w: 3 bits"},
+        {40,
+         96,
+         {AWQ__CODE_INTEGER, 5, 32, true, AWQ__GRID_F16, NULL, 0},
+         "stores only 2, 4 and 8"},
+        {44, 96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16, NULL, 0}, "m.w: 44 output"},
+        {40, 100, {AWQ__CODE_INTEGER, 4, 100, true, AWQ__GRID_F16, NULL, 0}, "100 input features"},
+        {40,
+         96,
+         {AWQ__CODE_INTEGER, 2, 32, true, AWQ__GRID_F16, NULL, 0},
+         "packs 16 codes of 2 bits"},
+        {42,
+         96,
+         {AWQ__CODE_INTEGER, 8, 32, true, AWQ__GRID_F16, NULL, 0},
+         "packs 4 codes of 8 bits"},
     };
     check_refusals(ctx, format, cases, sizeof cases / sizeof *cases);
 }

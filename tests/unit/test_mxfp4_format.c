@@ -139,11 +139,14 @@ static void what_cannot_be_stored_is_refused(void **state)
 {
     awq_context *ctx = *state;
     static const asked_to_store cases[] = {
-        {41, 96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16, NULL}, "m.w: integer codes"},
-        {41, 96, {AWQ__CODE_E2M1, 3, 32, true, AWQ__GRID_F32, NULL}, "m.w: symmetric codes of 3 bits"},
-        {41, 96, {AWQ__CODE_E2M1, 4, 96, true, AWQ__GRID_F32, NULL}, "in groups of 96"},
-        {41, 96, {AWQ__CODE_E2M1, 4, 32, false, AWQ__GRID_F32, NULL}, "m.w: asymmetric"},
-        {41, 80, {AWQ__CODE_E2M1, 4, 32, true, AWQ__GRID_F32, NULL}, "m.w: 80 input features"},
+        {41, 96, {AWQ__CODE_INTEGER, 4, 32, true, AWQ__GRID_F16, NULL, 0}, "m.w: integer codes"},
+        {41,
+         96,
+         {AWQ__CODE_E2M1, 3, 32, true, AWQ__GRID_F32, NULL, 0},
+         "m.w: symmetric codes of 3 bits"},
+        {41, 96, {AWQ__CODE_E2M1, 4, 96, true, AWQ__GRID_F32, NULL, 0}, "in groups of 96"},
+        {41, 96, {AWQ__CODE_E2M1, 4, 32, false, AWQ__GRID_F32, NULL, 0}, "m.w: asymmetric"},
+        {41, 80, {AWQ__CODE_E2M1, 4, 32, true, AWQ__GRID_F32, NULL, 0}, "m.w: 80 input features"},
     };
     succeeds(ctx, format->check(ctx, "m.w", 41, 96, &scheme));
     check_refusals(ctx, format, cases, sizeof cases / sizeof *cases);

@@ -341,6 +341,74 @@ static awq_status find_quantized(const finder *f, const awq__module *module, awq
     return stored->fp8 ? find_fp8(f, module, stored, found) : find_packed(f, module, stored, found);
 }
 
+/* ---- what a model without weights would have ---- */
+
+static void describe_fp8(const awq__module *module, const awq__stored_scheme *stored,
+                         awq__found *found)
+{
+    bool blocks = stored->block_rows > 0;
+    const awq__fp8_scales fp8 = {.dtype = AWQ_F32,
+                                 .rows = blocks ? stored->block_rows : module->rows,
+                                 .cols = blocks ? stored->block_cols : module->cols,
+                                 .step = 1};
+    int64_t grid = awq__ceil_div(module->rows, fp8.rows) * awq__ceil_div(module->cols, fp8.cols);
+    found->weight =
+        awq__weight_fp8(module->name, NULL, module->rows, module->cols, module->cols, 1, &fp8);
+    found->fp8 = true;
+    found->fp8_blocks = blocks;
+    found->bytes = (uint64_t)(module->rows * module->cols) + sizeof(float) * (uint64_t)grid;
+}
+
+static awq_status describe_codes(const awq_model *model, const awq__module *module,
+                                 const awq__stored_scheme *stored, awq__found *found)
+{
+    awq__spec specs[AWQ__MAX_SPECS];
+    int64_t group = stored->group < 0 ? module->cols : stored->group;
+    if (module->cols % group)
+        return awq__fail(model->ctx, AWQ_ERROR_FORMAT,
+                         "%s: %s is [%lld, %lld], which groups of %lld do not divide",
+                         model->arch->config_path, module->name, (long long)module->rows,
+                         (long long)module->cols, (long long)group);
+    found->weight = awq__weight_plain(module->name, AWQ_BF16, NULL, module->rows, module->cols);
+    found->packed = true;
+    found->scheme =
+        (awq__scheme){.bits = stored->bits, .group = group, .symmetric = stored->symmetric};
+    model->format->complete(&found->scheme, AWQ_BF16);
+    int count = model->format->specs(module->rows, module->cols, &found->scheme, specs);
+    for (int i = 0; i < count; i++)
+        found->bytes += awq__spec_bytes(&specs[i]);
+    return AWQ_OK;
+}
+
+/* Routers and heads are floats in all releases, whether they are listed or no linears of the kind
+   that lists are about. */
+static awq_status describe_quantized(const finder *f, const awq__module *module, awq__found *found)
+{
+    const awq__stored_scheme *stored;
+    bool linear = awq__is_linear(module) && module->role != AWQ_ROLE_ROUTER &&
+                  module->role != AWQ_ROLE_HEAD && module->part != AWQ__PART_TOKEN_GATE;
+    if (f->model->format->fused || !linear)
+        return AWQ_OK; /* it tells of experts alone, which the architecture describes */
+    AWQ__CHECK(awq__stored_find(f->model->ctx, &f->model->stored, module->name, &stored));
+    if (!stored)
+        return AWQ_OK;
+    if (stored->fp8)
+        describe_fp8(module, stored, found);
+    else
+        AWQ__CHECK(describe_codes(f->model, module, stored, found));
+    return AWQ_OK;
+}
+
+/* ---- how a module is stored ---- */
+
+static awq_status find_stored(const finder *f, const awq__module *module, awq__found *found)
+{
+    if (!f->model->format || module->vector || module->convolution)
+        return AWQ_OK;
+    return awq__model_has_weights(f->model) ? find_quantized(f, module, found)
+                                            : describe_quantized(f, module, found);
+}
+
 awq_status awq__model_find(const awq_model *model, const awq__module *module, awq__held *held,
                            awq__found *found)
 {
@@ -350,8 +418,7 @@ awq_status awq__model_find(const awq_model *model, const awq__module *module, aw
         return awq__model_find_gguf(model, module, held, found);
     if (module->fused)
         return find_fused(&f, module, found);
-    if (model->format && !module->vector && !module->convolution && awq__model_has_weights(model))
-        AWQ__CHECK(find_quantized(&f, module, found));
+    AWQ__CHECK(find_stored(&f, module, found));
     if (!found->packed && !found->fp8)
         AWQ__CHECK(find_plain(&f, module, found));
     return module->bias ? find_bias(&f, module, found) : AWQ_OK;

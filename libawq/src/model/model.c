@@ -14,15 +14,18 @@ static bool has_mxfp4(const awq__arch *arch)
     return false;
 }
 
-/* Where there are no tensors, only a format that the architecture itself describes is known. */
+/* Where there are no tensors, only formats are known that the architecture describes, or whose
+   lists name the modules that they leave out. */
 static awq_status check_described_format(const awq_model *model)
 {
-    if (awq__model_has_weights(model) || (model->format->fused && has_mxfp4(model->arch)))
+    const awq__disk_format *format = model->format;
+    bool listed = format->source && !format->fused;
+    if (awq__model_has_weights(model) || listed || (format->fused && has_mxfp4(model->arch)))
         return AWQ_OK;
     return awq__fail(model->ctx, AWQ_ERROR_UNSUPPORTED,
                      "%s: quantization_config.quant_method \"%s\", but only tensors could tell "
                      "which modules are stored so, and none are on disk; what config.json alone "
-                     "describes is plain, or GPT-OSS in mxfp4",
+                     "describes is plain, in fp8 or compressed-tensors, or GPT-OSS in mxfp4",
                      model->arch->config_path, model->format->method);
 }
 

@@ -73,7 +73,7 @@ awq_status awq__model_plan_keep_fp8(awq_context *ctx, awq__model_plan *plan)
 {
     const awq__arch *arch = plan->model->arch;
     size_t kept = 0;
-    if (!plan->format->keeps_fp8 || !plan->model->format || !awq__model_has_weights(plan->model) ||
+    if (!plan->format->keeps_fp8 || !plan->model->format ||
         !strcmp(plan->settings.engine, "sglang"))
         return AWQ_OK;
     plan->fp8 = awq__alloc(ctx, arch->module_count, sizeof *plan->fp8, "modules in FP8");
