@@ -25,13 +25,15 @@ static inline void assert_ok(const fixture *f, awq_status status)
         fail_msg("%s: %s", awq_status_name(status), awq_context_message(f->ctx));
 }
 
-/* Options as name, value, name, value, ..., NULL. */
+/* Options as name, value, name, value, ..., NULL. Rounding is to nearest unless they say otherwise,
+   which takes less time than the default. */
 static inline awq_recipe *recipe_of(const fixture *f, const char *model, const char *const *options)
 {
     awq_recipe *recipe;
     assert_ok(f, awq_recipe_create(f->ctx, &recipe));
     assert_ok(f, awq_recipe_set(recipe, "model", model, NULL));
     assert_ok(f, awq_recipe_set(recipe, "output", output, NULL));
+    assert_ok(f, awq_recipe_set(recipe, "quantize.rounding", "nearest", NULL));
     for (; *options; options += 2)
         assert_ok(f, awq_recipe_set(recipe, options[0], options[1], NULL));
     return recipe;

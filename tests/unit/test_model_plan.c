@@ -114,7 +114,7 @@ static void parts_of_one_matrix_are_treated_alike(void **state)
     };
     static const char *const differences[][2] = {{"bits", "8"},      {"group_size", "32"},
                                                  {"clip", "false"},  {"symmetric", "false"},
-                                                 {"method", "gptq"}, {"rounding", "gptq"}};
+                                                 {"method", "gptq"}, {"rounding", "nearest"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (size_t d = 0; d < sizeof differences / sizeof *differences; d++) {
             begin(f, cases[i].model,
@@ -133,7 +133,7 @@ static void what_may_differ_may_differ(void **state)
         {"projection", "gate_up", "bits", "8"},
         {"projection", "qkv", "group_size", "32"},
         {"experts", "even", "symmetric", "false"},
-        {"layers", "0", "rounding", "gptq"},
+        {"layers", "0", "rounding", "nearest"},
         {"projection", "up", "keep", "true"},
         {"projection", "k,v", "keep", "true"},
         {"projection", "gate", "keep", "true"},
@@ -169,7 +169,7 @@ static void a_format_with_one_scheme_refuses_two(void **state)
     }
     begin(f, QWEN3, PAIRS("format", "awq")); /* one scheme in several ways */
     rule(f, PAIRS("experts", "even", "method", "rtn"));
-    rule(f, PAIRS("layers", "0", "role", "expert", "rounding", "gptq"));
+    rule(f, PAIRS("layers", "0", "role", "expert", "rounding", "nearest"));
     rule(f, PAIRS("experts", "1", "keep", "true"));
     rule(f, PAIRS("role", "attention", "clip", "false"));
     accepted(f);
@@ -189,13 +189,13 @@ static void mxfp4_stores_all_experts_and_nothing_else(void **state)
     refused(f, "o_proj: its role is attention, but the mxfp4 format stores only experts");
     begin(f, GPT_OSS, PAIRS(NULL));
     rule(f, PAIRS("experts", "even", "method", "rtn"));
-    rule(f, PAIRS("projection", "down", "rounding", "gptq"));
+    rule(f, PAIRS("projection", "down", "rounding", "nearest"));
     awq_plan *plan = plan_of(f);
     assert_int_equal(treated(plan, "model.layers.*.mlp.experts.*.gate_proj", "rtn mxfp4"), 8);
+    assert_int_equal(treated(plan, "model.layers.*.mlp.experts.*.gate_proj", "awq mxfp4, GPTQ"), 8);
     assert_int_equal(
-        treated(plan, "model.layers.*.mlp.experts.*.gate_proj", "awq mxfp4, choice of exponents"),
+        treated(plan, "model.layers.*.mlp.experts.*.down_proj", "awq mxfp4, choice of exponents"),
         8);
-    assert_int_equal(treated(plan, "model.layers.*.mlp.experts.*.down_proj", "awq mxfp4, GPTQ"), 8);
     awq_plan_free(plan);
 }
 
@@ -216,14 +216,14 @@ static void presets_choose_the_format(void **state)
     begin(f, MIXTRAL, PAIRS("quantize.preset", "w4a16"));
     plan = plan_of(f);
     assert_int_equal(treated(plan, "model.layers.*.block_sparse_moe.experts.*.w2",
-                             "awq int4 g128 symmetric, clip"),
+                             "awq int4 g128 symmetric, GPTQ"),
                      8);
     awq_plan_free(plan);
     begin(f, QWEN3, PAIRS("quantize.preset", "w4a16-asym"));
     rule(f, PAIRS("role", "attention", "preset", "w8a16", "method", "rtn"));
     plan = plan_of(f);
     assert_int_equal(
-        treated(plan, "model.layers.*.mlp.experts.*.up_proj", "awq int4 g128 asymmetric, clip"),
+        treated(plan, "model.layers.*.mlp.experts.*.up_proj", "awq int4 g128 asymmetric, GPTQ"),
         16);
     assert_int_equal(treated(plan, "model.layers.*.self_attn.q_proj", "rtn int8 row symmetric"), 2);
     awq_plan_free(plan);
@@ -314,7 +314,7 @@ static void what_stays_float_is_rescaled_where_scales_are(void **state)
     assert_int_equal(treated(plan, "model.layers.*.mlp.shared_expert.down_proj", "keep BF16"), 1);
     assert_int_equal(treated(plan, "model.layers.*.self_attn.q_proj", "keep BF16"), 2);
     assert_int_equal(
-        treated(plan, "model.layers.*.mlp.experts.*.gate_proj", "awq int4 g128 symmetric, clip"),
+        treated(plan, "model.layers.*.mlp.experts.*.gate_proj", "awq int4 g128 symmetric, GPTQ"),
         1);
     assert_int_equal(
         treated(plan, "model.layers.*.mlp.experts.*.gate_proj", "rtn int4 g128 symmetric"), 15);

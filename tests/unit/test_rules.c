@@ -323,7 +323,7 @@ static void the_scheme_is_the_recipes(void **state)
     size_t index = (size_t)(down - f->arch->modules);
     succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
     const awq__treatment *t = the_treatment(f);
-    assert_true(f->rules.calibrate && t->calibrate && t->scale && t->clip && !t->gptq);
+    assert_true(f->rules.calibrate && t->calibrate && t->scale && t->clip && t->gptq);
     awq__scheme scheme = awq__rules_scheme(&f->rules, f->arch, index);
     assert_int_equal(scheme.bits, 4);
     assert_int_equal(scheme.group, 128);
@@ -333,7 +333,7 @@ static void the_scheme_is_the_recipes(void **state)
     set(f, "quantize.clip", "false");
     succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
     t = the_treatment(f);
-    assert_true(f->rules.calibrate && t->calibrate && t->scale && !t->clip && !t->gptq);
+    assert_true(f->rules.calibrate && t->calibrate && t->scale && !t->clip && t->gptq);
     scheme = awq__rules_scheme(&f->rules, f->arch, index);
     assert_int_equal(scheme.group, down->cols);
     assert_true(scheme.symmetric);
@@ -346,14 +346,16 @@ static void the_method_says_what_is_done(void **state)
     static const struct {
         const char *method, *rounding;
         bool calibrate, scale, clip, gptq;
-    } cases[] = {{"awq", "nearest", true, true, true, false},
+    } cases[] = {{"awq", NULL, true, true, true, true}, /* the default */
+                 {"awq", "nearest", true, true, true, false},
                  {"awq", "gptq", true, true, true, true},
                  {"gptq", "nearest", true, false, false, true},
                  {"rtn", "nearest", false, false, false, false},
                  {"rtn", "gptq", false, false, false, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         set(f, "quantize.method", cases[i].method);
-        set(f, "quantize.rounding", cases[i].rounding);
+        if (cases[i].rounding)
+            set(f, "quantize.rounding", cases[i].rounding);
         set(f, "quantize.clip", "true"); /* clipping needs activations */
         succeeds(f->ctx, apply(f, PATTERNS("*.experts.*")));
         const awq__treatment *t = the_treatment(f);

@@ -9,9 +9,8 @@
 
 /* An expert that saw fewer tokens than OWN_TOKENS a column takes POOLED_TOKENS a column of the
    layer's into its x^T x, but no more than MOST_POOLED. Those of gate and up are the same for all
-   experts. Those of down pass the expert, which takes time: it joins them where it has fewer. */
+   experts; those of down pass the expert. */
 #define OWN_TOKENS 8
-#define OWN_INNER_TOKENS 2
 #define POOLED_TOKENS 2
 #define MOST_POOLED ((int64_t)4096)
 /* Damping of experts with few tokens, which take more than AWQ__GPTQ_DAMPING. */
@@ -68,7 +67,7 @@ static int64_t pooled_tokens(const awq__block *block, int64_t e, bool inner)
     const awq__layer *layer = block->layer;
     int64_t cols = inner ? layer->moe.experts[e].intermediate : layer->hidden;
     int64_t own = own_tokens(&block->data->states[e]);
-    if (own >= (inner ? OWN_INNER_TOKENS : OWN_TOKENS) * cols)
+    if (own >= OWN_TOKENS * cols)
         return 0;
     return awq__min(awq__min(POOLED_TOKENS * cols, MOST_POOLED), block->routes->tokens);
 }

@@ -71,9 +71,9 @@ static const awq_option options[] = {
     {"quantize.method", AWQ_OPTION_CHOICE, "awq", METHODS, 0, 0, false,
      "awq searches scales and clip ranges on activations; gptq only rounds, with compensation of "
      "errors; rtn only rounds to nearest."},
-    {"quantize.rounding", AWQ_OPTION_CHOICE, "nearest", ROUNDINGS, 0, 0, false,
-     "How awq rounds: to nearest, or with each column taking back the error of those before it "
-     "(GPTQ), which takes longer."},
+    {"quantize.rounding", AWQ_OPTION_CHOICE, "gptq", ROUNDINGS, 0, 0, false,
+     "How awq rounds: with each column taking back the error of those before it (GPTQ), or to "
+     "nearest, which takes less time."},
     {"quantize.gptq_sweeps", AWQ_OPTION_INTEGER, "1", "", 0, 100, false,
      "How often GPTQ goes over each block of columns again, scales included, before the next."},
     {"quantize.bits", AWQ_OPTION_CHOICE, "4", BITS, 0, 0, false, "Bits of one quantized weight."},

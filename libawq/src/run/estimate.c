@@ -17,7 +17,7 @@
 #define SEARCH_SHARE 0.7
 #define PROOF_SHARE 0.6
 #define CLIP_SHARE 0.5
-#define GPTQ_SHARE 0.4
+#define GPTQ_SHARE 0.65
 /* Other work for a weight, in operations. */
 #define READ_OPERATIONS 250   /* widened and looked at for NaN */
 #define ROUND_OPERATIONS 1200 /* rounded and packed */
@@ -84,10 +84,11 @@ static void add_quantized(estimator *e, const awq__module *module, const awq__tr
         e->effort += tried * TRIAL_OPERATIONS * weights;
     }
     if (treatment->gptq) {
+        bool joined = !awq__has_own_gram(module->part);
         double sweeps = (double)e->plan->settings.quantize.gptq_sweeps;
         double block = (double)awq__gptq_block(module->cols, scheme->group);
-        add(e, 2 * tokens * K * K + K * K * K / 3 + weights * (K + (1 + 4 * sweeps) * block),
-            GPTQ_SHARE);
+        double gram = rows < K && !joined ? tokens * K * K : 0, factor = joined ? 0 : K * K * K / 3;
+        add(e, gram + factor + weights * (K + (1 + 4 * sweeps) * block), GPTQ_SHARE);
     }
     e->effort += ROUND_OPERATIONS * weights;
 }

@@ -38,7 +38,7 @@ has '# some-one/Small.Moe, quantized'
 has '- Size: 2.30 MB before, 1.13 MB after'
 has '- Calibration: 4 sequences, 512 tokens'
 has '| `lm_head` | head |  | 1 | keep BF16 | 16.00 |'
-has '| `model.layers.*.block_sparse_moe.experts.*.w2` | expert | 0-1 | 8 | awq int4 g128 asymmetric, clip | 4.16 |'
+has '| `model.layers.*.block_sparse_moe.experts.*.w2` | expert | 0-1 | 8 | awq int4 g128 asymmetric, GPTQ | 4.16 |'
 # The figures are those of the report.
 for line in 'perplexity of the base model:reference_perplexity:%.4f' 'perplexity:perplexity:%.4f' \
     'mean KL divergence:kl:%.6f nats'; do

@@ -30,7 +30,7 @@ for recipe in "$source"/configs/*.yaml; do
     *) err_is "" ;;
     esac
     case $name in
-    *-attention-w8) out_like '^model\.layers.*_proj  *attention  *0-1  *2  *awq int8 row symmetric, clip' ;;
+    *-attention-w8) out_like '^model\.layers.*_proj  *attention  *0-1  *2  *awq int8 row symmetric, GPTQ' ;;
     *-odd-experts) out_like '^model\.layers.*\.down_proj  *expert  *0-1  *8  *keep BF16' ;;
     *-target-bits) out_like '^predicted loss  *0\.' ;;
     esac
@@ -44,10 +44,10 @@ for recipe in "$source"/configs/*.yaml; do
     case $name in
     *-nf4) out_like '^model\.layers.* expert .* awq nf4' ;;
     *-gptq) out_like '^model\.layers.* expert .* awq int4 g64 symmetric, GPTQ' ;;
-    *-gguf) out_like '^model\.layers.* expert .* awq iq4_nl ' ;;
-    *-compressed-tensors | *-w8 | *-experts | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, clip' ;;
-    gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, choice of exponents' ;;
-    *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, clip' ;;
+    *-gguf) out_like '^model\.layers.* expert .* awq iq4_nl, GPTQ' ;;
+    *-compressed-tensors | *-w8 | *-experts | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, GPTQ' ;;
+    gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, GPTQ' ;;
+    *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, GPTQ' ;;
     esac
 done
 
@@ -92,7 +92,7 @@ for recipe in "$source"/configs/*.yaml; do
     case $name in
     mixtral-8x7b-ends-kept)
         out_like '\.experts\.\*\.w2  *expert  *0,31  *16  *keep BF16 '
-        out_like '\.experts\.\*\.w2  *expert  *1-30  *240  *awq int4 g128 symmetric, clip '
+        out_like '\.experts\.\*\.w2  *expert  *1-30  *240  *awq int4 g128 symmetric, GPTQ '
         out_like '\.gate  *router  *0,31  *2  *keep BF16 '
         ;;
     qwen3.6-35b-a3b-attention-w8)

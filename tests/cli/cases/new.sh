@@ -50,7 +50,7 @@ while read -r line; do
     expect 0 plan one.yaml $few $format
     case $key in
     target_*) out_like ' expert .* awq int[48] g[0-9]* ' ;;
-    *) out_like ' expert .* awq int4 g128 asymmetric, clip ' ;;
+    *) out_like ' expert .* awq int4 g128 asymmetric, GPTQ ' ;;
     esac
 done <../lines
 [ ! -e out ] && [ ! -e out.partial ] || fail "plan wrote something"

@@ -32,9 +32,9 @@ for text in 'rules:\n  - role: attention\n    preset: w8a16\n' \
     'rules:\n  - {projection: [q, k, v, o], layers: [0, 1], preset: w8a16}\n'; do
     rules "$text"
     for name in q k v o; do
-        treated "self_attn.${name}_proj" attention 0-1 2 'awq int8 row symmetric, clip'
+        treated "self_attn.${name}_proj" attention 0-1 2 'awq int8 row symmetric, GPTQ'
     done
-    treated 'block_sparse_moe.experts.*.w2' expert 0-1 8 'awq int4 g128 symmetric, clip'
+    treated 'block_sparse_moe.experts.*.w2' expert 0-1 8 'awq int4 g128 symmetric, GPTQ'
     no_warning
 done
 
@@ -42,13 +42,13 @@ done
 for layers in 0 '"0"' '[0]' '0-0' '[0-0]' '-2' '"::2"' '":1"' even '[-2, 7]' '"0, 9-12"'; do
     rules "rules:\n  - {role: expert, layers: $layers, keep: true}\n"
     treated 'block_sparse_moe.experts.*.w1' expert 0 4 'keep BF16'
-    treated 'block_sparse_moe.experts.*.w1' expert 1 4 'awq int4 g128 symmetric, clip'
+    treated 'block_sparse_moe.experts.*.w1' expert 1 4 'awq int4 g128 symmetric, GPTQ'
 done
 for experts in odd '[1, 3]' '"1,3"' '"1::2"' '[1, -1]' '"-3, 3-3"'; do
     rules "rules:\n  - {experts: $experts, keep: true}\n" --ignore-engine
     treated 'block_sparse_moe.experts.*.w1' expert 0-1 4 'rescale BF16'
     treated 'block_sparse_moe.experts.*.w2' expert 0-1 4 'keep BF16'
-    treated 'block_sparse_moe.experts.*.w2' expert 0-1 4 'awq int4 g128 symmetric, clip'
+    treated 'block_sparse_moe.experts.*.w2' expert 0-1 4 'awq int4 g128 symmetric, GPTQ'
 done
 
 # The first rule that matches counts; what it does not say is as quantize has it.
@@ -56,7 +56,7 @@ rules 'rules:
   - {layers: 0, role: expert, bits: 8, group_size: -1, clip: false}
   - {layers: 0-1, projection: down, method: rtn}
   - {role: expert, group_size: 64, rounding: gptq}
-' --set quantize.group_size=32 --ignore-engine
+' --set quantize.group_size=32 --set quantize.rounding=nearest --ignore-engine
 treated 'block_sparse_moe.experts.*.w1' expert 0 4 'awq int8 row symmetric'
 treated 'block_sparse_moe.experts.*.w2' expert 0 4 'awq int8 row symmetric'
 treated 'block_sparse_moe.experts.*.w2' expert 1 4 'rtn int4 g32 symmetric'
@@ -64,16 +64,16 @@ treated 'block_sparse_moe.experts.*.w3' expert 1 4 'awq int4 g64 symmetric, GPTQ
 
 # A preset is the least that is said: other options of the rule go before it, and it before quantize.
 rules 'rules: [{role: attention, preset: w4a16-asym, group_size: 32, clip: true}]\n' \
-    --set quantize.clip=false --set quantize.symmetric=true --ignore-engine
+    --set quantize.clip=false --set quantize.symmetric=true --set quantize.rounding=nearest --ignore-engine
 treated self_attn.q_proj attention 0-1 2 'awq int4 g32 asymmetric, clip'
 treated 'block_sparse_moe.experts.*.w1' expert 0-1 8 'awq int4 g128 symmetric'
 rules '' --set quantize.preset=w8a16 --set quantize.group_size=64 --ignore-engine
-treated 'block_sparse_moe.experts.*.w1' expert 0-1 8 'awq int8 g64 symmetric, clip'
+treated 'block_sparse_moe.experts.*.w1' expert 0-1 8 'awq int8 g64 symmetric, GPTQ'
 
 # No rules at all, and layers without experts of their own.
 for text in 'rules:\n' 'rules: []\n' 'rules: ~\n' 'rules:\n#  - role: expert\n'; do
     rules "$text"
-    treated 'block_sparse_moe.experts.*.w1' expert 0-1 8 'awq int4 g128 symmetric, clip'
+    treated 'block_sparse_moe.experts.*.w1' expert 0-1 8 'awq int4 g128 symmetric, GPTQ'
     no_warning
 done
 

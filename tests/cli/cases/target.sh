@@ -24,17 +24,17 @@ planned() {
 # shellcheck disable=SC2086 # words, here and below
 {
     planned 4.2 $four --set quantize.target_bits=4.2
-    out_like ' expert  *0  *4  *awq int4 g[0-9]* symmetric, clip '
-    out_like ' expert  *1  *4  *awq int4 g[0-9]* symmetric, clip '
+    out_like ' expert  *0  *4  *awq int4 g[0-9]* symmetric, GPTQ '
+    out_like ' expert  *1  *4  *awq int4 g[0-9]* symmetric, GPTQ '
     small=$loss
     planned 4.5 $four --set quantize.target_bits=4.5
-    out_like ' expert  *0-1  *8  *awq int4 g32 symmetric, clip '
+    out_like ' expert  *0-1  *8  *awq int4 g32 symmetric, GPTQ '
     middle=$loss
     planned 6.4 $four --set quantize.target_bits=6.4 --set quantize.method=rtn
     out_like ' expert  *[01]  *4  *rtn int8 row symmetric '
     out_like ' expert  *[01]  *4  *rtn int4 g[0-9]* symmetric '
     planned 9 $four --set quantize.target_bits=9
-    out_like ' expert  *0-1  *8  *awq int8 row symmetric, clip '
+    out_like ' expert  *0-1  *8  *awq int8 row symmetric, GPTQ '
     awk -v a="$small" -v b="$middle" -v c="$loss" 'BEGIN { exit !(a > b && b > c && c > 0) }' ||
         fail "more bits, $small $middle $loss, did not do better"
 }
@@ -45,7 +45,7 @@ expect 0 plan recipe.yaml --set quantize.target_size=1200kB --json
 size=$(sed -n 's/^  "bytes_after": \([0-9]*\),$/\1/p' "$top/out")
 [ "$size" -gt 1130112 ] && [ "$size" -le 1200000 ] || fail "$size bytes are planned"
 expect 0 plan recipe.yaml --set quantize.target_size=1130112
-out_like ' expert  *0-1  *8  *awq int4 g128 symmetric, clip '
+out_like ' expert  *0-1  *8  *awq int4 g128 symmetric, GPTQ '
 expect 0 quantize recipe.yaml --quiet --set quantize.target_size="$size"
 err_is ""
 expect 0 inspect out
@@ -96,5 +96,5 @@ mkdir described
 cp "$data/config.json" described
 expect 0 plan recipe.yaml --set quantize.target_bits=5 --set model=described
 err_is ""
-out_like ' expert  *0-1  *8  *awq int4 g128 symmetric, clip '
+out_like ' expert  *0-1  *8  *awq int4 g128 symmetric, GPTQ '
 out_like '^warning  *quantize\.target_bits and target_size: schemes are chosen by what they do to the weights, which are not there'
