@@ -102,6 +102,14 @@ def family_qwen3_5_moe():
                       ("model.visual.blocks.0.attn.qkv.weight", [96, 32])])
 
 
+def family_glm4_moe_lite():
+    return Family(transformers.Glm4MoeLiteConfig(
+        **{k: v for k, v in DEEPSEEK.items() if k != "first_k_dense_replace"}, q_lora_rank=32,
+        n_shared_experts=1, routed_scaling_factor=1.8, norm_topk_prob=True,
+        mlp_layer_types=["dense", "sparse", "sparse"],
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0}))
+
+
 # ---- random weights ----
 
 def spread(shape, generator, center=1.0):

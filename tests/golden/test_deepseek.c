@@ -183,6 +183,16 @@ static void some_linears_only(void **state)
     }
 }
 
+/* kv_a has 40 rows, of the rope key too, and q 96. */
+static void a_forgotten_reader_stops_the_run(void **state)
+{
+    const fixture *f = *state;
+    static const char *const modules[] = {"quantize.modules", "*.q_proj", NULL};
+    awq_recipe *recipe = recipe_for(f, V2, modules);
+    run_uncompensated(f, recipe, 40);
+    awq_recipe_free(recipe);
+}
+
 /* ---- formats ---- */
 
 static void results_of_all_formats_read_back(void **state)
@@ -242,6 +252,38 @@ static void layers_of_prediction_are_copied_and_ignored(void **state)
     cJSON_Delete(config);
 }
 
+/* ---- the text model of one that sees ---- */
+
+static bool has_module(const awq_model *model, const char *name)
+{
+    for (size_t i = 0; i < awq_model_module_count(model); i++)
+        if (!strcmp(awq_model_module(model, i)->name, name))
+            return true;
+    return false;
+}
+
+static void kimi_k25_has_a_text_model(void **state)
+{
+    fixture *f = *state;
+    static const char path[] = AWQ_TEST_DATA "/configs/Kimi-K2/config.json";
+    char *text;
+    size_t bytes;
+    awq_model *model;
+    awq_model_info info;
+    read_all(f, path, &text, &bytes);
+    char *config = malloc(bytes + 128);
+    snprintf(config, bytes + 128, "{\"model_type\": \"kimi_k25\", \"text_config\": %s}", text);
+    write_text(f, "config.json", config);
+    assert_ok(f, awq_model_open(f->ctx, path_of(f, "config.json"), NULL, &model));
+    awq_model_describe(model, &info);
+    assert_int_equal(info.weights, UINT64_C(1026408232448));
+    assert_true(has_module(model, "language_model.lm_head"));
+    assert_true(has_module(model, "language_model.model.layers.60.mlp.experts.383.down_proj"));
+    awq_model_free(model);
+    free(config);
+    awq__free(text);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_run, tear_down)
@@ -250,7 +292,9 @@ int main(void)
         TEST(the_plan_says_so_once),
         TEST(every_input_is_scaled),
         TEST(some_linears_only),
+        TEST(a_forgotten_reader_stops_the_run),
         TEST(results_of_all_formats_read_back),
+        TEST(kimi_k25_has_a_text_model),
         TEST(layers_of_prediction_are_copied_and_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

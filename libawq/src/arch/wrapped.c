@@ -124,6 +124,8 @@ static awq_status rename_all(awq_context *ctx, const awq__arch *arch, const name
         char *name = list->items[i];
         if (!memchr(name, 0, AWQ_NAME_BYTES)) /* what checks the description says so */
             return AWQ_OK;
+        if (!*name) /* there is none, whatever its beginning would be */
+            continue;
         if (!awq__wrapped_name(arch->wrapped, name, text, sizeof text))
             return awq__fail(ctx, AWQ_ERROR_PLUGIN,
                              "plugin %s: %s is too long a name with %s in front, expected at most "
