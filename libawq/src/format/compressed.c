@@ -196,6 +196,23 @@ void awq__compressed_unpack(awq__codes *codes, const uint32_t *weight_packed,
     awq__widen(NULL, scale_dtype(codes->scheme.grid), weight_scale, (size_t)(N * G), codes->scales);
 }
 
+/* Codes first .. first+count-1 of a row that have one scale. Of 4 bits, as most are, two lie in a
+   byte. */
+static void read_run(const uint8_t *row, packing p, int64_t first, int64_t count, float scale,
+                     float zero, float *out)
+{
+    float values[16];
+    if (p.bits != 4) {
+        for (int64_t i = 0; i < count; i++)
+            out[i] = scale * ((float)code_at(row, p, 1, first + i) - zero);
+        return;
+    }
+    for (int code = 0; code < 16; code++)
+        values[code] = scale * ((float)code - zero);
+    for (int64_t i = 0; i < count; i++)
+        out[i] = values[row[(first + i) / 2] >> (first + i) % 2 * 4 & 15];
+}
+
 static void read_packed(const awq__weight *weight, packing p, int64_t first, int64_t count,
                         float *out)
 {
@@ -208,8 +225,7 @@ static void read_packed(const awq__weight *weight, packing p, int64_t first, int
             float scale = 0, zero = zero_at(weight->zeros, p, G, n, b);
             awq__widen(NULL, weight->scale_dtype,
                        weight->scales + (size_t)(n * G + b) * scale_bytes, 1, &scale);
-            for (int64_t k = b * g; k < (b + 1) * g; k++)
-                to[k] = scale * ((float)code_at(row, p, 1, k) - zero);
+            read_run(row, p, b * g, g, scale, zero, to + b * g);
         }
     }
 }
