@@ -17,7 +17,7 @@
 static inline awq_status read_size(const awq_host *host, const char *key, const int64_t *fallback,
                                    int64_t *size)
 {
-    char text[96];
+    char text[160];
     awq_status status = host->config_int(host, key, fallback, size);
     if (status != AWQ_OK || *size > 0)
         return status;
@@ -54,6 +54,35 @@ static inline awq_status expect_text(const awq_host *host, const char *key, cons
         return status;
     snprintf(text, sizeof text, "%s is %.64s, expected %s", key, found, expected);
     return host->fail(host, text);
+}
+
+/* Refuses a model that leaves its rotary base to a default which is not 10000. */
+static inline awq_status expect_theta(const awq_host *host)
+{
+    const double absent = -1;
+    double outer, inner = absent;
+    awq_status status = host->config_number(host, "rope_theta", &absent, &outer);
+    if (status == AWQ_OK)
+        status = host->config_number(host, "rope_parameters.rope_theta", &absent, &inner);
+    if (status != AWQ_OK || outer > 0 || inner > 0)
+        return status;
+    return host->fail(host, "rope_theta is missing");
+}
+
+/* How much of a head turns: partial_rotary_factor, at the top or in rope_parameters. */
+static inline awq_status read_turning(const awq_host *host, double fallback, int64_t head_dim,
+                                      int64_t *channels)
+{
+    double outer, part = 1;
+    awq_status status = read_number(host, "partial_rotary_factor", fallback, &outer);
+    if (status == AWQ_OK)
+        status = read_number(host, "rope_parameters.partial_rotary_factor", outer, &part);
+    if (status != AWQ_OK)
+        return status;
+    if (!(part > 0 && part <= 1))
+        return host->fail(host, "partial_rotary_factor is not in (0, 1]");
+    *channels = (int64_t)(part * (double)head_dim);
+    return AWQ_OK;
 }
 
 /* ---- names ---- */

@@ -110,6 +110,76 @@ def family_glm4_moe_lite():
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0}))
 
 
+def family_glm_moe():
+    return Family(transformers.Glm4MoeConfig(
+        **COMMON, intermediate_size=96, num_hidden_layers=3, moe_intermediate_size=32,
+        n_routed_experts=8, num_experts_per_tok=2, n_shared_experts=1, n_group=4, topk_group=2,
+        routed_scaling_factor=2.5, first_k_dense_replace=1, norm_topk_prob=True, use_qk_norm=True,
+        head_dim=16, attention_bias=True, tie_word_embeddings=False, num_mtp_layers=0,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}))
+
+
+def family_minimax_m2():
+    return Family(transformers.MiniMaxM2Config(
+        **COMMON, intermediate_size=32, num_hidden_layers=2, num_local_experts=8,
+        num_experts_per_tok=3, head_dim=16, tie_word_embeddings=False, rotary_dim=8,
+        rope_parameters={"rope_type": "default", "rope_theta": 5e6, "partial_rotary_factor": 0.5}))
+
+
+def family_ernie_moe():
+    return Family(transformers.Ernie4_5_MoeConfig(
+        **COMMON, intermediate_size=96, num_hidden_layers=3, moe_intermediate_size=32,
+        moe_num_experts=8, moe_k=3, moe_num_shared_experts=2, moe_layer_start_index=1,
+        moe_layer_end_index=-1, moe_layer_interval=1, moe_norm_min=0.5, use_bias=False,
+        tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 5e5}))
+
+
+def family_hunyuan_moe():
+    return Family(transformers.HunYuanMoEV1Config(
+        **COMMON, intermediate_size=32, num_hidden_layers=2, num_experts=8, moe_topk=[2, 3],
+        head_dim=16, attention_bias=False, tie_word_embeddings=True,
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "alpha": 100.0,
+                         "factor": 1.0}))
+
+
+def family_granite_moe():
+    return Family(transformers.GraniteMoeConfig(
+        **COMMON, intermediate_size=32, num_hidden_layers=2, num_local_experts=8,
+        num_experts_per_tok=3, embedding_multiplier=6.0, logits_scaling=2.0, attention_multiplier=0.2,
+        residual_multiplier=0.5, attention_bias=False, tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4}),
+        router="block_sparse_moe.router", experts="block_sparse_moe.experts")
+
+
+def family_llama4():
+    return Family(transformers.Llama4TextConfig(
+        **COMMON, intermediate_size=32, intermediate_size_mlp=96, num_hidden_layers=4,
+        num_local_experts=4, num_experts_per_tok=1, head_dim=16, interleave_moe_layer_step=2,
+        use_qk_norm=True, no_rope_layers=[1, 1, 1, 0], attention_chunk_size=8,
+        attn_temperature_tuning=True, floor_scale=4, attn_scale=0.3, tie_word_embeddings=False,
+        rope_parameters={"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0,
+                         "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                         "original_max_position_embeddings": 64}),
+        router="feed_forward.router", experts="feed_forward.experts",
+        wrap=("llama4", "", "language_model."))
+
+
+def family_gemma4_moe():
+    return Family(transformers.Gemma4TextConfig(
+        **COMMON, intermediate_size=96, num_hidden_layers=2, head_dim=16, global_head_dim=32,
+        num_global_key_value_heads=1, layer_types=["sliding_attention", "full_attention"],
+        sliding_window=8, attention_k_eq_v=True, enable_moe_block=True, num_experts=8,
+        top_k_experts=2, moe_intermediate_size=32, hidden_size_per_layer_input=0,
+        num_kv_shared_layers=0, final_logit_softcapping=30.0, tie_word_embeddings=True,
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            "full_attention": {"rope_type": "proportional", "rope_theta": 1e6,
+                               "partial_rotary_factor": 0.25}}),
+        moe_norm="pre_feedforward_layernorm_2", mid_norm="pre_feedforward_layernorm",
+        router="router", experts="experts", scalar="layer_scalar",
+        wrap=("gemma4", "model.", "model.language_model."))
+
+
 # ---- random weights ----
 
 def spread(shape, generator, center=1.0):
@@ -133,7 +203,8 @@ def fill(model, family, generator):
                      if "scal" in name
                      else 0.2 * torch.randn(tensor.shape, generator=generator))
         else:
-            width = tensor.shape[-1] if "embed" not in name else 1
+            tied = family.config.get_text_config().tie_word_embeddings
+            width = tensor.shape[-1] if tied or "embed" not in name else 1
             value = torch.randn(tensor.shape, generator=generator) / width ** 0.5
         tensor.data = value.to(torch.bfloat16).to(torch.float32).to(tensor.dtype)
 
@@ -161,7 +232,10 @@ class Watch:
         self.experts = experts is not None
         if self.experts:
             self.before(router, "router_input")
+            self.router = router
             self.handles.append(experts.register_forward_pre_hook(self.keep_routes))
+            if "Llama4" in type(router).__name__:
+                self.handles.append(router.register_forward_hook(self.keep_scores))
             self.weight = next(p for n, p in router.named_parameters() if p.dim() == 2)
         self.scalar = getattr(layer, family.scalar) if family.scalar else 1.0
 
@@ -177,7 +251,12 @@ class Watch:
         self.handles.append(module.register_forward_hook(keep))
 
     def keep_routes(self, module, args):
-        _, self.seen["index"], self.seen["weight"] = (a.detach().clone() for a in args[:3])
+        if len(args) == 3:
+            _, self.seen["index"], self.seen["weight"] = (a.detach().clone() for a in args)
+
+    def keep_scores(self, _, args, output):
+        """Llama-4's router gives sigmoid scores for all experts, 0 where they are not chosen."""
+        self.seen["weight"], self.seen["index"] = output[0].topk(self.router.top_k, dim=-1)
 
     def result(self, family):
         seen = self.seen
@@ -190,6 +269,9 @@ class Watch:
         return tensors
 
     def routes(self, router_input):
+        if "Gemma4" in type(self.router).__name__:
+            router_input = (self.router.norm(router_input) * self.router.scale
+                            * self.router.scalar_root_size)
         logits = torch.nn.functional.linear(router_input.float(), self.weight.float())
         return {"router_logits": logits, "router_topk_index": self.seen["index"].to(torch.int32),
                 "router_topk_weight": self.seen["weight"].float()}
