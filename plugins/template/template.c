@@ -59,9 +59,8 @@ static awq_status refuse_unknown(const awq_host *host)
         return status;
     if (strcmp(activation, silu))
         return host->fail(host, "hidden_act is not silu");
-    if (host->has_tensor(host, "model.layers.0.mlp.gate.e_score_correction_bias"))
-        return host->fail(host, "the choice of experts is corrected (e_score_correction_bias), "
-                                "which the plugin interface cannot describe");
+    if (host->has_tensor(host, "model.layers.0.mlp.experts.0.gate_proj.bias"))
+        return host->fail(host, "the experts have biases, which this plugin does not describe");
     return AWQ_OK;
 }
 

@@ -10,6 +10,14 @@ for recipe in "$source"/configs/*.yaml; do
     qwen3-*) model=qwen3_moe-tiny ;;
     gpt-oss-*) model=gpt_oss-tiny ;;
     deepseek-* | kimi-*) continue ;; # the small ones have too few columns for these groups
+    olmoe-*) model=olmoe-tiny ;;
+    glm-*) model=glm_moe-tiny ;;
+    minimax-*) model=minimax_m2-tiny ;;
+    ernie-*) model=ernie_moe-tiny ;;
+    hunyuan-*) model=hunyuan_moe-tiny ;;
+    granite-*) model=granite_moe-tiny ;;
+    llama-4-*) model=llama4-tiny ;;
+    gemma-4-*) model=gemma4_moe-tiny ;;
     *) fail "no model is known for the recipe $name" ;;
     esac
     # Of two layers both are ends.
@@ -22,9 +30,13 @@ for recipe in "$source"/configs/*.yaml; do
     grep -q '^engine: ' "$recipe" || fail "$name names no engine"
     evaluation=
     ! grep -q '^evaluation:' "$recipe" || evaluation="--set evaluation.data=$models/$model/eval.txt"
+    calibration=$models/$model/calib.jsonl fits=
+    # Random ones have ids, and rows of 32.
+    [ -f "$calibration" ] || calibration=$models/$model/calib_ids.safetensors \
+        fits="--set quantize.group_size=32 --set calibration.sequence_length=24 --set calibration.min_expert_tokens=4"
     # shellcheck disable=SC2086 # words
     expect 0 plan "$recipe" --set model="$models/$model" --set tensor_parallel=1 \
-        --set "calibration.data=$models/$model/calib.jsonl" --set calibration.samples=4 $evaluation
+        --set "calibration.data=$calibration" --set calibration.samples=4 $evaluation $fits
     case $name in
     *-target-bits) grep -v '^awqc: layer ' "$top/err" && fail "expected nothing but progress" ;;
     *) err_is "" ;;
@@ -48,6 +60,13 @@ for recipe in "$source"/configs/*.yaml; do
     *-compressed-tensors | *-w8 | *-experts | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, GPTQ' ;;
     gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, GPTQ' ;;
     *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, GPTQ' ;;
+    *-gguf) out_like '^model\.layers.* expert .* awq iq4_nl ' ;;
+    gemma-4-* | glm-* | minimax-* | ernie-* | hunyuan-* | granite-* | llama-4-* | olmoe-*)
+        out_like '^.*model\.layers.* expert .* awq int4 g32 symmetric, clip'
+        ;;
+    *-compressed-tensors | *-w8 | *-experts | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, clip' ;;
+    gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, choice of exponents' ;;
+    *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, clip' ;;
     esac
 done
 
@@ -77,6 +96,14 @@ for recipe in "$source"/configs/*.yaml; do
     deepseek-v2-lite) model=DeepSeek-V2-Lite size='31\.41 GB -> 10\.27 GB' ;;
     deepseek-v3) model=DeepSeek-V3 size='1\.34 TB -> 371\.41 GB' ;;
     kimi-k2) model=Kimi-K2 size='2\.05 TB -> 546\.64 GB' ;;
+    olmoe-1b-7b) model=OLMoE-1B-7B size='13\.84 GB -> 4\.28 GB' ;;
+    glm-4.5-air) model=GLM-4.5-Air size='213\.70 GB -> 67\.33 GB' ;;
+    minimax-m2) model=MiniMax-M2 size='457\.38 GB -> 123\.87 GB' ;;
+    ernie-4.5-21b-a3b) model=ERNIE-4.5-21B-A3B size='43\.65 GB -> 13\.39 GB' ;;
+    hunyuan-a13b) model=Hunyuan-A13B size='160\.79 GB -> 46\.03 GB' ;;
+    granite-3.1-3b-a800m) model=granite-3.1-3b-a800m size='6\.60 GB -> 2\.11 GB' ;;
+    llama-4-scout) model=Llama-4-Scout size='215\.54 GB -> 72\.09 GB' ;;
+    gemma-4-26b-a4b) model=gemma-4-26B-A4B size='50\.47 GB -> 16\.92 GB' ;;
     gpt-oss-20b) model=gpt-oss-20b size='41\.83 GB -> 13\.76 GB' ;;
     *) fail "no released model is known for the recipe $name" ;;
     esac
