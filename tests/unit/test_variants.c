@@ -305,6 +305,17 @@ static void test_template(void **state)
     free(demo);
 }
 
+static int set_up_minor_1(void **state)
+{
+    if (set_up(state) != 0)
+        return -1;
+    const fixture *f = *state;
+    return awq_context_add_plugin_path(f->ctx, AWQ_TEST_PLUGINS) == AWQ_OK &&
+                   awq_context_add_plugin_path(f->ctx, AWQ_TEST_BAD_PLUGINS "/minor1.so") == AWQ_OK
+               ? 0
+               : -1;
+}
+
 static void test_template_without_norm_topk_prob(void **state)
 {
     fixture *f = *state;
@@ -437,6 +448,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_attention, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_rope_forms, set_up_plugins, tear_down),
         cmocka_unit_test_setup_teardown(test_template, set_up_plugins, tear_down),
+        {"test_template_of_minor_1", test_template, set_up_minor_1, tear_down, NULL},
         cmocka_unit_test_setup_teardown(test_template_without_norm_topk_prob, set_up_plugins,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_template_refuses_corrected_choice, set_up_plugins,

