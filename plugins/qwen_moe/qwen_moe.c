@@ -1,25 +1,40 @@
 /*
  * Qwen's mixtures of experts of two generations. qwen2_moe: q, k and v have biases, and beside the
  * experts stands a shared one with a gate of its own. qwen3_moe: queries and keys are normed. In
- * both, some layers may have one dense MLP in place of experts. Facts from transformers'
- * configuration and modeling of these model types.
+ * both, some layers may have one dense MLP in place of experts. qwen3_vl_moe has a text model that
+ * is a qwen3_moe. Facts from transformers' configuration and modeling of these model types.
  */
 #include "awq/plugin.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #define EXPERT(part) "mlp.experts." AWQ_EXPERT_PLACEHOLDER "." part
 
-/* Reads into *is the answer to: is the model_type this one? */
-static awq_status is_of_type(const awq_host *host, const char *wanted, int *is)
+/* Reads into *is the answer to: does the model_type begin so? */
+static awq_status is_of_type(const awq_host *host, const char *beginning, int *is)
 {
     const char *type;
     awq_status status = host->config_string(host, "model_type", NULL, &type);
     if (status == AWQ_OK)
-        *is = !strcmp(type, wanted);
+        *is = !strncmp(type, beginning, strlen(beginning));
     return status;
+}
+
+/* Qwen3-VL was released with fused experts the other way round. */
+static awq_status read_layout(const awq_host *host, int64_t hidden, awq_arch_experts *experts)
+{
+    int64_t I = experts->intermediate_size;
+    int vision;
+    awq_status status = is_of_type(host, "qwen3_vl_moe", &vision);
+    if (status != AWQ_OK || !host->has_tensor(host, experts->fused_gate_up))
+        return status; /* separate, as without weights on disk */
+    bool turned = hidden != I ? host->tensor_size(host, experts->fused_down, 1) == I
+                              : host->tensor_size(host, experts->fused_gate_up, 2) == 2 * I;
+    experts->layout = vision && turned ? AWQ_EXPERTS_FUSED_TRANSPOSED : AWQ_EXPERTS_FUSED;
+    return AWQ_OK;
 }
 
 /* A size, which is at least 1. */
@@ -190,6 +205,7 @@ static awq_status describe_shared(const awq_host *host, int64_t n, awq_arch_shar
 static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_layer *layer)
 {
     const int no = 0;
+    int64_t hidden;
     int renormalize;
     awq_status status;
     awq_arch_experts *experts = &layer->experts;
@@ -200,11 +216,10 @@ static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_lay
     name(experts->down, n, EXPERT("down_proj"));
     name(experts->fused_gate_up, n, "mlp.experts.gate_up_proj");
     name(experts->fused_down, n, "mlp.experts.down_proj");
-    /* Without weights on disk: separate, as the hub has them. */
-    experts->layout =
-        host->has_tensor(host, experts->fused_gate_up) ? AWQ_EXPERTS_FUSED : AWQ_EXPERTS_SEPARATE;
-    if ((status = read_size(host, "num_experts_per_tok", &experts->per_token)) ||
+    if ((status = read_size(host, "hidden_size", &hidden)) ||
+        (status = read_size(host, "num_experts_per_tok", &experts->per_token)) ||
         (status = read_size(host, "moe_intermediate_size", &experts->intermediate_size)) ||
+        (status = read_layout(host, hidden, experts)) ||
         (status = host->config_bool(host, "norm_topk_prob", &no, &renormalize)))
         return status;
     layer->router.renormalize = renormalize;
@@ -249,7 +264,7 @@ static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer
         return status;
     if (strcmp(activation, silu))
         return host->fail(host, "hidden_act is not silu, the only one that Qwen is known with");
-    if ((status = is_of_type(host, "qwen3_moe", &qwen3)) ||
+    if ((status = is_of_type(host, "qwen3", &qwen3)) ||
         (status = describe_attention(host, n, qwen3, &layer->attention)) ||
         (status = read_expert_count(host, &count)) ||
         (status = has_experts(host, n, count, &sparse)))
@@ -262,7 +277,11 @@ static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer
     return qwen3 ? AWQ_OK : describe_shared(host, n, &layer->shared);
 }
 
-static const char *const model_types[] = {"qwen2_moe", "qwen3_moe", NULL};
+static const char *const model_types[] = {"qwen2_moe", "qwen3_moe", "qwen3_vl_moe",
+                                          "qwen3_vl_moe_text", NULL};
+
+static const awq_wrapped wrapped[] = {
+    {"qwen3_vl_moe", "text_config", "model.", "model.language_model."}, {NULL, NULL, NULL, NULL}};
 
 extern AWQ_API const awq_plugin awq_plugin_v1;
 const awq_plugin awq_plugin_v1 = {
@@ -274,4 +293,5 @@ const awq_plugin awq_plugin_v1 = {
     .model_types = model_types,
     .describe_model = describe_model,
     .describe_layer = describe_layer,
+    .wrapped = wrapped,
 };

@@ -34,10 +34,13 @@ class Family:
 
     def __init__(self, config, moe_norm="post_attention_layernorm", mid_norm=None,
                  router="mlp.gate", experts="mlp.experts", scalar=None, norms_plus_one=False,
-                 wrap=None, copied=()):
+                 wrap=None, copied=(), model=None, turned=False):
         self.config, self.moe_norm, self.mid_norm = config, moe_norm, mid_norm or moe_norm
         self.router, self.experts, self.scalar = router, experts, scalar
         self.norms_plus_one, self.wrap = norms_plus_one, wrap
+        self.turned = turned  # fused experts are released as [E, H, 2I] and [E, I, H]
+        self.model = model or transformers.AutoModelForCausalLM
+        self.ids = getattr(config, "image_token_id", None) or COMMON["vocab_size"]  # of text
         self.copied = copied  # names and shapes of tensors that transformers does not read
 
 
@@ -75,6 +78,21 @@ def family_deepseek_v3():
             ("model.layers.3.enorm.weight", [64]), ("model.layers.3.eh_proj.weight", [64, 128]),
             ("model.layers.3.self_attn.q_a_proj.weight", [32, 64]),
             ("model.layers.3.mlp.experts.0.down_proj.weight", [64, 32])])
+
+
+def family_qwen3_vl_moe():
+    text = dict(COMMON, num_hidden_layers=2, head_dim=16, intermediate_size=96, num_experts=8,
+                num_experts_per_tok=3, moe_intermediate_size=32, norm_topk_prob=True,
+                mlp_only_layers=[], decoder_sparse_step=1, tie_word_embeddings=False,
+                rope_parameters={"rope_type": "default", "rope_theta": 1e4,
+                                 "mrope_section": [4, 2, 2], "mrope_interleaved": True})
+    vision = dict(depth=1, hidden_size=32, intermediate_size=32, num_heads=2, out_hidden_size=64,
+                  patch_size=4, temporal_patch_size=1, spatial_merge_size=1,
+                  num_position_embeddings=16, deepstack_visual_indexes=[])
+    return Family(transformers.Qwen3VLMoeConfig(
+        text_config=text, vision_config=vision, tie_word_embeddings=False, image_token_id=90,
+        video_token_id=91, vision_start_token_id=92, vision_end_token_id=93),
+        model=transformers.Qwen3VLMoeForConditionalGeneration, turned=True)
 
 
 QWEN_NEXT = COMMON | dict(
@@ -327,15 +345,23 @@ def add_copied(folder, family, generator):
         save_file(tensors, path, {"format": "pt"})
 
 
+def turn(folder):
+    path = os.path.join(folder, "model.safetensors")
+    tensors = {n: t.transpose(1, 2).contiguous() if ".experts." in n else t
+               for n, t in load_file(path).items()}
+    save_file(tensors, path, {"format": "pt"})
+
+
 def make(name, folder):
     generator = torch.Generator().manual_seed(sum(name.encode()))
     family = globals()["family_" + name]()
     folder = os.path.join(folder, name + "-tiny")
     os.makedirs(folder, exist_ok=True)
     family.config._attn_implementation = "eager"
-    model = transformers.AutoModelForCausalLM.from_config(family.config, dtype=torch.float32).eval()
+    make_model = getattr(family.model, "from_config", None) or family.model._from_config
+    model = make_model(family.config, dtype=torch.float32).eval()
     fill(model, family, generator)
-    draw = lambda rows: torch.randint(0, COMMON["vocab_size"], (rows, TOKENS), generator=generator)
+    draw = lambda rows: torch.randint(0, family.ids, (rows, TOKENS), generator=generator)
     golden, windows = draw(2), draw(8)
     tensors = golden_of(model, family, golden)
     value, scored = perplexity(model, windows)
@@ -356,6 +382,8 @@ def make(name, folder):
             os.remove(os.path.join(folder, extra))
     if family.wrap:
         wrap(folder, family)
+    if family.turned:
+        turn(folder)
     add_copied(folder, family, generator)
     size = sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder))
     print(f"{name}: perplexity {value:.4f}, {size / 1000:.0f} kB")

@@ -343,12 +343,12 @@ static void test_same_model_is_its_own_reference(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASES("mixtral-tiny"),     CASES("qwen2_moe-tiny"),   CASES("qwen3_moe-tiny"),
-        CASES("gpt_oss-tiny"),     CASES("olmoe-tiny"),       CASES("glm_moe-tiny"),
-        CASES("minimax_m2-tiny"),  CASES("ernie_moe-tiny"),   CASES("hunyuan_moe-tiny"),
-        CASES("granite_moe-tiny"), CASES("llama4-tiny"),      CASES("gemma4_moe-tiny"),
-        CASES("deepseek_v2-tiny"), CASES("deepseek_v3-tiny"), CASES("qwen3_next-tiny"),
-        CASES("qwen3_5_moe-tiny"),
+        CASES("mixtral-tiny"),     CASES("qwen2_moe-tiny"),    CASES("qwen3_moe-tiny"),
+        CASES("gpt_oss-tiny"),     CASES("olmoe-tiny"),        CASES("glm_moe-tiny"),
+        CASES("minimax_m2-tiny"),  CASES("ernie_moe-tiny"),    CASES("hunyuan_moe-tiny"),
+        CASES("granite_moe-tiny"), CASES("llama4-tiny"),       CASES("gemma4_moe-tiny"),
+        CASES("deepseek_v2-tiny"), CASES("deepseek_v3-tiny"),  CASES("qwen3_next-tiny"),
+        CASES("qwen3_5_moe-tiny"), CASES("qwen3_vl_moe-tiny"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,10 +123,11 @@ static int set_up_family(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE("olmoe-tiny"),       CASE("glm_moe-tiny"),     CASE("minimax_m2-tiny"),
-        CASE("ernie_moe-tiny"),   CASE("hunyuan_moe-tiny"), CASE("granite_moe-tiny"),
-        CASE("llama4-tiny"),      CASE("gemma4_moe-tiny"),  CASE("deepseek_v2-tiny"),
-        CASE("deepseek_v3-tiny"), CASE("qwen3_next-tiny"),  CASE("qwen3_5_moe-tiny"),
+        CASE("olmoe-tiny"),        CASE("glm_moe-tiny"),     CASE("minimax_m2-tiny"),
+        CASE("ernie_moe-tiny"),    CASE("hunyuan_moe-tiny"), CASE("granite_moe-tiny"),
+        CASE("llama4-tiny"),       CASE("gemma4_moe-tiny"),  CASE("deepseek_v2-tiny"),
+        CASE("deepseek_v3-tiny"),  CASE("qwen3_next-tiny"),  CASE("qwen3_5_moe-tiny"),
+        CASE("qwen3_vl_moe-tiny"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

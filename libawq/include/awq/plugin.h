@@ -83,6 +83,8 @@ struct awq_host {
        name its rope_theta. */
     awq_status (*config_rope_at)(const awq_host *host, const char *object, int64_t head_dim,
                                  awq_rope *rope);
+    /* The size of a tensor along an axis, from 0; 0 where has_tensor says no, or it has fewer. */
+    int64_t (*tensor_size)(const awq_host *host, const char *name, int axis);
 };
 
 /* ---- what a plugin says ---- */

@@ -137,16 +137,27 @@ static awq_status config_string(const awq_host *table, const char *key, const ch
     return AWQ_OK;
 }
 
+/* By the name that is described, or the one that the checkpoint has instead. */
+static const awq__tensor *find_tensor(const awq__host *host, const char *name)
+{
+    char stored[2 * AWQ_NAME_BYTES];
+    const awq__tensor *tensor =
+        host->checkpoint ? awq__checkpoint_find(host->checkpoint, name) : NULL;
+    if (tensor || !host->checkpoint || !host->wrapped ||
+        !awq__wrapped_name(host->wrapped, name, stored, sizeof stored))
+        return tensor;
+    return awq__checkpoint_find(host->checkpoint, stored);
+}
+
 static int has_tensor(const awq_host *table, const char *name)
 {
-    const awq__host *host = self(table);
-    char stored[2 * AWQ_NAME_BYTES];
-    if (!host->checkpoint)
-        return 0;
-    if (awq__checkpoint_find(host->checkpoint, name))
-        return 1;
-    return host->wrapped && awq__wrapped_name(host->wrapped, name, stored, sizeof stored) &&
-           awq__checkpoint_find(host->checkpoint, stored);
+    return find_tensor(self(table), name) != NULL;
+}
+
+static int64_t tensor_size(const awq_host *table, const char *name, int axis)
+{
+    const awq__tensor *tensor = find_tensor(self(table), name);
+    return tensor && axis >= 0 && axis < tensor->rank ? tensor->shape[axis] : 0;
 }
 
 static awq_status fail(const awq_host *table, const char *text)
@@ -173,5 +184,6 @@ void awq__host_init(awq__host *host, awq_context *ctx, const char *file, const c
                              .config_rope = awq__config_rope,
                              .has_tensor = has_tensor,
                              .fail = fail,
-                             .config_rope_at = awq__config_rope_at};
+                             .config_rope_at = awq__config_rope_at,
+                             .tensor_size = tensor_size};
 }

@@ -59,16 +59,12 @@ for recipe in "$source"/configs/*.yaml; do
     *-nf4) out_like '^model\.layers.* expert .* awq nf4' ;;
     *-gptq) out_like '^model\.layers.* expert .* awq int4 g64 symmetric, GPTQ' ;;
     *-gguf) out_like '^model\.layers.* expert .* awq iq4_nl, GPTQ' ;;
+    gemma-4-* | glm-* | minimax-* | ernie-* | hunyuan-* | granite-* | llama-4-* | olmoe-*)
+        out_like '^.*model\.layers.* expert .* awq int4 g32 symmetric, GPTQ'
+        ;;
     *-compressed-tensors | *-w8 | *-experts | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, GPTQ' ;;
     gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, GPTQ' ;;
     *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, GPTQ' ;;
-    *-gguf) out_like '^model\.layers.* expert .* awq iq4_nl ' ;;
-    gemma-4-* | glm-* | minimax-* | ernie-* | hunyuan-* | granite-* | llama-4-* | olmoe-*)
-        out_like '^.*model\.layers.* expert .* awq int4 g32 symmetric, clip'
-        ;;
-    *-compressed-tensors | *-w8 | *-experts | qwen*) out_like '^model\.layers.* expert .* awq int4 g[0-9]* symmetric, clip' ;;
-    gpt-oss-*) out_like '^model\.layers.* expert .* awq mxfp4, choice of exponents' ;;
-    *) out_like '^model\.layers.* expert .* awq int4 g128 asymmetric, clip' ;;
     esac
 done
 
