@@ -138,6 +138,15 @@ expect 0 plan "$source/configs/gpt-oss-20b.yaml" --set model="$models/configs/gp
 out_like '^size  *13\.76 GB -> 13\.76 GB$'
 out_like '^warning .* are MXFP4 already and are copied bit for bit'
 
+# DeepSeek-V3 as it is released, in FP8.
+mkdir DeepSeek-V3
+sed '1a\  "quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]},' \
+    "$models/configs/DeepSeek-V3/config.json" >DeepSeek-V3/config.json
+expect 0 plan "$source/configs/deepseek-v3.yaml" --set model=DeepSeek-V3 --set 'calibration.data=[calib.jsonl]'
+out_like '^size  *673\.15 GB -> 357\.96 GB$'
+out_like '\.kv_b_proj  *attention  *0-60  *61  *keep F8_E4M3 '
+out_like '\.experts\.\*\.down_proj  *expert  *3-60  *14,848  *awq int4 g128 symmetric'
+
 # What auto means for each architecture.
 for pair in mixtral-tiny:int4.g128.asymmetric qwen2_moe-tiny:int4.g128.symmetric \
     qwen3_moe-tiny:int4.g128.symmetric gpt_oss-tiny:mxfp4; do
