@@ -181,16 +181,18 @@ def kl(path, reference, windows):
 
 
 def compare(runs, kind, floats, reference, windows, importance):
-    lines = [] if kind == "mix" else ["quantize:", f"  type: {kind}"]
-    ours = runs.run("quantize", f"ours-{kind}", lines)
+    lines = ["quantize:"] if kind == "mix" else ["quantize:", f"  type: {kind}"]
+    ours = runs.run("quantize", f"nearest-{kind}", [*lines, "  rounding: nearest"])
+    compensated = runs.run("quantize", f"gptq-{kind}", [*lines, "  rounding: gptq"])
     files = []
     for name, matrix in (("plain", {}), ("imatrix", importance)):
         files.append(os.path.join(runs.work, f"{name}-{kind}.gguf"))
         write_by_ggml(floats, ours, files[-1], matrix)
-    figures = [kl(path, reference, windows) for path in (*files, ours)]
+    figures = [kl(path, reference, windows) for path in (*files, ours, compensated)]
     sizes = {os.path.getsize(path) // 4096 for path in (*files, ours)}
     print(f"{kind:7} ggml {figures[0]:.4f}  with an imatrix {figures[1]:.4f}  awqc {figures[2]:.4f} "
-          f"({figures[2] / figures[1]:.2f})  of {'/'.join(map(str, sorted(sizes)))} x 4 KiB", flush=True)
+          f"({figures[2] / figures[1]:.2f})  by GPTQ {figures[3]:.4f} "
+          f"({figures[3] / figures[1]:.2f})  of {'/'.join(map(str, sorted(sizes)))} x 4 KiB", flush=True)
     return figures
 
 
