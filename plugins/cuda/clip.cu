@@ -204,14 +204,13 @@ static __device__ inline void quadratic(const lane_errors<tiles> &e, const float
 }
 
 /* Over the four lanes of a row. */
-static __device__ inline awq__cuda_range quad_extent(float low, float high)
+static __device__ inline awq__cuda_range quad_extent(int low, int high)
 {
     for (int step = 1; step < 4; step *= 2) {
-        float other = __shfl_xor_sync(0xffffffffu, high, step);
-        low = fminf(low, __shfl_xor_sync(0xffffffffu, low, step));
-        high = other > high || other != other ? other : high;
+        low = min(low, __shfl_xor_sync(0xffffffffu, low, step));
+        high = max(high, __shfl_xor_sync(0xffffffffu, high, step));
     }
-    return {low, high};
+    return extent_of_keys(low, high);
 }
 
 /* w[tile] = the lane's weights: row r, columns 2q and 2q + 1, then row r + 8. Only the lane itself
@@ -220,7 +219,8 @@ template <int tiles>
 static __device__ inline void load_weights(const clip_job &j, int64_t row, int64_t column,
                                            float4 *w, group_search s[2])
 {
-    float low[2] = {0, 0}, high[2] = {0, 0}, value[4];
+    int low[2] = {0, 0}, high[2] = {0, 0};
+    float value[4];
     for (int t = 0; t < tiles; t++) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
@@ -356,7 +356,8 @@ static __global__ void clip_any(clip_job j)
     extern __shared__ float4 shared[];
     int64_t g = j.scheme.group, G = j.weight.cols / g;
     int64_t n = blockIdx.x / G, b = blockIdx.x % G;
-    float *w = (float *)shared, *e = w + g, low = 0, high = 0;
+    float *w = (float *)shared, *e = w + g;
+    int low = 0, high = 0;
     group_search s;
     for (int64_t k = threadIdx.x; k < g; k += blockDim.x)
         w[k] = weight_value(j.weight, n, b * g + k);

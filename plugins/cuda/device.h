@@ -66,6 +66,15 @@ int awq__cuda_add_doubles(const awq__cuda_queue *queue, int64_t count, const dou
 int awq__cuda_add_stats(const awq__cuda_queue *queue, const awq__cuda_logit_stats *stats,
                         double *to);
 
+/* ---- hessian.c: see awq__device_operations ---- */
+
+size_t awq__cuda_hessian_bytes(void *device, int64_t K, int64_t g);
+bool awq__cuda_factorize(void *device, int64_t K, int64_t g, const int32_t *order, double damping,
+                         double mean, bool again, float *gram, void *hessian);
+void awq__cuda_round_by_gptq(void *device, const void *hessian, const awq__cuda_weight *weight,
+                             const awq__cuda_scheme *scheme, int ranges, int sweeps, uint8_t *codes,
+                             float *scales, uint8_t *zeros);
+
 /* ---- operations.c ---- */
 
 extern const awq__device_operations awq__cuda_operations;

@@ -10,119 +10,35 @@
 #define LEAF 16
 #define ROW_THREADS 64
 #define MOST_ROWS 8192 /* of a weight, in work at a time */
-#define WIDEST_FIT 512
+#define WIDEST_FIT 512 /* wider groups keep the scale that was chosen before rounding */
 #define RANGE_STEP 0.05f
 #define TILE 32
 
-/* ---- the Hessian (its factors: the reversed matrix by Cholesky) ---- */
-
-static __global__ void reorder(int64_t K, const float *gram, const int32_t *order, float *out)
-{
-    FOR_EACH(i, K * K)
-    out[i] = gram[order[i / K] * K + order[i % K]];
-}
-
-static __global__ void damp(int64_t K, double damping, double mean, bool again, float *gram,
-                            float *raw, float *diagonal)
-{
-    FOR_EACH(k, K)
-    {
-        if (!again)
-            raw[k] = gram[k * K + k];
-        float value = mean > 0 ? (float)((double)raw[k] + damping * mean) : 1;
-        gram[k * K + k] = diagonal[k] = value;
-    }
-}
-
-static __global__ void reverse(int64_t K, const float *gram, float *out)
-{
-    FOR_EACH(i, K * K)
-    out[i] = gram[K * K - 1 - i];
-}
-
-/* L of the reversed matrix, below the diagonal, becomes V above it: the two do not overlap. */
-static __global__ void take_factors(int64_t K, float *factor, float *pivots, int *failed)
-{
-    FOR_EACH(i, K * K)
-    {
-        int64_t row = i / K, col = i % K, last = K * K - 1;
-        float pivot = factor[last - col * (K + 1)];
-        if (row == col) {
-            pivots[col] = pivot * pivot;
-            if (!(pivot > 0 && isfinite(pivot)))
-                *failed = (int)K + 1;
-        }
-        if (row < col)
-            factor[i] = factor[last - i] / pivot;
-    }
-}
-
-static int factor_room(const awq__cuda_queue *queue, int64_t K, float *factor, int *floats)
-{
-    return solver_error(cusolverDnSpotrf_bufferSize(queue->solver, CUBLAS_FILL_MODE_UPPER, (int)K,
-                                                    factor, (int)K, floats));
-}
-
-size_t awq__cuda_gptq_factor_bytes(const awq__cuda_queue *queue, int64_t K)
-{
-    int floats = 0;
-    return factor_room(queue, K, NULL, &floats) ? 0 : (size_t)floats * sizeof(float);
-}
-
-/* Rows of C are columns of cuSOLVER: its upper triangle is the lower one here. */
-int awq__cuda_gptq_factor(const awq__cuda_queue *queue, const awq__cuda_gptq *gptq, double damping,
-                          double mean, bool again, float *raw, void *space, int *failed)
-{
-    int64_t K = gptq->cols;
-    unsigned blocks = blocks_for(K * K);
-    cudaStream_t stream = queue->stream;
-    int floats = 0;
-    CHECK(factor_room(queue, K, gptq->factor, &floats));
-    if (!again) {
-        reorder<<<blocks, THREADS, 0, stream>>>(K, gptq->gram, gptq->order, gptq->factor);
-        CHECK(cudaMemcpyAsync(gptq->gram, gptq->factor, (size_t)(K * K) * sizeof(float),
-                              cudaMemcpyDeviceToDevice, stream));
-    }
-    damp<<<blocks_for(K), THREADS, 0, stream>>>(K, damping, mean, again, gptq->gram, raw,
-                                                gptq->diagonal);
-    reverse<<<blocks, THREADS, 0, stream>>>(K, gptq->gram, gptq->factor);
-    CHECK(solver_error(cusolverDnSpotrf(queue->solver, CUBLAS_FILL_MODE_UPPER, (int)K, gptq->factor,
-                                        (int)K, (float *)space, floats, failed)));
-    take_factors<<<blocks, THREADS, 0, stream>>>(K, gptq->factor, gptq->pivots, failed);
-    return LAUNCHED();
-}
-
 /* ---- work space ---- */
 
-/* Of R rows; S columns of a sweep's block. */
+/* Of R rows; S columns of a block, which are rounded BLOCK at a time. */
 typedef struct tile {
     int64_t K, R, S;
-    float *w, *e;          /* [K][R]: weights, and what is left of them: w - q */
-    float *x;              /* [S][R]: what compensation has gathered */
-    float *change;         /* [S][R] of e, in a sweep */
-    float *values, *moves; /* [S][R] */
-    float *scales, *zeros; /* [K/g][R] */
-    uint8_t *codes;        /* [K][R] */
+    float *w, *e;           /* [K][R]: weights, and what is left of them: w - q */
+    float *x;               /* [S][R]: what compensation has gathered */
+    float *gradient, *kept; /* [S][R] of the loss; as it was before a sweep */
+    float *before, *change; /* [S][R] of e */
+    float *values, *moves;  /* [S][R] */
+    float *scales, *zeros;  /* [K/g][R] */
+    uint8_t *codes;         /* [K][R] */
 } tile;
-
-/* Whole groups, unless they are too wide to be fitted. */
-static int64_t sweep_block(int64_t g)
-{
-    if (g > WIDEST_FIT)
-        return BLOCK;
-    return g > BLOCK ? g : BLOCK / g * g;
-}
 
 static size_t cut_tile(const awq__cuda_gptq *gptq, int64_t N, void *space, tile *t)
 {
-    int64_t K = gptq->cols, R = least(N, MOST_ROWS), S = sweep_block(gptq->group);
-    int64_t part = (S > BLOCK ? S : BLOCK) * R, groups = K / gptq->group * R;
-    int64_t sizes[] = {K * R, K * R, part, part, part, part, groups, groups, ceil_div(K * R, 4)};
+    int64_t K = gptq->cols, R = least(N, MOST_ROWS), g = gptq->group;
+    int64_t S = awq__cuda_gptq_block(K, g), part = S * R, groups = K / g * R;
+    int64_t sizes[] = {K * R, K * R, part, part,   part,   part,
+                       part,  part,  part, groups, groups, ceil_div(K * R, 4)};
     float *codes, *base = (float *)space;
-    float **parts[] = {&t->w,     &t->e,      &t->x,     &t->change, &t->values,
-                       &t->moves, &t->scales, &t->zeros, &codes};
+    float **parts[] = {&t->w,      &t->e,      &t->x,     &t->gradient, &t->kept,  &t->before,
+                       &t->change, &t->values, &t->moves, &t->scales,   &t->zeros, &codes};
     size_t at = 0;
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 12; i++) {
         *parts[i] = base ? base + at : NULL;
         at += (size_t)ceil_div(sizes[i], 64) * 64;
     }
@@ -183,8 +99,7 @@ static __global__ void write_scales(const int32_t *order, int64_t g, int64_t fir
                                     tile t, float *scales, uint8_t *zeros)
 {
     int64_t G = t.K / g;
-    FOR_EACH(at, G * rows)
-    {
+    FOR_EACH (at, G * rows) {
         int64_t i = at / rows, r = at % rows, to = (first + r) * G + order[i * g] / g;
         scales[to] = t.scales[i * t.R + r];
         zeros[to] = (uint8_t)t.zeros[i * t.R + r];
@@ -195,8 +110,7 @@ static __global__ void read_scales(const int32_t *order, int64_t g, int64_t firs
                                    tile t, const float *scales)
 {
     int64_t G = t.K / g;
-    FOR_EACH(at, G * t.R)
-    {
+    FOR_EACH (at, G * t.R) {
         int64_t i = at / t.R, r = at % t.R;
         t.zeros[at] = 0;
         t.scales[at] = r < rows ? scales[(first + r) * G + order[i * g] / g] : 0;
@@ -253,8 +167,7 @@ static __global__ void choose_ranges(awq__cuda_scheme scheme, int steps, const f
                                      tile t)
 {
     int64_t g = scheme.group;
-    FOR_EACH(at, t.K / g * t.R)
-    {
+    FOR_EACH (at, t.K / g * t.R) {
         const float *w = t.w + at / t.R * g * t.R + at % t.R, *h = pivots + at / t.R * g;
         float low = 0, high = 0, least_loss = 0;
         for (int64_t k = 0; k < g; k++) {
@@ -277,18 +190,17 @@ static __global__ void choose_ranges(awq__cuda_scheme scheme, int steps, const f
     }
 }
 
-/* ---- one block of columns: a thread a row ---- */
+/* ---- some columns: a thread a row ---- */
 
-typedef struct pass {
+typedef struct columns {
     awq__cuda_scheme scheme;
     tile t;
-    int64_t first, count; /* columns, at most BLOCK */
-    const float *matrix;  /* [count,count] from column `first` on, above its diagonal */
+    int64_t first, count; /* at most BLOCK */
+    const float *matrix;  /* [count,count] above its diagonal */
     int64_t ld;
-    const float *x;        /* [count][R] */
-    const float *diagonal; /* [count] 1 / inverse; NULL: 1 */
-    float *change;         /* [count][R]; NULL: it is e */
-} pass;
+    const float *diagonal; /* [count]; NULL: 1 */
+    float *x, *change;     /* [count][R] */
+} columns;
 
 /* target -> what its code stands for */
 static __device__ inline float round_target(const awq__cuda_scheme &scheme, float target,
@@ -310,7 +222,7 @@ static __device__ inline float round_target(const awq__cuda_scheme &scheme, floa
 }
 
 /* Rounds a column of this thread's row; what e changes by. */
-static __device__ inline float round_one(const pass &p, int64_t i, int64_t r, float x)
+static __device__ inline float round_one(const columns &p, int64_t i, int64_t r, float x)
 {
     int64_t at = (p.first + i) * p.t.R + r, group = (p.first + i) / p.scheme.group * p.t.R + r;
     float w = p.t.w[at], e = p.t.e[at];
@@ -340,7 +252,8 @@ static __device__ inline void add_changes(const float *matrix, const float *chan
     }
 }
 
-static __device__ inline void round_leaf(const pass &p, const float *matrix, float *change,
+/* x of a column ends as it was when the column was rounded: later columns add nothing. */
+static __device__ inline void round_leaf(const columns &p, const float *matrix, float *change,
                                          int begin, int64_t r)
 {
     float x[LEAF];
@@ -354,15 +267,15 @@ static __device__ inline void round_leaf(const pass &p, const float *matrix, flo
             break;
         float c = round_one(p, begin + i, r, x[i]);
         change[(begin + i) * ROW_THREADS] = c;
-        if (p.change)
-            p.change[(begin + i) * p.t.R + r] = c;
+        p.change[(begin + i) * p.t.R + r] = c;
+        p.x[(begin + i) * p.t.R + r] = x[i];
 #pragma unroll
         for (int j = i + 1; j < LEAF; j++)
             x[j] = fmaf(c, matrix[(begin + i) * BLOCK + begin + j], x[j]);
     }
 }
 
-static __global__ void __launch_bounds__(ROW_THREADS) round_columns(pass p)
+static __global__ void __launch_bounds__(ROW_THREADS) round_columns(columns p)
 {
     extern __shared__ float4 shared[];
     float *matrix = (float *)shared, *change = matrix + BLOCK * BLOCK + threadIdx.x;
@@ -377,7 +290,7 @@ static __global__ void __launch_bounds__(ROW_THREADS) round_columns(pass p)
         round_leaf(p, matrix, change, begin, r);
 }
 
-static int launch_columns(const awq__cuda_queue *queue, const pass *p)
+static int launch_columns(const awq__cuda_queue *queue, const columns *p)
 {
     size_t bytes = (size_t)(BLOCK * (BLOCK + ROW_THREADS)) * sizeof(float);
     CHECK(cudaFuncSetAttribute(round_columns, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -396,122 +309,167 @@ static int multiply(const awq__cuda_queue *queue, int64_t R, int64_t S, int64_t 
                                   &one, in, (int)R, m, (int)ld, &beta, out, (int)R));
 }
 
-/* The first pass: all columns, with V. */
-static int compensate(const awq__cuda_queue *queue, const awq__cuda_gptq *gptq,
-                      const awq__cuda_scheme *scheme, const tile *t)
+/* ---- a block of columns ---- */
+
+/* Columns first .. first+S-1 in work. */
+typedef struct block {
+    const awq__cuda_queue *queue;
+    const awq__cuda_gptq *gptq;
+    const awq__cuda_scheme *scheme;
+    const tile *t;
+    int64_t first, S;
+} block;
+
+/* Rounds the columns, BLOCK at a time, by a matrix [S,S] above its diagonal. */
+static int round_part(const block *b, const float *matrix, int64_t ld, const float *diagonal,
+                      float *x)
 {
-    int64_t K = t->K, R = t->R;
-    CHECK(cudaMemsetAsync(t->e, 0, (size_t)(K * R) * sizeof(float), queue->stream));
-    CHECK(cudaMemsetAsync(t->x, 0, (size_t)(BLOCK * R) * sizeof(float), queue->stream));
-    for (int64_t first = 0; first < K; first += BLOCK) {
-        int64_t count = least(BLOCK, K - first);
-        pass p = {*scheme, *t, first, count, gptq->factor + first * (K + 1), K, t->x, NULL, NULL};
-        if (first)
-            CHECK(multiply(queue, R, count, first, gptq->factor + first, K, t->e, 0, t->x));
-        CHECK(launch_columns(queue, &p));
+    const tile *t = b->t;
+    for (int64_t at = 0; at < b->S; at += BLOCK) {
+        int64_t count = least(BLOCK, b->S - at);
+        columns c = {*b->scheme,
+                     *t,
+                     b->first + at,
+                     count,
+                     matrix + at * (ld + 1),
+                     ld,
+                     diagonal ? diagonal + at : NULL,
+                     x + at * t->R,
+                     t->change + at * t->R};
+        if (at)
+            CHECK(multiply(b->queue, t->R, count, at, matrix + at, ld, t->change, 1, c.x));
+        CHECK(launch_columns(b->queue, &c));
     }
     return 0;
 }
 
-/* ---- sweeps ---- */
-
-static __global__ void take_values(int64_t g, int64_t at, tile t)
+/* The Hessian that is left of the block's columns. */
+static const float *matrix_of(const block *b)
 {
-    FOR_EACH(i, g * t.R)
-    t.values[i] = (float)t.codes[at * t.R + i] - t.zeros[at / g * t.R + i % t.R];
+    return b->gptq->blocks + b->first * b->t->S;
 }
 
-/* How far the scale moves to the least loss with the codes as they are; 0 where that is no gain. */
-static __device__ inline float fitted_step(const awq__cuda_scheme &scheme, float scale,
-                                           double slope, double curve)
+static __global__ void add_arrays(int64_t count, const float *a, const float *b, float *out)
 {
-    float fitted = (float)((double)scale + slope / curve);
+    FOR_EACH (i, count)
+        out[i] = a[i] + b[i];
+}
+
+static __global__ void subtract_arrays(int64_t count, const float *a, const float *b, float *out)
+{
+    FOR_EACH (i, count)
+        out[i] = a[i] - b[i];
+}
+
+/* gradient[S][R] = (I + V) D u for u = e + x, what rounding has added: half of what the loss that
+   is left changes by with e. */
+static int find_gradient(const block *b)
+{
+    const tile *t = b->t;
+    int64_t count = b->S * t->R;
+    add_arrays<<<blocks_for(count), THREADS, 0, b->queue->stream>>>(count, t->e + b->first * t->R,
+                                                                    t->x, t->values);
+    return multiply(b->queue, t->R, b->S, b->S, b->gptq->halves + b->first * t->S, t->S, t->values,
+                    0, t->gradient);
+}
+
+/* By what share of its scale a group is better: the least loss with the codes as they are; 0 where
+   that is no gain. */
+static __device__ inline float fitted_share(const awq__cuda_scheme &scheme, float *scale,
+                                            float slope, float curve)
+{
+    float fitted = *scale + *scale * (slope / curve);
     if (!(curve > 0 && fitted > 0 && isfinite(fitted)))
         return 0;
     fitted = round_scale(scheme.grid, fitted);
-    double change = (double)fitted - (double)scale;
+    float change = fitted / *scale - 1;
     if (!isfinite(fitted) || !(change * curve * change < 2 * change * slope))
         return 0;
-    return fitted - scale;
+    *scale = fitted;
+    return change;
 }
 
-/* Columns first + at .. of group g, in a block of S columns: a thread a row. */
+/* Moves the scale of one group, columns `at` and on of the block's S: a thread a row. */
 static __global__ void fit_group(awq__cuda_scheme scheme, int64_t first, int64_t S, int64_t at,
                                  tile t)
 {
     int64_t g = scheme.group, R = t.R;
-    FOR_EACH(r, R)
-    {
-        float *scale = t.scales + (first + at) / g * R + r;
-        double slope = 0, curve = 0;
+    FOR_EACH (r, R) {
+        float slope = 0, curve = 0;
         for (int64_t i = 0; i < g; i++) {
-            double value = (double)t.values[i * R + r];
-            slope += value * (double)t.x[(at + i) * R + r];
-            curve += value * (double)t.moves[(at + i) * R + r];
+            float value = t.values[i * R + r];
+            slope += value * t.gradient[(at + i) * R + r];
+            curve += value * t.moves[(at + i) * R + r];
         }
-        float step = fitted_step(scheme, *scale, slope, curve);
-        if (step == 0)
-            continue;
-        *scale += step;
-        for (int64_t i = 0; i < g; i++)
-            t.e[(first + at + i) * R + r] -= step * t.values[i * R + r];
-        for (int64_t i = 0; i < S; i++)
-            t.x[i * R + r] -= step * t.moves[i * R + r];
+        float share = fitted_share(scheme, t.scales + (first + at) / g * R + r, slope, curve);
+        for (int64_t i = 0; i < g && share != 0; i++)
+            t.e[(first + at + i) * R + r] -= share * t.values[i * R + r];
+        for (int64_t i = 0; i < S && share != 0; i++)
+            t.gradient[i * R + r] -= share * t.moves[i * R + r];
     }
 }
 
-static int fit_groups(const awq__cuda_queue *queue, const awq__cuda_gptq *gptq,
-                      const awq__cuda_scheme *scheme, int64_t first, int64_t S, const tile *t)
+static int fit_groups(const block *b)
 {
-    int64_t g = scheme->group, K = t->K;
-    for (int64_t at = 0; at < S; at += g) {
-        const float *matrix = gptq->gram + (first + at) * K + first;
-        take_values<<<blocks_for(g * t->R), THREADS, 0, queue->stream>>>(g, first + at, *t);
-        CHECK(multiply(queue, t->R, S, g, matrix, K, t->values, 0, t->moves));
-        fit_group<<<(unsigned)ceil_div(t->R, ROW_THREADS), ROW_THREADS, 0, queue->stream>>>(
-            *scheme, first, S, at, *t);
+    const tile *t = b->t;
+    int64_t g = b->scheme->group, count = g * t->R;
+    for (int64_t at = 0; at < b->S; at += g) {
+        int64_t from = (b->first + at) * t->R;
+        subtract_arrays<<<blocks_for(count), THREADS, 0, b->queue->stream>>>(
+            count, t->w + from, t->e + from, t->values);
+        CHECK(multiply(b->queue, t->R, b->S, g, matrix_of(b) + at * t->S, t->S, t->values, 0,
+                       t->moves));
+        fit_group<<<(unsigned)ceil_div(t->R, ROW_THREADS), ROW_THREADS, 0, b->queue->stream>>>(
+            *b->scheme, b->first, b->S, at, *t);
         CHECK(LAUNCHED());
     }
     return 0;
 }
 
-/* Rounds S columns again, BLOCK at a time. */
-static int sweep_columns(const awq__cuda_queue *queue, const awq__cuda_gptq *gptq,
-                         const awq__cuda_scheme *scheme, int64_t first, int64_t S, const tile *t)
+static int copy_columns(const block *b, const float *from, float *to)
 {
-    int64_t K = t->K, R = t->R;
-    const float *matrix = gptq->gram + first * (K + 1);
-    for (int64_t at = 0; at < S; at += BLOCK) {
-        int64_t count = least(BLOCK, S - at);
-        float *x = t->x + at * R;
-        pass p = {*scheme,
-                  *t,
-                  first + at,
-                  count,
-                  matrix + at * (K + 1),
-                  K,
-                  x,
-                  gptq->diagonal + first + at,
-                  t->change + at * R};
-        if (at)
-            CHECK(multiply(queue, R, count, at, matrix + at, K, t->change, 1, x));
-        CHECK(launch_columns(queue, &p));
-    }
-    return 0;
+    return (int)cudaMemcpyAsync(to, from, (size_t)(b->S * b->t->R) * sizeof *to,
+                                cudaMemcpyDeviceToDevice, b->queue->stream);
 }
 
-static int sweep(const awq__cuda_queue *queue, const awq__cuda_gptq *gptq,
-                 const awq__cuda_scheme *scheme, const tile *t)
+/* gradient = kept + the matrix times what e has changed by. */
+static int move_gradient(const block *b)
 {
-    int64_t K = t->K;
-    bool fits = scheme->code == AWQ__CUDA_CODE_INTEGER && scheme->group <= WIDEST_FIT;
-    for (int64_t first = 0; first < K; first += t->S) {
-        int64_t S = least(t->S, K - first);
-        CHECK(multiply(queue, t->R, S, K, gptq->gram + first, K, t->e, 0, t->x));
-        if (fits)
-            CHECK(fit_groups(queue, gptq, scheme, first, S, t));
-        CHECK(sweep_columns(queue, gptq, scheme, first, S, t));
+    const tile *t = b->t;
+    int64_t count = b->S * t->R;
+    subtract_arrays<<<blocks_for(count), THREADS, 0, b->queue->stream>>>(
+        count, t->e + b->first * t->R, t->before, t->change);
+    CHECK(copy_columns(b, t->kept, t->gradient));
+    return multiply(b->queue, t->R, b->S, b->S, matrix_of(b), t->S, t->change, 1, t->gradient);
+}
+
+/* Rounds each column again, as it is best for the others and for what columns behind take back. */
+static int sweep(const block *b, bool again)
+{
+    const tile *t = b->t;
+    bool fits = b->scheme->code == AWQ__CUDA_CODE_INTEGER && b->scheme->group <= WIDEST_FIT;
+    if (again) {
+        CHECK(copy_columns(b, t->e + b->first * t->R, t->before));
+        CHECK(copy_columns(b, t->gradient, t->kept));
     }
+    if (fits)
+        CHECK(fit_groups(b));
+    CHECK(round_part(b, matrix_of(b), t->S, b->gptq->curves + b->first, t->gradient));
+    return again ? move_gradient(b) : 0;
+}
+
+/* What the blocks before have left comes in one product. */
+static int round_block(const block *b, int sweeps)
+{
+    const tile *t = b->t;
+    const float *factor = b->gptq->factor;
+    if (b->first)
+        CHECK(multiply(b->queue, t->R, b->S, b->first, factor + b->first, t->K, t->e, 0, t->x));
+    CHECK(round_part(b, factor + b->first * (t->K + 1), t->K, NULL, t->x));
+    if (sweeps)
+        CHECK(find_gradient(b));
+    for (int i = 1; i <= sweeps; i++)
+        CHECK(sweep(b, i < sweeps));
     return 0;
 }
 
@@ -561,9 +519,12 @@ static int round_tile(const awq__cuda_queue *queue, const awq__cuda_gptq *gptq,
                       const awq__cuda_scheme *scheme, int sweeps, const tile *t)
 {
     CHECK(LAUNCHED());
-    CHECK(compensate(queue, gptq, scheme, t));
-    for (int i = 0; i < sweeps; i++)
-        CHECK(sweep(queue, gptq, scheme, t));
+    CHECK(cudaMemsetAsync(t->e, 0, (size_t)(t->K * t->R) * sizeof *t->e, queue->stream));
+    CHECK(cudaMemsetAsync(t->x, 0, (size_t)(t->S * t->R) * sizeof *t->x, queue->stream));
+    for (int64_t first = 0; first < t->K; first += t->S) {
+        block b = {queue, gptq, scheme, t, first, least(t->S, t->K - first)};
+        CHECK(round_block(&b, sweeps));
+    }
     return 0;
 }
 

@@ -140,11 +140,12 @@ int awq__cuda_gram_diagonal(const awq__cuda_queue *queue, int64_t K, int64_t g, 
    less 1, else 0; weight NULL: 1. out may be x. The mean is an F64 sum. */
 int awq__cuda_rms_norm(const awq__cuda_queue *queue, int64_t T, int64_t H, const float *x,
                        const float *weight, float offset, double epsilon, float *out);
-/* Turns channels (i, i + pairs) of each head of x[T, heads, D], rows ldx apart, by the angle of
-   cos_sin[position[t]][2 * pairs]: cosines, then sines. Each operation rounds, as on the CPU. */
+/* Turns channels (i, i + pairs), or (2i, 2i + 1) of `adjacent` ones, of each head of x[T, heads,
+   D], rows ldx apart, by the angle of cos_sin[position[t]][2 * pairs]: cosines, then sines. Each
+   operation rounds, as on the CPU. */
 int awq__cuda_rotate(const awq__cuda_queue *queue, int64_t T, int64_t heads, int64_t D,
-                     int64_t pairs, const int32_t *position, const float *cos_sin, float *x,
-                     int64_t ldx);
+                     int64_t pairs, bool adjacent, const int32_t *position, const float *cos_sin,
+                     float *x, int64_t ldx);
 /* out[i] = activation(gate[i], up[i]), see awq__activation. out[T,I] may be gate, or NULL; rows of
    gate and up are ld apart. high, low [T,I]: its two BF16 terms, times column[i] (or NULL for 1);
    both may be NULL. */
@@ -316,8 +317,8 @@ typedef struct awq__cuda_stats {
     const float *gram;
 } awq__cuda_stats;
 /* losses[c] += sum over the rows n of the weight of row_weight[n] * e G e^T for the errors e of C
-   candidates; products in BF16: within 1e-4 of the CPU's. row_weight [N] or NULL. space:
-   awq__cuda_losses_bytes. */
+   candidates; errors in BF16, G in two terms of it: within 1e-4 of the CPU's. row_weight [N] or
+   NULL. space: awq__cuda_losses_bytes. */
 int awq__cuda_add_losses(const awq__cuda_queue *queue, const awq__cuda_weight *weight,
                          const awq__cuda_scheme *scheme, const awq__cuda_stats *stats, int64_t C,
                          const float *scale, const float *unscale, const awq__cuda_range *range,
@@ -333,23 +334,27 @@ size_t awq__cuda_losses_bytes(const awq__cuda_weight *weight, const awq__cuda_st
 int awq__cuda_clip(const awq__cuda_queue *queue, const awq__cuda_weight *weight,
                    const awq__cuda_scheme *scheme, const float *blocks, awq__cuda_range *range);
 
-/* ---- GPTQ (gptq.cu) ---- */
+/* ---- GPTQ (gptq_factor.cu, gptq.cu) ---- */
 
 /*
  * A factorized Hessian, as awq__gptq. The caller sets cols and group, and all pointers, to device
  * memory: gram[K,K] the symmetric x^T x as the folded weight sees it, which becomes the damped
- * Hessian in the order of rounding; factor[K,K]; diagonal, pivots [K]; order [K].
+ * Hessian in the order of rounding, and may go once it is factorized.
  */
 typedef struct awq__cuda_gptq {
     int64_t cols, group;
     float *gram;
-    float *factor;   /* V above the diagonal; the rest is work space */
-    float *diagonal; /* of the damped Hessian */
-    float *pivots;   /* D */
-    int32_t *order;  /* [K] which column comes when */
+    float *factor;          /* [K,K] V above the diagonal; the rest is work space */
+    float *pivots, *curves; /* [K] D; the diagonal of blocks */
+    float *blocks, *halves; /* awq__cuda_gptq_blocks_bytes each: (I + V) D (I + V)^T of each block
+                               of columns, and (I + V) D, transposed */
+    int32_t *order;         /* [K] which column comes when */
 } awq__cuda_gptq;
+/* S: columns of a block. */
+int64_t awq__cuda_gptq_block(int64_t cols, int64_t group);
+size_t awq__cuda_gptq_blocks_bytes(int64_t cols, int64_t group);
 /* Bytes of work space of the next function. */
-size_t awq__cuda_gptq_factor_bytes(const awq__cuda_queue *queue, int64_t K);
+size_t awq__cuda_gptq_factor_bytes(const awq__cuda_queue *queue, const awq__cuda_gptq *gptq);
 /*
  * `order` is the caller's (of falling diagonals, which awq__cuda_gram_diagonal gives); mean is that
  * of the diagonal, 0 for a gram of zeros. *failed (device) is set to 0, or to another number if the

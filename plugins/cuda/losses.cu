@@ -1,7 +1,8 @@
 /*
- * Losses e G e^T of candidates, by one product of all their errors. Errors and G are rounded to
- * BF16: that changes each by 2^-9 of its own at random, which leaves the sum over a matrix where it
- * is to 1e-5. Candidates differ by far more.
+ * Losses e G e^T of candidates, by one product of all their errors. Errors are rounded to BF16:
+ * that changes each by 2^-9 of its own at random, which leaves the sum over a matrix where it is.
+ * What is known of the input is the same for all errors, so that its own errors would not cancel:
+ * it has two terms.
  */
 #include "inside.h"
 
@@ -27,24 +28,25 @@ static int64_t rows_at_once(const awq__cuda_weight *weight, const awq__cuda_stat
 }
 
 typedef struct losses_work {
-    double *sums;    /* [C][n] */
-    float *product;  /* [C][n,K], or [C][n,r] of a sketch */
-    uint16_t *gram;  /* BF16 [K,K] or [r,K] */
-    uint16_t *error; /* BF16 [C][n,K] */
+    double *sums;         /* [C][n] */
+    float *product;       /* [C][n,K], or [C][n,r] of a sketch */
+    uint16_t *high, *low; /* of the gram [K,K] or [r,K] */
+    uint16_t *error;      /* BF16 [C][n,K] */
 } losses_work;
 
 static size_t cut_work(const awq__cuda_weight *weight, const awq__cuda_stats *stats, int64_t C,
                        void *space, losses_work *work)
 {
     size_t rows = (size_t)(rows_at_once(weight, stats, C) * C), width = (size_t)width_of(stats);
-    size_t K = (size_t)stats->cols, at[4] = {0};
+    size_t K = (size_t)stats->cols, at[5] = {0};
     at[1] = at[0] + ceil_div(rows * sizeof(double), 256) * 256;
     at[2] = at[1] + ceil_div(rows * width * sizeof(float), 256) * 256;
     at[3] = at[2] + ceil_div(K * width * sizeof(uint16_t), 256) * 256;
+    at[4] = at[3] + ceil_div(K * width * sizeof(uint16_t), 256) * 256;
     char *base = (char *)space;
     *work = {(double *)base, (float *)(base + at[1]), (uint16_t *)(base + at[2]),
-             (uint16_t *)(base + at[3])};
-    return at[3] + rows * K * sizeof(uint16_t);
+             (uint16_t *)(base + at[3]), (uint16_t *)(base + at[4])};
+    return at[4] + rows * K * sizeof(uint16_t);
 }
 
 size_t awq__cuda_losses_bytes(const awq__cuda_weight *weight, const awq__cuda_stats *stats,
@@ -52,12 +54,6 @@ size_t awq__cuda_losses_bytes(const awq__cuda_weight *weight, const awq__cuda_st
 {
     losses_work work;
     return cut_work(weight, stats, C, NULL, &work);
-}
-
-static __global__ void shorten(int64_t count, const float *x, uint16_t *out)
-{
-    FOR_EACH(i, count)
-    out[i] = bf16_bits(x[i]);
 }
 
 /* sums[r] = weight[r % n] * sum over k of product[r,k] * other: the product itself, or the error. A
@@ -95,7 +91,7 @@ static int add_block(const awq__cuda_queue *queue, const awq__cuda_stats *stats,
 {
     int64_t K = stats->cols, width = width_of(stats), rows = C * n;
     awq__cuda_terms error = {rows, K, K, work->error, NULL};
-    awq__cuda_terms gram = {width, K, K, work->gram, NULL};
+    awq__cuda_terms gram = {width, K, K, work->high, work->low};
     CHECK(awq__cuda_product(queue, &error, &gram, false, work->product, width));
     dot_rows<<<(unsigned)ceil_div(rows, THREADS / WARP), THREADS, 0, queue->stream>>>(
         rows, n, width, work->product, stats->rows ? NULL : work->error, row_weight, work->sums);
@@ -109,10 +105,10 @@ int awq__cuda_add_losses(const awq__cuda_queue *queue, const awq__cuda_weight *w
                          const float *row_weight, void *space, double *losses)
 {
     int64_t most = rows_at_once(weight, stats, C), G = weight->cols / scheme->group;
-    int64_t count = stats->cols * width_of(stats);
     losses_work work;
     cut_work(weight, stats, C, space, &work);
-    shorten<<<blocks_for(count), THREADS, 0, queue->stream>>>(count, stats->gram, work.gram);
+    CHECK(awq__cuda_split(queue, width_of(stats), stats->cols, stats->gram, stats->cols, NULL, 1,
+                          NULL, NULL, work.high, work.low));
     for (int64_t first = 0; first < weight->rows && C; first += most) {
         int64_t n = least(most, weight->rows - first);
         CHECK(awq__cuda_short_errors(queue, weight, scheme, first, n, C, scale, unscale,

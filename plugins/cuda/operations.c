@@ -278,7 +278,7 @@ static void rotate(void *device, int64_t T, int64_t heads, int64_t D, int64_t pa
 {
     awq__cuda_device *d = device;
     if (!d->error && pairs)
-        DID(awq__cuda_rotate(d->queue, T, heads, D, pairs, position, cos_sin, x, heads * D),
+        DID(awq__cuda_rotate(d->queue, T, heads, D, pairs, false, position, cos_sin, x, heads * D),
             "rotary embedding");
 }
 
@@ -502,6 +502,37 @@ static void gram_blocks(void *device, const awq__device_gram *from, const awq__d
     }
 }
 
+static void read_codes(void *device, int64_t N, int64_t K, const awq__device_scheme *how,
+                       const uint8_t *codes, const float *scales, const uint8_t *zeros,
+                       const float *unscale, float *out)
+{
+    awq__cuda_device *d = device;
+    const awq__cuda_scheme scheme = scheme_of(how);
+    if (!d->error)
+        DID(awq__cuda_dequantize(d->queue, &scheme, N, K, codes, scales, zeros, unscale, out, NULL,
+                                 NULL),
+            "codes");
+}
+
+static void diagonal(void *device, const awq__device_gram *known, float *out)
+{
+    awq__cuda_device *d = device;
+    if (!d->error)
+        DID(awq__cuda_gram_diagonal(d->queue, known->cols, known->group, known->values, out),
+            "diagonal");
+}
+
+static void gptq(void *device, const void *hessian, const awq__device_matrix *w,
+                 const awq__device_scheme *how, int ranges, int sweeps, uint8_t *codes,
+                 float *scales, uint8_t *zeros, int32_t *bad)
+{
+    awq__cuda_device *d = device;
+    const awq__cuda_weight weight = weight_of(w);
+    const awq__cuda_scheme scheme = scheme_of(how);
+    awq__cuda_round_by_gptq(d, hessian, &weight, &scheme, ranges, sweeps, codes, scales, zeros);
+    count_special(d, w->rows * (w->cols / how->group), scales, bad);
+}
+
 static void decode_mxfp4(void *device, int64_t rows, int64_t cols, const uint8_t *blocks,
                          const uint8_t *scales, void *out)
 {
@@ -553,5 +584,10 @@ const awq__device_operations awq__cuda_operations = {
     .fake_quantize = fake_quantize,
     .rescale_gram = rescale_gram,
     .gram_blocks = gram_blocks,
+    .read_codes = read_codes,
+    .diagonal = diagonal,
+    .hessian_bytes = awq__cuda_hessian_bytes,
+    .factorize = awq__cuda_factorize,
+    .gptq = gptq,
     .decode_mxfp4 = decode_mxfp4,
 };

@@ -36,8 +36,7 @@ int awq__cuda_product(const awq__cuda_queue *queue, const awq__cuda_terms *x,
 static __global__ void finish(int64_t T, int64_t N, const float *row_scale, const float *bias,
                               const float *bias_scale, float *y, int64_t ldy)
 {
-    FOR_EACH(i, T * N)
-    {
+    FOR_EACH (i, T * N) {
         int64_t n = i % N;
         float *to = y + i / N * ldy + n, value = *to;
         if (row_scale)
@@ -100,8 +99,7 @@ int awq__cuda_gram(const awq__cuda_queue *queue, const awq__cuda_terms *x, int64
 
 static __global__ void join_triangles(int64_t blocks, int64_t g, float *gram)
 {
-    FOR_EACH(i, blocks * g * g)
-    {
+    FOR_EACH (i, blocks * g * g) {
         int64_t row = i / g % g, col = i % g;
         float *block = gram + i / (g * g) * g * g;
         if (row >= col)
@@ -119,8 +117,7 @@ int awq__cuda_gram_finish(const awq__cuda_queue *queue, int64_t K, int64_t g, fl
 
 static __global__ void rescale(int64_t K, int64_t g, const float *factor, float *gram)
 {
-    FOR_EACH(i, K * g)
-    {
+    FOR_EACH (i, K * g) {
         int64_t row = i / g;
         gram[i] = gram[i] * factor[row / g * g + i % g] * factor[row];
     }
@@ -135,8 +132,7 @@ int awq__cuda_gram_rescale(const awq__cuda_queue *queue, int64_t K, int64_t g, c
 
 static __global__ void cut_blocks(int64_t K, int64_t g, const float *gram, float *blocks)
 {
-    FOR_EACH(i, K * g)
-    {
+    FOR_EACH (i, K * g) {
         int64_t row = i / g;
         blocks[i] = gram[row * K + row / g * g + i % g];
     }
@@ -151,8 +147,8 @@ int awq__cuda_gram_blocks(const awq__cuda_queue *queue, int64_t K, int64_t g, co
 
 static __global__ void take_diagonal(int64_t K, int64_t g, const float *gram, float *diagonal)
 {
-    FOR_EACH(k, K)
-    diagonal[k] = gram[k * g + k % g];
+    FOR_EACH (k, K)
+        diagonal[k] = gram[k * g + k % g];
 }
 
 int awq__cuda_gram_diagonal(const awq__cuda_queue *queue, int64_t K, int64_t g, const float *gram,

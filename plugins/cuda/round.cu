@@ -23,7 +23,7 @@ static __device__ inline int lane(void)
 static __device__ awq__cuda_range extent_of(const awq__cuda_weight &w, int64_t n, int64_t first,
                                             int64_t g, const float *factor)
 {
-    float low = 0, high = 0;
+    int low = 0, high = 0;
     for (int64_t k = first + lane(); k < first + g; k += WARP) {
         float value = weight_value(w, n, k);
         widen_extent(factor ? value * factor[k] : value, &low, &high);
@@ -141,14 +141,6 @@ typedef struct errors_job {
     uint16_t *short_error; /* BF16 */
 } errors_job;
 
-static __device__ inline group_scale scale_of_group(const errors_job &j, const group_place &p,
-                                                    float low, float high)
-{
-    awq__cuda_range own = warp_extent(low, high);
-    return is_given(j.range, p.at) ? scale_of_given(j.scheme, j.range[p.at])
-                                   : scale_of_range(j.scheme, own.low, own.high);
-}
-
 static __device__ inline float error_of(const errors_job &j, const group_scale &s, float w,
                                         float scaled, float unscale)
 {
@@ -163,6 +155,32 @@ static __device__ inline void store_error(const errors_job &j, int64_t at, float
         j.short_error[at] = bf16_bits(error);
 }
 
+/* The scales of a group for up to a warp of candidates: lane c finds that of candidate c. */
+template <int kept>
+static __device__ inline group_scale scales_of(const errors_job &j, const group_place &p,
+                                               int64_t candidate, int count, int64_t first,
+                                               const float w[kept])
+{
+    awq__cuda_range mine = {0, 0};
+    for (int c = 0; c < count; c++) {
+        int low = 0, high = 0;
+        const float *scale = j.scale ? j.scale + (candidate + c) * j.weight.cols + first : NULL;
+        for (int i = 0; i < kept; i++)
+            widen_extent(scale ? w[i] * scale[i * WARP] : w[i], &low, &high);
+        awq__cuda_range own = warp_extent(low, high);
+        if (lane() == c)
+            mine = own;
+    }
+    return is_given(j.range, p.at) ? scale_of_given(j.scheme, j.range[p.at])
+                                   : scale_of_range(j.scheme, mine.low, mine.high);
+}
+
+static __device__ inline group_scale scale_of_lane(const group_scale &s, int from)
+{
+    return {__shfl_sync(0xffffffffu, s.scale, from), __shfl_sync(0xffffffffu, s.inverse, from),
+            __shfl_sync(0xffffffffu, s.zero, from)};
+}
+
 /* The group's weights stay in registers for all candidates: `kept` of a lane. */
 template <int kept> static __global__ void errors_kept(errors_job j)
 {
@@ -171,21 +189,22 @@ template <int kept> static __global__ void errors_kept(errors_job j)
     if (!find_group(j.count, K / g, &p))
         return;
     int64_t first = p.group * g + lane();
-    float w[kept], x[kept];
+    float w[kept];
     for (int i = 0; i < kept; i++)
         w[i] = weight_value(j.weight, j.first + p.row, first + i * WARP);
-    for (int64_t c = 0; c < j.candidates; c++) {
-        float low = 0, high = 0;
-        int64_t to = (c * j.count + p.row) * K + first;
-        for (int i = 0; i < kept; i++) {
-            x[i] = j.scale ? w[i] * j.scale[c * K + first + i * WARP] : w[i];
-            widen_extent(x[i], &low, &high);
+    for (int64_t begin = 0; begin < j.candidates; begin += WARP) {
+        int count = j.candidates - begin < WARP ? (int)(j.candidates - begin) : WARP;
+        group_scale all = scales_of<kept>(j, p, begin, count, first, w);
+        for (int c = 0; c < count; c++) {
+            group_scale s = scale_of_lane(all, c);
+            int64_t from = (begin + c) * K + first;
+            int64_t to = ((begin + c) * j.count + p.row) * K + first;
+            for (int i = 0; i < kept; i++) {
+                float x = j.scale ? w[i] * j.scale[from + i * WARP] : w[i];
+                float unscale = j.unscale ? j.unscale[from + i * WARP] : 1;
+                store_error(j, to + i * WARP, error_of(j, s, w[i], x, unscale));
+            }
         }
-        group_scale s = scale_of_group(j, p, low, high);
-        for (int i = 0; i < kept; i++)
-            store_error(
-                j, to + i * WARP,
-                error_of(j, s, w[i], x[i], j.unscale ? j.unscale[c * K + first + i * WARP] : 1));
     }
 }
 

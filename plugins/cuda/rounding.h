@@ -99,23 +99,33 @@ static __device__ inline group_scale scale_of_given(const awq__cuda_scheme &sche
     return scale_of_range(scheme, scheme.code == AWQ__CUDA_CODE_E2M1 ? 0 : range.low, range.high);
 }
 
-/* ---- extents: over the lanes of a warp ---- */
+/* ---- extents: least and largest of values and 0, as integers in the order of the floats ---- */
 
-/* Least and largest of values and 0; high is NaN if a value is. */
-static __device__ inline void widen_extent(float value, float *low, float *high)
+/* NaN lies beyond all; its own inverse. */
+static __device__ inline int ordered(int bits)
 {
-    *low = value < *low ? value : *low;
-    *high = value > *high || value != value ? value : *high;
+    return bits ^ ((bits >> 31) & 0x7fffffff);
 }
 
-static __device__ inline awq__cuda_range warp_extent(float low, float high)
+static __device__ inline void widen_extent(float value, int *low, int *high)
 {
-    for (int step = WARP / 2; step; step /= 2) {
-        float other = __shfl_xor_sync(0xffffffffu, high, step);
-        low = fminf(low, __shfl_xor_sync(0xffffffffu, low, step));
-        high = other > high || other != other ? other : high;
-    }
-    return {low, high};
+    int key = ordered(__float_as_int(value));
+    *low = min(*low, key);
+    *high = max(*high, key);
+}
+
+/* high is NaN if a value is. */
+static __device__ inline awq__cuda_range extent_of_keys(int low, int high)
+{
+    float least_value = __int_as_float(ordered(low)), largest = __int_as_float(ordered(high));
+    return {least_value, least_value != least_value ? least_value : largest};
+}
+
+/* Over the lanes of a warp. */
+static __device__ inline awq__cuda_range warp_extent(int low, int high)
+{
+    return extent_of_keys(__reduce_min_sync(0xffffffffu, low),
+                          __reduce_max_sync(0xffffffffu, high));
 }
 
 /* ---- values and codes ---- */

@@ -62,8 +62,8 @@ static __device__ void route_token(int64_t E, int64_t k, const awq__cuda_routing
 static __global__ void route(int64_t T, int64_t E, int64_t k, awq__cuda_routing routing,
                              const float *logits, int64_t ld, int32_t *index, float *weight)
 {
-    FOR_EACH(t, T)
-    route_token(E, k, routing, logits + t * E, index + t * ld, weight + t * ld);
+    FOR_EACH (t, T)
+        route_token(E, k, routing, logits + t * E, index + t * ld, weight + t * ld);
 }
 
 int awq__cuda_route(const awq__cuda_queue *queue, int64_t T, int64_t E, int64_t k,
@@ -80,8 +80,7 @@ int awq__cuda_route(const awq__cuda_queue *queue, int64_t T, int64_t E, int64_t 
 static __global__ void route_shared(int64_t T, int64_t ld, int64_t j, int32_t expert,
                                     const float *gate, int32_t *index, float *weight)
 {
-    FOR_EACH(t, T)
-    {
+    FOR_EACH (t, T) {
         index[t * ld + j] = expert;
         weight[t * ld + j] = gate ? (float)(1 / (1 + exp(-(double)gate[t]))) : 1;
     }

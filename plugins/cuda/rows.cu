@@ -63,7 +63,7 @@ int awq__cuda_rms_norm(const awq__cuda_queue *queue, int64_t T, int64_t H, const
 
 /* ---- rotary embedding ---- */
 
-static __global__ void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs,
+static __global__ void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs, bool adjacent,
                               const int32_t *position, const float *cos_sin, float *x, int64_t ldx)
 {
     for (int64_t t = blockIdx.x; t < T; t += gridDim.x) {
@@ -71,7 +71,8 @@ static __global__ void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs
         for (int64_t at = threadIdx.x; at < heads * pairs; at += blockDim.x) {
             int64_t i = (int)at % (int)pairs;
             float c = turn[i], s = turn[pairs + i];
-            float *a = x + t * ldx + (int)at / (int)pairs * D + i, *b = a + pairs;
+            float *head = x + t * ldx + (int)at / (int)pairs * D;
+            float *a = head + (adjacent ? 2 * i : i), *b = a + (adjacent ? 1 : pairs);
             float turned_a = *a * c - *b * s, turned_b = *b * c + *a * s;
             *a = turned_a;
             *b = turned_b;
@@ -80,13 +81,13 @@ static __global__ void rotate(int64_t T, int64_t heads, int64_t D, int64_t pairs
 }
 
 int awq__cuda_rotate(const awq__cuda_queue *queue, int64_t T, int64_t heads, int64_t D,
-                     int64_t pairs, const int32_t *position, const float *cos_sin, float *x,
-                     int64_t ldx)
+                     int64_t pairs, bool adjacent, const int32_t *position, const float *cos_sin,
+                     float *x, int64_t ldx)
 {
     if (T == 0 || pairs == 0)
         return 0;
-    rotate<<<(unsigned)least(T, 1 << 20), THREADS, 0, queue->stream>>>(T, heads, D, pairs, position,
-                                                                       cos_sin, x, ldx);
+    rotate<<<(unsigned)least(T, 1 << 20), THREADS, 0, queue->stream>>>(T, heads, D, pairs, adjacent,
+                                                                       position, cos_sin, x, ldx);
     return LAUNCHED();
 }
 
@@ -102,20 +103,26 @@ typedef struct activate_job {
     uint16_t *high, *low;
 } activate_job;
 
+static __device__ inline void activate_one(const activate_job &j, int64_t t, int64_t i)
+{
+    float value = activation_value(j.activation, j.gate[t * j.ld + i], j.up[t * j.ld + i]);
+    if (j.out)
+        j.out[t * j.I + i] = value;
+    if (!j.high)
+        return;
+    float scaled = j.column ? value * j.column[i] : value;
+    uint16_t high = bf16_bits(scaled);
+    j.high[t * j.I + i] = high;
+    j.low[t * j.I + i] = bf16_bits(scaled - bf16_value(high));
+}
+
+/* grid: rows, parts of a row. */
 static __global__ void activate(activate_job j)
 {
+    int64_t step = (int64_t)gridDim.y * blockDim.x;
     for (int64_t t = blockIdx.x; t < j.T; t += gridDim.x)
-        for (int64_t i = threadIdx.x; i < j.I; i += blockDim.x) {
-            float value = activation_value(j.activation, j.gate[t * j.ld + i], j.up[t * j.ld + i]);
-            if (j.out)
-                j.out[t * j.I + i] = value;
-            if (!j.high)
-                continue;
-            float scaled = j.column ? value * j.column[i] : value;
-            uint16_t high = bf16_bits(scaled);
-            j.high[t * j.I + i] = high;
-            j.low[t * j.I + i] = bf16_bits(scaled - bf16_value(high));
-        }
+        for (int64_t i = (int64_t)blockIdx.y * blockDim.x + threadIdx.x; i < j.I; i += step)
+            activate_one(j, t, i);
 }
 
 int awq__cuda_activate(const awq__cuda_queue *queue, int64_t T, int64_t I,
@@ -125,7 +132,8 @@ int awq__cuda_activate(const awq__cuda_queue *queue, int64_t T, int64_t I,
     activate_job j = {T, I, *activation, gate, up, ld, column, out, high, low};
     if (T == 0)
         return 0;
-    activate<<<(unsigned)least(T, 1 << 20), THREADS, 0, queue->stream>>>(j);
+    dim3 grid((unsigned)least(T, 1 << 20), (unsigned)least(ceil_div(I, 4 * THREADS), 4096));
+    activate<<<grid, THREADS, 0, queue->stream>>>(j);
     return LAUNCHED();
 }
 
@@ -207,8 +215,8 @@ int awq__cuda_scatter_add(const awq__cuda_queue *queue, int64_t T, int64_t H, co
 
 static __global__ void add(int64_t count, float factor, const float *x, float *out)
 {
-    FOR_EACH(i, count)
-    out[i] += factor * x[i];
+    FOR_EACH (i, count)
+        out[i] += factor * x[i];
 }
 
 int awq__cuda_add(const awq__cuda_queue *queue, int64_t count, float factor, const float *x,
@@ -241,9 +249,9 @@ int awq__cuda_scale(const awq__cuda_queue *queue, int64_t N, int64_t K, const fl
 /* The least place does not depend on who comes first. */
 static __global__ void find_unbounded(int64_t count, const float *x, unsigned long long *found)
 {
-    FOR_EACH(i, count)
-    if (!isfinite(x[i]))
-        atomicMin(found, (unsigned long long)i);
+    FOR_EACH (i, count)
+        if (!isfinite(x[i]))
+            atomicMin(found, (unsigned long long)i);
 }
 
 static __global__ void set_place(int64_t value, int64_t *found)

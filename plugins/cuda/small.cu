@@ -7,8 +7,7 @@ extern "C" {
 static __global__ void add_rows(int64_t T, int64_t H, const int32_t *index, const float *weight,
                                 const float *x, float *out)
 {
-    FOR_EACH(i, T * H)
-    {
+    FOR_EACH (i, T * H) {
         int64_t t = i / H, row = index ? index[t] : t;
         out[row * H + i % H] += (weight ? weight[t] : 1) * x[i];
     }
@@ -17,7 +16,7 @@ static __global__ void add_rows(int64_t T, int64_t H, const int32_t *index, cons
 int awq__cuda_add_rows(const awq__cuda_queue *queue, int64_t T, int64_t H, const int32_t *index,
                        const float *weight, const float *x, float *out)
 {
-    if (T * H)
+    if (T * H > 0)
         add_rows<<<blocks_for(T * H), THREADS, 0, queue->stream>>>(T, H, index, weight, x, out);
     return LAUNCHED();
 }
@@ -26,8 +25,8 @@ int awq__cuda_add_rows(const awq__cuda_queue *queue, int64_t T, int64_t H, const
 static __global__ void count_special(int64_t count, const float *x, int32_t *counter)
 {
     int32_t found = 0;
-    FOR_EACH(i, count)
-    found += !isfinite(x[i]);
+    FOR_EACH (i, count)
+        found += !isfinite(x[i]);
     if (found)
         atomicAdd(counter, found);
 }
@@ -43,8 +42,8 @@ int awq__cuda_count_special(const awq__cuda_queue *queue, int64_t count, const f
 
 static __global__ void add_doubles(int64_t count, const double *from, double *to)
 {
-    FOR_EACH(i, count)
-    to[i] += from[i];
+    FOR_EACH (i, count)
+        to[i] += from[i];
 }
 
 int awq__cuda_add_doubles(const awq__cuda_queue *queue, int64_t count, const double *from,

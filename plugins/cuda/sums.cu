@@ -10,8 +10,7 @@
 
 static __global__ void join(int64_t count, int64_t K, const double *parts, double *sums)
 {
-    FOR_EACH(k, K)
-    {
+    FOR_EACH (k, K) {
         double sum = 0;
         for (int64_t i = 0; i < count; i++)
             sum += parts[i * K + k];
@@ -72,8 +71,8 @@ static __global__ void sum_abs(int64_t T, int64_t K, int64_t rows, const float *
     double sum = 0;
     if (k >= K)
         return;
-    FOR_ROWS(t, T, rows)
-    sum += (double)fabsf(factor ? x[t * ldx + k] * factor[t] : x[t * ldx + k]);
+    FOR_ROWS (t, T, rows)
+        sum += (double)fabsf(factor ? x[t * ldx + k] * factor[t] : x[t * ldx + k]);
     parts[blockIdx.y * K + k] = sum;
 }
 
@@ -110,8 +109,7 @@ static __global__ void sum_slopes(slopes_job j)
     double gate_sum = 0, up_sum = 0;
     if (k >= j.I)
         return;
-    FOR_ROWS(t, j.T, j.rows)
-    {
+    FOR_ROWS (t, j.T, j.rows) {
         float g = j.gate[t * j.ld + k], u = j.up[t * j.ld + k];
         float factor = (j.factor ? j.factor[t] : 1) / j.step;
         float at = activation_value(j.activation, g, u);
@@ -163,8 +161,7 @@ static __global__ void sum_weights(awq__cuda_weight w, int64_t g, int64_t first,
     double sum = 0;
     if (k >= w.cols)
         return;
-    FOR_ROWS(n, count, rows)
-    {
+    FOR_ROWS (n, count, rows) {
         float value = weight_value(w, first + n, k);
         sum += absmax ? (double)(fabsf(value) / (absmax[n * groups + k / g] + 1e-6f))
                       : (double)(value * value);
@@ -208,8 +205,8 @@ int awq__cuda_add_squares(const awq__cuda_queue *queue, const awq__cuda_weight *
 static __global__ void sum_products(int64_t count, const float *a, const float *b, double *parts)
 {
     double sum = 0;
-    FOR_EACH(i, count)
-    sum += (double)a[i] * (double)b[i];
+    FOR_EACH (i, count)
+        sum += (double)a[i] * (double)b[i];
     sum = block_sum(sum);
     if (threadIdx.x == 0)
         parts[blockIdx.x] = sum;

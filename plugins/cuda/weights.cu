@@ -3,8 +3,8 @@
 
 static __global__ void widen(awq__cuda_weight w, int64_t first, int64_t count, float *out)
 {
-    FOR_EACH(i, count * w.cols)
-    out[i] = weight_value(w, first + i / w.cols, i % w.cols);
+    FOR_EACH (i, count * w.cols)
+        out[i] = weight_value(w, first + i / w.cols, i % w.cols);
 }
 
 int awq__cuda_widen(const awq__cuda_queue *queue, const awq__cuda_weight *weight, int64_t first,
@@ -17,8 +17,8 @@ int awq__cuda_widen(const awq__cuda_queue *queue, const awq__cuda_weight *weight
 
 static __global__ void embed(awq__cuda_weight w, int64_t T, const int32_t *ids, float *hidden)
 {
-    FOR_EACH(i, T * w.cols)
-    hidden[i] = weight_value(w, ids[i / w.cols], i % w.cols);
+    FOR_EACH (i, T * w.cols)
+        hidden[i] = weight_value(w, ids[i / w.cols], i % w.cols);
 }
 
 int awq__cuda_embed(const awq__cuda_queue *queue, const awq__cuda_weight *weight, int64_t T,
@@ -56,8 +56,7 @@ size_t awq__cuda_weight_terms_bytes(const awq__cuda_weight *weight)
 
 static __global__ void split_weight(awq__cuda_weight w, int64_t ld, uint16_t *high, uint16_t *low)
 {
-    FOR_EACH(i, w.rows * ld)
-    {
+    FOR_EACH (i, w.rows * ld) {
         int64_t k = i % ld;
         float value = k < w.cols ? stored_value(w, i / ld, k) : 0;
         high[i] = bf16_bits(value);
@@ -109,16 +108,15 @@ static __device__ inline float input_value(const split_job &j, int64_t t, int64_
 
 static __global__ void split_one(split_job j)
 {
-    FOR_EACH(i, j.T * j.K)
-    split_value(input_value(j, i / j.K, i % j.K), &j.high[i], &j.low[i]);
+    FOR_EACH (i, j.T * j.K)
+        split_value(input_value(j, i / j.K, i % j.K), &j.high[i], &j.low[i]);
 }
 
 /* Four values a thread, where rows allow it. */
 static __global__ void split_four(split_job j)
 {
     int64_t quarter = j.K / 4;
-    FOR_EACH(i, j.T * quarter)
-    {
+    FOR_EACH (i, j.T * quarter) {
         int64_t t = i / quarter, k = i % quarter * 4;
         int64_t row = j.index ? j.index[t] / j.step : t;
         float4 x = *(const float4 *)(j.x + row * j.ldx + k);

@@ -484,8 +484,10 @@ static void gptq(int64_t N, int64_t K)
     check((int)cudaMemset(g.gram, 0, (size_t)(K * K) * 4));
     check(run_gram(&g));
     check(awq__cuda_gram_finish(Q, K, K, g.gram));
-    c.gptq = (awq__cuda_gptq){
-        K, 128, g.gram, values(K * K), values(K), values(K), room((size_t)K * sizeof *order)};
+    size_t blocks = awq__cuda_gptq_blocks_bytes(K, 128);
+    c.gptq = (awq__cuda_gptq){K,         128,       g.gram,       values(K * K),
+                              values(K), values(K), room(blocks), room(blocks),
+                              room((size_t)K * sizeof *order)};
     check((int)cudaMemcpy(c.gptq.order, order, (size_t)K * sizeof *order, cudaMemcpyHostToDevice));
     free(order);
     c.raw = values(K);
@@ -493,7 +495,7 @@ static void gptq(int64_t N, int64_t K)
     c.codes = room((size_t)(N * K));
     c.zeros = room((size_t)(N * K / 128));
     c.scales = room((size_t)(N * K / 128) * 4);
-    size_t factor = awq__cuda_gptq_factor_bytes(Q, K), whole = awq__cuda_gptq_bytes(&c.gptq, N);
+    size_t factor = awq__cuda_gptq_factor_bytes(Q, &c.gptq), whole = awq__cuda_gptq_bytes(&c.gptq, N);
     c.space = room(factor > whole ? factor : whole);
     double cube = (double)K * (double)K * (double)K;
     snprintf(line, sizeof line, "gptq: factors of [%lld,%lld]", (long long)K, (long long)K);
@@ -502,7 +504,7 @@ static void gptq(int64_t N, int64_t K)
         double square = (double)N * (double)K * (double)K;
         snprintf(line, sizeof line, "gptq: [%lld,%lld], %d sweeps", (long long)N, (long long)K,
                  c.sweeps);
-        report(line, time_of(run_gptq, &c), square * (c.sweeps ? 3 : 1), "TFLOP/s", peak_f32);
+        report(line, time_of(run_gptq, &c), square + c.sweeps * 8.0 * 128 * (double)(N * K), "TFLOP/s", peak_f32);
     }
     arena_at = mark;
 }

@@ -236,9 +236,8 @@ static void test_norm(void **state)
     }
 }
 
-static void test_rotary(void **state)
+static void check_rotary(device *d, bool adjacent)
 {
-    device *d = device_of(state);
     uint64_t random = 8;
     enum { T = 9, HEADS = 3, D = 20, PAIRS = 8 };
     int32_t position[T];
@@ -248,12 +247,19 @@ static void test_rotary(void **state)
         position[t] = (int32_t)(awq__random(&random) % T);
         memcpy(turns + t * 2 * PAIRS, table + position[t] * 2 * PAIRS, 2 * PAIRS * sizeof *table);
     }
-    awq__compute_reference()->rotate(T, HEADS, D, PAIRS, turns, x);
-    done(awq__cuda_rotate(d->queue, T, HEADS, D, PAIRS, sent(d, position, T, 4),
+    awq__compute_reference()->rotate(T, HEADS, D, PAIRS, adjacent, turns, x);
+    done(awq__cuda_rotate(d->queue, T, HEADS, D, PAIRS, adjacent, sent(d, position, T, 4),
                           sent_floats(d, table, T * 2 * PAIRS), there, HEADS * D));
     assert_array(d, there, x, T * HEADS * D, 2e-7);
     free(x);
     free(table);
+}
+
+static void test_rotary(void **state)
+{
+    device *d = device_of(state);
+    check_rotary(d, false);
+    check_rotary(d, true);
 }
 
 static void test_activation(void **state)

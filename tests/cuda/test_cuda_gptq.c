@@ -29,12 +29,27 @@ static int factor(device *d, const awq__cuda_gptq *g, double damping, double mea
                   float *raw)
 {
     int *failed = room(d, 1, sizeof *failed), *copy;
-    void *space = room(d, (int64_t)awq__cuda_gptq_factor_bytes(d->queue, g->cols), 1);
+    void *space = room(d, (int64_t)awq__cuda_gptq_factor_bytes(d->queue, g), 1);
     done(awq__cuda_gptq_factor(d->queue, g, damping, mean, again, raw, space, failed));
     copy = back(d, failed, 1, sizeof *copy);
     int result = *copy;
     free(copy);
     return result;
+}
+
+static awq__cuda_gptq room_for_hessian(device *d, const float *gram, const int32_t *order,
+                                       int64_t K, int64_t g)
+{
+    int64_t floats = (int64_t)(awq__cuda_gptq_blocks_bytes(K, g) / sizeof(float));
+    return (awq__cuda_gptq){.cols = K,
+                            .group = g,
+                            .gram = sent_floats(d, gram, K * K),
+                            .factor = room_for(d, K * K),
+                            .pivots = room_for(d, K),
+                            .curves = room_for(d, K),
+                            .blocks = room_for(d, floats),
+                            .halves = room_for(d, floats),
+                            .order = sent(d, order, K, sizeof *order)};
 }
 
 /* Both factorize; the order is the host's. */
@@ -47,13 +62,7 @@ static factorized factorize(awq_context *ctx, device *d, const problem *p, int64
              awq__gptq_create(ctx, awq__compute_fastest(), "w", f.gram, K, g, DAMPING, &f.host));
     for (int64_t k = 0; k < K; k++)
         order[k] = (int32_t)f.host.order[k];
-    f.there = (awq__cuda_gptq){.cols = K,
-                               .group = g,
-                               .gram = sent_floats(d, p->stats.gram, K * K),
-                               .factor = room_for(d, K * K),
-                               .diagonal = room_for(d, K),
-                               .pivots = room_for(d, K),
-                               .order = sent(d, order, K, sizeof *order)};
+    f.there = room_for_hessian(d, p->stats.gram, order, K, g);
     double mean = mean_diagonal(p->stats.gram, K);
     assert_int_equal(factor(d, &f.there, DAMPING, mean, false, room_for(d, K)), 0);
     free(order);
@@ -76,7 +85,7 @@ static void check_factors(const device *d, const factorized *f)
     print_message("    factors differ by %.2g of %.2g\n", most, largest);
     assert_true(most <= 1e-4 * largest);
     assert_array(d, f->there.pivots, pivots, K, 1e-4);
-    assert_array(d, f->there.diagonal, f->host.diagonal, K, 1e-6);
+    assert_array(d, f->there.curves, f->host.curves, K, 1e-4);
     free(there);
     free(pivots);
 }
@@ -210,13 +219,7 @@ static void test_damping(void **state)
         gram[k * K + (k ^ 1)] = 1.05f;
         order[k] = K - 1 - k;
     }
-    awq__cuda_gptq g = {.cols = K,
-                        .group = 32,
-                        .gram = sent_floats(d, gram, K * K),
-                        .factor = room_for(d, K * K),
-                        .diagonal = room_for(d, K),
-                        .pivots = room_for(d, K),
-                        .order = sent(d, order, K, sizeof *order)};
+    awq__cuda_gptq g = room_for_hessian(d, gram, order, K, 32);
     float *raw = room_for(d, K);
     assert_int_not_equal(factor(d, &g, 0.01, 1, false, raw), 0);
     assert_int_equal(factor(d, &g, 0.1, 1, true, raw), 0);

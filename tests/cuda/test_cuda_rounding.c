@@ -169,7 +169,7 @@ static void check_losses(device *d, const problem *p, const awq__stats *stats)
         double expected =
             awq__error_loss(awq__compute_fastest(), stats, N, error, row_weight, product);
         print_message("    loss off by %.2g\n", fabs(found[c] / expected - 1));
-        assert_near(found[c], expected, 2e-4 * expected);
+        assert_near(found[c], expected, 1e-4 * expected);
     }
     free(scale);
     free(unscale);

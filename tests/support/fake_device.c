@@ -4,6 +4,7 @@
 #include "compute/cpu.h"
 #include "compute/weight.h"
 #include "core/half.h"
+#include "quant/gptq.h"
 #include "quant/quant.h"
 
 #include <stdlib.h>
@@ -448,6 +449,93 @@ static void gram_blocks(void *d, const awq__device_gram *from, const awq__device
     free(whole.abs_sums);
 }
 
+static void read_codes(void *d, int64_t N, int64_t K, const awq__device_scheme *scheme,
+                       const uint8_t *codes, const float *scales, const uint8_t *zeros,
+                       const float *unscale, float *out)
+{
+    const awq__codes of = {.rows = N,
+                           .cols = K,
+                           .scheme = scheme_of(scheme),
+                           .codes = at(codes),
+                           .scales = at(scales),
+                           .zeros = at(zeros)};
+    (void)d;
+    awq__codes_read(&of, 0, N, at(out));
+    loops()->scale(N, K, NULL, at(unscale), at(out));
+}
+
+static void diagonal(void *d, const awq__device_gram *gram_of, float *out)
+{
+    const awq__stats stats = stats_of(gram_of);
+    (void)d;
+    awq__stats_diagonal(&stats, at(out));
+}
+
+/* A Hessian is the gram and its damping: it is factorized again for each weight. */
+typedef struct hessian {
+    int64_t cols, group;
+    double damping;
+    float gram[];
+} hessian;
+
+static size_t hessian_bytes(void *d, int64_t K, int64_t g)
+{
+    (void)d;
+    (void)g;
+    return sizeof(hessian) + (size_t)(K * K) * sizeof(float);
+}
+
+static awq_status make_gptq(const fake_device *device, const hessian *h, float *work,
+                            awq__gptq *gptq)
+{
+    memcpy(work, h->gram, (size_t)(h->cols * h->cols) * sizeof *work);
+    return awq__gptq_create(device->ctx, loops(), "w", work, h->cols, h->group, h->damping, gptq);
+}
+
+static bool factorize(void *d, int64_t K, int64_t g, const int32_t *order, double damping,
+                      double mean, bool again, float *gram_of, void *to)
+{
+    hessian *h = at(to);
+    float *work = malloc((size_t)(K * K) * sizeof *work);
+    awq__gptq gptq;
+    (void)mean;
+    if (!again)
+        memcpy(h->gram, at(gram_of), (size_t)(K * K) * sizeof *work);
+    h->cols = K;
+    h->group = g;
+    h->damping = damping;
+    bool done = make_gptq(d, h, work, &gptq) == AWQ_OK && gptq.damping <= damping;
+    for (int64_t k = 0; k < K && done; k++)
+        done = gptq.order[k] == order[k];
+    awq__gptq_free(&gptq);
+    free(work);
+    return done;
+}
+
+static void gptq_round(void *d, const void *from, const awq__device_matrix *w,
+                       const awq__device_scheme *scheme, int ranges, int sweeps, uint8_t *codes,
+                       float *scales, uint8_t *zeros, int32_t *bad)
+{
+    const fake_device *device = d;
+    const hessian *h = at(from);
+    const awq__gptq_effort effort = {ranges, sweeps};
+    float *work = malloc((size_t)(h->cols * h->cols) * sizeof *work), *values = widened(w);
+    awq__weight plain = awq__weight_plain("w", AWQ_F32, values, w->rows, w->cols);
+    awq__codes to = {.rows = w->rows,
+                     .cols = w->cols,
+                     .scheme = scheme_of(scheme),
+                     .codes = at(codes),
+                     .scales = at(scales),
+                     .zeros = at(zeros)};
+    awq__gptq gptq;
+    bool done = make_gptq(device, h, work, &gptq) == AWQ_OK &&
+                awq__gptq_round_all(device->ctx, loops(), &gptq, &effort, &plain, &to) == AWQ_OK;
+    *(int32_t *)at(bad) += !done;
+    awq__gptq_free(&gptq);
+    free(values);
+    free(work);
+}
+
 static void decode_mxfp4(void *d, int64_t rows, int64_t cols, const uint8_t *blocks,
                          const uint8_t *scales, void *out)
 {
@@ -496,5 +584,10 @@ const awq__device_operations fake_device_operations = {
     .fake_quantize = fake_quantize,
     .rescale_gram = rescale_gram,
     .gram_blocks = gram_blocks,
+    .read_codes = read_codes,
+    .diagonal = diagonal,
+    .hessian_bytes = hessian_bytes,
+    .factorize = factorize,
+    .gptq = gptq_round,
     .decode_mxfp4 = decode_mxfp4,
 };

@@ -38,18 +38,24 @@ static bool is_processor(const awq__device_choice *choice)
 
 /* ---- what there is ---- */
 
+/* The first that was refused. */
+static const awq__driver *refused_of(const awq__drivers *drivers)
+{
+    for (size_t i = 0; i < drivers->count; i++)
+        if (drivers->items[i].error)
+            return &drivers->items[i];
+    return NULL;
+}
+
 static awq_status no_driver(awq_context *ctx, const char *wanted, const awq__drivers *drivers)
 {
-    const awq__driver *refused = NULL;
-    for (size_t i = 0; i < drivers->count && !refused; i++)
-        if (drivers->items[i].error)
-            refused = &drivers->items[i];
-    if (refused)
-        return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED, "device %s: %s: %s", wanted, refused->path,
-                         refused->error);
-    return awq__fail(ctx, AWQ_ERROR_UNSUPPORTED,
-                     "device %s: no awq-compute-%.*s.so is in the %zu plugin paths", wanted,
-                     (int)strcspn(wanted, ":"), wanted, awq__context_plugins(ctx)->path_count);
+    const awq__driver *refused = refused_of(drivers);
+    return awq__fail(
+        ctx, AWQ_ERROR_UNSUPPORTED,
+        "device %s: no awq-compute-%.*s.so that works is in the %zu plugin paths%s%s%s%s", wanted,
+        (int)strcspn(wanted, ":"), wanted, awq__context_plugins(ctx)->path_count,
+        refused ? "; refused: " : "", refused ? refused->path : "", refused ? ": " : "",
+        refused ? refused->error : "");
 }
 
 static awq_status find_driver(awq_context *ctx, const char *wanted,
@@ -109,6 +115,7 @@ static void free_gpu(awq__gpu *gpu)
     if (gpu->d)
         gpu->driver->close(gpu->d);
     awq__drivers_free(&gpu->drivers);
+    pthread_mutex_destroy(&gpu->lock);
     awq__free(gpu);
 }
 
@@ -121,6 +128,7 @@ awq_status awq__device_begin(awq_context *ctx, const char *device, uint64_t memo
         return AWQ_OK;
     awq__gpu *gpu = awq__alloc(ctx, 1, sizeof *gpu, "a device");
     AWQ__CHECK_ALLOC(gpu);
+    pthread_mutex_init(&gpu->lock, NULL);
     AWQ__TRY(open_device(ctx, gpu, device, memory));
     awq__backend_use(ctx, &awq__backend_gpu);
     awq__context_set_device(ctx, gpu);

@@ -112,6 +112,10 @@ awq_status awq__cpu_attention_gram(awq__block *block, const awq__reader *reader,
 
 awq_status awq__cpu_experts_pass(awq__block *block);
 awq_status awq__cpu_experts_statistics(awq__block *block);
+/* An expert's tokens, and how many its bundle has. */
+awq_status awq__cpu_list_tokens(const awq__block *block, int64_t e);
+/* The step of the differences that stand for the derivatives of the activation. */
+#define AWQ__SLOPE_STEP 0.01f
 /* Tokens in the sample that an expert is judged by: every stride-th of the routed ones, or, where
    there are none, of the borrowed ones. */
 int64_t awq__sample_stride(const awq__expert_state *state);
@@ -129,6 +133,11 @@ awq_status awq__cpu_pool_grams(awq__block *block);
 awq_status awq__cpu_expert_gram(awq__block *block, const awq__reader *reader, awq__stats *gram,
                                 double *damping);
 size_t awq__cpu_expert_gram_bytes(const awq__layer *layer);
+/* Tokens of the layer, spread evenly, that join those of an expert with few: without them its
+   x^T x would not tell what other inputs do. */
+int64_t awq__pooled_tokens(const awq__block *block, int64_t expert, bool inner);
+/* Share of the mean diagonal that GPTQ adds for an input of so many columns. */
+double awq__expert_damping(const awq__expert_state *state, int64_t cols);
 awq_status awq__cpu_expert_clip(awq__block *block, awq__bundle *bundle);
 awq_status awq__cpu_expert_error(awq__block *block, const awq__bundle *bundle,
                                  const awq__codes *codes, double *error);
@@ -141,6 +150,9 @@ awq_status awq__cpu_mean_squares(awq__block *block, const awq__seen *seen, float
 /* ---- cpu_search.c, cpu_clip.c ---- */
 
 awq_status awq__cpu_search(awq__block *block);
+/* With salience and w_mean there. Losses are found by a function, whose `user` is the block and
+   whose items are of readers; NULL: here. */
+awq_status awq__cpu_search_by(awq__block *block, awq__search_losses losses);
 awq_status awq__cpu_scheme_losses(awq__block *block, const int64_t *readers, int64_t count,
                                   const awq__scheme *schemes, int64_t choices, double *losses);
 /* What is seen of the bundle's inputs becomes what the folded weights see. */
@@ -154,6 +166,20 @@ awq_status awq__cpu_clip(awq__block *block);
 /* Hidden states of tokens spread evenly, before the layer's experts: [*count,H], awq__free_aligned
    takes it. NULL without memory. */
 float *awq__proof_sample(awq_context *ctx, const awq__states *states, int64_t *count);
+/* What experts give for a sample of tokens. */
+typedef struct awq__proof_output {
+    float *out; /* [T,H], of awq__alloc_aligned */
+    awq__routes routes;
+} awq__proof_output;
+void awq__proof_output_free(awq__proof_output *output);
+/* Fills the proof of a layer's experts, but for stored_agreement; AWQ_ERROR_PROOF. */
+awq_status awq__proof_compare(const awq__forward *forward, const awq__layer *layer,
+                              const awq__proof_output *before, const awq__proof_output *after,
+                              awq__proof *proof);
+awq_status awq__proof_check_attention(awq_context *ctx, int64_t layer, const awq__proof *proof);
+/* norm [H] and router [E,H] of a folded layer as they will be stored. */
+void awq__round_stored(const awq__compute *compute, const awq__layer *folded, float *norm,
+                       float *router);
 awq_status awq__cpu_prove_attention(awq__block *block, awq__proof *proof);
 awq_status awq__cpu_prove_experts(awq__block *block, awq__proof *proof);
 
@@ -161,6 +187,7 @@ awq_status awq__cpu_prove_experts(awq__block *block, awq__proof *proof);
 
 /* Share of the mean diagonal that GPTQ adds where tokens are plenty. */
 #define AWQ__GPTQ_DAMPING 0.05
+#define AWQ__GPTQ_RANGES 8 /* that each group chooses from */
 /* RTN of a reader's weight, folded or the source's, within ranges or NULL. *codes is made. */
 awq_status awq__cpu_round_weight(const awq__block *block, const awq__reader *reader,
                                  const awq__weight *weight, const awq__range *ranges,

@@ -60,9 +60,7 @@ static int64_t own_tokens(const awq__expert_state *state)
     return state->routed + state->borrowed;
 }
 
-/* Tokens of the layer, spread evenly, that join an expert's own: without them its x^T x would not
-   tell what other inputs do. */
-static int64_t pooled_tokens(const awq__block *block, int64_t e, bool inner)
+int64_t awq__pooled_tokens(const awq__block *block, int64_t e, bool inner)
 {
     const awq__layer *layer = block->layer;
     int64_t cols = inner ? layer->moe.experts[e].intermediate : layer->hidden;
@@ -70,6 +68,13 @@ static int64_t pooled_tokens(const awq__block *block, int64_t e, bool inner)
     if (own >= OWN_TOKENS * cols)
         return 0;
     return awq__min(awq__min(POOLED_TOKENS * cols, MOST_POOLED), block->routes->tokens);
+}
+
+double awq__expert_damping(const awq__expert_state *state, int64_t cols)
+{
+    double own = (double)own_tokens(state);
+    double damping = own > 0 ? AWQ__GPTQ_DAMPING * (1 + (double)cols / own) : MOST_DAMPING;
+    return damping < MOST_DAMPING ? damping : MOST_DAMPING;
 }
 
 /* Do gate and up of this expert read what those of others do? */
@@ -189,7 +194,7 @@ awq_status awq__cpu_pool_grams(awq__block *block)
     gram_job j = {.block = block, .whole = &block->data->pooled};
     for (int64_t e = 0; e < block->bundle_count; e++)
         if (has_gptq(seen_of(block, e, AWQ__EXPERT_GATE)) && reads_common(block, e)) {
-            count = awq__max(count, pooled_tokens(block, e, false));
+            count = awq__max(count, awq__pooled_tokens(block, e, false));
             j.expert = e;
         }
     if (!count)
@@ -246,7 +251,7 @@ static awq_status add_row(void *arg, int64_t i, int worker)
 static awq_status join_pooled(gram_job *j, const float *factors)
 {
     const awq__block *block = j->block;
-    int64_t count = pooled_tokens(block, j->expert, j->inner);
+    int64_t count = awq__pooled_tokens(block, j->expert, j->inner);
     addition a = {&block->data->pooled, factors, j->whole};
     if (!count)
         return AWQ_OK;
@@ -268,10 +273,7 @@ awq_status awq__cpu_expert_gram(awq__block *block, const awq__reader *reader, aw
                   .expert = bundle->expert,
                   .inner = reader == bundle->readers[AWQ__EXPERT_DOWN],
                   .whole = whole};
-    double own = (double)own_tokens(&block->data->states[bundle->expert]),
-           cols = (double)input->cols;
-    *damping = own > 0 ? AWQ__GPTQ_DAMPING * (1 + cols / own) : MOST_DAMPING;
-    *damping = *damping < MOST_DAMPING ? *damping : MOST_DAMPING;
+    *damping = awq__expert_damping(&block->data->states[bundle->expert], input->cols);
     AWQ__CHECK(take_own(&j, reader));
     return join_pooled(&j, input->folded ? input->unscale : NULL);
 }

@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-/* The step of the differences that stand for the derivatives of the activation. */
-#define STEP 0.01f
 #define SLOPE_TOKENS ((int64_t)8) /* whose derivatives are taken at a time */
 
 /* ---- an expert's tokens ---- */
@@ -68,7 +66,7 @@ int64_t awq__sample_tokens(const awq__expert_state *state)
     return awq__ceil_div(count, awq__sample_stride(state));
 }
 
-static awq_status list_tokens(const awq__block *block, int64_t e)
+awq_status awq__cpu_list_tokens(const awq__block *block, int64_t e)
 {
     awq_context *ctx = block->ctx;
     awq__expert_state *state = &block->data->states[e];
@@ -84,7 +82,12 @@ static awq_status list_tokens(const awq__block *block, int64_t e)
         state->tokens[i] = routes->slots[first + i] / routes->per_token;
         state->weights[i] = routes->weight[routes->slots[first + i]];
     }
-    return wanted > 0 ? borrow(block, e, wanted) : AWQ_OK;
+    if (wanted > 0)
+        AWQ__CHECK(borrow(block, e, wanted));
+    block->bundles[e].routed = state->routed;
+    block->bundles[e].borrowed = state->borrowed;
+    block->bundles[e].sampled = awq__sample_tokens(state);
+    return AWQ_OK;
 }
 
 /* ---- one block of tokens ---- */
@@ -94,8 +97,8 @@ typedef struct statistics {
     awq__scratch scratch;
 } statistics;
 
-/* Adds, for each column, the squares of weight * (moved - inner) / STEP: moved is the activation
-   with `input`, which is gate or up, a step further. moved: SLOPE_TOKENS x I floats. */
+/* Adds, for each column, the squares of weight * (moved - inner) / AWQ__SLOPE_STEP: moved is the
+   activation with `input`, which is gate or up, a step further. moved: SLOPE_TOKENS x I floats. */
 static void add_slopes(const awq__block *block, const awq__expert_block *b, float *input,
                        float *moved, double *slopes)
 {
@@ -107,12 +110,12 @@ static void add_slopes(const awq__block *block, const awq__expert_block *b, floa
         int64_t T = awq__min(SLOPE_TOKENS, b->tokens - first), at = first * I;
         float factors[SLOPE_TOKENS];
         for (int64_t t = 0; t < T; t++)
-            factors[t] = weight[first + t] / STEP;
-        compute->shift(T * I, STEP, input + at, input + at);
+            factors[t] = weight[first + t] / AWQ__SLOPE_STEP;
+        compute->shift(T * I, AWQ__SLOPE_STEP, input + at, input + at);
         awq__expert_activate(&block->states->forward, block->layer, expert, T * I, b->gate + at,
                              b->up + at, moved);
         compute->add_squares(T, I, moved, b->inner + at, factors, slopes);
-        compute->shift(T * I, -STEP, input + at, input + at);
+        compute->shift(T * I, -AWQ__SLOPE_STEP, input + at, input + at);
     }
 }
 
@@ -205,10 +208,7 @@ static awq_status begin_expert(void *arg, int64_t e, int worker)
     awq__expert_state *state = &block->data->states[e];
     size_t I = (size_t)block->layer->moe.experts[e].intermediate;
     (void)worker;
-    AWQ__CHECK(list_tokens(block, e));
-    block->bundles[e].routed = state->routed;
-    block->bundles[e].borrowed = state->borrowed;
-    block->bundles[e].sampled = awq__sample_tokens(state);
+    AWQ__CHECK(awq__cpu_list_tokens(block, e));
     AWQ__CHECK(create_stats(block, e, AWQ__EXPERT_GATE));
     AWQ__CHECK(create_stats(block, e, AWQ__EXPERT_DOWN));
     if (!block->row_weights || !awq__seen_quantized(seen_of(block, e, AWQ__EXPERT_GATE)))

@@ -33,16 +33,11 @@ static bool near_tie(const awq__moe *moe, const awq__routes *routes, int64_t t)
 
 /* ---- the experts ---- */
 
-typedef struct experts_output {
-    float *out;
-    awq__routes routes;
-} experts_output;
-
-static void free_output(experts_output *o)
+void awq__proof_output_free(awq__proof_output *o)
 {
     awq__free_aligned(o->out);
     awq__routes_free(&o->routes);
-    *o = (experts_output){0};
+    *o = (awq__proof_output){0};
 }
 
 /* Free *normed also after a failure. */
@@ -67,7 +62,7 @@ static void normed_free(const awq__normed *normed)
 
 /* Free *o also after a failure. */
 static awq_status run_experts(const awq__forward *forward, const awq__layer *layer,
-                              const float *hidden, int64_t T, experts_output *o)
+                              const float *hidden, int64_t T, awq__proof_output *o)
 {
     awq_status status;
     size_t floats = (size_t)(T * layer->hidden);
@@ -85,8 +80,8 @@ done:
 }
 
 /* norm [H] and router [E,H] of a folded layer as they will be stored. */
-static void round_stored(const awq__compute *compute, const awq__layer *folded, float *norm,
-                         float *router)
+void awq__round_stored(const awq__compute *compute, const awq__layer *folded, float *norm,
+                       float *router)
 {
     const awq__weight *weight = &folded->moe.router;
     for (int64_t h = 0; h < folded->hidden; h++)
@@ -114,7 +109,7 @@ static awq_status stored_agreement(const awq__forward *forward, const awq__layer
     awq__normed normed;
     AWQ__TRY(normed_create(ctx, folded, T, &normed));
     AWQ__TRY_ALLOC(norm && values);
-    round_stored(forward->compute, folded, norm, values);
+    awq__round_stored(forward->compute, folded, norm, values);
     stored.moe.norm = norm;
     stored.moe.router = awq__weight_plain(router->name, AWQ_F32, values, E, H);
     stored.moe.router.bias = router->bias;
@@ -140,7 +135,8 @@ float *awq__proof_sample(awq_context *ctx, const awq__states *states, int64_t *c
 }
 
 static void compare_experts(const awq__compute *compute, const awq__layer *layer,
-                            const experts_output *a, const experts_output *b, awq__proof *proof)
+                            const awq__proof_output *a, const awq__proof_output *b,
+                            awq__proof *proof)
 {
     const awq__moe *moe = &layer->moe;
     int64_t T = a->routes.tokens, H = layer->hidden;
@@ -156,11 +152,11 @@ static void compare_experts(const awq__compute *compute, const awq__layer *layer
     }
 }
 
-static awq_status check_experts(const awq__forward *forward, int64_t layer, const awq__proof *proof)
+static awq_status check_experts(awq_context *ctx, int64_t layer, const awq__proof *proof)
 {
     if (proof->largest_error <= TOLERANCE && !proof->rerouted)
         return AWQ_OK;
-    return awq__fail(forward->ctx, AWQ_ERROR_PROOF,
+    return awq__fail(ctx, AWQ_ERROR_PROOF,
                      "layer %lld: the folded experts differ from the original ones by %.3g of the "
                      "largest output (allowed %.3g), and %lld of %lld tokens chose other experts "
                      "(allowed 0): a consumer of the norm is not compensated",
@@ -168,34 +164,40 @@ static awq_status check_experts(const awq__forward *forward, int64_t layer, cons
                      (long long)proof->tokens);
 }
 
+awq_status awq__proof_compare(const awq__forward *forward, const awq__layer *layer,
+                              const awq__proof_output *before, const awq__proof_output *after,
+                              awq__proof *proof)
+{
+    *proof = (awq__proof){.stored_agreement = 1};
+    compare_experts(forward->compute, layer, before, after, proof);
+    return check_experts(forward->ctx, layer->number, proof);
+}
+
 static awq_status prove_experts(const awq__forward *forward, const awq__layer *original,
                                 const awq__layer *folded, const float *hidden, int64_t T,
                                 awq__proof *proof)
 {
     awq_status status;
-    experts_output before = {0}, after = {0};
-    *proof = (awq__proof){.stored_agreement = 1};
+    awq__proof_output before = {0}, after = {0};
     AWQ__TRY(run_experts(forward, original, hidden, T, &before));
     AWQ__TRY(run_experts(forward, folded, hidden, T, &after));
-    compare_experts(forward->compute, original, &before, &after, proof);
-    AWQ__TRY(check_experts(forward, original->number, proof));
+    AWQ__TRY(awq__proof_compare(forward, original, &before, &after, proof));
     if (original->moe.routed_count)
         AWQ__TRY(
             stored_agreement(forward, folded, hidden, &before.routes, &proof->stored_agreement));
 done:
-    free_output(&before);
-    free_output(&after);
+    awq__proof_output_free(&before);
+    awq__proof_output_free(&after);
     return status;
 }
 
 /* ---- the attention ---- */
 
-static awq_status check_attention(const awq__forward *forward, int64_t layer,
-                                  const awq__proof *proof)
+awq_status awq__proof_check_attention(awq_context *ctx, int64_t layer, const awq__proof *proof)
 {
     if (proof->largest_error <= TOLERANCE)
         return AWQ_OK;
-    return awq__fail(forward->ctx, AWQ_ERROR_PROOF,
+    return awq__fail(ctx, AWQ_ERROR_PROOF,
                      "layer %lld: the folded attention differs from the original one by %.3g of "
                      "the largest output (allowed %.3g)",
                      (long long)layer, proof->largest_error, TOLERANCE);
@@ -217,7 +219,7 @@ static awq_status prove_attention(const awq__forward *all, const awq__layer *ori
     AWQ__TRY(awq__attention_forward(&forward, folded, hidden, false, after, NULL, NULL));
     proof->largest_error = forward.compute->largest_difference(count, before, after) /
                            largest_magnitude(forward.compute, before, count);
-    AWQ__TRY(check_attention(all, original->number, proof));
+    AWQ__TRY(awq__proof_check_attention(all->ctx, original->number, proof));
 done:
     awq__free_aligned(before);
     awq__free_aligned(after);

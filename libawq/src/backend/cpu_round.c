@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define GPTQ_RANGES 8 /* that each group chooses from */
-
 static bool has_gptq(const awq__reader *reader)
 {
     return reader->treatment && reader->treatment->gptq;
@@ -36,7 +34,7 @@ static awq_status round_by_gptq(awq__block *block, const awq__bundle *bundle, in
 {
     awq_status status;
     const awq__reader *reader = bundle->readers[first];
-    const awq__gptq_effort effort = {.ranges = GPTQ_RANGES,
+    const awq__gptq_effort effort = {.ranges = AWQ__GPTQ_RANGES,
                                      .sweeps = (int)block->settings->quantize.gptq_sweeps};
     awq__stats whole = {0};
     awq__gptq gptq = {0};

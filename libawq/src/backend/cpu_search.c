@@ -131,12 +131,13 @@ static void add_set(searcher *s, awq__input *input, double *w_mean)
                                                            .stats = &reader->seen->data->stats,
                                                            .row_weight = reader->data->row_weight,
                                                            .scheme = reader->scheme,
-                                                           .set = s->set_count};
+                                                           .set = s->set_count,
+                                                           .of = reader};
     }
     s->set_count++;
 }
 
-static awq_status search(searcher *s)
+static awq_status search(searcher *s, awq__search_losses losses)
 {
     awq__block *block = s->block;
     double *w_mean = s->w_means;
@@ -148,8 +149,8 @@ static awq_status search(searcher *s)
         add_set(s, input, w_mean);
         w_mean += input->cols;
     }
-    AWQ__CHECK(awq__search_sets(block->ctx, block->data->compute, s->items, s->item_count, s->sets,
-                                s->set_count));
+    AWQ__CHECK(awq__search_sets_by(block->ctx, block->data->compute, s->items, s->item_count,
+                                   s->sets, s->set_count, losses, block));
     for (int64_t i = 0; i < s->set_count; i++) {
         awq__found_scale *found = &s->inputs[i]->found;
         *found = s->sets[i].found;
@@ -167,7 +168,7 @@ static void drop_sketches(const awq__block *block)
             awq__stats_free(&block->seen[i].data->stats);
 }
 
-awq_status awq__cpu_search(awq__block *block)
+awq_status awq__cpu_search_by(awq__block *block, awq__search_losses losses)
 {
     awq_status status;
     awq_context *ctx = block->ctx;
@@ -180,15 +181,21 @@ awq_status awq__cpu_search(awq__block *block)
     s.items = awq__alloc(ctx, (size_t)block->reader_count, sizeof *s.items, "scale search");
     s.w_means = awq__alloc(ctx, cols, sizeof *s.w_means, "scale search");
     AWQ__TRY_ALLOC(s.inputs && s.sets && s.items && s.w_means);
-    AWQ__TRY(weigh(block));
-    AWQ__TRY(search(&s));
-    drop_sketches(block);
+    AWQ__TRY(search(&s, losses));
 done:
     awq__free(s.inputs);
     awq__free(s.sets);
     awq__free(s.items);
     awq__free(s.w_means);
     return status;
+}
+
+awq_status awq__cpu_search(awq__block *block)
+{
+    AWQ__CHECK(weigh(block));
+    AWQ__CHECK(awq__cpu_search_by(block, NULL));
+    drop_sketches(block);
+    return AWQ_OK;
 }
 
 /* ---- what schemes do ---- */

@@ -178,6 +178,28 @@ typedef struct awq__device_operations {
     /* Diagonal blocks of whole or sketched ones: to->values is overwritten. */
     void (*gram_blocks)(void *d, const awq__device_gram *from, const awq__device_gram *to);
 
+    /* out[N,K] = what codes stand for, times unscale[k] or NULL */
+    void (*read_codes)(void *d, int64_t N, int64_t K, const awq__device_scheme *scheme,
+                       const uint8_t *codes, const float *scales, const uint8_t *zeros,
+                       const float *unscale, float *out);
+
+    /* ---- GPTQ ---- */
+
+    /* diagonal[K] of blocks */
+    void (*diagonal)(void *d, const awq__device_gram *gram, float *diagonal);
+    /* Bytes of a factorized Hessian. */
+    size_t (*hessian_bytes)(void *d, int64_t K, int64_t g);
+    /* Factorizes x^T x gram[K,K] as awq__gptq_create, with the share `damping` of the mean of its
+       diagonal, 0 for a gram of zeros, and columns in this order (host). The gram is work space:
+       with `again`, after a failure, it is what the failed call left. Waits; false: it is not
+       positive definite. */
+    bool (*factorize)(void *d, int64_t K, int64_t g, const int32_t *order, double damping,
+                      double mean, bool again, float *gram, void *hessian);
+    /* codes [N,K], scales and zeros [N,K/g] as awq__gptq_round. *bad as in quantize. */
+    void (*gptq)(void *d, const void *hessian, const awq__device_matrix *w,
+                 const awq__device_scheme *scheme, int ranges, int sweeps, uint8_t *codes,
+                 float *scales, uint8_t *zeros, int32_t *bad);
+
     /* ---- stored weights ---- */
 
     /* MXFP4 as in awq__weight_mxfp4, rows one after the other, to BF16 [rows,cols] */

@@ -9,22 +9,6 @@ static awq_status layer_begin(awq_context *ctx, const awq__layer *layer)
     return AWQ_OK;
 }
 
-static awq_status statistics(awq__block *block)
-{
-    return awq__backend_cpu.statistics(block);
-}
-
-static awq_status mean_squares(awq__block *block, const awq__seen *seen, float *squares,
-                               int64_t *tokens)
-{
-    return awq__backend_cpu.mean_squares(block, seen, squares, tokens);
-}
-
-static awq_status prove(awq__block *block, awq__proof *proof)
-{
-    return awq__backend_cpu.prove(block, proof);
-}
-
 static void drop_ranges(awq__block *block)
 {
     awq__backend_cpu.drop_ranges(block);
@@ -54,15 +38,15 @@ const awq__backend awq__backend_gpu = {
     .block_begin = awq__gpu_block_begin,
     .block_end = awq__gpu_block_end,
     .pass = awq__gpu_pass,
-    .statistics = statistics,
-    .mean_squares = mean_squares,
-    .search = awq__cpu_search,
-    .scheme_losses = awq__cpu_scheme_losses,
-    .prove = prove,
-    .clip = awq__cpu_clip,
+    .statistics = awq__gpu_statistics,
+    .mean_squares = awq__gpu_mean_squares,
+    .search = awq__gpu_search,
+    .scheme_losses = awq__gpu_scheme_losses,
+    .prove = awq__gpu_prove,
+    .clip = awq__gpu_clip,
     .drop_ranges = drop_ranges,
-    .round = awq__cpu_round,
-    .round_reader = awq__cpu_round_reader,
+    .round = awq__gpu_round,
+    .round_reader = awq__gpu_round_reader,
     .round_bytes = round_bytes,
     .round_reader_bytes = round_reader_bytes,
 };

@@ -25,6 +25,7 @@ typedef struct awq__gpu {
     char name[AWQ__DEVICE_TEXT + 64];
     awq__gpu_matrix *matrices; /* [capacity] a hash table by key */
     size_t matrix_count, capacity;
+    pthread_mutex_t lock; /* of operations that any thread calls */
 } awq__gpu;
 
 /* ---- gpu_frame.c: arrays of one operation ---- */
@@ -154,14 +155,105 @@ awq_status awq__gpu_compare_logits(const awq__head *judged, const awq__head *ref
 
 /* ---- gpu_block.c ---- */
 
+/* Statistics of what is seen, as awq__seen_data; values NULL: none. */
+typedef struct awq__gpu_seen {
+    awq__device_gram stats, blocks;
+    double *abs_sums; /* [K] sums of |x|; NULL: not needed */
+    int64_t tokens;
+} awq__gpu_seen;
+
 /* What the device has of a block. */
 struct awq__gpu_block {
     awq__gpu *gpu;
-    bool by_cpu; /* all of it is the CPU's, whose arrays are there */
+    bool by_cpu;         /* all of it is the CPU's, whose arrays are there */
+    awq__gpu_seen *seen; /* [seen_count] */
+    float **ranges;      /* [reader_count] as awq__reader_data */
+    double *slopes;      /* [experts][2][I] as awq__expert_state; NULL: not needed */
+    float *row_weights;  /* [experts][2][I] of gate and up; NULL: 1 */
+    float *sample;       /* [sampled,H] as awq__block_data */
+    int64_t sampled;
 };
 awq_status awq__gpu_block_begin(awq__block *block);
 void awq__gpu_block_end(awq__block *block);
+static inline awq__gpu_seen *awq__gpu_seen_of(const awq__block *block, const awq__seen *seen)
+{
+    return &block->data->device->seen[seen - block->seen];
+}
+/* What an output's error counts, or NULL. */
+const float *awq__gpu_row_weight(const awq__block *block, const awq__reader *reader);
+awq__device_scheme awq__gpu_scheme(const awq__scheme *scheme);
+
+/* ---- gpu_stats.c ---- */
+
 awq_status awq__gpu_pass(awq__block *block);
+awq_status awq__gpu_statistics(awq__block *block);
+/* What is known of an input, to the CPU's seen->data->stats. */
+awq_status awq__gpu_read_stats(const awq__block *block, const awq__seen *seen);
+awq_status awq__gpu_mean_squares(awq__block *block, const awq__seen *seen, float *squares,
+                                 int64_t *tokens);
+
+/* ---- gpu_search.c ---- */
+
+awq_status awq__gpu_search(awq__block *block);
+awq_status awq__gpu_scheme_losses(awq__block *block, const int64_t *readers, int64_t count,
+                                  const awq__scheme *schemes, int64_t choices, double *losses);
+
+/* ---- gpu_proof.c ---- */
+
+/* Hidden states of tokens spread evenly, before the layer's experts. */
+awq_status awq__gpu_proof_sample(awq__frame *frame, awq__block *block);
+awq_status awq__gpu_prove(awq__block *block, awq__proof *proof);
+
+/* Rows of the experts' inputs. */
+awq_status awq__gpu_gather_tokens(awq__frame *frame, const awq__block *block, const int64_t *tokens,
+                                  int64_t T, float *x);
+
+/* ---- gpu_gptq.c ---- */
+
+/* Codes of the quantized readers of a bundle, some by GPTQ. */
+awq_status awq__gpu_round_by_gptq(awq__frame *frame, awq__block *block, awq__bundle *bundle,
+                                  awq__codes *codes);
+
+/* ---- gpu_clip.c ---- */
+
+/* Which reader of its bundle. */
+static inline int awq__reader_place(const awq__reader *reader)
+{
+    int place = 0;
+    while (reader->bundle->readers[place] != reader)
+        place++;
+    return place;
+}
+
+awq_status awq__gpu_clip(awq__block *block);
+typedef struct awq__gpu_codes awq__gpu_codes;
+/* The squared error of an expert's output on its sample with these codes of its readers. */
+awq_status awq__gpu_codes_error(awq__frame *frame, const awq__block *block,
+                                const awq__bundle *bundle, const awq__gpu_codes *codes,
+                                double *error);
+
+/* ---- gpu_codes.c ---- */
+
+/* Codes of a reader on the device, as awq__codes. */
+struct awq__gpu_codes {
+    uint8_t *codes, *zeros;
+    float *scales;
+    int32_t *bad; /* scales that are not finite */
+};
+/* Room for them, in the frame. */
+awq_status awq__gpu_codes_create(awq__frame *frame, const awq__reader *reader,
+                                 awq__gpu_codes *codes);
+/* Rounds the folded weight to nearest, within the ranges of a clipped bundle. */
+awq_status awq__gpu_to_nearest(awq__frame *frame, const awq__block *block,
+                               const awq__reader *reader, const awq__gpu_codes *codes);
+/* AWQ_ERROR_NUMERIC if a scale does not fit its stored type. */
+awq_status awq__gpu_codes_read(awq__frame *frame, const awq__reader *reader,
+                               const awq__gpu_codes *from, awq__codes *codes);
+
+/* ---- gpu_round.c ---- */
+
+awq_status awq__gpu_round(awq__block *block, awq__bundle *bundle, awq__codes *codes);
+awq_status awq__gpu_round_reader(awq__block *block, const awq__reader *reader, awq__codes *codes);
 
 /* Its operations; see backend.h. */
 extern const awq__backend awq__backend_gpu;

@@ -28,6 +28,13 @@ static inline int64_t awq__gptq_block(int64_t cols, int64_t group)
     return awq__min(block, cols);
 }
 
+/* While a Hessian is not positive definite it gets more damping, at most so many times. */
+#define AWQ__GPTQ_RETRIES 3
+static inline double awq__gptq_more_damping(double damping)
+{
+    return damping > 0 ? 10 * damping : 1e-3;
+}
+
 /* A factorized Hessian, for any number of weights that share an input. */
 typedef struct awq__gptq {
     int64_t cols, group; /* K, g */
@@ -54,6 +61,9 @@ awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const
                             float *gram, int64_t cols, int64_t group, double damping,
                             awq__gptq *gptq);
 void awq__gptq_free(awq__gptq *gptq);
+/* order[K] of rounding by a diagonal whose values are `stride` apart. */
+awq_status awq__gptq_order(awq_context *ctx, int64_t cols, int64_t group, const float *diagonal,
+                           int64_t stride, int64_t *order);
 
 typedef struct awq__gptq_effort {
     /* Ranges to choose from for each group of each row, by the sum over k of D_k (w_k - q_k)^2 with

@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRIES 3
-#define FIRST_DAMPING 1e-3 /* where none was asked for and the Hessian needs some */
-
 typedef struct item {
     double key;
     int64_t number;
@@ -22,21 +19,32 @@ static int compare_items(const void *a, const void *b)
     return x->number < y->number ? -1 : 1;
 }
 
-static void order_columns(const awq__gptq *gptq, item *items)
+static void order_columns(int64_t K, int64_t g, const float *diagonal, int64_t stride, item *items,
+                          int64_t *order)
 {
-    int64_t K = gptq->cols, g = gptq->group;
     item *groups = items + K;
     for (int64_t b = 0; b < K / g; b++) {
         groups[b] = (item){0, b};
         for (int64_t k = b * g; k < (b + 1) * g; k++) {
-            items[k] = (item){(double)gptq->h[k * K + k], k};
+            items[k] = (item){(double)diagonal[k * stride], k};
             groups[b].key += items[k].key;
         }
         qsort(items + b * g, (size_t)g, sizeof *items, compare_items);
     }
     qsort(groups, (size_t)(K / g), sizeof *groups, compare_items);
     for (int64_t p = 0; p < K; p++)
-        gptq->order[p] = items[groups[p / g].number * g + p % g].number;
+        order[p] = items[groups[p / g].number * g + p % g].number;
+}
+
+awq_status awq__gptq_order(awq_context *ctx, int64_t cols, int64_t group, const float *diagonal,
+                           int64_t stride, int64_t *order)
+{
+    size_t count = (size_t)cols + (size_t)(cols / group);
+    item *items = awq__alloc(ctx, count, sizeof *items, "the order of columns");
+    AWQ__CHECK_ALLOC(items);
+    order_columns(cols, group, diagonal, stride, items, order);
+    awq__free(items);
+    return AWQ_OK;
 }
 
 /* Rows and columns into their order. */
@@ -67,9 +75,9 @@ static bool factorize(const awq__compute *compute, awq__gptq *gptq, const float 
 {
     int64_t K = gptq->cols;
     float *h = gptq->h;
-    for (int attempt = 0; attempt <= RETRIES; attempt++) {
+    for (int attempt = 0; attempt <= AWQ__GPTQ_RETRIES; attempt++) {
         if (attempt) {
-            gptq->damping = gptq->damping > 0 ? 10 * gptq->damping : FIRST_DAMPING;
+            gptq->damping = awq__gptq_more_damping(gptq->damping);
             for (int64_t i = 0; i < K; i++)
                 for (int64_t k = i + 1; k < K; k++)
                     h[i * K + k] = h[k * K + i];
@@ -108,7 +116,6 @@ awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const
                         .h = gram,
                         .block = awq__gptq_block(cols, group)};
     size_t K = (size_t)cols;
-    item *items = awq__alloc(ctx, K + K / (size_t)group, sizeof *items, "the order of columns");
     float *row = awq__alloc_aligned(ctx, 2 * K, sizeof *row, "a row of the Hessian");
     bool *moved = awq__alloc(ctx, K, sizeof *moved, "the order of columns");
     size_t S = (size_t)gptq->block;
@@ -119,11 +126,11 @@ awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const
     gptq->curves = awq__alloc_aligned(ctx, K, sizeof *gptq->curves, "the Hessian's diagonal");
     gptq->order = awq__alloc(ctx, K, sizeof *gptq->order, "the order of columns");
     awq_status status;
-    AWQ__TRY_ALLOC(items && row && moved && v && gptq->blocks && gptq->halves && gptq->pivots &&
+    AWQ__TRY_ALLOC(row && moved && v && gptq->blocks && gptq->halves && gptq->pivots &&
                    gptq->curves && gptq->order);
     float *raw = row + K;
     double mean = 0;
-    order_columns(gptq, items);
+    AWQ__TRY(awq__gptq_order(ctx, cols, group, gram, cols + 1, gptq->order));
     reorder(gptq, row, moved);
     for (int64_t k = 0; k < cols; k++) {
         raw[k] = gram[k * cols + k];
@@ -140,7 +147,6 @@ awq_status awq__gptq_create(awq_context *ctx, const awq__compute *compute, const
         make_block(compute, gptq, first, v);
 done:
     awq__free_aligned(v);
-    awq__free(items);
     awq__free_aligned(row);
     awq__free(moved);
     if (status != AWQ_OK)

@@ -134,7 +134,18 @@ typedef struct awq__search_item {
     const float *row_weight; /* [N] what the squared error of each output counts, or NULL for 1 */
     awq__scheme scheme;
     int64_t set;
+    const void *of; /* the caller's */
 } awq__search_item;
+
+/* Scales that are tried of a set in one round. */
+typedef struct awq__search_trial {
+    int64_t count;
+    const float *scale, *unscale; /* [count,K] */
+} awq__search_trial;
+/* losses[items][most] of each item with each of its set's trials. */
+typedef awq_status (*awq__search_losses)(void *user, const awq__search_item *items,
+                                         int64_t item_count, const awq__search_trial *trials,
+                                         int64_t set_count, int64_t most, double *losses);
 
 /*
  * Finds for each set the scale with the least loss: the sum over its items and their rows n of
@@ -144,6 +155,12 @@ typedef struct awq__search_item {
 awq_status awq__search_sets(awq_context *ctx, const awq__compute *compute,
                             const awq__search_item *items, int64_t item_count,
                             awq__search_set *sets, int64_t set_count);
+
+/* The same with losses found by a function, for items without stats; NULL: here. */
+awq_status awq__search_sets_by(awq_context *ctx, const awq__compute *compute,
+                               const awq__search_item *items, int64_t item_count,
+                               awq__search_set *sets, int64_t set_count, awq__search_losses losses,
+                               void *user);
 
 /* The same for weights that share scheme, input and scales, each row counting 1. */
 awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,

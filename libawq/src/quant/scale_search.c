@@ -111,7 +111,7 @@ typedef struct set_state {
     double *losses; /* [candidates]; NaN: not tried */
     int64_t *tried; /* candidates of this round */
     int64_t count;
-    float *scales; /* [count][2][K] */
+    float *scale, *unscale; /* [count,K] */
 } set_state;
 
 /* A block of rows of one item, against all candidates of the round. */
@@ -130,6 +130,8 @@ typedef struct search {
     task *tasks;
     int64_t task_count;
     double *losses; /* [tasks][most_candidates] */
+    awq__search_losses other;
+    void *user;
     awq__scratch scratch;
 } search;
 
@@ -147,23 +149,27 @@ static awq_status run_task(void *arg, int64_t index, int worker)
     panels p = read_block(s->compute, item->weight, first, n,
                           panel_width(item->stats, item->scheme.group), space);
     for (int64_t c = 0; c < set->count; c++) {
-        const float *scale = set->scales + c * 2 * K;
+        const float *scale = set->scale + c * K, *unscale = set->unscale + c * K;
         s->losses[index * s->most_candidates + c] =
-            block_loss(s->compute, &item->scheme, item->stats, n, scale, scale + K,
+            block_loss(s->compute, &item->scheme, item->stats, n, scale, unscale,
                        item->row_weight ? item->row_weight + first : NULL, &p);
     }
     return AWQ_OK;
 }
 
-static void make_scales(const awq__search_set *set, set_state *state)
+/* Of a set: a task. */
+static awq_status make_scales(void *arg, int64_t index, int worker)
 {
+    const search *s = arg;
+    const awq__search_set *set = &s->sets[index];
+    const set_state *state = &s->states[index];
     int64_t K = set->candidates.cols;
-    for (int64_t c = 0; c < state->count; c++) {
-        float *scale = state->scales + c * 2 * K;
-        awq__candidate(&set->candidates, state->tried[c], scale);
-        for (int64_t k = 0; k < K; k++)
-            scale[K + k] = 1 / scale[k];
-    }
+    (void)worker;
+    for (int64_t c = 0; c < state->count; c++)
+        awq__candidate(&set->candidates, state->tried[c], state->scale + c * K);
+    for (int64_t i = 0; i < state->count * K; i++)
+        state->unscale[i] = 1 / state->scale[i];
+    return AWQ_OK;
 }
 
 static void add_candidate(set_state *state, int64_t candidate)
@@ -205,16 +211,34 @@ static void choose_candidates(const search *s, bool first, int64_t stride)
     }
 }
 
+/* Losses of the tasks, which are whole items where a function finds them. */
+static awq_status find_losses(search *s)
+{
+    awq_status status;
+    if (!s->other)
+        return awq__parallel_scratch(&s->scratch, (size_t)s->space, s->task_count, run_task, s);
+    awq__search_trial *trials =
+        awq__alloc(s->ctx, (size_t)s->set_count, sizeof *trials, "scale search");
+    AWQ__TRY_ALLOC(trials);
+    for (int64_t i = 0; i < s->set_count; i++)
+        trials[i] =
+            (awq__search_trial){s->states[i].count, s->states[i].scale, s->states[i].unscale};
+    AWQ__TRY(s->other(s->user, s->items, s->item_count, trials, s->set_count, s->most_candidates,
+                      s->losses));
+done:
+    awq__free(trials);
+    return status;
+}
+
 /* All sets' candidates of a round, side by side; losses are added up in the order of the tasks. */
 static awq_status run_round(search *s, bool first, int64_t stride)
 {
     choose_candidates(s, first, stride);
-    for (int64_t i = 0; i < s->set_count; i++) {
-        make_scales(&s->sets[i], &s->states[i]);
+    AWQ__CHECK(awq__parallel_for(s->ctx, s->set_count, make_scales, s));
+    for (int64_t i = 0; i < s->set_count; i++)
         for (int64_t c = 0; c < s->states[i].count; c++)
             s->states[i].losses[s->states[i].tried[c]] = 0;
-    }
-    AWQ__CHECK(awq__parallel_scratch(&s->scratch, (size_t)s->space, s->task_count, run_task, s));
+    AWQ__CHECK(find_losses(s));
     for (int64_t t = 0; t < s->task_count; t++) {
         set_state *state = &s->states[s->items[s->tasks[t].item].set];
         for (int64_t c = 0; c < state->count; c++)
@@ -264,52 +288,75 @@ static awq_status take_best(const search *s, int64_t index)
     return AWQ_OK;
 }
 
-static awq_status prepare(search *s)
+/* Rows of an item that are a task. */
+static int64_t task_rows(const search *s, const awq__search_item *item)
 {
-    int64_t tasks = 0;
+    return s->other ? item->weight->rows : awq__weight_block(item->weight);
+}
+
+static void measure(search *s, int64_t *tasks)
+{
+    *tasks = 0;
     for (int64_t i = 0; i < s->item_count; i++) {
-        const awq__weight *weight = s->items[i].weight;
-        int64_t width = panel_width(s->items[i].stats, s->items[i].scheme.group);
-        tasks += awq__ceil_div(weight->rows, awq__weight_block(weight));
-        s->space = awq__max(s->space, panel_space(weight, s->items[i].stats, width));
+        const awq__search_item *item = &s->items[i];
+        *tasks += awq__ceil_div(item->weight->rows, task_rows(s, item));
+        if (!s->other)
+            s->space =
+                awq__max(s->space, panel_space(item->weight, item->stats,
+                                               panel_width(item->stats, item->scheme.group)));
     }
     for (int64_t i = 0; i < s->set_count; i++)
         s->most_candidates = awq__max(s->most_candidates, s->sets[i].candidates.steps + 2);
+}
+
+static awq_status prepare_set(const search *s, int64_t index)
+{
+    set_state *state = &s->states[index];
+    size_t candidates = (size_t)s->sets[index].candidates.steps + 2;
+    size_t K = (size_t)s->sets[index].candidates.cols;
+    size_t round = candidates < COARSE_RATIOS + 3 ? candidates : COARSE_RATIOS + 3;
+    state->losses = awq__alloc(s->ctx, candidates, sizeof *state->losses, "scale search");
+    state->tried = awq__alloc(s->ctx, candidates, sizeof *state->tried, "scale search");
+    state->scale = awq__alloc_aligned(s->ctx, round * K, sizeof *state->scale, "candidate scales");
+    state->unscale =
+        awq__alloc_aligned(s->ctx, round * K, sizeof *state->unscale, "candidate scales");
+    AWQ__CHECK_ALLOC(state->losses && state->tried && state->scale && state->unscale);
+    for (size_t c = 0; c < candidates; c++)
+        state->losses[c] = NAN;
+    return AWQ_OK;
+}
+
+static awq_status prepare(search *s)
+{
+    int64_t tasks;
+    measure(s, &tasks);
     s->states = awq__alloc(s->ctx, (size_t)s->set_count, sizeof *s->states, "scale search");
     s->tasks = awq__alloc(s->ctx, (size_t)tasks, sizeof *s->tasks, "scale search");
     s->losses =
         awq__alloc(s->ctx, (size_t)(tasks * s->most_candidates), sizeof *s->losses, "scale search");
     AWQ__CHECK_ALLOC(s->states && s->tasks && s->losses);
-    for (int64_t i = 0; i < s->set_count; i++) {
-        set_state *state = &s->states[i];
-        size_t candidates = (size_t)s->sets[i].candidates.steps + 2;
-        size_t K = (size_t)s->sets[i].candidates.cols;
-        size_t round = candidates < COARSE_RATIOS + 3 ? candidates : COARSE_RATIOS + 3;
-        state->losses = awq__alloc(s->ctx, candidates, sizeof *state->losses, "scale search");
-        state->tried = awq__alloc(s->ctx, candidates, sizeof *state->tried, "scale search");
-        state->scales =
-            awq__alloc_aligned(s->ctx, round * 2 * K, sizeof *state->scales, "candidate scales");
-        AWQ__CHECK_ALLOC(state->losses && state->tried && state->scales);
-        for (size_t c = 0; c < candidates; c++)
-            state->losses[c] = NAN;
-    }
+    for (int64_t i = 0; i < s->set_count; i++)
+        AWQ__CHECK(prepare_set(s, i));
     for (int64_t i = 0; i < s->item_count; i++)
         for (int64_t first = 0; first < s->items[i].weight->rows;
-             first += awq__weight_block(s->items[i].weight))
+             first += task_rows(s, &s->items[i]))
             s->tasks[s->task_count++] = (task){i, first};
     return AWQ_OK;
 }
 
-awq_status awq__search_sets(awq_context *ctx, const awq__compute *compute,
-                            const awq__search_item *items, int64_t item_count,
-                            awq__search_set *sets, int64_t set_count)
+awq_status awq__search_sets_by(awq_context *ctx, const awq__compute *compute,
+                               const awq__search_item *items, int64_t item_count,
+                               awq__search_set *sets, int64_t set_count, awq__search_losses losses,
+                               void *user)
 {
     search s = {.ctx = ctx,
                 .compute = compute,
                 .items = items,
                 .item_count = item_count,
                 .sets = sets,
-                .set_count = set_count};
+                .set_count = set_count,
+                .other = losses,
+                .user = user};
     awq_status status;
     AWQ__TRY(awq__scratch_create(ctx, "scale search work space", &s.scratch));
     AWQ__TRY(prepare(&s));
@@ -320,13 +367,21 @@ done:
     for (int64_t i = 0; s.states && i < set_count; i++) {
         awq__free(s.states[i].losses);
         awq__free(s.states[i].tried);
-        awq__free_aligned(s.states[i].scales);
+        awq__free_aligned(s.states[i].scale);
+        awq__free_aligned(s.states[i].unscale);
     }
     awq__scratch_free(&s.scratch);
     awq__free(s.states);
     awq__free(s.tasks);
     awq__free(s.losses);
     return status;
+}
+
+awq_status awq__search_sets(awq_context *ctx, const awq__compute *compute,
+                            const awq__search_item *items, int64_t item_count,
+                            awq__search_set *sets, int64_t set_count)
+{
+    return awq__search_sets_by(ctx, compute, items, item_count, sets, set_count, NULL, NULL);
 }
 
 awq_status awq__search_linear(awq_context *ctx, const awq__compute *compute,
