@@ -203,7 +203,7 @@ int awq__cuda_attend(const awq__cuda_queue *queue, const awq__cuda_attention *at
 
 /* ---- routing (route.cu) ---- */
 
-/* As awq__routing; the values of awq_scoring. */
+/* As awq__routing without corrections, groups and a floor; the values of awq_scoring. */
 typedef enum awq__cuda_scoring {
     AWQ__CUDA_SOFTMAX_TOPK,
     AWQ__CUDA_TOPK_SOFTMAX,

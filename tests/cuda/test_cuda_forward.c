@@ -266,7 +266,8 @@ static void test_activation(void **state)
 {
     device *d = device_of(state);
     uint64_t random = 9;
-    const awq__activation kinds[] = {{1, INFINITY, 0}, {1.702f, 7, 1}};
+    const awq__activation kinds[] = {{.alpha = 1, .limit = INFINITY},
+                                     {.alpha = 1.702f, .limit = 7, .up_offset = 1}};
     int64_t T = 11, I = 100;
     for (int i = 0; i < 2; i++) {
         float *gate = normals(&random, T * I), *up = normals(&random, T * I);
@@ -326,7 +327,7 @@ static void test_routing(void **state)
     uint64_t random = 10;
     enum { T = 700, E = 60, K = 6, LD = K + 1 };
     for (int scoring = 0; scoring < 3; scoring++) {
-        awq__routing routing = {scoring, scoring != 1, 2.5f};
+        awq__routing routing = {.scoring = scoring, .renormalize = scoring != 1, .scaling = 2.5f};
         awq__cuda_routing there = {(awq__cuda_scoring)scoring, scoring != 1, 2.5f};
         float *logits = normals(&random, T * E), *weight = floats(T * K);
         int32_t *index = space_for(T * K, 4), *out = room(d, T * LD, 4);

@@ -180,7 +180,7 @@ static void test_slopes(void **state)
     device *d = device_of(state);
     uint64_t random = 5;
     const awq__compute *c = awq__compute_reference();
-    const awq__activation a = {1.702f, 7, 1};
+    const awq__activation a = {.alpha = 1.702f, .limit = 7, .up_offset = 1};
     const awq__cuda_activation there = {1.702f, 7, 1};
     enum { T = 200, I = 48 };
     float *x[2] = {normals(&random, T * I), normals(&random, T * I)}, *factor = normals(&random, T);
