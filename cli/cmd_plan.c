@@ -50,11 +50,14 @@ static void print_estimate(awq_context *ctx, const awq_plan *plan)
     else
         print_field("peak memory", "up to %s; at least %s", format_bytes(text, e.memory_bytes),
                     format_bytes(rate, e.least_memory_bytes));
+    if (e.device[0])
+        print_field("device", "%s; about %s of its memory", e.device,
+                    format_bytes(text, e.device_memory_bytes));
     print_field("time", "about %s, without evaluation", format_duration(text, e.seconds));
-    print_field("assumed",
-                "%s calibration tokens, %.3g TFLOP of products at %.0f GFLOP/s on %d threads",
+    snprintf(limit, sizeof limit, "%d threads", e.threads);
+    print_field("assumed", "%s calibration tokens, %.3g TFLOP of products at %.0f GFLOP/s on %s",
                 format_count(text, e.calibration_tokens), 1e-12 * e.operations,
-                1e-9 * e.operations_per_second, e.threads);
+                1e-9 * e.operations_per_second, e.device[0] ? "the device" : limit);
     if (e.read_bytes_per_second > 0)
         print_field("", "weights read at %s/s",
                     format_bytes(rate, (uint64_t)e.read_bytes_per_second));

@@ -85,6 +85,12 @@ static void print_estimate(awq_context *ctx, const awq_plan *plan)
     json_number("operations_per_second", e.operations_per_second);
     json_comma();
     json_number("read_bytes_per_second", e.read_bytes_per_second);
+    if (e.device[0]) {
+        json_comma();
+        json_text("device", e.device);
+        json_comma();
+        json_whole("device_memory_bytes", e.device_memory_bytes);
+    }
     puts("},");
 }
 

@@ -110,6 +110,21 @@ static void mixed_precision(void **state)
         (const char *const[]){"quantize.target_bits", "4.5", "format", "compressed-tensors", NULL});
 }
 
+/* What has no room is an error that says so, and nothing is left of it. */
+static void little_memory(void **state)
+{
+    const fixture *f = *state;
+    const char *const options[] = {"device", device, "device_memory", "1200000", NULL};
+    awq_recipe *recipe = short_recipe_with(f, AWQ_TEST_DATA "/mixtral-tiny", options);
+    awq_status status = awq_quantize(f->ctx, recipe, NULL, NULL);
+    assert_true(status == AWQ_ERROR_MEMORY || status == AWQ_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(awq_context_message(f->ctx), "memory"));
+    assert_false(awq__is_directory(output));
+    assert_ok(f, awq_recipe_set(recipe, "device", "cpu", NULL)); /* which goes on with it */
+    assert_ok(f, awq_quantize(f->ctx, recipe, NULL, NULL));
+    awq_recipe_free(recipe);
+}
+
 static int set_up_device(void **state)
 {
     if (set_up_run(state))
@@ -129,6 +144,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(nested_scales, set_up_device, tear_down),
         cmocka_unit_test_setup_teardown(blocks, set_up_device, tear_down),
         cmocka_unit_test_setup_teardown(mixed_precision, set_up_device, tear_down),
+        cmocka_unit_test_setup_teardown(little_memory, set_up_device, tear_down),
     };
     if (argc > 2) {
         plugin = argv[1];

@@ -339,6 +339,9 @@ typedef struct awq_estimate {
     double operations_per_second; /* of large products on all threads, as just measured */
     double read_bytes_per_second; /* as just measured on the model's files, which may be in the
                                      system's cache; 0 without weights */
+    /* Where a device computes; seconds and operations_per_second are then its own. */
+    char device[320];             /* "cuda:0, NVIDIA H100 80GB HBM3"; "": the processor */
+    uint64_t device_memory_bytes; /* about, of the device */
 } awq_estimate;
 /* Measures this machine for some tenths of a second. */
 AWQ_API awq_status awq_plan_estimate(awq_context *ctx, const awq_plan *plan,

@@ -44,4 +44,9 @@ void awq__device_end(awq_context *ctx);
 /* "cuda:0, NVIDIA H100 80GB HBM3"; NULL for the processor. */
 const char *awq__device_name(const awq_context *ctx);
 
+/* ---- gpu_rate.c ---- */
+
+/* Operations of exact products that the context's device does in a second, as just measured. */
+awq_status awq__device_rate(awq_context *ctx, double *operations_per_second);
+
 #endif

@@ -24,6 +24,10 @@
 #define TRIAL_OPERATIONS 50   /* an error of rounding */
 #define MEASURE_SECONDS 0.2
 #define MOST_THREADS 1024
+/* Of a device: the share of the speed of its large products that all of a layer reaches, and work
+   space beside what stands in its memory. */
+#define DEVICE_SHARE 0.1
+#define DEVICE_WORK_BYTES 3e9
 #define MEASURE_SIZE 512
 #define MEASURE_READ_BYTES ((size_t)64 << 20)
 
@@ -33,6 +37,7 @@ typedef struct estimator {
     double operations;  /* of products */
     double effort;      /* operations at the products' speed that take as long as all */
     double read, write; /* bytes */
+    double on_device;   /* bytes of the largest layer with its statistics on a device */
     int threads;
     awq_status status; /* a failure to find a module's weights */
 } estimator;
@@ -93,6 +98,15 @@ static void add_quantized(estimator *e, const awq__module *module, const awq__tr
     e->effort += ROUND_OPERATIONS * weights;
 }
 
+/* What a device has of a matrix: BF16, its gram or a sketch, exact blocks. */
+static double device_bytes(const awq__module *module, const awq__treatment *treatment, double rows,
+                           double group)
+{
+    double K = (double)module->cols, weights = (double)module->rows * K;
+    bool own = treatment && treatment->calibrate && awq__has_own_gram(module->part);
+    return 2 * weights + (own ? sizeof(float) * K * (rows + (rows < K ? group : 0)) : 0);
+}
+
 /* ---- one layer ---- */
 
 /* Tokens that reach a module: all, or an expert's share of them. */
@@ -116,7 +130,7 @@ static double module_bytes(estimator *e, const awq__module *module)
 static void add_layer(estimator *e, int64_t layer)
 {
     const awq__arch *arch = e->plan->model->arch;
-    double T = e->tokens, stored = 0;
+    double T = e->tokens, there = 0, stored = 0;
     double proven = fmin(T, AWQ__SAMPLE_TOKENS), scaled = 0;
     bool calibrates = e->plan->rules.calibrate;
     for (size_t i = arch->layer_first[layer]; i < arch->layer_first[layer + 1]; i++) {
@@ -129,18 +143,22 @@ static void add_layer(estimator *e, int64_t layer)
             add(e, 2 * tokens * weights, FORWARD_SHARE);
         e->effort += READ_OPERATIONS * weights;
         if (!treatment)
+            there += device_bytes(module, NULL, 0, 0);
+        if (!treatment)
             continue;
         awq__scheme scheme = awq__model_plan_scheme(e->plan, i, AWQ_BF16);
         double least = (double)e->plan->settings.calibration.min_expert_tokens;
         double seen = module->role == AWQ_ROLE_EXPERT ? fmax(tokens, fmin(least, T)) : tokens;
         double rows = awq__gram_rows(e->plan, module, seen);
         add_quantized(e, module, treatment, &scheme, seen, rows);
+        there += device_bytes(module, treatment, rows, (double)scheme.group);
         if (treatment->scale)
             scaled += weights * proven * tokens / T;
     }
     /* The block is run as it is and as it is folded. */
     add(e, 2 * 2 * scaled, PROOF_SHARE);
     e->read += stored;
+    e->on_device = fmax(e->on_device, there);
 }
 
 /* ---- this machine ---- */
@@ -212,6 +230,31 @@ done:
     return status;
 }
 
+/* ---- a device ---- */
+
+static awq_status fill_device(awq_context *ctx, const estimator *e, awq_estimate *estimate)
+{
+    double states = 2 * sizeof(float) * e->tokens * (double)e->plan->model->arch->model.hidden_size;
+    snprintf(estimate->device, sizeof estimate->device, "%s", awq__device_name(ctx));
+    estimate->device_memory_bytes = (uint64_t)(states + e->on_device + DEVICE_WORK_BYTES);
+    AWQ__CHECK(awq__device_rate(ctx, &estimate->operations_per_second));
+    estimate->seconds = e->operations / (DEVICE_SHARE * estimate->operations_per_second);
+    return AWQ_OK;
+}
+
+/* Nothing where the processor computes. */
+static awq_status estimate_device(awq_context *ctx, const estimator *e, awq_estimate *estimate)
+{
+    awq_status status;
+    const awq__settings *settings = &e->plan->settings;
+    AWQ__TRY(awq__device_begin(ctx, settings->device, settings->device_memory));
+    if (awq__device_name(ctx))
+        AWQ__TRY(fill_device(ctx, e, estimate));
+done:
+    awq__device_end(ctx);
+    return status;
+}
+
 /* ---- the whole ---- */
 
 static double calibration_tokens(const awq__settings *settings)
@@ -253,6 +296,8 @@ awq_status awq__estimate(awq_context *ctx, const awq__model_plan *plan,
     AWQ__CHECK(measure_reading(ctx, arch, &estimate->read_bytes_per_second));
     add_memory(need, limit, estimate);
     estimate->seconds = e.effort / estimate->operations_per_second;
+    if (awq__model_has_weights(plan->model))
+        AWQ__CHECK(estimate_device(ctx, &e, estimate));
     if (estimate->read_bytes_per_second > 0)
         estimate->seconds += (e.read + (double)result_bytes) / estimate->read_bytes_per_second;
     return AWQ_OK;

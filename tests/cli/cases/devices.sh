@@ -30,6 +30,10 @@ grep -q '"device":.*"fake:0, loops 0"' out/awq_report.json || fail "the report n
 grep -q '"device":.*"fake:0, loops 0"' out/awq_provenance.json || fail "nor does the provenance"
 expect 0 quantize recipe.yaml --quiet --force --device cpu
 ! grep -q '"device"' out/awq_report.json || fail "the report names a device"
+expect 0 plan recipe.yaml --plugin-path "$devices"
+out_like "^device  *fake:0, loops 0; about "
+expect 0 plan recipe.yaml --device cpu
+! grep -q "^device" "$top/out" || fail "a plan for the processor names a device"
 expect 1 plan recipe.yaml
 err_has "device fake: no awq-compute-fake.so that works is in the"
 expect 1 quantize recipe.yaml --force --device fake:1 --plugin-path "$devices"
