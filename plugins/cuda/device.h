@@ -7,12 +7,16 @@
 
 #include <stddef.h>
 
-/* Of the arena, in use or free, in the order of addresses. */
-typedef struct awq__cuda_span {
-    size_t first, bytes;
-    bool used;
-    struct awq__cuda_span *before, *after;
-} awq__cuda_span;
+/* One allocation of a device that is cut up here. */
+#define AWQ__CUDA_PLACES 4096 /* of tables: 12 bits */
+typedef struct awq__cuda_span awq__cuda_span;
+typedef struct awq__cuda_arena {
+    char *memory;
+    awq__cuda_span *spans; /* all, in the order of addresses */
+    /* By address those that are cut out, by size those of them that nobody has. */
+    awq__cuda_span *by_place[AWQ__CUDA_PLACES], *by_size[AWQ__CUDA_PLACES];
+    size_t free_bytes;
+} awq__cuda_arena;
 
 /* Pinned memory in two halves: while one crosses, the other is filled. */
 #define AWQ__CUDA_STAGE_BYTES ((size_t)64 << 20) /* of a half */
@@ -27,9 +31,7 @@ typedef struct awq__cuda_device {
     int index;
     awq__cuda_queue *queue;
     cudaStream_t stream;
-    char *arena;
-    awq__cuda_span *spans;
-    size_t free_bytes;
+    awq__cuda_arena arena;
     awq__cuda_stage up, down;
     int error;         /* the first */
     char failure[256]; /* what it was; "" while there is none */
@@ -38,14 +40,20 @@ typedef struct awq__cuda_device {
 /* Remembers the first error, if it is one; `what` failed. Returns whether all is well. */
 bool awq__cuda_did(awq__cuda_device *device, int error, const char *what);
 
+/* ---- arena.c ---- */
+
+/* Free it also after a failure. */
+int awq__cuda_arena_create(awq__cuda_arena *arena, size_t bytes);
+void awq__cuda_arena_free(awq__cuda_arena *arena);
+void *awq__cuda_allocate(void *device, size_t bytes);
+void awq__cuda_release(void *device, void *array);
+size_t awq__cuda_free_bytes(void *device);
+
 /* ---- memory.c ---- */
 
 /* Takes an arena of so many bytes and the staging. Free it also after a failure. */
 int awq__cuda_memory_create(awq__cuda_device *device, size_t bytes);
 void awq__cuda_memory_free(awq__cuda_device *device);
-void *awq__cuda_allocate(void *device, size_t bytes);
-void awq__cuda_release(void *device, void *array);
-size_t awq__cuda_free_bytes(void *device);
 void awq__cuda_upload(void *device, void *to, const void *from, size_t bytes);
 void awq__cuda_download(void *device, void *to, const void *from, size_t bytes);
 /* NULL after a failure, which is remembered. */

@@ -1,5 +1,4 @@
-/* Memory of a device: one arena that is cut up here, and pinned memory on the way to and from it.
- */
+/* Memory of a device, and pinned memory on the way to and from it. */
 #include "device.h"
 
 #include <stdio.h>
@@ -21,114 +20,25 @@ bool awq__cuda_did(awq__cuda_device *device, int error, const char *what)
     return !device->error;
 }
 
-/* ---- the arena ---- */
+/* ---- work space ---- */
 
-static awq__cuda_span *new_span(size_t first, size_t bytes, bool used)
+/* Work space has few sizes, so that what was released fits again: steps of an eighth. */
+static size_t rounded_size(size_t bytes)
 {
-    awq__cuda_span *span = calloc(1, sizeof *span);
-    if (span) {
-        span->first = first;
-        span->bytes = bytes;
-        span->used = used;
-    }
-    return span;
-}
-
-/* The rest of a span behind its first bytes becomes one of its own. */
-static bool split(awq__cuda_span *span, size_t bytes)
-{
-    if (span->bytes == bytes)
-        return true;
-    awq__cuda_span *rest = new_span(span->first + bytes, span->bytes - bytes, false);
-    if (!rest)
-        return false;
-    rest->before = span;
-    rest->after = span->after;
-    if (rest->after)
-        rest->after->before = rest;
-    span->after = rest;
-    span->bytes = bytes;
-    return true;
-}
-
-/* What is large is taken from the front, what is small from the back, so that small arrays do not
-   cut up the room of large ones. */
-#define SMALL ((size_t)1 << 20)
-
-static awq__cuda_span *take_front(awq__cuda_device *device, size_t bytes)
-{
-    awq__cuda_span *span = device->spans;
-    while (span && (span->used || span->bytes < bytes))
-        span = span->after;
-    return span && split(span, bytes) ? span : NULL;
-}
-
-static awq__cuda_span *take_back(awq__cuda_device *device, size_t bytes)
-{
-    awq__cuda_span *span = device->spans, *last = NULL;
-    for (; span; span = span->after)
-        last = !span->used && span->bytes >= bytes ? span : last;
-    if (!last || last->bytes == bytes)
-        return last;
-    return split(last, last->bytes - bytes) ? last->after : NULL;
-}
-
-void *awq__cuda_allocate(void *d, size_t bytes)
-{
-    awq__cuda_device *device = d;
-    size_t whole = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    awq__cuda_span *span = whole < SMALL ? take_back(device, whole) : take_front(device, whole);
-    if (!span)
-        return NULL;
-    span->used = true;
-    device->free_bytes -= whole;
-    return device->arena + span->first;
-}
-
-/* A free span takes in a free one behind it. */
-static void join_after(awq__cuda_span *span)
-{
-    awq__cuda_span *next = span->after;
-    if (!next || next->used)
-        return;
-    span->bytes += next->bytes;
-    span->after = next->after;
-    if (span->after)
-        span->after->before = span;
-    free(next);
-}
-
-/* What is queued may still use it: what uses it next is queued behind that. */
-void awq__cuda_release(void *d, void *array)
-{
-    awq__cuda_device *device = d;
-    size_t first = (size_t)((char *)array - device->arena);
-    awq__cuda_span *span = device->spans;
-    while (span && span->first != first)
-        span = span->after;
-    if (!array || !span)
-        return;
-    span->used = false;
-    device->free_bytes += span->bytes;
-    join_after(span);
-    if (span->before && !span->before->used)
-        join_after(span->before);
-}
-
-size_t awq__cuda_free_bytes(void *d)
-{
-    const awq__cuda_device *device = d;
-    return device->free_bytes;
+    size_t step = 1;
+    while (step * 16 <= bytes)
+        step *= 2;
+    return (bytes + step - 1) / step * step;
 }
 
 void *awq__cuda_work(awq__cuda_device *device, size_t bytes)
 {
-    void *space = device->error ? NULL : awq__cuda_allocate(device, bytes);
+    void *space = device->error ? NULL : awq__cuda_allocate(device, rounded_size(bytes));
     if (!space && !device->error) {
         device->error = (int)cudaErrorMemoryAllocation;
         snprintf(device->failure, sizeof device->failure,
                  "out of memory: %.1f MB of work space are needed, %.1f MB are free",
-                 (double)bytes / 1e6, (double)device->free_bytes / 1e6);
+                 (double)bytes / 1e6, (double)awq__cuda_free_bytes(device) / 1e6);
     }
     return space;
 }
@@ -236,12 +146,7 @@ void awq__cuda_download(void *d, void *to, const void *from, size_t bytes)
 
 int awq__cuda_memory_create(awq__cuda_device *device, size_t bytes)
 {
-    bytes = bytes / ALIGNMENT * ALIGNMENT;
-    device->spans = new_span(0, bytes, false);
-    if (!device->spans)
-        return (int)cudaErrorMemoryAllocation;
-    int error = (int)cudaMalloc((void **)&device->arena, bytes);
-    device->free_bytes = error ? 0 : bytes;
+    int error = awq__cuda_arena_create(&device->arena, bytes);
     if (!error)
         error = create_stage(&device->up);
     return error ? error : create_stage(&device->down);
@@ -249,12 +154,7 @@ int awq__cuda_memory_create(awq__cuda_device *device, size_t bytes)
 
 void awq__cuda_memory_free(awq__cuda_device *device)
 {
-    while (device->spans) {
-        awq__cuda_span *next = device->spans->after;
-        free(device->spans);
-        device->spans = next;
-    }
-    cudaFree(device->arena);
+    awq__cuda_arena_free(&device->arena);
     free_stage(&device->up);
     free_stage(&device->down);
 }

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "device.h"
+#include "on_device.h"
 #include "compute/weight.h"
 #include "core/convert.h"
 #include "forward/layer.h"

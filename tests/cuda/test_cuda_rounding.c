@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "device.h"
+#include "on_device.h"
 #include "problem.h"
 
 static const awq__scheme schemes[] = {

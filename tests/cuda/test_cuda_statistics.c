@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "device.h"
+#include "on_device.h"
 #include "quant/quant.h"
 
 static awq__cuda_terms split(device *d, int64_t T, int64_t K, const float *x)

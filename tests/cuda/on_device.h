@@ -1,6 +1,6 @@
 /* A device for tests of kernels: arrays that go there and back, and comparisons that NaN fails. */
-#ifndef DEVICE_H
-#define DEVICE_H
+#ifndef ON_DEVICE_H
+#define ON_DEVICE_H
 
 #include "kernels.h"
 
