@@ -130,6 +130,7 @@ static void free_plan(plan *p)
     awq__free(p->diagonal);
     awq__free(p->order);
     awq__free(p->columns);
+    *p = (plan){0};
 }
 
 static awq_status order_columns(awq__frame *f, int64_t K, int64_t g, float *gram, plan *p)

@@ -26,7 +26,7 @@
 #define MOST_THREADS 1024
 /* Of a device: the share of the speed of its large products that all of a layer reaches, and work
    space beside what stands in its memory. */
-#define DEVICE_SHARE 0.1
+#define DEVICE_SHARE 0.08
 #define DEVICE_WORK_BYTES 3e9
 #define MEASURE_SIZE 512
 #define MEASURE_READ_BYTES ((size_t)64 << 20)
