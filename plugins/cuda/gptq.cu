@@ -20,7 +20,7 @@
 typedef struct tile {
     int64_t K, R, S;
     float *w, *e;           /* [K][R]: weights, and what is left of them: w - q */
-    float *x;               /* [S][R]: what compensation has gathered */
+    float *x;               /* [K][R]: what compensation has gathered */
     float *gradient, *kept; /* [S][R] of the loss; as it was before a sweep */
     float *before, *change; /* [S][R] of e */
     float *values, *moves;  /* [S][R] */
@@ -32,8 +32,8 @@ static size_t cut_tile(const awq__cuda_gptq *gptq, int64_t N, void *space, tile 
 {
     int64_t K = gptq->cols, R = least(N, MOST_ROWS), g = gptq->group;
     int64_t S = awq__cuda_gptq_block(K, g), part = S * R, groups = K / g * R;
-    int64_t sizes[] = {K * R, K * R, part, part,   part,   part,
-                       part,  part,  part, groups, groups, ceil_div(K * R, 4)};
+    int64_t sizes[] = {K * R, K * R, K * R, part,   part,   part,
+                       part,  part,  part,  groups, groups, ceil_div(K * R, 4)};
     float *codes, *base = (float *)space;
     float **parts[] = {&t->w,      &t->e,      &t->x,     &t->gradient, &t->kept,  &t->before,
                        &t->change, &t->values, &t->moves, &t->scales,   &t->zeros, &codes};
@@ -221,19 +221,6 @@ static __device__ inline float round_target(const awq__cuda_scheme &scheme, floa
     return scale * (c - zero);
 }
 
-/* Rounds a column of this thread's row; what e changes by. */
-static __device__ inline float round_one(const columns &p, int64_t i, int64_t r, float x)
-{
-    int64_t at = (p.first + i) * p.t.R + r, group = (p.first + i) / p.scheme.group * p.t.R + r;
-    float w = p.t.w[at], e = p.t.e[at];
-    float target = (w - e) + x * (p.diagonal ? 1 / p.diagonal[i] : 1);
-    uint8_t code;
-    float value = round_target(p.scheme, target, p.t.scales[group], p.t.zeros[group], &code);
-    p.t.codes[at] = code;
-    p.t.e[at] = w - value;
-    return (w - value) - e;
-}
-
 /* x[LEAF] += what the columns before `begin` have changed, times the matrix. */
 static __device__ inline void add_changes(const float *matrix, const float *change, int begin,
                                           float x[LEAF])
@@ -252,26 +239,69 @@ static __device__ inline void add_changes(const float *matrix, const float *chan
     }
 }
 
-/* x of a column ends as it was when the column was rounded: later columns add nothing. */
+/* A thread's values of LEAF columns, all read at once: one after the other, each would be waited
+   for. */
+typedef struct leaf {
+    float x[LEAF], w[LEAF], e[LEAF], inverse[LEAF];
+    float scale, zero; /* of the first column's group */
+} leaf;
+
+static __device__ inline void load_group(const columns &p, int64_t i, int64_t r, leaf *l)
+{
+    int64_t group = (p.first + i) / p.scheme.group * p.t.R + r;
+    l->scale = p.t.scales[group];
+    l->zero = p.t.zeros[group];
+}
+
+static __device__ inline void load_leaf(const columns &p, int begin, int64_t r, leaf *l)
+{
+    const float *w = p.t.w + p.first * p.t.R, *e = p.t.e + p.first * p.t.R;
+#pragma unroll
+    for (int i = 0; i < LEAF; i++) {
+        bool inside = begin + i < p.count;
+        int64_t at = (begin + i) * p.t.R + r;
+        l->x[i] = inside ? p.x[at] : 0;
+        l->w[i] = inside ? w[at] : 0;
+        l->e[i] = inside ? e[at] : 0;
+        l->inverse[i] = inside && p.diagonal ? 1 / p.diagonal[begin + i] : 1;
+    }
+    load_group(p, begin, r, l);
+}
+
+/* Rounds column i of the leaf; what e changes by. x of a column ends as it was when the column was
+   rounded: later columns add nothing. */
+static __device__ inline float round_one(const columns &p, int begin, int i, int64_t r, leaf *l)
+{
+    int64_t at = (begin + i) * p.t.R + r, whole = p.first * p.t.R + at;
+    float target = (l->w[i] - l->e[i]) + l->x[i] * l->inverse[i];
+    uint8_t code;
+    float error = l->w[i] - round_target(p.scheme, target, l->scale, l->zero, &code);
+    float change = error - l->e[i];
+    p.t.codes[whole] = code;
+    p.t.e[whole] = error;
+    p.change[at] = change;
+    p.x[at] = l->x[i];
+    return change;
+}
+
 static __device__ inline void round_leaf(const columns &p, const float *matrix, float *change,
                                          int begin, int64_t r)
 {
-    float x[LEAF];
-#pragma unroll
-    for (int i = 0; i < LEAF; i++)
-        x[i] = begin + i < p.count ? p.x[(begin + i) * p.t.R + r] : 0;
-    add_changes(matrix, change, begin, x);
+    bool one_group = p.scheme.group % LEAF == 0;
+    leaf l;
+    load_leaf(p, begin, r, &l);
+    add_changes(matrix, change, begin, l.x);
 #pragma unroll
     for (int i = 0; i < LEAF; i++) {
         if (begin + i >= p.count)
             break;
-        float c = round_one(p, begin + i, r, x[i]);
+        if (!one_group)
+            load_group(p, begin + i, r, &l);
+        float c = round_one(p, begin, i, r, &l);
         change[(begin + i) * ROW_THREADS] = c;
-        p.change[(begin + i) * p.t.R + r] = c;
-        p.x[(begin + i) * p.t.R + r] = x[i];
 #pragma unroll
         for (int j = i + 1; j < LEAF; j++)
-            x[j] = fmaf(c, matrix[(begin + i) * BLOCK + begin + j], x[j]);
+            l.x[j] = fmaf(c, matrix[(begin + i) * BLOCK + begin + j], l.x[j]);
     }
 }
 
@@ -367,8 +397,8 @@ static int find_gradient(const block *b)
 {
     const tile *t = b->t;
     int64_t count = b->S * t->R;
-    add_arrays<<<blocks_for(count), THREADS, 0, b->queue->stream>>>(count, t->e + b->first * t->R,
-                                                                    t->x, t->values);
+    add_arrays<<<blocks_for(count), THREADS, 0, b->queue->stream>>>(
+        count, t->e + b->first * t->R, t->x + b->first * t->R, t->values);
     return multiply(b->queue, t->R, b->S, b->S, b->gptq->halves + b->first * t->S, t->S, t->values,
                     0, t->gradient);
 }
@@ -458,19 +488,22 @@ static int sweep(const block *b, bool again)
     return again ? move_gradient(b) : 0;
 }
 
-/* What the blocks before have left comes in one product. */
+/* What it leaves goes to all columns behind it: products of few rows and many columns keep a device
+   busier than those of many rows and few columns would, block by block. */
 static int round_block(const block *b, int sweeps)
 {
     const tile *t = b->t;
-    const float *factor = b->gptq->factor;
-    if (b->first)
-        CHECK(multiply(b->queue, t->R, b->S, b->first, factor + b->first, t->K, t->e, 0, t->x));
-    CHECK(round_part(b, factor + b->first * (t->K + 1), t->K, NULL, t->x));
+    int64_t end = b->first + b->S, K = t->K;
+    const float *factor = b->gptq->factor + b->first * K;
+    float *e = t->e + b->first * t->R;
+    CHECK(round_part(b, factor + b->first, K, NULL, t->x + b->first * t->R));
     if (sweeps)
         CHECK(find_gradient(b));
     for (int i = 1; i <= sweeps; i++)
         CHECK(sweep(b, i < sweeps));
-    return 0;
+    return end < K
+               ? multiply(b->queue, t->R, K - end, b->S, factor + end, K, e, 1, t->x + end * t->R)
+               : 0;
 }
 
 /* ---- a weight ---- */
@@ -520,7 +553,7 @@ static int round_tile(const awq__cuda_queue *queue, const awq__cuda_gptq *gptq,
 {
     CHECK(LAUNCHED());
     CHECK(cudaMemsetAsync(t->e, 0, (size_t)(t->K * t->R) * sizeof *t->e, queue->stream));
-    CHECK(cudaMemsetAsync(t->x, 0, (size_t)(t->S * t->R) * sizeof *t->x, queue->stream));
+    CHECK(cudaMemsetAsync(t->x, 0, (size_t)(t->K * t->R) * sizeof *t->x, queue->stream));
     for (int64_t first = 0; first < t->K; first += t->S) {
         block b = {queue, gptq, scheme, t, first, least(t->S, t->K - first)};
         CHECK(round_block(&b, sweeps));
