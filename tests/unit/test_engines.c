@@ -260,7 +260,8 @@ static const row_case cases[] = {
     {"transformers",
      "",
      "compressed-tensors",
-     "mixtral, qwen2_moe, qwen3_moe, qwen3_next",
+     "mixtral, minimax_m2, qwen2_moe, qwen3_moe, qwen3_next, deepseek_v2, deepseek_v3, "
+     "ernie4_5_moe, glm4_moe, glm4_moe_lite, hunyuan_v1_moe, olmoe",
      {.model_type = "qwen3"},
      {.model_type = "qwen3_next"}},
     {"transformers",

@@ -317,7 +317,7 @@ static void check_activation(checker *c, const char *block, const awq_arch_activ
 static void check_groups(checker *c, const awq_arch_router *router, const awq_arch_experts *experts)
 {
     int64_t E = experts->count;
-    check_range(c, "router.groups", router->groups, 0, E);
+    check_range(c, "router.groups", router->groups, 0, awq__min(E, AWQ__MOST_GROUPS));
     check_range(c, "router.group_score", router->group_score, AWQ_GROUP_MAX, AWQ_GROUP_TOP2_SUM);
     check_range(c, "router.groups_kept", router->groups_kept, router->groups ? 1 : 0,
                 router->groups);

@@ -88,6 +88,7 @@ typedef struct awq__routing {
 
 /* With a correction or groups there are no more experts than this. */
 #define AWQ__MOST_CORRECTED 4096
+#define AWQ__MOST_GROUPS 256
 /* Are the last of the k chosen experts and the first one left out, or two groups, so near to one
    another that noise may swap them? tolerance: of the largest that the choice is by. */
 bool awq__route_near_tie(int64_t E, const awq__routing *routing, const float *logits, int64_t k,

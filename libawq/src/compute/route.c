@@ -63,8 +63,8 @@ static float group_score(const awq__routing *routing, int64_t count, const float
    that is kept is better than the first that is not. */
 static float drop_groups(int64_t E, const awq__routing *routing, float *choices)
 {
-    float scores[AWQ__MOST_CORRECTED];
-    int32_t order[AWQ__MOST_CORRECTED];
+    float scores[AWQ__MOST_GROUPS];
+    int32_t order[AWQ__MOST_GROUPS] = {0};
     int64_t groups = routing->groups, kept = routing->groups_kept, size = E / groups;
     for (int64_t g = 0; g < groups; g++)
         scores[g] = group_score(routing, size, choices + g * size);

@@ -105,7 +105,8 @@ static const awq__engine_row others[] = {
      .roles = EXPERTS,
      .native_mxfp4 = AWQ__NOT,
      .constraint = AWQ__MODEL_TYPES,
-     .model_types = "mixtral|qwen2_moe|qwen3_moe|qwen3_next",
+     .model_types = "mixtral|minimax_m2|qwen2_moe|qwen3_moe|qwen3_next|deepseek_v2|deepseek_v3|"
+                    "ernie4_5_moe|glm4_moe|glm4_moe_lite|hunyuan_v1_moe|olmoe",
      .why = "it needs a rule how packed experts become its tensors of all, and these are known to "
             "have one",
      .source = "transformers conversion_mapping.py"},
