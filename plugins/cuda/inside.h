@@ -4,6 +4,7 @@
 
 #include "kernels.h"
 
+#include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -12,12 +13,24 @@
 #define QUEUE_BLAS_BYTES ((size_t)64 << 20) /* cuBLAS's own, fixed: it decides about algorithms */
 #define QUEUE_SUM_BYTES (AWQ__CUDA_QUEUE_BYTES - QUEUE_BLAS_BYTES)
 
+/* What products.cu has found out about shapes. */
+#define MOST_ALGORITHMS 256
+typedef struct kept_algorithm {
+    int64_t key[7];
+    cublasLtMatmulAlgo_t algorithm;
+} kept_algorithm;
+typedef struct algorithms {
+    int count;
+    kept_algorithm of[MOST_ALGORITHMS];
+} algorithms;
+
 struct awq__cuda_queue {
     cudaStream_t stream;
     cublasHandle_t blas;
     cusolverDnHandle_t solver;
     void *blas_space;
     double *sums; /* QUEUE_SUM_BYTES of partial sums */
+    algorithms *known;
 };
 
 #define WARP 32

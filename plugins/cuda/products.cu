@@ -2,14 +2,113 @@
    transposed there, so that y[T,N] = x w^T is its y'[N,T] = w' ^T x'. */
 #include "inside.h"
 
+#include <string.h>
+
 #define GRAM_TOKENS 4096 /* tensor cores truncate in long sums: more tokens are more error */
 
+/* ---- which algorithm: looked for once for all T of about a size. Looking takes the processor
+   longer than the product takes the device, and each expert has another T. ---- */
+
 /* y[T,N] = x[T,K] w[N,K]^T + beta y of BF16. */
+typedef struct product_job {
+    int64_t T, N, K, ldx, ldw, ldy;
+    const uint16_t *x, *w;
+    float beta, *y;
+} product_job;
+
+/* Matrices as cuBLASLt has them. */
+typedef struct layouts {
+    cublasLtMatmulDescOpaque_t how;
+    cublasLtMatrixLayoutOpaque_t w, x, y;
+} layouts;
+
+static cublasStatus_t describe(const product_job *j, int64_t T, layouts *l)
+{
+    cublasOperation_t turned = CUBLAS_OP_T;
+    cublasLtMatmulDescInit(&l->how, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    cublasLtMatrixLayoutInit(&l->w, CUDA_R_16BF, (uint64_t)j->K, (uint64_t)j->N, j->ldw);
+    cublasLtMatrixLayoutInit(&l->x, CUDA_R_16BF, (uint64_t)j->K, (uint64_t)T, j->ldx);
+    cublasLtMatrixLayoutInit(&l->y, CUDA_R_32F, (uint64_t)j->N, (uint64_t)T, j->ldy);
+    return cublasLtMatmulDescSetAttribute(&l->how, CUBLASLT_MATMUL_DESC_TRANSA, &turned,
+                                          sizeof turned);
+}
+
+/* The least power of two that is no less. */
+static int64_t bucket_of(int64_t T)
+{
+    int64_t bucket = 16;
+    while (bucket < T)
+        bucket *= 2;
+    return bucket;
+}
+
+static cublasStatus_t look_for(const awq__cuda_queue *queue, const product_job *j, int64_t bucket,
+                               cublasLtMatmulAlgo_t *algorithm)
+{
+    size_t bytes = QUEUE_BLAS_BYTES;
+    uint32_t alignment = 16;
+    int count = 0;
+    layouts l;
+    cublasLtMatmulPreferenceOpaque_t limits;
+    cublasLtMatmulHeuristicResult_t found;
+    describe(j, bucket, &l);
+    cublasLtMatmulPreferenceInit(&limits);
+    const cublasLtMatmulPreferenceAttributes_t sides[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    cublasLtMatmulPreferenceSetAttribute(&limits, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes,
+                                         sizeof bytes);
+    for (int i = 0; i < 4; i++)
+        cublasLtMatmulPreferenceSetAttribute(&limits, sides[i], &alignment, sizeof alignment);
+    cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        (cublasLtHandle_t)queue->blas, &l.how, &l.w, &l.x, &l.y, &l.y, &limits, 1, &found, &count);
+    if (status == CUBLAS_STATUS_SUCCESS && count == 0)
+        status = CUBLAS_STATUS_NOT_SUPPORTED;
+    *algorithm = found.algo;
+    return status;
+}
+
+/* NULL where there is none. */
+static const cublasLtMatmulAlgo_t *algorithm_of(const awq__cuda_queue *queue, const product_job *j)
+{
+    algorithms *known = queue->known;
+    const int64_t key[] = {bucket_of(j->T), j->N, j->K, j->ldx, j->ldw, j->ldy, j->beta != 0};
+    for (int i = 0; i < known->count; i++)
+        if (!memcmp(known->of[i].key, key, sizeof key))
+            return &known->of[i].algorithm;
+    if (known->count == MOST_ALGORITHMS)
+        known->count = 0; /* begins anew: what is looked for again is found again */
+    kept_algorithm *next = &known->of[known->count];
+    if (look_for(queue, j, key[0], &next->algorithm) != CUBLAS_STATUS_SUCCESS)
+        return NULL;
+    memcpy(next->key, key, sizeof key);
+    known->count++;
+    return &next->algorithm;
+}
+
+static cublasStatus_t multiply_by_known(const awq__cuda_queue *queue, const product_job *j)
+{
+    const float one = 1;
+    layouts l;
+    uintptr_t all = (uintptr_t)j->x | (uintptr_t)j->w | (uintptr_t)j->y;
+    bool aligned = all % 16 == 0 && (j->ldx | j->ldw) % 8 == 0 && j->ldy % 4 == 0;
+    const cublasLtMatmulAlgo_t *algorithm = aligned ? algorithm_of(queue, j) : NULL;
+    if (!algorithm)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    describe(j, j->T, &l);
+    return cublasLtMatmul((cublasLtHandle_t)queue->blas, &l.how, &one, j->w, &l.w, j->x, &l.x,
+                          &j->beta, j->y, &l.y, j->y, &l.y, algorithm, queue->blas_space,
+                          QUEUE_BLAS_BYTES, queue->stream);
+}
+
 static int multiply_terms(const awq__cuda_queue *queue, const awq__cuda_terms *x,
                           const uint16_t *x_term, const awq__cuda_terms *w, const uint16_t *w_term,
                           float beta, float *y, int64_t ldy)
 {
     const float one = 1;
+    product_job j = {x->rows, w->rows, w->cols, x->ld, w->ld, ldy, x_term, w_term, beta, y};
+    if (multiply_by_known(queue, &j) == CUBLAS_STATUS_SUCCESS)
+        return 0;
     return blas_error(cublasGemmEx(queue->blas, CUBLAS_OP_T, CUBLAS_OP_N, (int)w->rows,
                                    (int)x->rows, (int)w->cols, &one, w_term, CUDA_R_16BF,
                                    (int)w->ld, x_term, CUDA_R_16BF, (int)x->ld, &beta, y,

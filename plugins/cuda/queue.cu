@@ -26,6 +26,9 @@ static int begin_blas(awq__cuda_queue *queue)
 
 static int begin(awq__cuda_queue *queue)
 {
+    queue->known = (algorithms *)calloc(1, sizeof *queue->known);
+    if (!queue->known)
+        return (int)cudaErrorMemoryAllocation;
     CHECK(cudaStreamCreateWithFlags(&queue->stream, cudaStreamNonBlocking));
     CHECK(cudaMalloc((void **)&queue->sums, QUEUE_SUM_BYTES));
     CHECK(begin_blas(queue));
@@ -62,6 +65,7 @@ void awq__cuda_queue_free(awq__cuda_queue *queue)
     cudaFree(queue->sums);
     if (queue->stream)
         cudaStreamDestroy(queue->stream);
+    free(queue->known);
     free(queue);
 }
 
