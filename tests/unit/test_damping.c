@@ -15,7 +15,7 @@ enum { H = MADE_H, STARVED = 2, SWEEPS = 1, RANGES = 8 };
 static handmade model;
 static handmade_pass pass;
 
-/* sum over the expert's tokens, and over 2 H of the layer's, spread evenly, of x x^T. */
+/* sum over the expert's tokens, and over all of the layer's, which count as 4 H, of x x^T. */
 static void add_token(float *gram, int token, double weight)
 {
     for (int i = 0; i < H; i++)
@@ -38,8 +38,8 @@ static void round_gate(const fixture *f, int expert, double damping, float *out)
     handmade_list(&pass, expert, 0, false, &own);
     for (int i = 0; i < own.count; i++)
         add_token(gram, own.index[i], own.weight[i]);
-    for (int i = 0; i < 2 * H; i++)
-        add_token(gram, i * MADE_T / (2 * H), pass.mean_weight);
+    for (int i = 0; i < MADE_T; i++)
+        add_token(gram, i, pass.mean_weight * sqrt(4.0 * H / MADE_T));
     assert_ok(f, awq__gptq_create(f->ctx, compute, "gate", gram, H, H, damping, &gptq));
     assert_ok(f, awq__codes_create(f->ctx, MADE_I, H, &scheme, &codes));
     assert_ok(f, awq__gptq_round_all(f->ctx, compute, &gptq, &effort, &weight, &codes));

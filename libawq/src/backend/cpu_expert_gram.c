@@ -7,12 +7,17 @@
 #include "backend/cpu.h"
 #include "quant/gptq.h"
 
-/* An expert that saw fewer tokens than OWN_TOKENS a column takes POOLED_TOKENS a column of the
-   layer's into its x^T x, but no more than MOST_POOLED. Those of gate and up are the same for all
-   experts; those of down pass the expert. */
+#include <math.h>
+
+/* An expert that saw fewer tokens than OWN_TOKENS a column takes tokens of the layer into its
+   x^T x. Those of gate and up are the same for all experts: COMMON_TOKENS a column, which count as
+   COMMON_WEIGHT a column. Those of down pass the expert: INNER_TOKENS a column. */
 #define OWN_TOKENS 8
-#define POOLED_TOKENS 2
-#define MOST_POOLED ((int64_t)4096)
+#define COMMON_TOKENS 8
+#define COMMON_WEIGHT 4
+#define MOST_COMMON ((int64_t)16384)
+#define INNER_TOKENS 2
+#define MOST_INNER ((int64_t)4096)
 /* Damping of experts with few tokens, which take more than AWQ__GPTQ_DAMPING. */
 #define MOST_DAMPING 0.3
 
@@ -67,7 +72,9 @@ int64_t awq__pooled_tokens(const awq__block *block, int64_t e, bool inner)
     int64_t own = own_tokens(&block->data->states[e]);
     if (own >= OWN_TOKENS * cols)
         return 0;
-    return awq__min(awq__min(POOLED_TOKENS * cols, MOST_POOLED), block->routes->tokens);
+    int64_t most = inner ? awq__min(INNER_TOKENS * cols, MOST_INNER)
+                         : awq__min(COMMON_TOKENS * cols, MOST_COMMON);
+    return awq__min(most, block->routes->tokens);
 }
 
 double awq__expert_damping(const awq__expert_state *state, int64_t cols)
@@ -157,10 +164,11 @@ static awq_status add_pooled(const gram_job *j, int64_t count)
     int64_t *tokens = awq__alloc(ctx, (size_t)count, sizeof *tokens, "tokens of the layer");
     float *weights = awq__alloc(ctx, (size_t)count, sizeof *weights, "tokens of the layer");
     AWQ__TRY_ALLOC(tokens && weights);
-    float mean = awq__unrouted_weight(routes);
+    double common = j->inner ? 1 : (double)(COMMON_WEIGHT * j->whole->cols) / (double)count;
+    float weight = awq__unrouted_weight(routes) * (float)sqrt(common);
     for (int64_t i = 0; i < count; i++) {
         tokens[i] = i * routes->tokens / count;
-        weights[i] = mean;
+        weights[i] = weight;
     }
     for (int64_t at = 0; at < count; at += B)
         AWQ__TRY(add_block(j, awq__min(B, count - at), tokens + at, weights + at));
