@@ -115,7 +115,8 @@ static void fused_experts_that_are_kept(void **state)
 static void fused_experts_in_fp8(void **state)
 {
     const fixture *f = *state;
-    static const char *const quantized[] = {NULL};
+    /* A format in which nothing stays FP8. */
+    static const char *const quantized[] = {"format", "awq", NULL};
     static const char *const kept[] = {"quantize.modules", "*.shared_expert.*", NULL};
     static const fp8_copy copies[] = {
         {FP8_OF_BLOCKS, 48, 80, AWQ_F32, .compressed = false},
