@@ -136,6 +136,8 @@ size_t awq__cpu_expert_gram_bytes(const awq__layer *layer);
 /* Tokens of the layer, spread evenly, that join those of an expert with few: without them its
    x^T x would not tell what other inputs do. */
 int64_t awq__pooled_tokens(const awq__block *block, int64_t expert, bool inner);
+/* What each of `count` of them is multiplied by, at an input of so many columns. */
+float awq__pooled_weight(const awq__block *block, int64_t count, int64_t cols, bool inner);
 /* Share of the mean diagonal that GPTQ adds for an input of so many columns. */
 double awq__expert_damping(const awq__expert_state *state, int64_t cols);
 awq_status awq__cpu_expert_clip(awq__block *block, awq__bundle *bundle);

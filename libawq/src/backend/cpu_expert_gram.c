@@ -77,6 +77,12 @@ int64_t awq__pooled_tokens(const awq__block *block, int64_t e, bool inner)
     return awq__min(most, block->routes->tokens);
 }
 
+float awq__pooled_weight(const awq__block *block, int64_t count, int64_t cols, bool inner)
+{
+    double share = inner ? 1 : (double)(COMMON_WEIGHT * cols) / (double)count;
+    return awq__unrouted_weight(block->routes) * (float)sqrt(share);
+}
+
 double awq__expert_damping(const awq__expert_state *state, int64_t cols)
 {
     double own = (double)own_tokens(state);
@@ -164,8 +170,7 @@ static awq_status add_pooled(const gram_job *j, int64_t count)
     int64_t *tokens = awq__alloc(ctx, (size_t)count, sizeof *tokens, "tokens of the layer");
     float *weights = awq__alloc(ctx, (size_t)count, sizeof *weights, "tokens of the layer");
     AWQ__TRY_ALLOC(tokens && weights);
-    double common = j->inner ? 1 : (double)(COMMON_WEIGHT * j->whole->cols) / (double)count;
-    float weight = awq__unrouted_weight(routes) * (float)sqrt(common);
+    float weight = awq__pooled_weight(j->block, count, j->whole->cols, j->inner);
     for (int64_t i = 0; i < count; i++) {
         tokens[i] = i * routes->tokens / count;
         weights[i] = weight;

@@ -49,10 +49,10 @@ static awq_status add_pooled(gram_job *j, int64_t count)
     int64_t *tokens = awq__alloc(j->f->ctx, (size_t)count, sizeof *tokens, "tokens of the layer");
     float *weights = awq__alloc(j->f->ctx, (size_t)count, sizeof *weights, "tokens of the layer");
     AWQ__TRY_ALLOC(tokens && weights);
-    float mean = awq__unrouted_weight(routes);
+    float weight = awq__pooled_weight(j->block, count, j->cols, j->inner);
     for (int64_t i = 0; i < count; i++) {
         tokens[i] = i * routes->tokens / count;
-        weights[i] = mean;
+        weights[i] = weight;
     }
     AWQ__TRY(add_tokens(j, count, tokens, weights));
 done:
