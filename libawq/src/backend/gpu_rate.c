@@ -23,7 +23,8 @@ static awq_status measure(awq__frame *f, const float *values, const awq__weight 
 {
     const float *x;
     float *y;
-    double count = 0, seconds = 0;
+    int64_t count = 0;
+    double seconds = 0;
     awq__device_matrix matrix;
     AWQ__CHECK(awq__frame_vector(f, values, SIZE * SIZE, &x));
     AWQ__CHECK(awq__frame_floats(f, SIZE * SIZE, "a measurement", &y));
@@ -31,12 +32,13 @@ static awq_status measure(awq__frame *f, const float *values, const awq__weight 
     multiply(f, x, &matrix, y); /* wakes it up */
     AWQ__CHECK(awq__gpu_finish(f->ctx, f->gpu));
     double start = awq__now_seconds();
-    for (; seconds < SECONDS; count++) {
+    while (seconds < SECONDS) {
         multiply(f, x, &matrix, y);
         AWQ__CHECK(awq__gpu_finish(f->ctx, f->gpu));
         seconds = awq__now_seconds() - start;
+        count++;
     }
-    *rate = count * 2 * (double)(SIZE * SIZE * SIZE) / seconds;
+    *rate = (double)count * 2 * (double)(SIZE * SIZE * SIZE) / seconds;
     return AWQ_OK;
 }
 
