@@ -85,6 +85,24 @@ static inline awq_status read_turning(const awq_host *host, double fallback, int
     return AWQ_OK;
 }
 
+/* Is layer n in the list mlp_only_layers, whose layers have one dense MLP? */
+static inline awq_status is_in_mlp_only_layers(const awq_host *host, int64_t n, int *found)
+{
+    const int64_t end = INT64_MIN;
+    int64_t layers, listed = 0;
+    char key[64];
+    awq_status status = read_size(host, "num_hidden_layers", NULL, &layers);
+    *found = 0;
+    for (int64_t i = 0; status == AWQ_OK && listed != end; i++) {
+        if (i > layers)
+            return host->fail(host, "mlp_only_layers has more members than there are layers");
+        snprintf(key, sizeof key, "mlp_only_layers.%" PRId64, i);
+        status = host->config_int(host, key, &end, &listed);
+        *found |= status == AWQ_OK && listed == n;
+    }
+    return status;
+}
+
 /* ---- names ---- */
 
 static inline void name(char *out, int64_t layer, const char *module)
@@ -135,6 +153,13 @@ static inline awq_status read_heads(const awq_host *host, awq_arch_attention *at
         return status;
     const int64_t head_dim = hidden / attention->heads;
     return read_size(host, "head_dim", &head_dim, &attention->head_dim);
+}
+
+/* The same of a family whose default for num_key_value_heads is not the number of heads. */
+static inline awq_status read_given_heads(const awq_host *host, awq_arch_attention *attention)
+{
+    awq_status status = read_size(host, "num_key_value_heads", NULL, &attention->kv_heads);
+    return status == AWQ_OK ? read_heads(host, attention) : status;
 }
 
 /* self_attn.{q,k,v,o}_proj without biases. */

@@ -3,42 +3,9 @@
  * biases and a clamped activation, whose matrices a checkpoint stores fused, mostly as MXFP4.
  * Facts from transformers' configuration and modeling of model_type "gpt_oss".
  */
-#include "awq/plugin.h"
-
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
+#include "describe.h"
 
 #define EMBEDDING "model.embed_tokens"
-#define EXPERT(part) "mlp.experts." AWQ_EXPERT_PLACEHOLDER "." part
-
-/* A size, which is at least 1. */
-static awq_status read_size(const awq_host *host, const char *key, int64_t *size)
-{
-    char text[96];
-    awq_status status = host->config_int(host, key, NULL, size);
-    if (status != AWQ_OK || *size > 0)
-        return status;
-    snprintf(text, sizeof text, "%s is %" PRId64 ", expected 1 or more", key, *size);
-    return host->fail(host, text);
-}
-
-static void name(char *out, int64_t layer, const char *module)
-{
-    snprintf(out, AWQ_NAME_BYTES, "model.layers.%" PRId64 ".%s", layer, module);
-}
-
-static awq_status read_heads(const awq_host *host, awq_arch_attention *attention)
-{
-    int64_t hidden;
-    awq_status status;
-    if ((status = read_size(host, "hidden_size", &hidden)) ||
-        (status = read_size(host, "num_attention_heads", &attention->heads)) ||
-        (status = read_size(host, "num_key_value_heads", &attention->kv_heads)))
-        return status;
-    const int64_t head_dim = hidden / attention->heads;
-    return host->config_int(host, "head_dim", &head_dim, &attention->head_dim);
-}
 
 /* Every second layer from the first on, where layer_types does not tell. */
 static awq_status read_window(const awq_host *host, int64_t n, int64_t *window)
@@ -58,10 +25,10 @@ static awq_status read_window(const awq_host *host, int64_t n, int64_t *window)
     if (strcmp(kind, "sliding_attention"))
         return host->fail(host, "layer_types has a kind that is neither full_attention nor "
                                 "sliding_attention");
-    return read_size(host, "sliding_window", window);
+    return read_size(host, "sliding_window", NULL, window);
 }
 
-static awq_status describe_attention(const awq_host *host, int64_t n, awq_arch_attention *attention)
+static awq_status describe_sinks(const awq_host *host, int64_t n, awq_arch_attention *attention)
 {
     const int with = 1;
     int bias;
@@ -71,7 +38,7 @@ static awq_status describe_attention(const awq_host *host, int64_t n, awq_arch_a
     name(attention->v, n, "self_attn.v_proj");
     name(attention->o, n, "self_attn.o_proj");
     name(attention->sinks, n, "self_attn.sinks");
-    if ((status = read_heads(host, attention)) ||
+    if ((status = read_given_heads(host, attention)) ||
         (status = read_window(host, n, &attention->window)) ||
         (status = host->config_bool(host, "attention_bias", &with, &bias)))
         return status;
@@ -136,9 +103,9 @@ static awq_status read_expert_count(const awq_host *host, int64_t *count)
 static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_experts *experts)
 {
     awq_status status;
-    name(experts->gate, n, EXPERT("gate_proj"));
-    name(experts->up, n, EXPERT("up_proj"));
-    name(experts->down, n, EXPERT("down_proj"));
+    name(experts->gate, n, "mlp." EXPERT("gate_proj"));
+    name(experts->up, n, "mlp." EXPERT("up_proj"));
+    name(experts->down, n, "mlp." EXPERT("down_proj"));
     name(experts->fused_gate_up, n, "mlp.experts.gate_up_proj");
     name(experts->fused_down, n, "mlp.experts.down_proj");
     experts->interleaved = 1;
@@ -146,8 +113,8 @@ static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_exp
     experts->mxfp4 = 1;
     if ((status = read_layout(host, experts->fused_gate_up, &experts->layout)) ||
         (status = read_expert_count(host, &experts->count)) ||
-        (status = read_size(host, "num_experts_per_tok", &experts->per_token)) ||
-        (status = read_size(host, "intermediate_size", &experts->intermediate_size)))
+        (status = read_size(host, "num_experts_per_tok", NULL, &experts->per_token)) ||
+        (status = read_size(host, "intermediate_size", NULL, &experts->intermediate_size)))
         return status;
     return read_activation(host, &experts->activation);
 }
@@ -183,13 +150,13 @@ static awq_status describe_model(const awq_host *host, awq_arch_model *model)
     int tied;
     awq_arch_attention attention = {0};
     awq_status status;
-    if ((status = read_size(host, "num_hidden_layers", &model->layer_count)) ||
-        (status = read_size(host, "hidden_size", &model->hidden_size)) ||
-        (status = read_size(host, "vocab_size", &model->vocabulary_size)) ||
+    if ((status = read_size(host, "num_hidden_layers", NULL, &model->layer_count)) ||
+        (status = read_size(host, "hidden_size", NULL, &model->hidden_size)) ||
+        (status = read_size(host, "vocab_size", NULL, &model->vocabulary_size)) ||
         (status =
              host->config_number(host, "rms_norm_eps", &default_epsilon, &model->norm_epsilon)) ||
         (status = host->config_bool(host, "tie_word_embeddings", &untied, &tied)) ||
-        (status = read_heads(host, &attention)) || (status = refuse_silent_rope(host)))
+        (status = read_given_heads(host, &attention)) || (status = refuse_silent_rope(host)))
         return status;
     snprintf(model->embedding, AWQ_NAME_BYTES, EMBEDDING);
     snprintf(model->final_norm, AWQ_NAME_BYTES, "model.norm");
@@ -208,7 +175,7 @@ static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer
     name(layer->router.name, n, "mlp.router");
     layer->router.bias = 1;
     layer->router.scoring = AWQ_SCORING_TOPK_SOFTMAX;
-    awq_status status = describe_attention(host, n, &layer->attention);
+    awq_status status = describe_sinks(host, n, &layer->attention);
     return status == AWQ_OK ? describe_experts(host, n, &layer->experts) : status;
 }
 

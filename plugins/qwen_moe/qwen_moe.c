@@ -4,14 +4,9 @@
  * both, some layers may have one dense MLP in place of experts. qwen3_vl_moe has a text model that
  * is a qwen3_moe. Facts from transformers' configuration and modeling of these model types.
  */
-#include "awq/plugin.h"
+#include "describe.h"
 
-#include <inttypes.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
-
-#define EXPERT(part) "mlp.experts." AWQ_EXPERT_PLACEHOLDER "." part
 
 /* Reads into *is the answer to: does the model_type begin so? */
 static awq_status is_of_type(const awq_host *host, const char *beginning, int *is)
@@ -37,35 +32,7 @@ static awq_status read_layout(const awq_host *host, int64_t hidden, awq_arch_exp
     return AWQ_OK;
 }
 
-/* A size, which is at least 1. */
-static awq_status read_size(const awq_host *host, const char *key, int64_t *size)
-{
-    char text[96];
-    awq_status status = host->config_int(host, key, NULL, size);
-    if (status != AWQ_OK || *size > 0)
-        return status;
-    snprintf(text, sizeof text, "%s is %" PRId64 ", expected 1 or more", key, *size);
-    return host->fail(host, text);
-}
-
-static void name(char *out, int64_t layer, const char *module)
-{
-    snprintf(out, AWQ_NAME_BYTES, "model.layers.%" PRId64 ".%s", layer, module);
-}
-
 /* ---- attention ---- */
-
-static awq_status read_heads(const awq_host *host, awq_arch_attention *attention)
-{
-    int64_t hidden;
-    awq_status status;
-    if ((status = read_size(host, "hidden_size", &hidden)) ||
-        (status = read_size(host, "num_attention_heads", &attention->heads)) ||
-        (status = read_size(host, "num_key_value_heads", &attention->kv_heads)))
-        return status;
-    const int64_t head_dim = hidden / attention->heads;
-    return host->config_int(host, "head_dim", &head_dim, &attention->head_dim);
-}
 
 /* Is this a layer with a window, in a qwen2_moe that uses windows if `used`? */
 static awq_status is_sliding_qwen2(const awq_host *host, int64_t n, int used, int *sliding)
@@ -112,11 +79,11 @@ static awq_status read_window(const awq_host *host, int64_t n, int qwen3, int64_
         return status;
     if (!sliding)
         return AWQ_OK;
-    return read_size(host, "sliding_window", window);
+    return read_size(host, "sliding_window", NULL, window);
 }
 
-static awq_status describe_attention(const awq_host *host, int64_t n, int qwen3,
-                                     awq_arch_attention *attention)
+static awq_status describe_generation(const awq_host *host, int64_t n, int qwen3,
+                                      awq_arch_attention *attention)
 {
     const int with = 1, without = 0;
     int bias;
@@ -129,7 +96,7 @@ static awq_status describe_attention(const awq_host *host, int64_t n, int qwen3,
         name(attention->q_norm, n, "self_attn.q_norm");
         name(attention->k_norm, n, "self_attn.k_norm");
     }
-    if ((status = read_heads(host, attention)) ||
+    if ((status = read_given_heads(host, attention)) ||
         (status = read_window(host, n, qwen3, &attention->window)) ||
         (status = qwen3 ? host->config_bool(host, "attention_bias", &without, &bias)
                         : host->config_bool(host, "qkv_bias", &with, &bias)))
@@ -150,23 +117,6 @@ static awq_status read_expert_count(const awq_host *host, int64_t *count)
     return status == AWQ_OK
                ? host->config_int(host, "num_experts", local == absent ? NULL : &local, count)
                : status;
-}
-
-static awq_status is_in_mlp_only_layers(const awq_host *host, int64_t n, int *found)
-{
-    const int64_t end = INT64_MIN;
-    int64_t layers, listed = 0;
-    char key[64];
-    awq_status status = read_size(host, "num_hidden_layers", &layers);
-    *found = 0;
-    for (int64_t i = 0; status == AWQ_OK && listed != end; i++) {
-        if (i > layers)
-            return host->fail(host, "mlp_only_layers has more members than there are layers");
-        snprintf(key, sizeof key, "mlp_only_layers.%" PRId64, i);
-        status = host->config_int(host, key, &end, &listed);
-        *found |= status == AWQ_OK && listed == n;
-    }
-    return status;
 }
 
 static awq_status has_experts(const awq_host *host, int64_t n, int64_t count, int *sparse)
@@ -190,7 +140,7 @@ static awq_status describe_dense(const awq_host *host, int64_t n, awq_arch_share
     name(mlp->gate, n, "mlp.gate_proj");
     name(mlp->up, n, "mlp.up_proj");
     name(mlp->down, n, "mlp.down_proj");
-    return read_size(host, "intermediate_size", &mlp->intermediate_size);
+    return read_size(host, "intermediate_size", NULL, &mlp->intermediate_size);
 }
 
 static awq_status describe_shared(const awq_host *host, int64_t n, awq_arch_shared *shared)
@@ -199,7 +149,7 @@ static awq_status describe_shared(const awq_host *host, int64_t n, awq_arch_shar
     name(shared->up, n, "mlp.shared_expert.up_proj");
     name(shared->down, n, "mlp.shared_expert.down_proj");
     name(shared->token_gate, n, "mlp.shared_expert_gate");
-    return read_size(host, "shared_expert_intermediate_size", &shared->intermediate_size);
+    return read_size(host, "shared_expert_intermediate_size", NULL, &shared->intermediate_size);
 }
 
 static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_layer *layer)
@@ -211,14 +161,14 @@ static awq_status describe_experts(const awq_host *host, int64_t n, awq_arch_lay
     awq_arch_experts *experts = &layer->experts;
     name(layer->router.name, n, "mlp.gate");
     layer->router.scoring = AWQ_SCORING_SOFTMAX_TOPK;
-    name(experts->gate, n, EXPERT("gate_proj"));
-    name(experts->up, n, EXPERT("up_proj"));
-    name(experts->down, n, EXPERT("down_proj"));
+    name(experts->gate, n, "mlp." EXPERT("gate_proj"));
+    name(experts->up, n, "mlp." EXPERT("up_proj"));
+    name(experts->down, n, "mlp." EXPERT("down_proj"));
     name(experts->fused_gate_up, n, "mlp.experts.gate_up_proj");
     name(experts->fused_down, n, "mlp.experts.down_proj");
-    if ((status = read_size(host, "hidden_size", &hidden)) ||
-        (status = read_size(host, "num_experts_per_tok", &experts->per_token)) ||
-        (status = read_size(host, "moe_intermediate_size", &experts->intermediate_size)) ||
+    if ((status = read_size(host, "hidden_size", NULL, &hidden)) ||
+        (status = read_size(host, "num_experts_per_tok", NULL, &experts->per_token)) ||
+        (status = read_size(host, "moe_intermediate_size", NULL, &experts->intermediate_size)) ||
         (status = read_layout(host, hidden, experts)) ||
         (status = host->config_bool(host, "norm_topk_prob", &no, &renormalize)))
         return status;
@@ -235,13 +185,13 @@ static awq_status describe_model(const awq_host *host, awq_arch_model *model)
     int tied;
     awq_arch_attention attention = {0};
     awq_status status;
-    if ((status = read_size(host, "num_hidden_layers", &model->layer_count)) ||
-        (status = read_size(host, "hidden_size", &model->hidden_size)) ||
-        (status = read_size(host, "vocab_size", &model->vocabulary_size)) ||
+    if ((status = read_size(host, "num_hidden_layers", NULL, &model->layer_count)) ||
+        (status = read_size(host, "hidden_size", NULL, &model->hidden_size)) ||
+        (status = read_size(host, "vocab_size", NULL, &model->vocabulary_size)) ||
         (status =
              host->config_number(host, "rms_norm_eps", &default_epsilon, &model->norm_epsilon)) ||
         (status = host->config_bool(host, "tie_word_embeddings", &untied, &tied)) ||
-        (status = read_heads(host, &attention)))
+        (status = read_given_heads(host, &attention)))
         return status;
     snprintf(model->embedding, AWQ_NAME_BYTES, "model.embed_tokens");
     snprintf(model->final_norm, AWQ_NAME_BYTES, "model.norm");
@@ -265,7 +215,7 @@ static awq_status describe_layer(const awq_host *host, int64_t n, awq_arch_layer
     if (strcmp(activation, silu))
         return host->fail(host, "hidden_act is not silu, the only one that Qwen is known with");
     if ((status = is_of_type(host, "qwen3", &qwen3)) ||
-        (status = describe_attention(host, n, qwen3, &layer->attention)) ||
+        (status = describe_generation(host, n, qwen3, &layer->attention)) ||
         (status = read_expert_count(host, &count)) ||
         (status = has_experts(host, n, count, &sparse)))
         return status;

@@ -116,23 +116,6 @@ static awq_status describe_delta(const awq_host *host, int64_t n, int next, awq_
 
 /* ---- experts, or one dense MLP ---- */
 
-static awq_status is_in_mlp_only_layers(const awq_host *host, int64_t n, int *found)
-{
-    const int64_t end = INT64_MIN;
-    int64_t layers, listed = 0;
-    char key[64];
-    awq_status status = read_size(host, "num_hidden_layers", NULL, &layers);
-    *found = 0;
-    for (int64_t i = 0; status == AWQ_OK && listed != end; i++) {
-        if (i > layers)
-            return host->fail(host, "mlp_only_layers has more members than there are layers");
-        snprintf(key, sizeof key, "mlp_only_layers.%" PRId64, i);
-        status = host->config_int(host, key, &end, &listed);
-        *found |= status == AWQ_OK && listed == n;
-    }
-    return status;
-}
-
 /* Only a Qwen3-Next may have layers without. */
 static awq_status has_experts(const awq_host *host, int64_t n, int next, int *has)
 {

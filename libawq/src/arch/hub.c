@@ -4,12 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The last two components of a path, OWNER/NAME, where OWNER is not there, but the directory around
-   it is; else NULL. `work` is a copy of the path to be cut. */
+/* The last two components of a path, OWNER/NAME (no file's name), where OWNER is not there, but the
+   directory around it is; else NULL. `work` is a copy of the path to be cut. */
 static const char *owner_and_name(const char *path, char *work)
 {
     char *name = strrchr(work, '/');
-    if (!name || !name[1])
+    if (!name || !name[1] || awq__ends_with(path, ".json") || awq__ends_with(path, ".gguf"))
         return NULL;
     *name = 0;
     char *owner = strrchr(work, '/');

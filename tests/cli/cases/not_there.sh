@@ -4,6 +4,9 @@ err_is "awqc: error: Owner/Some-Model: there is no such directory; if Owner/Some
 write_recipe
 expect 1 plan recipe.yaml --set model=Owner/Some-Model
 err_has "hf download Owner/Some-Model --local-dir DIRECTORY"
+# A file is no repository.
+expect 1 inspect Owner/config.json
+err_is "awqc: error: Owner/config.json/config.json: No such file or directory"
 # Where the directory above is there, it is a path.
 mkdir Owner
 expect 1 inspect Owner/Some-Model
